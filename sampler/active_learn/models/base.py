@@ -1,0 +1,99 @@
+"""What every kind of model is turned into: an adapter that gives logits and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from ..errors import DataError, ModelError
+
+__all__ = ["Adapter", "LinearHead", "ModelOutput"]
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """The two tensors that selection needs, for one batch of n samples.
+
+    Attributes
+    ----------
+    logits : Tensor of shape (n, K), float32
+        Outputs of the last linear layer, before any softmax or sigmoid. In regression: predictions.
+    embedding : Tensor of shape (n, d), float32
+        Inputs of the last linear layer (the penultimate activation).
+    """
+
+    logits: torch.Tensor
+    embedding: torch.Tensor
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """A model seen by the sampler: a batch of raw samples in, a `ModelOutput` out.
+
+    ``weight`` (K, d) and ``bias`` (K,) are the last linear layer, so that
+    ``embedding @ weight.T + bias`` reproduces the logits; None for a plain callable.
+    """
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+
+    def __call__(self, batch: Any) -> ModelOutput:
+        """Run one batch (a tensor, an array or a list of samples)."""
+        ...
+
+
+class LinearHead:
+    """A linear head for candidates that are embeddings already.
+
+    Parameters
+    ----------
+    weight : array of shape (K, d)
+        One row per class (or per output, in regression).
+    bias : array of shape (K,), optional
+        Zeros when omitted.
+
+    Raises
+    ------
+    ModelError
+        When the shapes do not fit each other or a value is not finite.
+    """
+
+    def __init__(self, weight: Any, bias: Any | None = None) -> None:
+        self.weight = torch.as_tensor(np.asarray(weight), dtype=torch.float32)
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise ModelError(
+                f"weight of a LinearHead has shape {tuple(self.weight.shape)}; "
+                "expected (classes, embedding size), both at least 1"
+            )
+        n_outputs = self.weight.shape[0]
+        zeros = np.zeros(n_outputs)
+        self.bias = torch.as_tensor(
+            np.asarray(zeros if bias is None else bias), dtype=torch.float32
+        )
+        if self.bias.shape != (n_outputs,):
+            raise ModelError(
+                f"bias of a LinearHead has shape {tuple(self.bias.shape)}; expected ({n_outputs},)"
+            )
+        if not (torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all()):
+            raise ModelError("a LinearHead holds NaN or infinity; train it again")
+
+    @classmethod
+    def untrained(cls, n_outputs: int, n_features: int) -> LinearHead:
+        """Build the head before any label: all logits 0, so every class is equally likely."""
+        return cls(np.zeros((n_outputs, n_features)))
+
+    def __call__(self, batch: Sequence[Any] | np.ndarray | torch.Tensor) -> ModelOutput:
+        """Give logits for a batch of embeddings of shape (n, d)."""
+        embedding = (
+            batch if isinstance(batch, torch.Tensor) else torch.as_tensor(np.asarray(batch))
+        ).to(dtype=torch.float32, device=self.weight.device)
+        if embedding.ndim != 2 or embedding.shape[1] != self.weight.shape[1]:
+            raise DataError(
+                f"embeddings have shape {tuple(embedding.shape)}; "
+                f"expected (n, {self.weight.shape[1]}) to fit the linear head"
+            )
+        return ModelOutput(embedding @ self.weight.T + self.bias, embedding)
