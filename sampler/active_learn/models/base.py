@@ -32,17 +32,20 @@ class ModelOutput:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """A model seen by the sampler: a batch of raw samples in, a `ModelOutput` out.
+    """A model seen by the sampler: raw samples in, a `ModelOutput` out.
 
     ``weight`` (K, d) and ``bias`` (K,) are the last linear layer, so that
     ``embedding @ weight.T + bias`` reproduces the logits; None for a plain callable.
     """
 
-    weight: torch.Tensor | None
-    bias: torch.Tensor | None
+    @property
+    def weight(self) -> torch.Tensor | None: ...
+
+    @property
+    def bias(self) -> torch.Tensor | None: ...
 
     def __call__(self, batch: Any) -> ModelOutput:
-        """Run one batch (a tensor, an array or a list of samples)."""
+        """Run any number of samples (a tensor, an array or a list of them)."""
         ...
 
 

@@ -1,0 +1,179 @@
+"""What the adapters of trained models share: batches, out-of-memory, a check of the result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import DataError, ModelError, ParameterError
+from .base import ModelOutput
+
+__all__ = ["BatchedAdapter", "count_samples"]
+
+AUTO_BATCH_SIZE = 64
+PROBLEM_TYPES = ("classification", "regression", "multilabel")
+# How PyTorch (CPU), CUDA and ONNX Runtime say that memory is out, when not by an own exception.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
+
+
+class BatchedAdapter(ABC):
+    """Base of the adapters: runs any number of samples in batches and checks what comes out.
+
+    Parameters
+    ----------
+    problem_type : {'classification', 'regression', 'multilabel'}
+        With 'classification', a model with one logit z is read as the two-class model (0, z).
+    batch_size : int or 'auto'
+        Samples per call of the model. 'auto' starts at 64 and halves when memory runs out.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (K, d) or None
+        The last linear layer as of the latest call; None before it and for plain callables.
+    bias : Tensor of shape (K,) or None
+        Likewise.
+    batch_size : int
+        The size in use, which a stream should read at a time.
+    """
+
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+    def __init__(self, problem_type: str, batch_size: int | str = "auto") -> None:
+        if problem_type not in PROBLEM_TYPES:
+            raise ParameterError(
+                f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
+            )
+        whole_number = isinstance(batch_size, (int, np.integer)) and not isinstance(
+            batch_size, bool
+        )
+        if batch_size != "auto" and not (whole_number and int(batch_size) >= 1):
+            raise ParameterError(
+                f"batch_size is {batch_size!r}; expected a whole number of at least 1 or 'auto'"
+            )
+        self.problem_type = problem_type
+        self.batch_size = AUTO_BATCH_SIZE if batch_size == "auto" else int(batch_size)
+        self._may_halve = batch_size == "auto"
+
+    def __call__(self, batch: Any) -> ModelOutput:
+        """Give logits and embeddings of any number of samples, in their order.
+
+        Raises
+        ------
+        DataError
+            When there are no samples or the samples are of no known kind.
+        ModelError
+            When the model fails, gives NaN or infinity, does not fit into memory even one sample
+            at a time, or when ``embedding @ weight.T + bias`` does not reproduce its logits.
+        """
+        n_samples = count_samples(batch)
+        if n_samples == 0:
+            raise DataError("no samples were given to the model; expected at least one")
+        outputs: list[ModelOutput] = []
+        start = 0
+        while start < n_samples:
+            stop = min(start + self.batch_size, n_samples)
+            try:
+                output = self._forward(take_samples(batch, start, stop))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error)
+                continue
+            outputs.append(self._checked(output, start, stop))
+            start = stop
+        return ModelOutput(
+            torch.cat([output.logits for output in outputs]),
+            torch.cat([output.embedding for output in outputs]),
+        )
+
+    @abstractmethod
+    def _forward(self, samples: Any) -> ModelOutput:
+        """Run at most ``batch_size`` samples; sets ``weight`` and ``bias``. float32 comes back."""
+
+    def _halve(self, error: Exception) -> None:
+        if not self._may_halve:
+            raise ModelError(
+                f"the model ran out of memory with batch_size={self.batch_size}; "
+                "use a smaller one, or batch_size='auto'"
+            ) from error
+        if self.batch_size == 1:
+            raise ModelError("the model runs out of memory with a single sample") from error
+        self.batch_size //= 2
+
+    def _checked(self, output: ModelOutput, start: int, stop: int) -> ModelOutput:
+        logits, embedding = output.logits, output.embedding
+        for name, values in (("logits", logits), ("embedding", embedding)):
+            if values.ndim != 2 or values.shape[0] != stop - start or values.shape[1] == 0:
+                raise ModelError(
+                    f"the {name} of {stop - start} samples have shape {tuple(values.shape)}; "
+                    f"expected ({stop - start}, size)"
+                )
+            bad = ~torch.isfinite(values).all(dim=1)
+            if bad.any():
+                first = start + int(bad.nonzero()[0])
+                raise ModelError(
+                    f"the model gives NaN or infinity in the {name} of sample {first}; "
+                    "check that sample and the model's weights"
+                )
+        if self.problem_type == "classification" and logits.shape[1] == 1:
+            logits = self._as_two_classes(logits)
+        return ModelOutput(logits, embedding)
+
+    def _as_two_classes(self, logits: torch.Tensor) -> torch.Tensor:
+        # softmax(0, z) = (1 - sigmoid(z), sigmoid(z)): the same model, written with two classes.
+        if self.weight is not None and self.bias is not None:
+            self.weight = torch.cat([torch.zeros_like(self.weight), self.weight])
+            self.bias = torch.cat([torch.zeros_like(self.bias), self.bias])
+        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def count_samples(batch: Any) -> int:
+    """Count the samples of a batch.
+
+    A batch is a tensor or array of shape (n, ...), a list of n samples, or, for a model of several
+    inputs, a mapping or a tuple of tensors or arrays with n rows each.
+    """
+    if isinstance(batch, (torch.Tensor, np.ndarray)):
+        if batch.ndim == 0:
+            raise DataError("samples are a single number; expected an array of shape (n, ...)")
+        return int(batch.shape[0])
+    if isinstance(batch, (Mapping, tuple)):
+        columns = list(batch.values() if isinstance(batch, Mapping) else batch)
+        sizes = {len(column) for column in columns if hasattr(column, "__len__")}
+        if len(sizes) != 1 or not all(hasattr(column, "__len__") for column in columns):
+            raise DataError(
+                f"the inputs of a batch have different numbers of rows ({sorted(sizes)}); "
+                "expected one row a sample in each"
+            )
+        return sizes.pop()
+    if isinstance(batch, list):
+        return len(batch)
+    raise DataError(
+        f"samples come as {type(batch).__name__}; expected a tensor, an array, a list, "
+        "or a mapping or tuple of arrays"
+    )
+
+
+def take_samples(batch: Any, start: int, stop: int) -> Any:
+    """Slice a batch of any kind that `count_samples` knows."""
+    if isinstance(batch, Mapping):
+        return {name: column[start:stop] for name, column in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(column[start:stop] for column in batch)
+    return batch[start:stop]
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an exception, or what caused it, says that memory ran out."""
+    while error is not None:
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+            return True
+        if any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,91 @@
+"""A plain callable that gives logits and embeddings itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import ModelError
+from .base import ModelOutput
+from .batched import BatchedAdapter, is_out_of_memory
+from .reproduce import require_linear, require_linear_fit
+
+__all__ = ["CallableModel"]
+
+
+class CallableModel(BatchedAdapter):
+    """A callable that takes a batch of samples and returns ``(logits, embedding)``.
+
+    Where the callable has attributes ``weight`` (K, d) and ``bias`` (K,), the logits are checked
+    against them. Otherwise the first d + 33 samples or more, as they come, are checked for
+    whether any linear layer leads from embedding to logits.
+
+    Parameters
+    ----------
+    function : callable
+        Gets a batch of the kind that the samples come in (a tensor, array or list), at most
+        ``batch_size`` samples long. Returns arrays or tensors of shapes (n, K) and (n, d).
+    problem_type : {'classification', 'regression', 'multilabel'}
+    batch_size : int or 'auto'
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        problem_type: str,
+        batch_size: int | str = "auto",
+    ) -> None:
+        super().__init__(problem_type, batch_size)
+        self.function = function
+        self._unchecked: list[ModelOutput] | None = []
+
+    def _forward(self, samples: Any) -> ModelOutput:
+        try:
+            returned = self.function(samples)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(f"the callable failed: {error}") from error
+        if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+            raise ModelError(
+                f"the callable returns {type(returned).__name__}; expected (logits, embedding)"
+            )
+        logits, embedding = (as_matrix(values) for values in returned)
+        weight = getattr(self.function, "weight", None)
+        if weight is None:
+            self._check_fit(ModelOutput(logits, embedding))
+        elif logits.ndim == embedding.ndim == 2:
+            self.weight = as_matrix(weight)
+            bias = getattr(self.function, "bias", None)
+            zeros = self.weight.new_zeros(self.weight.shape[0])
+            self.bias = zeros if bias is None else as_matrix(bias).reshape(-1)
+            require_linear(logits, embedding, self.weight, self.bias, torch.float32, "the callable")
+        return ModelOutput(logits, embedding)
+
+    def _check_fit(self, output: ModelOutput) -> None:
+        """Gather rows until a linear fit is over-determined, check it once, let the rows go."""
+        well_formed = (
+            output.logits.ndim == output.embedding.ndim == 2
+            and len(output.logits) == len(output.embedding)
+            and bool(torch.isfinite(output.logits).all() & torch.isfinite(output.embedding).all())
+        )
+        if self._unchecked is None or not well_formed:
+            return
+        self._unchecked.append(output)
+        size = output.embedding.shape[1]
+        n_rows = sum(len(seen.logits) for seen in self._unchecked)
+        if n_rows < size + 1 + max(32, size // 4):
+            return
+        seen, self._unchecked = self._unchecked, None
+        require_linear_fit(
+            torch.cat([part.logits for part in seen]), torch.cat([part.embedding for part in seen])
+        )
+
+
+def as_matrix(values: Any) -> torch.Tensor:
+    tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+    return tensor.detach().float()

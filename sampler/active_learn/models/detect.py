@@ -1,0 +1,159 @@
+"""Finds the last linear layer of a PyTorch module: the one whose output is the model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import ModelError
+
+__all__ = ["LinearCall", "find_last_call", "linear_layers", "model_logits", "record_calls"]
+
+# What may stand between the last linear layer and the model's output.
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": lambda z: z,
+    "softmax": lambda z: F.softmax(z, dim=-1),
+    "log_softmax": lambda z: F.log_softmax(z, dim=-1),
+    "sigmoid": torch.sigmoid,
+    "logsigmoid": F.logsigmoid,
+}
+
+
+@dataclass(frozen=True)
+class LinearCall:
+    """One call of a linear layer, as a forward hook saw it.
+
+    ``input`` has shape (n, d) and ``output`` (n, K), or (n, T, d) and (n, T, K) where the layer
+    runs on every token.
+    """
+
+    name: str
+    layer: nn.Linear
+    input: torch.Tensor
+    output: torch.Tensor
+
+
+def linear_layers(module: nn.Module) -> dict[str, nn.Linear]:
+    """List the linear layers by qualified name, a shared one once."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+
+
+@contextmanager
+def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
+    """Record every call of the given layers, in order, for as long as the context lasts."""
+    calls: list[LinearCall] = []
+
+    def hook_of(name: str) -> Any:
+        def hook(layer: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            features = args[0] if args else next(iter(kwargs.values()))
+            calls.append(LinearCall(name, layer, features, out))
+
+        return hook
+
+    hooks = [
+        layer.register_forward_hook(hook_of(name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def model_logits(output: Any) -> torch.Tensor:
+    """Pick the tensor of predictions out of whatever a model returns, as (n, K)."""
+    if isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
+    elif hasattr(output, "logits"):
+        output = output.logits
+    elif isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if not isinstance(output, torch.Tensor):
+        raise ModelError(
+            f"the model returns {type(output).__name__}; expected a tensor, a tuple that starts "
+            "with one, or an object with `logits`"
+        )
+    if output.ndim < 2:  # a regressor that squeezes its only output
+        output = output.reshape(-1, 1)
+    if output.ndim > 2:
+        raise ModelError(
+            f"the model's output has shape {tuple(output.shape)}; expected (n, outputs), "
+            "one row a sample"
+        )
+    return output
+
+
+def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> tuple[LinearCall, str]:
+    """Find the last call whose output is the model's output, and what was applied to it.
+
+    Returns
+    -------
+    call : LinearCall
+        With 2-dimensional input and output: of a layer that runs on every token, the token that
+        the model took (the last token, the first, ... whichever it is) is picked out.
+    activation : str
+        'none', or the name of the activation that follows the layer.
+
+    Raises
+    ------
+    ModelError
+        When no call fits; the message names the candidates.
+    """
+    for call in reversed(calls):
+        found = reduce_call(call, logits)
+        if found is not None:
+            return found
+    if not calls:
+        raise ModelError(
+            "no nn.Linear ran in the model; give a callable that returns (logits, embedding)"
+        )
+    last = calls[-1]
+    raise ModelError(
+        f"the model's output {tuple(logits.shape)} is not the output of a linear layer, nor its "
+        f"softmax or sigmoid; the last linear layer that ran is {last.name!r} with output "
+        f"{tuple(last.output.shape)}: choose one by layer=, or give a callable that returns "
+        "(logits, embedding)"
+    )
+
+
+def reduce_call(call: LinearCall, logits: torch.Tensor) -> tuple[LinearCall, str] | None:
+    """Match one call with the model's output; None when it did not make it."""
+    n_samples = logits.shape[0]
+    fits = (
+        call.output.ndim in (2, 3)
+        and call.output.shape[0] == n_samples
+        and call.output.shape[-1] == logits.shape[1]
+    )
+    if not fits:
+        return None
+    per_token = call.output.ndim == 3
+    expected = logits.unsqueeze(1) if per_token else logits
+    for activation, apply in ACTIVATIONS.items():
+        matches = same_rows(apply(call.output), expected)
+        if not per_token and matches.all():
+            return call, activation
+        if per_token and matches.any(dim=1).all():
+            # Of equal tokens the last: decoders predict at the last token.
+            token = matches.shape[1] - 1 - matches.flip(1).int().argmax(dim=1)
+            rows = torch.arange(n_samples, device=token.device)
+            picked = LinearCall(
+                call.name, call.layer, call.input[rows, token], call.output[rows, token]
+            )
+            return picked, activation
+    return None
+
+
+def same_rows(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Compare rows to a few roundings of their type; NaN equals NaN, to be reported as such."""
+    tolerance = 8 * torch.finfo(right.dtype).eps
+    scale = torch.nan_to_num(right.float(), posinf=0.0, neginf=0.0).abs().amax().item()
+    return torch.isclose(
+        left.float(), right.float(), rtol=tolerance, atol=tolerance * scale, equal_nan=True
+    ).all(dim=-1)

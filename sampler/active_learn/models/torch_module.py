@@ -1,0 +1,252 @@
+"""Any PyTorch module: forward hooks read what goes into its last linear layer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import DataError, ModelError, ParameterError
+from .base import ModelOutput
+from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
+from .detect import LinearCall, find_last_call, linear_layers, model_logits, record_calls
+from .reproduce import require_linear
+
+__all__ = ["TorchModule"]
+
+N_PROBES = 4  # samples that find the layer; every linear layer's input is held for them
+
+
+class TorchModule(BatchedAdapter):
+    """A PyTorch module and the linear layer whose output is its logits.
+
+    The module runs in eval mode and without gradients. Afterwards the mode of each of its parts,
+    and its device, are what they were.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Returns a tensor, a tuple that starts with one, or an object with ``logits``, of shape
+        (n, K); a softmax, log-softmax or sigmoid may follow the last linear layer.
+    problem_type : {'classification', 'regression', 'multilabel'}
+    layer : str or nn.Module, optional
+        The linear layer whose output is taken for the logits, where the last one cannot be found.
+    device : str or torch.device, optional
+        Where to run; the module's own device when omitted.
+    batch_size : int or 'auto'
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        problem_type: str,
+        layer: str | nn.Module | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int | str = "auto",
+    ) -> None:
+        super().__init__(problem_type, batch_size)
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                "a TorchScript module cannot be hooked; give the nn.Module it came from, "
+                "its ONNX export, or a callable that returns (logits, embedding)"
+            )
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        # A compiled module runs a graph in which hooks set later are not seen.
+        self.module: nn.Module = getattr(module, "_orig_mod", module)
+        self.device = None if device is None else torch_device(device)
+        self._chosen = layer is not None
+        self._layer = None if layer is None else named_layer(self.module, layer)
+        self._activation = "none"
+        self._n_inputs = count_required_inputs(self.module)
+
+    def __call__(self, batch: Any) -> ModelOutput:
+        """Give logits and embeddings of any number of samples, in their order."""
+        with evaluating(self.module), placed_on(self.module, self.device), torch.no_grad():
+            return super().__call__(batch)
+
+    def _forward(self, samples: Any) -> ModelOutput:
+        inputs = self._inputs(samples)
+        if self._layer is None:
+            n_probes = min(N_PROBES, count_samples(samples))
+            call = self._run(take_probes(inputs, n_probes), linear_layers(self.module))
+            self._layer = {call.name: call.layer}
+        call = self._run(inputs, self._layer)
+        logits, embedding = call.output.float(), call.input.float()
+        self.weight = call.layer.weight.detach().float()
+        self.bias = (
+            self.weight.new_zeros(self.weight.shape[0])
+            if call.layer.bias is None
+            else call.layer.bias.detach().float()
+        )
+        require_linear(
+            logits, embedding, self.weight, self.bias, call.output.dtype, f"layer {call.name!r}"
+        )
+        return ModelOutput(logits, embedding)
+
+    def _run(self, inputs: Any, layers: Mapping[str, nn.Linear]) -> LinearCall:
+        """Run the module once and give the call that made its logits, one row a sample."""
+        with record_calls(layers) as calls:
+            try:
+                output = call_module(self.module, inputs)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                raise ModelError(
+                    f"the model failed on a batch ({describe(inputs)}): {error}"
+                ) from error
+        if not self._chosen:
+            return find_last_call(calls, model_logits(output))[0]
+        if not calls:
+            raise ModelError(f"layer {next(iter(layers))!r} did not run; choose another by layer=")
+        if calls[-1].output.ndim == 2:
+            return calls[-1]
+        return find_last_call(calls[-1:], model_logits(output))[0]
+
+    def _inputs(self, samples: Any) -> Any:
+        """Turn samples into the module's inputs, on its device and in its float type."""
+        columns = collate(samples)
+        if isinstance(columns, tuple):
+            # Of (input, label) rows the model takes the input only.
+            columns = columns[: self._n_inputs]
+        parameter = next(
+            (p for p in self.module.parameters() if p.is_floating_point()), torch.empty(0)
+        )
+
+        def convert(column: Any) -> torch.Tensor:
+            tensor = column if isinstance(column, torch.Tensor) else as_tensor(column)
+            dtype = parameter.dtype if tensor.is_floating_point() else tensor.dtype
+            return tensor.to(device=parameter.device, dtype=dtype)
+
+        if isinstance(columns, Mapping):
+            return {name: convert(column) for name, column in columns.items()}
+        if isinstance(columns, tuple):
+            return tuple(convert(column) for column in columns)
+        return convert(columns)
+
+
+def call_module(module: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    if isinstance(inputs, tuple):
+        return module(*inputs)
+    return module(inputs)
+
+
+def take_probes(inputs: Any, n_probes: int) -> Any:
+    return take_samples(inputs, 0, n_probes)
+
+
+def describe(inputs: Any) -> str:
+    """Name the shapes and types of the inputs, for a message."""
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{name} {describe(column)}" for name, column in inputs.items())
+    if isinstance(inputs, tuple):
+        return ", ".join(describe(column) for column in inputs)
+    return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
+
+
+def collate(samples: Any) -> Any:
+    """Stack a list of samples into columns; batches of arrays pass through."""
+    if not isinstance(samples, list):
+        return samples
+    first = samples[0]
+    if isinstance(first, Mapping):
+        return {name: stack([sample[name] for sample in samples]) for name in first}
+    if isinstance(first, (tuple, list)) and all(is_array(value) for value in first[:1]):
+        return tuple(stack([sample[i] for sample in samples]) for i in range(len(first)))
+    return stack(samples)
+
+
+def stack(values: list[Any]) -> torch.Tensor:
+    """Stack one input of several samples."""
+    shapes = {tuple(np.shape(value)) for value in values}
+    if len(shapes) > 1:
+        raise DataError(
+            f"samples have different shapes ({', '.join(map(str, sorted(shapes)[:3]))}); "
+            "expected one shape, pad or resize them"
+        )
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values)
+    return as_tensor(np.asarray(values))
+
+
+def as_tensor(values: Any) -> torch.Tensor:
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"samples hold {array.dtype} values; expected numbers. For texts give "
+            "(model, tokenizer)"
+        )
+    if not array.flags.writeable:  # a read-only memory map: torch cannot share it
+        array = array.copy()
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, np.ndarray))
+
+
+def count_required_inputs(module: nn.Module) -> int:
+    """Count the inputs that ``forward`` cannot do without; at least one."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return max(1, len(required))
+
+
+def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linear]:
+    """Find the layer that ``layer=`` names."""
+    layers = linear_layers(module)
+    for name, candidate in layers.items():
+        if candidate is layer or name == layer:
+            return {name: candidate}
+    wanted = layer if isinstance(layer, str) else type(layer).__name__
+    names = ", ".join(repr(name) for name in list(layers)[-8:]) or "none"
+    raise ModelError(f"layer {wanted!r} is no nn.Linear of the model; its linear layers: {names}")
+
+
+def torch_device(device: str | torch.device) -> torch.device:
+    """Check that a device exists."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ParameterError(f"device {str(device)!r} cannot be used: {error}") from error
+    return torch.device(device)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch to eval mode; afterwards each part has its own mode again (frozen parts too)."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def placed_on(module: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Move the module to a device and back."""
+    homes = {tensor.device for tensor in [*module.parameters(), *module.buffers()]}
+    if device is None or not homes or homes == {device}:
+        yield
+        return
+    if len(homes) > 1:
+        raise ParameterError(
+            f"the model lies on several devices ({', '.join(sorted(map(str, homes)))}); "
+            "leave out device="
+        )
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(homes.pop())
