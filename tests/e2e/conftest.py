@@ -1,0 +1,165 @@
+"""Real servers for the end-to-end tests: one Label Studio a session, a backend a test.
+
+Every test gets projects of its own, so the one Label Studio is shared. Nothing here sleeps: use
+``wait_until(condition, timeout=30, what="...")`` of ``active_learn_backend.demo.process``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from active_learn_backend.demo import digits
+from active_learn_backend.demo.annotator import Annotator, choice
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import (
+    LabelStudioServer,
+    User,
+    label_studio_program,
+)
+from active_learn_backend.demo.process import ServerError
+
+HERE = Path(__file__).parent
+
+TEXT_CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder, so that ``-m "not e2e"`` leaves them all out."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def label_studio_installed() -> None:
+    """Skip where Label Studio was not installed."""
+    try:
+        label_studio_program()
+    except ServerError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def label_studio(
+    label_studio_installed: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabelStudioServer]:
+    """One Label Studio for the session, open to backends on the loopback interface."""
+    with LabelStudioServer(tmp_path_factory.mktemp("label-studio") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def make_user(label_studio: LabelStudioServer) -> Callable[[], User]:
+    """``make_user()`` -> a new annotator."""
+
+    def make() -> User:
+        number = len(label_studio.api("GET", "/api/users/"))
+        return label_studio.create_user(f"annotator{number}@example.com")
+
+    return make
+
+
+@pytest.fixture
+def make_annotator(
+    label_studio: LabelStudioServer,
+) -> Iterator[Callable[..., Annotator]]:
+    """``make_annotator(project, answer, user=None, think=0)`` -> who works as that user."""
+    with ExitStack() as stack:
+
+        def make(
+            project: int,
+            answer: Callable[[dict[str, Any]], list[dict[str, Any]]],
+            user: User | None = None,
+            think: float = 0.0,
+        ) -> Annotator:
+            client = label_studio.client(user.token if user else label_studio.token)
+            return Annotator(stack.enter_context(client), project, answer, think=think)
+
+        yield make
+
+
+@pytest.fixture
+def backend(
+    label_studio: LabelStudioServer, tmp_path: Path
+) -> Iterator[Callable[..., BackendServer]]:
+    """``backend(BATCH_SIZE="5", options=[...])`` -> a started ``active-learn serve`` of its own.
+
+    ``.url``, ``.run("connect", "--project", "1")``, ``.server("worker")``, ``.process.kill()``; see
+    `BackendServer`. ``model_dir=`` lets two share their state, ``start=False`` only prepares it.
+    """
+    with ExitStack() as stack:
+        count = 0
+
+        def make(
+            *,
+            model_dir: Path | None = None,
+            options: Sequence[str] = (),
+            start: bool = True,
+            **env: str,
+        ) -> BackendServer:
+            nonlocal count
+            folder = model_dir or tmp_path / f"backend-{count}"
+            count += 1
+            server = BackendServer(label_studio, folder, options=options, env=env)
+            stack.callback(server.stop)
+            return server.start() if start else server
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def digit_images() -> digits.Digits:
+    """All digits as PNG, with the truth."""
+    return digits.load()
+
+
+@pytest.fixture
+def make_digits_project(
+    label_studio: LabelStudioServer, digit_images: digits.Digits
+) -> Callable[..., int]:
+    """``make_digits_project(n, **fields)`` -> id of a project with ``n`` uploaded digits.
+
+    ``answer_digit`` gives the truth for its tasks.
+    """
+
+    def make(count: int, title: str = "Digits", **fields: object) -> int:
+        project = digits.create_project(label_studio, title, **fields)
+        indices = digit_images.pool[:count].tolist()
+        digits.upload(label_studio, project, digit_images.png, indices)
+        return project
+
+    return make
+
+
+@pytest.fixture
+def answer_digit(
+    digit_images: digits.Digits,
+) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+    """The true answer to a task of `make_digits_project`."""
+    return lambda task: choice(digit_images.truth[digits.digit_index(task)])
+
+
+@pytest.fixture
+def make_text_project(label_studio: LabelStudioServer) -> Callable[..., tuple[int, list[int]]]:
+    """``make_text_project(texts, **fields)`` -> (project id, task ids in that order)."""
+
+    def make(
+        texts: Sequence[str], title: str = "Texts", config: str = TEXT_CONFIG, **fields: object
+    ) -> tuple[int, list[int]]:
+        body = {"title": title, "label_config": config, **fields}
+        project = label_studio.api("POST", "/api/projects/", body)["id"]
+        answer = label_studio.api(
+            "POST",
+            f"/api/projects/{project}/import?return_task_ids=true",
+            [{"text": text} for text in texts],
+        )
+        return project, answer["task_ids"]
+
+    return make
