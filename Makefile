@@ -1,0 +1,68 @@
+# Everything starts here. Needs Python 3.11 or newer with pip, and make; nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak lint bench clean
+
+# The first Python on the path that is new enough; `make install PYTHON=/path/to/python` decides.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+TORCH := 2.13.0
+LABEL_STUDIO := 1.23.2
+# GPU=1 takes PyTorch as PyPI has it, with CUDA on Linux: a 3 GB download.
+BUILD := $(if $(GPU),gpu,cpu)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(BUILD)
+LS_VENV := .venv-label-studio
+LS_STAMP := $(LS_VENV)/.installed-$(LABEL_STUDIO)
+# Errors only: a package mirror that lacks an optional folder is worth a warning to nobody.
+PIP_INSTALL := -m pip --disable-pip-version-check install -qq
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+install: $(STAMP) $(LS_STAMP)  ## install the project and Label Studio in environments of their own
+	@$(PY) .ci/check_versions.py $(TORCH) $(LABEL_STUDIO) $(LS_VENV)
+
+demo: install  ## label digits in a real Label Studio, print what the order gains (ARGS=--keep, --help)
+	@$(PY) -m active_learn_backend.demo $(ARGS)
+
+test: install lint  ## lint and run all tests but the long ones (ARGS="-k name" chooses)
+	$(PY) -m pytest -m "not soak" $(ARGS)
+
+soak: install  ## run the tests that are long by nature
+	$(PY) -m pytest -m soak --timeout 3600 $(ARGS)
+
+lint: install  ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# Helpers of the benchmarks begin with an underscore.
+BENCHMARKS ?= $(sort $(wildcard tests/benchmarks/[a-z]*.py))
+
+bench: install  ## run the benchmarks (BENCHMARKS=tests/benchmarks/speed.py ARGS=--help chooses)
+	@for script in $(BENCHMARKS); do \
+		echo "== $$script $(ARGS)"; $(PY) $$script $(ARGS) || exit 1; done
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) $(LS_VENV) .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# label-studio-ml pins a Flask of 2020 with its Werkzeug, Jinja2 and itsdangerous. It runs on the
+# current ones, so these are upgraded last, against its pins.
+$(STAMP): pyproject.toml Makefile .ci/constraints.txt .ci/make_venv.sh .ci/install_torch.sh
+	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
+	@sh .ci/install_torch.sh $(PY) $(TORCH) $(BUILD)
+	@echo "Installing the project in $(VENV)"
+	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -c .ci/constraints.txt -e '.[demo,dev]'
+	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --upgrade flask werkzeug jinja2 itsdangerous
+	@rm -f $(VENV)/.installed-* && touch $@
+
+$(LS_STAMP): Makefile .ci/make_venv.sh
+	@sh .ci/make_venv.sh "$(PYTHON)" $(LS_VENV)
+	@echo "Installing Label Studio $(LABEL_STUDIO) in $(LS_VENV)"
+	@$(LS_VENV)/bin/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO)
+	@rm -f $(LS_VENV)/.installed-* && touch $@
