@@ -1,0 +1,160 @@
+"""Exact conditioning in Gram form: what is still unknown once some samples are labeled.
+
+With ``M = (λI + Σ_S u uᵀ)⁻¹`` over the conditioned set S, and ``L Lᵀ = λI + G_SS``,
+
+    u_iᵀ M u_j = (g_ij − z_i · z_j) / λ,    z_i = L⁻¹ g_S,i
+
+so that a pass over N candidates costs O(N |S| (d + K + |S|)) whatever K * d is.
+
+References
+----------
+Saran et al., "Streaming Active Learning with Deep Neural Networks", ICML 2023, section 4.
+Harbrecht et al., "On the low-rank approximation by the pivoted Cholesky decomposition", 2012.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .kernels import Kernel, Points
+
+__all__ = ["BLOCK_ROWS", "Posterior", "first_best", "pivoted_cholesky"]
+
+# Rows of candidates that are worked on at once: large enough for level 3 BLAS, small enough for
+# the block's Gram matrix against 2,000 points to stay under 64 MiB.
+BLOCK_ROWS = 8192
+
+
+def first_best(scores: torch.Tensor) -> int:
+    """Give the first index whose score is the best to rounding, so that ties never flip.
+
+    Duplicates have equal scores up to rounding, which depends on how a matrix product was blocked;
+    taking the first within a few units of rounding makes the choice independent of it.
+    """
+    best = scores.max()
+    tolerance = 32 * torch.finfo(scores.dtype).eps
+    return int((scores >= best - tolerance * best.abs()).nonzero()[0, 0])
+
+
+def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
+    """Choose the ``size`` points that explain the Gram matrix of all of them best.
+
+    Greedy pivoting: each step takes the point whose conditional variance (its trace over the R
+    rows) is largest. Stops early once nothing is left to explain.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    points : Points
+        n of them.
+    size : int
+        Points to keep.
+
+    Returns
+    -------
+    Tensor of int64 of shape (at most size,), in order of choice
+    """
+    n, rank = len(points), points.rank
+    left = kernel.own(points).diagonal(dim1=1, dim2=2).clone()
+    columns = left.new_zeros(size * rank, n * rank)
+    floor = 1e-6 * float(left.sum(dim=1).max())
+    chosen: list[int] = []
+    filled = 0
+    while len(chosen) < min(size, n):
+        best = first_best(left.sum(dim=1))
+        if float(left[best].sum()) <= floor:
+            break
+        new = torch.tensor([best], device=left.device)
+        gram = kernel.gram(points[new], points)
+        for row in range(rank):
+            done = columns[:filled]
+            pivot = best * rank + row
+            column = gram[row] - done.T @ done[:, pivot]
+            if float(column[pivot]) > floor:
+                columns[filled] = column / column[pivot].sqrt()
+                left -= columns[filled].view(n, rank).square()
+                filled += 1
+        left[best] = 0
+        left.clamp_min_(0)
+        chosen.append(best)
+    return torch.tensor(chosen, dtype=torch.int64, device=left.device)
+
+
+class Posterior:
+    """Covariances of candidates conditioned on a set of samples.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    ridge : float
+        λ, in units of the kernel.
+    conditioned : Points, optional
+        The samples that are known already.
+    max_conditioned : int, optional
+        With more rows than that, the points that pivoted Cholesky ranks first are kept.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        ridge: float,
+        conditioned: Points | None = None,
+        max_conditioned: int | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.ridge = ridge
+        self.max_conditioned = max_conditioned
+        self.conditioned: Points | None = None
+        self._factor: torch.Tensor | None = None
+        if conditioned is not None and len(conditioned):
+            self.condition(conditioned)
+
+    @property
+    def size(self) -> int:
+        """Rows that are conditioned on, |S| * R."""
+        return 0 if self._factor is None else len(self._factor)
+
+    def condition(self, points: Points) -> None:
+        """Condition on further samples; equals starting over with all of them."""
+        if self.conditioned is not None:
+            points = self.conditioned.cat(points)
+        limit = self.max_conditioned
+        if limit is not None and len(points) * points.rank > limit:
+            points = points[pivoted_cholesky(self.kernel, points, max(1, limit // points.rank))]
+        gram = self.kernel.gram(points, points).double()
+        gram.diagonal().add_(self.ridge)
+        self.conditioned = points
+        # float64: the smallest eigenvalue is λ while the largest grows with |S|.
+        self._factor = torch.linalg.cholesky(gram)
+
+    def whiten(self, x: Points) -> torch.Tensor:
+        """Give ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""
+        if self.conditioned is None or self._factor is None:
+            return x.h.new_zeros(len(x) * x.rank, 0)
+        factor = self._factor.to(x.h.dtype)
+        z = x.h.new_empty(len(x) * x.rank, len(factor))
+        for rows, block in x.split(BLOCK_ROWS):
+            gram = self.kernel.gram(self.conditioned, block)
+            z[rows.start * x.rank : rows.stop * x.rank] = torch.linalg.solve_triangular(
+                factor, gram, upper=False
+            ).T
+        return z
+
+    def covariance(
+        self, x: Points, y: Points, z_x: torch.Tensor, z_y: torch.Tensor
+    ) -> torch.Tensor:
+        """Give ``u_iᵀ M u_j`` of each row of x with each row of y; z from `whiten`."""
+        gram = self.kernel.gram(x, y)
+        if z_x.shape[1]:
+            gram.addmm_(z_x, z_y.T, alpha=-1)
+        return gram.div_(self.ridge)
+
+    def variance(self, x: Points, z: torch.Tensor) -> torch.Tensor:
+        """Give ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
+        q = self.kernel.own(x)
+        if z.shape[1]:
+            blocks = z.view(len(x), x.rank, -1)
+            q = q - blocks @ blocks.transpose(1, 2)
+        q = q / self.ridge
+        q.diagonal(dim1=1, dim2=2).clamp_min_(0)
+        return q

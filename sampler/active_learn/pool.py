@@ -1,0 +1,181 @@
+"""The pool: candidates read in row blocks, so that the whole need not be in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .errors import DataError
+from .gram import BLOCK_ROWS
+from .models import Adapter, LinearHead, ModelOutput
+from .samples import Samples
+
+__all__ = ["Pool", "check_output", "run_model"]
+
+# Rows of ready embeddings that are read at once; a model that computes them takes fewer.
+EMBEDDING_ROWS = BLOCK_ROWS
+# Samples handed to a model at once; it goes through them in batches of its own size.
+MODEL_ROWS = 4096
+SCALE_ROWS = 4096
+
+
+def check_output(output: ModelOutput, first: int, what: str) -> ModelOutput:
+    """Refuse NaN and infinity, naming the first sample that has one.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, values in (("embedding", output.embedding), ("logits", output.logits)):
+        # One sum tells of any NaN or infinity; only a bad block pays for a closer look.
+        if torch.isfinite(values.sum(dtype=torch.float64)):
+            continue
+        bad = ~torch.isfinite(values).all(dim=1)
+        if bad.any():
+            index = first + int(bad.nonzero()[0, 0])
+            raise DataError(
+                f"the {name} of {what} {index} holds NaN or infinity; "
+                "remove it, or check how it was encoded"
+            )
+    return output
+
+
+def run_model(
+    adapter: Adapter,
+    samples: Samples,
+    *,
+    device: torch.device,
+    what: str = "sample",
+    progress: bool = False,
+) -> ModelOutput:
+    """Run the model over samples and keep all its outputs.
+
+    Parameters
+    ----------
+    adapter : Adapter
+    samples : Samples
+    device : torch.device
+        Where the outputs go.
+    what : str
+        What a sample is called in messages.
+    progress : bool
+
+    Returns
+    -------
+    ModelOutput
+        On ``device``, float32.
+
+    Raises
+    ------
+    DataError
+        When an output holds NaN or infinity.
+    """
+    logits, embedding = [], []
+    starts = range(0, len(samples), MODEL_ROWS)
+    for start in tqdm(starts, desc="model", disable=not progress, leave=False):
+        output = check_output(adapter(samples[start : start + MODEL_ROWS]), start, what)
+        logits.append(output.logits.detach().float().to(device))
+        embedding.append(output.embedding.detach().float().to(device))
+    return ModelOutput(torch.cat(logits), torch.cat(embedding))
+
+
+class Pool:
+    """N candidates as logits and embeddings, read by rows.
+
+    Ready embeddings (a linear head over an array, which may be memory-mapped and float16) are read
+    anew at each pass and never held as a whole; what a model has to compute is computed once.
+
+    Parameters
+    ----------
+    samples : Samples
+    adapter : Adapter
+    device : torch.device
+        Where outputs go.
+    progress : bool
+        Show a bar on passes over the whole pool.
+
+    Raises
+    ------
+    DataError
+        When the pool is empty, or an output holds NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        adapter: Adapter,
+        *,
+        device: torch.device,
+        progress: bool = False,
+    ) -> None:
+        self._length = len(samples)
+        if self._length == 0:
+            raise DataError("the pool is empty; give at least one candidate")
+        self._device = device
+        self._progress = progress
+        self._held: ModelOutput | None = None
+        self._read: Callable[[Any], ModelOutput] | None = None
+        if isinstance(adapter, LinearHead) and samples.is_array:
+            self._read = lambda rows: adapter(samples[rows])
+        else:
+            self._held = run_model(
+                adapter,
+                samples,
+                device=device,
+                what="candidate",
+                progress=progress,
+            )
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def device(self) -> torch.device:
+        """Where outputs are."""
+        return self._device
+
+    def take(self, indices: np.ndarray | torch.Tensor) -> ModelOutput:
+        """Give the outputs of some candidates, in the order of ``indices``."""
+        rows = np.asarray(indices.cpu() if isinstance(indices, torch.Tensor) else indices)
+        if self._held is not None:
+            at = torch.as_tensor(rows, device=self._device)
+            return ModelOutput(self._held.logits[at], self._held.embedding[at])
+        return self._output(rows, 0)
+
+    def blocks(self, rows: int = EMBEDDING_ROWS) -> Iterator[tuple[slice, ModelOutput]]:
+        """Go through all candidates in order, in blocks of at most ``rows``."""
+        starts = range(0, self._length, rows)
+        bar = tqdm(
+            starts, desc="pool", disable=not (self._progress and len(starts) > 1), leave=False
+        )
+        for start in bar:
+            block = slice(start, min(start + rows, self._length))
+            if self._held is not None:
+                yield block, ModelOutput(self._held.logits[block], self._held.embedding[block])
+            else:
+                yield block, self._output(block, start)
+
+    def outputs(self) -> ModelOutput:
+        """Give the outputs of all candidates; holds N (d + K) numbers."""
+        if self._held is None:
+            blocks = [output for _, output in self.blocks()]
+            self._held = ModelOutput(
+                torch.cat([block.logits for block in blocks]),
+                torch.cat([block.embedding for block in blocks]),
+            )
+        return self._held
+
+    def scale(self) -> float:
+        """Give the root mean square norm of 4,096 evenly spread embeddings, or 1 where it is 0."""
+        rows = np.unique(np.linspace(0, self._length - 1, SCALE_ROWS).astype(np.int64))
+        norms = self.take(rows).embedding.double().square().sum(dim=1)
+        return float(norms.mean().sqrt()) or 1.0
+
+    def _output(self, rows: Any, first: int) -> ModelOutput:
+        assert self._read is not None
+        output = check_output(self._read(rows), first, "candidate")
+        return ModelOutput(output.logits.to(self._device), output.embedding.to(self._device))

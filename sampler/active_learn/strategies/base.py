@@ -1,0 +1,153 @@
+"""What a strategy is: one small class that orders a pool, registered by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+
+from ..errors import ParameterError
+from ..fisher import ProblemType
+from ..models import ModelOutput
+from ..pool import Pool
+
+__all__ = ["Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a strategy may know.
+
+    Attributes
+    ----------
+    pool : Pool
+        N candidates.
+    seed : ModelOutput, optional
+        Labeled samples to condition on; None without ``seed_fisher`` or before any label.
+    has_labels : bool
+        Whether any labeled data was given, conditioned on or not.
+    problem_type : {'classification', 'regression', 'multilabel'}
+    n : int
+        Candidates to order, at most N.
+    budget : int
+        Candidates that are labeled before the next selection (k), at most N.
+    depth : int
+        Greedy picks before the tail is ordered by residual score; at least ``budget``, the same
+        for every ``n``, so that rankings are nested.
+    rng : numpy.random.Generator
+        The only source of randomness.
+    precompute_covariance : bool
+        Whether the covariance of the whole pool may be known before the first decision.
+    max_conditioned : int
+        Bound on the labeled rows that are conditioned on.
+    """
+
+    pool: Pool
+    seed: ModelOutput | None
+    has_labels: bool
+    problem_type: ProblemType
+    n: int
+    budget: int
+    depth: int
+    rng: np.random.Generator
+    precompute_covariance: bool = False
+    max_conditioned: int = 2000
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Candidates in the order in which they are worth labeling.
+
+    Attributes
+    ----------
+    indices : ndarray of int64 of shape (n,)
+    scores : ndarray of float64 of shape (n,)
+        Acquisition value of each: when it was picked, or, in the tail, after the last pick.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def descending(cls, scores: torch.Tensor, n: int) -> Picks:
+        """Order by score, ties by position."""
+        return cls.completed([], [], scores, n)
+
+    @classmethod
+    def completed(
+        cls, picked: list[int], gains: list[float], residual: torch.Tensor, n: int
+    ) -> Picks:
+        """Give the picks, then the other candidates by descending ``residual`` (N,), n in all."""
+        head = np.asarray(picked[:n], dtype=np.int64)
+        if len(head) == n:
+            return cls(head, np.asarray(gains[:n], dtype=np.float64))
+        left = residual.double().cpu().numpy().copy()
+        left[picked] = -np.inf
+        order = np.argsort(-left, kind="stable")[: n - len(head)]
+        return cls(
+            np.concatenate([head, order.astype(np.int64)]),
+            np.concatenate([np.asarray(gains, dtype=np.float64), left[order]]),
+        )
+
+
+class Strategy(ABC):
+    """Base of all strategies: a frozen dataclass whose fields are the strategy's own parameters.
+
+    Attributes
+    ----------
+    name : str
+        By which `ActiveSampler` finds it.
+    nested : bool
+        Whether the first k of a longer ranking are the ranking of k.
+    """
+
+    name: ClassVar[str]
+    nested: ClassVar[bool] = True
+
+    def check(self, problem_type: ProblemType) -> None:  # noqa: B027 (most take any problem)
+        """Raise ParameterError when the strategy means nothing for a problem type."""
+
+    @abstractmethod
+    def rank(self, context: Context) -> Picks:
+        """Order ``context.n`` candidates of the pool."""
+
+
+_REGISTRY: dict[str, type[Strategy]] = {}
+S = TypeVar("S", bound=type[Strategy])
+
+
+def register(strategy: S) -> S:
+    """Make a strategy known by its name (a class decorator)."""
+    _REGISTRY[strategy.name] = strategy
+    return strategy
+
+
+def strategies() -> list[str]:
+    """Give the names of all strategies."""
+    return sorted(_REGISTRY)
+
+
+def build_strategy(name: str, parameters: dict[str, Any]) -> Strategy:
+    """Build a strategy, refusing parameters that mean nothing to it.
+
+    Raises
+    ------
+    ParameterError
+        When the name or a parameter is unknown; the message lists what there is.
+    """
+    if name not in _REGISTRY:
+        raise ParameterError(
+            f"strategy {name!r} is unknown; choose one of {', '.join(strategies())}"
+        )
+    strategy = _REGISTRY[name]
+    known = [field.name for field in fields(strategy)]  # type: ignore[arg-type]
+    unknown = [parameter for parameter in parameters if parameter not in known]
+    if unknown:
+        accepted = f"it takes {', '.join(known)}" if known else "it takes none of its own"
+        raise ParameterError(
+            f"parameter {unknown[0]!r} means nothing to strategy {name!r}; {accepted}"
+        )
+    return strategy(**parameters)

@@ -1,0 +1,36 @@
+"""Least confidence: the least likely best answer first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..fisher import ProblemType, probabilities
+from .base import register
+from .pointwise import Pointwise
+
+__all__ = ["LeastConfidence"]
+
+
+@register
+@dataclass(frozen=True)
+class LeastConfidence(Pointwise):
+    """``1 − p₁``; in multilabel the largest such value among the labels.
+
+    Labeled data and the pool's covariance change nothing. Not for regression.
+
+    References
+    ----------
+    Lewis and Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994.
+    """
+
+    name: ClassVar[str] = "least_confidence"
+
+    def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+        """Score each sample by how unlikely its best answer is."""
+        p = probabilities(logits, problem_type)
+        if problem_type == "multilabel":
+            return (1 - torch.maximum(p, 1 - p)).amax(dim=1)
+        return 1 - p.amax(dim=1)

@@ -1,0 +1,38 @@
+"""Base of the strategies that score each sample on its own, from its logits alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import ParameterError
+from ..fisher import ProblemType
+from .base import Context, Picks, Strategy
+
+__all__ = ["Pointwise"]
+
+
+@dataclass(frozen=True)
+class Pointwise(Strategy):
+    """Order by a score of the logits; one pass over the pool in row blocks."""
+
+    @abstractmethod
+    def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+        """Give the score of each sample, (n,), from its logits, (n, K); highest first."""
+
+    def check(self, problem_type: ProblemType) -> None:
+        """Refuse regression: a point prediction says nothing about its own error."""
+        if problem_type == "regression":
+            raise ParameterError(
+                f"strategy {self.name!r} needs class probabilities, which regression does not "
+                "have; use 'aopt', 'bait' or 'kcenter'"
+            )
+
+    def rank(self, context: Context) -> Picks:
+        """Order by descending score, ties by position in the pool."""
+        scores = torch.empty(len(context.pool))
+        for rows, output in context.pool.blocks():
+            scores[rows] = self.score(output.logits, context.problem_type).cpu()
+        return Picks.descending(scores, context.n)

@@ -1,0 +1,24 @@
+"""Random order: the baseline that every strategy has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from .base import Context, Picks, Strategy, register
+
+__all__ = ["Random"]
+
+
+@register
+@dataclass(frozen=True)
+class Random(Strategy):
+    """A uniform random order. Labeled data and the pool's covariance change nothing."""
+
+    name: ClassVar[str] = "random"
+
+    def rank(self, context: Context) -> Picks:
+        """Order by uniform numbers in [0, 1)."""
+        return Picks.descending(torch.from_numpy(context.rng.random(len(context.pool))), context.n)

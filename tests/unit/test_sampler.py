@@ -1,0 +1,120 @@
+"""ActiveSampler on pools: arguments, kinds of candidates, rankings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from active_learn import (
+    ActiveSampler,
+    BudgetError,
+    DataError,
+    LinearHead,
+    ParameterError,
+)
+from torch.utils.data import Subset, TensorDataset
+
+RNG = np.random.default_rng(0)
+POOL = RNG.normal(size=(120, 8)).astype(np.float32)
+HEAD = LinearHead(RNG.normal(size=(3, 8)), RNG.normal(size=3))
+
+
+def sampler(budget: int | float = 10, **arguments: object) -> ActiveSampler:
+    return ActiveSampler("classification", HEAD, budget, random_state=0, **arguments)
+
+
+def test_select_gives_back_the_kind_that_came_in() -> None:
+    chosen, indices = sampler().select(POOL, return_indices=True)
+    assert isinstance(chosen, np.ndarray)
+    assert np.array_equal(chosen, POOL[indices])
+    tensor = sampler().select(torch.from_numpy(POOL))
+    assert isinstance(tensor, torch.Tensor)
+    assert np.array_equal(tensor.numpy(), chosen)
+    rows = sampler().select(list(POOL))
+    assert isinstance(rows, list)
+    assert np.array_equal(np.stack(rows), chosen)
+    subset = sampler().select(TensorDataset(torch.from_numpy(POOL), torch.zeros(len(POOL))))
+    assert isinstance(subset, Subset)
+    assert subset.indices == indices.tolist()
+
+
+def test_a_float_budget_is_a_fraction_of_the_pool() -> None:
+    assert len(sampler(0.25).select(POOL)) == 30
+
+
+def test_rankings_are_nested_and_complete() -> None:
+    whole = sampler(labeled_data=POOL[:5], seed_fisher=True).rank(POOL)
+    assert sorted(whole.indices) == list(range(len(POOL)))
+    part = sampler(labeled_data=POOL[:5], seed_fisher=True).rank(POOL, 17)
+    assert np.array_equal(part.indices, whole.indices[:17])
+    assert part.scores == pytest.approx(whole.scores[:17])
+
+
+def test_novelty_and_uncertainty_say_what_they_promise() -> None:
+    ranking = sampler(labeled_data=POOL[:5]).rank(POOL)
+    assert ((ranking.novelty >= 0) & (ranking.novelty <= 1)).all()
+    known = np.isin(ranking.indices, np.arange(5))
+    assert ranking.novelty[known].max() < 0.01 < ranking.novelty[~known].min()
+    p = torch.softmax(HEAD(POOL).logits, dim=1).sort(dim=1, descending=True).values
+    margin = (p[:, 0] - p[:, 1]).numpy()[ranking.indices]
+    assert ranking.uncertainty == pytest.approx(1 - margin, abs=1e-6)
+
+
+def test_seeding_avoids_what_is_labeled() -> None:
+    pool = np.repeat(np.eye(8, dtype=np.float32), 5, axis=0)
+    seeded = sampler(4, labeled_data=pool[:20], seed_fisher=True, strategy="aopt")
+    assert (seeded.select(pool, return_indices=True)[1] >= 20).all()
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [(0, "budget is 0"), (1.5, "budget is 1.5"), (True, "True"), ("ten", "ten"), (-3, "-3")],
+)
+def test_a_budget_that_means_nothing_is_refused(budget: object, message: str) -> None:
+    with pytest.raises(BudgetError, match=message):
+        ActiveSampler("classification", HEAD, budget)  # type: ignore[arg-type]
+
+
+def test_a_budget_over_the_pool_is_refused_with_both_numbers() -> None:
+    with pytest.raises(BudgetError, match=r"200.*120"):
+        sampler(200).select(POOL)
+    assert len(sampler(200).rank(POOL)) == 120
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused_by_position(bad: float) -> None:
+    pool = POOL.copy()
+    pool[77, 3] = bad
+    with pytest.raises(DataError, match="candidate 77"):
+        sampler().select(pool)
+
+
+def test_wrong_inputs_are_named() -> None:
+    with pytest.raises(DataError, match="empty"):
+        sampler().select(POOL[:0])
+    with pytest.raises(DataError, match=r"expected \(n, 8\)"):
+        sampler().select(POOL[:, :5])
+    with pytest.raises(ParameterError, match="problem_type"):
+        ActiveSampler("clustering", HEAD, 5)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="means nothing to strategy 'margin'"):
+        sampler(strategy="margin", gamma=3.0)
+    with pytest.raises(ParameterError, match="unknown; choose one of"):
+        sampler(strategy="best")
+    with pytest.raises(ParameterError, match="rank"):
+        sampler(strategy="random", rank=2)
+
+
+def test_update_equals_starting_over() -> None:
+    grown = sampler(labeled_data=POOL[:20], seed_fisher=True)
+    grown.update(POOL[20:45])
+    fresh = sampler(labeled_data=POOL[:45], seed_fisher=True)
+    assert np.array_equal(grown.rank(POOL).indices, fresh.rank(POOL).indices)
+
+
+def test_global_random_state_is_left_alone() -> None:
+    np.random.seed(1)
+    torch.manual_seed(1)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    sampler().select(POOL)
+    assert np.array_equal(np.random.get_state()[1], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
