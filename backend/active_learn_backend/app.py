@@ -1,0 +1,52 @@
+"""The web process: a Flask app that speaks Label Studio's protocol."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from .model import Runtime
+from .routes.protocol import protocol
+from .settings import Settings, load_settings
+
+__all__ = ["create_app"]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the app.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Read from the environment when omitted.
+
+    Raises
+    ------
+    SettingsError, StoreError
+        When a setting is bad or the project state cannot be opened.
+    """
+    settings = settings or load_settings()
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 2**20)
+    app.extensions["active_learn"] = Runtime.open(settings)
+    app.register_blueprint(protocol)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _internal_error)
+    return app
+
+
+def _http_error(error: HTTPException) -> Response:
+    response = jsonify({"error": f"{error.name}: {error.description}"})
+    response.status_code = error.code or 500
+    return response
+
+
+def _internal_error(error: Exception) -> Response:
+    log.exception("internal error", exc_info=error)
+    response = jsonify({"error": "internal error; the log of the backend has the details"})
+    response.status_code = 500
+    return response

@@ -1,0 +1,202 @@
+"""The command line, `active-learn`: every setting is an environment variable and a flag."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from active_learn.errors import ActiveLearnError
+
+from .errors import SettingsError
+from .settings import Settings, load_settings
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+WORKER_NICENESS = 5  # a round on every core must not make a webhook wait
+
+
+def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one flag per setting."""
+    for name, field in reversed(Settings.model_fields.items()):
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            default=None,
+            help=f"{field.description} [{name.upper()}]",
+            metavar="VALUE",
+        )(command)
+    return command
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    settings = load_settings(**given)
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return settings
+
+
+class _Group(click.Group):
+    """Shows an error of ours as one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ActiveLearnError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="label-studio-active-sampler", prog_name="active-learn")
+def main() -> None:
+    """Active learning for Label Studio: the annotation queue orders itself."""
+
+
+@main.command()
+@_with_settings
+def serve(**given: Any) -> None:
+    """Run the backend: web process and worker."""
+    from .supervisor import serve as run
+
+    settings = _settings(given)
+    _warn(settings)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    environment = {
+        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings.model_dump(include=_given_names(given)).items()
+    }
+    sys.exit(run(settings, environment))
+
+
+@main.command()
+@_with_settings
+def worker(**given: Any) -> None:
+    """Run the worker alone, where another server hosts the web part."""
+    from .labelstudio.client import LabelStudioClient
+    from .store import Store
+    from .worker import Worker
+
+    settings = _settings(given)
+    os.nice(WORKER_NICENESS)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stopping.set())
+    running.run()
+
+
+_project = click.option("--project", "project_id", type=int, required=True, help="Project id.")
+
+
+@main.command()
+@_project
+@click.option("--pull", is_flag=True, help="Register nothing in Label Studio; only poll it.")
+@_with_settings
+def connect(project_id: int, pull: bool, **given: Any) -> None:
+    """Connect a project, or repair its connection."""
+    from .labelstudio.connection import connect as run
+
+    _speak(run, project_id, given, with_settings=True, pull=pull)
+
+
+@main.command()
+@_project
+@_with_settings
+def disconnect(project_id: int, **given: Any) -> None:
+    """Give a project back as it was, and remove what is ours."""
+    from .labelstudio.connection import disconnect as run
+
+    _speak(run, project_id, given, with_settings=True)
+
+
+@main.command()
+@_project
+@_with_settings
+def pause(project_id: int, **given: Any) -> None:
+    """Stop ordering a project's stream for now."""
+    from .labelstudio.connection import pause as run
+
+    _speak(run, project_id, given)
+
+
+@main.command()
+@_project
+@_with_settings
+def resume(project_id: int, **given: Any) -> None:
+    """Order a project's stream again."""
+    from .labelstudio.connection import resume as run
+
+    _speak(run, project_id, given)
+
+
+def _speak(
+    run: Callable[..., list[str]],
+    project_id: int,
+    given: dict[str, Any],
+    *,
+    with_settings: bool = False,
+    **options: Any,
+) -> None:
+    """Run one command on a project, and say what it did."""
+    from .labelstudio.client import LabelStudioClient
+    from .store import Store
+
+    settings = _settings(given)
+    if not settings.label_studio_api_key.get_secret_value():
+        raise SettingsError(
+            "no token for Label Studio; set LABEL_STUDIO_API_KEY (Account & Settings, Access token)"
+        )
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    client, store = LabelStudioClient(settings), Store(settings.store_url)
+    try:
+        extra = (settings,) if with_settings else ()
+        for line in run(client, store, *extra, project_id, **options):
+            click.echo(f"project {project_id}: {line}")
+    finally:
+        client.close()
+        store.close()
+
+
+def _given_names(given: dict[str, Any]) -> set[str]:
+    return {name for name, value in given.items() if value is not None}
+
+
+def _warn(settings: Settings) -> None:
+    """Say what is unsafe before serving."""
+    from importlib.metadata import packages_distributions, version
+
+    flask = version("flask")
+    if tuple(int(part) for part in flask.split(".")[:2]) < (2, 3):
+        log.warning(
+            "Flask %s has known security holes; run: pip install -U flask werkzeug jinja2 "
+            "itsdangerous",
+            flask,
+        )
+    if "active-learn" in packages_distributions().get("active_learn", []):
+        log.warning(
+            "PyPI's package 'active-learn' owns the same import name as ours; "
+            "run: pip uninstall active-learn, then install this project again"
+        )
+    if not settings.basic_auth_user and settings.host not in ("127.0.0.1", "localhost", "::1"):
+        log.warning(
+            "listening on %s without auth: anyone who reaches port %s can use this backend; set "
+            "BASIC_AUTH_USER and BASIC_AUTH_PASS",
+            settings.host,
+            settings.port,
+        )
+    if not Path(settings.model_dir).is_absolute():
+        log.info("state is kept in %s", Path(settings.model_dir).resolve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Errors of the plugin, on the library's one exception tree."""
+
+from __future__ import annotations
+
+from active_learn.errors import ActiveLearnError
+
+__all__ = [
+    "BadRequestError",
+    "ConnectionRefusedByLabelStudioError",
+    "ContentError",
+    "LabelConfigError",
+    "LabelStudioError",
+    "LabelStudioUnreachableError",
+    "SettingsError",
+    "StoreError",
+]
+
+
+class SettingsError(ActiveLearnError):
+    """A setting is missing or has a value that cannot be used."""
+
+
+class StoreError(ActiveLearnError):
+    """The project state cannot be read or written."""
+
+
+class BadRequestError(ActiveLearnError):
+    """A request to the backend is malformed; answered with status 400 and this one line."""
+
+
+class LabelConfigError(ActiveLearnError):
+    """The labeling config has no labeling task that can be learned; says what to change."""
+
+
+class ContentError(ActiveLearnError):
+    """The content of one task (text, image) cannot be loaded; the other tasks go on."""
+
+
+class LabelStudioError(ActiveLearnError):
+    """Label Studio answered with an error.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status of its answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LabelStudioUnreachableError(ActiveLearnError):
+    """Label Studio did not answer: down, wrong address, or too slow."""
+
+
+class ConnectionRefusedByLabelStudioError(LabelStudioError):
+    """Label Studio's address protection refuses our address."""

@@ -1,0 +1,58 @@
+"""From a task's annotations to the one label that the head learns.
+
+Skipped (cancelled) annotations are no labels, and neither are empty results. Several annotations
+of one task are resolved in this order: a ground truth wins (the latest, if there are several);
+else the majority; a tie goes to the side with the latest annotation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["is_skipped", "resolve_label"]
+
+
+def resolve_label(
+    annotations: Sequence[Mapping[str, Any]],
+    read: Callable[[Sequence[Mapping[str, Any]]], Any],
+) -> Any:
+    """Resolve all annotations of a task to one label.
+
+    Parameters
+    ----------
+    annotations : sequence of dict
+        As Label Studio gives them.
+    read : callable
+        Reads the label out of one annotation's ``result``; None when it holds none.
+
+    Returns
+    -------
+    The label (a JSON value), or None when the task is not labeled.
+    """
+    votes = []
+    for annotation in annotations:
+        if annotation.get("was_cancelled"):
+            continue
+        label = read(annotation.get("result") or [])
+        if label is not None:
+            when = str(annotation.get("updated_at") or annotation.get("created_at") or "")
+            votes.append((bool(annotation.get("ground_truth")), when, annotation["id"], label))
+    if not votes:
+        return None
+    votes.sort(key=lambda vote: vote[:3])
+    truth, _, _, latest = votes[-1]
+    if truth:  # ground truths sort last
+        return latest
+    names = [json.dumps(label, sort_keys=True) for *_, label in votes]
+    counts = Counter(names)
+    most = max(counts.values())
+    winner = next(name for name in reversed(names) if counts[name] == most)
+    return json.loads(winner)
+
+
+def is_skipped(annotations: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether somebody skipped the task."""
+    return any(annotation.get("was_cancelled") for annotation in annotations)

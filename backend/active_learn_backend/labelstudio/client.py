@@ -1,0 +1,316 @@
+"""HTTP calls to Label Studio: tokens, time limits, retries, and errors in words.
+
+The SDK's generated client is not used here: it has no call for the sampling or for ``next``, and
+it parses every task into models, which costs seconds on pages of 1,000.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ..errors import ContentError, LabelStudioError, LabelStudioUnreachableError
+from ..settings import Settings
+
+__all__ = ["LabelStudioClient"]
+
+log = logging.getLogger(__name__)
+
+PAGE_SIZE = 1000  # Label Studio never gives more
+RETRIES = 3
+RETRY_STATUS = {429, 502, 503, 504}
+MAX_RETRY_AFTER = 30.0
+
+
+class _Token(httpx.Auth):
+    """Either kind of token: a legacy key as it is, a personal access token by its access token."""
+
+    requires_response_body = True
+
+    def __init__(self, key: str, url: str) -> None:
+        self._key = key
+        self._url = url
+        self._personal = key.count(".") == 2  # a JWT; legacy keys are 40 hex digits
+        self._access = ""
+        self._lock = threading.Lock()
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if not self._personal:
+            request.headers["Authorization"] = f"Token {self._key}"
+            yield request
+            return
+        used = self._access
+        if used and not _expires_soon(used):
+            request.headers["Authorization"] = f"Bearer {used}"
+            response = yield request
+            if response.status_code != 401:
+                return
+        refreshed = yield httpx.Request(
+            "POST", f"{self._url}/api/token/refresh/", json={"refresh": self._key}
+        )
+        if refreshed.status_code != 200:
+            raise LabelStudioError(
+                "Label Studio refuses the personal access token (expired or revoked); make a new "
+                "one under Account & Settings and set LABEL_STUDIO_API_KEY",
+                refreshed.status_code,
+            )
+        with self._lock:
+            self._access = str(refreshed.json()["access"])
+        request.headers["Authorization"] = f"Bearer {self._access}"
+        yield request
+
+
+def _expires_soon(access_token: str, margin: float = 20.0) -> bool:
+    """Tell whether a JWT ends within `margin` seconds by its own word (no trust is put in it)."""
+    try:
+        payload = access_token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"]) - time.time() < margin
+    except (IndexError, KeyError, TypeError, ValueError):
+        return True
+
+
+class LabelStudioClient:
+    """One connection to Label Studio, safe to share between threads.
+
+    Parameters
+    ----------
+    settings : Settings
+        Uses ``label_studio_url``, ``label_studio_api_key`` and ``request_timeout``.
+
+    Raises
+    ------
+    LabelStudioError
+        From every call: Label Studio answered with an error.
+    LabelStudioUnreachableError
+        From every call: it did not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.label_studio_url
+        self._max_content = int(settings.max_content_mb * 2**20)
+        key = settings.label_studio_api_key.get_secret_value()
+        self.has_token = bool(key)
+        self._http = httpx.Client(
+            base_url=self.url,
+            auth=_Token(key, self.url) if key else None,
+            timeout=httpx.Timeout(settings.request_timeout, connect=5.0),
+            headers={"Accept": "application/json", "User-Agent": "label-studio-active-sampler"},
+            trust_env=False,  # the token goes to LABEL_STUDIO_URL and through no proxy
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- the wire -----------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Send one request and give the decoded JSON (None for an empty answer).
+
+        Reads are repeated when Label Studio is busy or restarting; writes only when it said
+        that it did not take them (429, 503).
+        """
+        for attempt in range(RETRIES):
+            last = attempt == RETRIES - 1
+            try:
+                response = self._http.request(method, path, **kwargs)
+            except httpx.HTTPError as error:
+                if last or method != "GET":
+                    raise LabelStudioUnreachableError(
+                        f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]} "
+                        f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
+                    ) from error
+                time.sleep(0.2 * 2**attempt)
+                continue
+            retry = response.status_code in ({429, 503} if method != "GET" else RETRY_STATUS)
+            if retry and not last:
+                time.sleep(_retry_after(response, 0.5 * 2**attempt))
+                continue
+            return self._decode(response, method, path)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _decode(self, response: httpx.Response, method: str, path: str) -> Any:
+        where = f"{method} {path.split('?')[0]}"
+        if response.is_success and not response.content:
+            return None
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.is_success and body is not None:
+            return body
+        if response.is_success:
+            raise LabelStudioError(
+                f"{where}: Label Studio answered with something else than JSON; "
+                "does LABEL_STUDIO_URL lead to Label Studio?",
+                response.status_code,
+            )
+        raise LabelStudioError(
+            f"{where}: Label Studio answered {response.status_code}{_reason(body)}",
+            response.status_code,
+        )
+
+    # -- projects -----------------------------------------------------------------------------
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        """Read a project: label_config, sampling, model_version, task_number, ..."""
+        project: dict[str, Any] = self.call("GET", f"/api/projects/{project_id}/")
+        return project
+
+    def patch_project(self, project_id: int, **values: Any) -> dict[str, Any]:
+        """Change fields of a project."""
+        project: dict[str, Any] = self.call("PATCH", f"/api/projects/{project_id}/", json=values)
+        return project
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def task_pages(
+        self,
+        project_id: int,
+        *,
+        include: str | None = None,
+        filters: Sequence[Mapping[str, Any]] = (),
+        conjunction: str = "and",
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Read tasks page by page.
+
+        Parameters
+        ----------
+        include : str, optional
+            Comma-separated fields, for a quick slim read; everything, with annotations and
+            predictions, when omitted. (With `include` Label Studio leaves the annotations' results
+            out.)
+        filters : sequence of dict
+            Data Manager filters: filter, operator, type, value.
+        """
+        params: dict[str, Any] = {"project": project_id, "page_size": PAGE_SIZE}
+        params |= {"include": include} if include else {"fields": "all"}
+        if filters:
+            params["query"] = json.dumps(
+                {"filters": {"conjunction": conjunction, "items": list(filters)}}
+            )
+        page = 0
+        while True:
+            page += 1
+            try:
+                body = self.call("GET", "/api/tasks/", params=params | {"page": page})
+            except LabelStudioError as error:
+                if error.status == 404 and page > 1:  # past the last page
+                    return
+                raise
+            tasks = body["tasks"]
+            if tasks:
+                yield tasks
+            if len(tasks) < PAGE_SIZE:
+                return
+
+    def changed_since(self, project_id: int, cursor: str) -> Iterator[list[dict[str, Any]]]:
+        """Read the tasks updated after `cursor` (a Label Studio time stamp with fraction)."""
+        changed = {
+            "filter": "filter:tasks:updated_at",
+            "operator": "greater",
+            "type": "Datetime",
+            "value": cursor,
+        }
+        return self.task_pages(project_id, filters=[changed])
+
+    # -- predictions --------------------------------------------------------------------------
+
+    def model_versions(self, project_id: int) -> dict[str, int]:
+        """Count the stored predictions of each version."""
+        versions: dict[str, int] = self.call("GET", f"/api/projects/{project_id}/model-versions/")
+        return versions
+
+    def predictions(self, project_id: int, version: str) -> list[dict[str, Any]]:
+        """Read all predictions of one version."""
+        holds = {
+            "filter": "filter:tasks:predictions_model_versions",
+            "operator": "contains",  # a substring match: al-1 finds al-10 too
+            "type": "String",
+            "value": version,
+        }
+        return [
+            prediction
+            for page in self.task_pages(project_id, filters=[holds])
+            for task in page
+            for prediction in task["predictions"]
+            if prediction["model_version"] == version
+        ]
+
+    def import_predictions(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Write predictions in one call; gives how many Label Studio really created."""
+        body = self.call("POST", f"/api/projects/{project_id}/import/predictions", json=list(rows))
+        return int(body["created"])
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Delete one prediction; one that is gone already is no error."""
+        try:
+            self.call("DELETE", f"/api/predictions/{prediction_id}/")
+        except LabelStudioError as error:
+            if error.status != 404:
+                raise
+
+    # -- content ------------------------------------------------------------------------------
+
+    def download(self, location: str) -> bytes:
+        """Fetch a file that Label Studio itself serves (uploads, its storage proxy).
+
+        Raises
+        ------
+        ContentError
+            When the address leads elsewhere, or the file is missing or too large.
+        """
+        base, target = urlsplit(self.url), urlsplit(location)
+        if (target.scheme or target.netloc) and target[:2] != base[:2]:
+            raise ContentError(
+                f"{location[:120]!r} is not served by Label Studio at {self.url}; upload the file "
+                "or use Label Studio's storage proxy"
+            )
+        path = target.path + (f"?{target.query}" if target.query else "")
+        if not path.startswith("/") or ".." in path.split("?")[0].split("/"):
+            raise ContentError(f"{location[:120]!r} is no address of a file in Label Studio")
+        data = bytearray()
+        try:
+            with self._http.stream("GET", path, headers={"Accept": "*/*"}) as response:
+                if not response.is_success:
+                    raise ContentError(
+                        f"Label Studio answered {response.status_code} for {path[:120]!r}"
+                    )
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > self._max_content:
+                        raise ContentError(
+                            f"{path[:120]!r} is larger than {self._max_content >> 20} MiB; "
+                            "raise MAX_CONTENT_MB to take it"
+                        )
+        except httpx.HTTPError as error:
+            raise LabelStudioUnreachableError(
+                f"Label Studio at {self.url} broke off while sending {path[:120]!r} "
+                f"({type(error).__name__})"
+            ) from error
+        return bytes(data)
+
+
+def _retry_after(response: httpx.Response, default: float) -> float:
+    try:
+        seconds = float(response.headers.get("Retry-After", default))
+    except ValueError:
+        seconds = default
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _reason(body: Any) -> str:
+    """Label Studio's own words, one line, if it gave any."""
+    if not isinstance(body, dict):
+        return ""
+    words = body.get("validation_errors") or body.get("detail") or ""
+    return f": {json.dumps(words) if not isinstance(words, str) else words}"[:400] if words else ""

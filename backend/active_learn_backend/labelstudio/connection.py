@@ -1,0 +1,294 @@
+"""Connects a project: the backend's row, its webhook, the ordered stream; and undoes it.
+
+Only rows and webhooks that point at our address, or bear our header, are ever touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import (
+    ConnectionRefusedByLabelStudioError,
+    LabelStudioError,
+)
+from ..settings import Settings
+from ..store import Project, Store
+from .client import LabelStudioClient
+from .config import parse_label_config
+from .queue import UNCERTAINTY_SAMPLING, Queue
+
+__all__ = [
+    "SECRET_HEADER",
+    "connect",
+    "disconnect",
+    "pause",
+    "resume",
+    "secure_webhook",
+    "take_over_stream",
+]
+
+log = logging.getLogger(__name__)
+
+SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
+TITLE = "Active sampler"
+
+
+def connect(
+    client: LabelStudioClient, store: Store, settings: Settings, project_id: int, *, pull: bool
+) -> list[str]:
+    """Connect a project, or repair a half-made connection.
+
+    Parameters
+    ----------
+    pull : bool
+        Register nothing in Label Studio: the worker's poller does everything.
+
+    Returns
+    -------
+    list of str
+        What was done, in words.
+
+    Raises
+    ------
+    LabelConfigError
+        When the project's labeling config cannot be learned.
+    ConnectionRefusedByLabelStudioError
+        When Label Studio's address protection refuses our address.
+    """
+    remote = client.project(project_id)
+    parse_label_config(remote["label_config"] or "")
+    project = store.register(project_id)
+    done = []
+    if not project.sampling_set:
+        # Before the backend's row is made: that sets model_version to the row's title.
+        store.update(
+            project_id,
+            former_sampling=remote["sampling"],
+            former_model_version=remote["model_version"] or "",
+        )
+    if not pull:
+        done += _register_backend(client, store, settings, project)
+        done += _tidy_webhooks(client, store, settings, project)
+    take_over_stream(client, store, project_id, remote)
+    mode = "pull" if pull else "push"
+    store.update(project_id, status="active", reason="", mode=mode, last_error="")
+    store.mark_changed(project_id)
+    done.append("the annotation stream is ordered" + (" (by polling only)" if pull else ""))
+    return done
+
+
+def take_over_stream(
+    client: LabelStudioClient, store: Store, project_id: int, remote: Mapping[str, Any]
+) -> None:
+    """Turn on the sampling that follows our scores, and remember what was there before."""
+    project = store.register(project_id)
+    if project.former_sampling is None:
+        store.update(
+            project_id,
+            former_sampling=remote["sampling"],
+            former_model_version=remote["model_version"] or "",
+        )
+    if remote["sampling"] != UNCERTAINTY_SAMPLING:
+        client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
+    store.update(project_id, sampling_set=True)
+    log.info("project %s: the stream is ordered from now on", project_id)
+
+
+def disconnect(
+    client: LabelStudioClient, store: Store, settings: Settings, project_id: int
+) -> list[str]:
+    """Undo `connect`: former sampling and version, and none of our rows and webhooks left."""
+    project = store.register(project_id)
+    # First, so that no worker starts a round while its rows are being deleted.
+    store.update(project_id, status="disconnected", reason="by `active-learn disconnect`")
+    done = [_restore_stream(client, project)]
+    if project.backend_id is not None:
+        _delete(client, f"/api/ml/{project.backend_id}/")
+        done.append(f"model {project.backend_id} removed")
+    for webhook in _webhooks(client, project_id):
+        if webhook["url"] == _webhook_url(settings) or SECRET_HEADER in webhook["headers"]:
+            _delete(client, f"/api/webhooks/{webhook['id']}/")
+            done.append(f"webhook {webhook['id']} removed")
+    queue = Queue(client, project_id)
+    rows = queue.rows_of(list(queue.versions()))
+    for row in rows:
+        queue.retire(row)
+    done.append(f"{len(rows)} queue rows removed")
+    if (
+        project.backend_id is None
+        and project.mode == "push"
+        and _our_backends(client, settings, project_id)
+    ):
+        done.append("the model was added in Label Studio by hand: remove it under Settings, Model")
+    store.update(project_id, backend_id=None, webhook_id=None, version="", stale=True)
+    return done
+
+
+def pause(client: LabelStudioClient, store: Store, project_id: int) -> list[str]:
+    """Stop ordering, and give the project its former sampling back until `resume`."""
+    project = store.register(project_id)
+    store.update(project_id, status="paused", reason="by `active-learn pause`")
+    client.patch_project(project_id, sampling=project.former_sampling or "Sequential sampling")
+    return ["paused: the stream has its former sampling again"]
+
+
+def resume(client: LabelStudioClient, store: Store, project_id: int) -> list[str]:
+    """Order the stream again."""
+    client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
+    store.update(project_id, status="active", reason="", sampling_set=True, stale=True)
+    store.mark_changed(project_id)
+    return ["resumed: a new round starts at once"]
+
+
+def secure_webhook(
+    client: LabelStudioClient, store: Store, project: Project, settings: Settings
+) -> None:
+    """Give the webhook that Label Studio made by itself our secret header (it has no auth)."""
+    for webhook in _webhooks(client, project.id):
+        if webhook["url"] == _webhook_url(settings):
+            _set_secret(client, webhook, project.webhook_secret)
+            store.update(project.id, webhook_id=webhook["id"])
+
+
+# -- the backend's row --------------------------------------------------------------------------
+
+
+def _register_backend(
+    client: LabelStudioClient, store: Store, settings: Settings, project: Project
+) -> list[str]:
+    ours = _our_backends(client, settings, project.id)
+    done = []
+    for duplicate in ours[1:]:
+        _delete(client, f"/api/ml/{duplicate['id']}/")
+        done.append(f"duplicate model {duplicate['id']} removed")
+    if ours:
+        backend = client.call("PATCH", f"/api/ml/{ours[0]['id']}/", json=_row(settings, project.id))
+        done.append(f"model {backend['id']} was there already")
+    else:
+        backend = _create_backend(client, settings, project.id)
+        done.append(f"model {backend['id']} registered at {settings.url}")
+    if backend.get("state") not in (None, "CO"):
+        raise LabelStudioError(
+            f"Label Studio made the model but cannot reach {settings.url}: "
+            f"{backend.get('error_message') or 'no answer'}; is `active-learn serve` running, and "
+            "is BACKEND_URL its address as seen from Label Studio?",
+            502,
+        )
+    store.update(project.id, backend_id=backend["id"])
+    return done
+
+
+def _create_backend(
+    client: LabelStudioClient, settings: Settings, project_id: int
+) -> dict[str, Any]:
+    try:
+        backend: dict[str, Any] = client.call("POST", "/api/ml/", json=_row(settings, project_id))
+        return backend
+    except LabelStudioError as error:
+        if error.status == 403:
+            for half_made in _our_backends(client, settings, project_id):
+                _delete(client, f"/api/ml/{half_made['id']}/")
+            raise ConnectionRefusedByLabelStudioError(
+                f"Label Studio's address protection refuses {settings.url}; start Label Studio "
+                "with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "
+                "USE_DEFAULT_BANNED_SUBNETS=false), or use `active-learn connect --pull`",
+                403,
+            ) from error
+        raise
+
+
+def _row(settings: Settings, project_id: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"project": project_id, "url": settings.url, "title": TITLE}
+    if settings.basic_auth_user:
+        row |= {
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": settings.basic_auth_user,
+            "basic_auth_pass": settings.basic_auth_pass.get_secret_value(),
+        }
+    return row
+
+
+def _our_backends(
+    client: LabelStudioClient, settings: Settings, project_id: int
+) -> list[dict[str, Any]]:
+    backends = client.call("GET", "/api/ml/", params={"project": project_id})
+    ours = [one for one in backends if str(one["url"]).rstrip("/") == settings.url]
+    return sorted(ours, key=lambda one: int(one["id"]))
+
+
+# -- webhooks -----------------------------------------------------------------------------------
+
+
+def _tidy_webhooks(
+    client: LabelStudioClient, store: Store, settings: Settings, project: Project
+) -> list[str]:
+    """Leave exactly one webhook of ours, with the secret header."""
+    url = _webhook_url(settings)
+    done = []
+    kept = None
+    for webhook in _webhooks(client, project.id):
+        if webhook["url"] == url and kept is None:
+            kept = webhook
+        elif webhook["url"] == url or SECRET_HEADER in webhook["headers"]:
+            _delete(client, f"/api/webhooks/{webhook['id']}/")
+            done.append(f"orphan webhook {webhook['id']} removed")
+    if kept is None:
+        kept = client.call(
+            "POST",
+            "/api/webhooks/",
+            json={"url": url, "project": project.id, "send_for_all_actions": True},
+        )
+        done.append(f"webhook {kept['id']} registered")
+    _set_secret(client, kept, project.webhook_secret)
+    store.update(project.id, webhook_id=kept["id"])
+    return done
+
+
+def _set_secret(client: LabelStudioClient, webhook: Mapping[str, Any], secret: str) -> None:
+    client.call(
+        "PATCH",
+        f"/api/webhooks/{webhook['id']}/",
+        json={
+            "headers": {**webhook["headers"], SECRET_HEADER: secret},
+            # A PATCH without these two would empty the list of actions.
+            "send_for_all_actions": True,
+            "actions": webhook.get("actions", []),
+        },
+    )
+
+
+def _webhooks(client: LabelStudioClient, project_id: int) -> list[dict[str, Any]]:
+    webhooks = client.call("GET", "/api/webhooks/", params={"project": project_id})
+    mine = [one for one in webhooks if one.get("project") == project_id]
+    return sorted(mine, key=lambda one: int(one["id"]))
+
+
+def _webhook_url(settings: Settings) -> str:
+    return f"{settings.url}/webhook"
+
+
+# -- small pieces -------------------------------------------------------------------------------
+
+
+def _restore_stream(client: LabelStudioClient, project: Project) -> str:
+    sampling = project.former_sampling or "Sequential sampling"
+    version = project.former_model_version or ""
+    try:
+        client.patch_project(project.id, sampling=sampling, model_version=version)
+    except LabelStudioError as error:
+        if error.status != 400:
+            raise
+        # That version's predictions or model are gone, and Label Studio refuses its name.
+        version = ""
+        client.patch_project(project.id, sampling=sampling, model_version=version)
+    return f"sampling is {sampling!r} and model_version {version!r} again"
+
+
+def _delete(client: LabelStudioClient, path: str) -> None:
+    try:
+        client.call("DELETE", path)
+    except LabelStudioError as error:
+        if error.status != 404:
+            raise

@@ -1,0 +1,1 @@
+"""Learning: embeddings, heads and rounds. Nothing here speaks HTTP."""

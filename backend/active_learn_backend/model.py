@@ -1,0 +1,217 @@
+"""The class that a Label Studio ML server hosts: thin, and the same under every host.
+
+Our own web process hosts it, and so does label-studio-ml 2.x (``label-studio-ml start``,
+``init_app(model_class=ActiveLearningModel)``); then `active-learn worker` does the training.
+label-studio-ml 1.0.9 has the same base class with another constructor.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from label_studio_ml.model import LabelStudioMLBase
+
+from .errors import BadRequestError, StoreError
+from .labelstudio.client import LabelStudioClient
+from .labelstudio.config import LabelingTask, parse_label_config
+from .learning.embedding import TaskEmbedder, project_folder
+from .learning.head import Head
+from .settings import Settings, environment_settings
+from .store import Store
+
+__all__ = ["ActiveLearningModel", "Runtime", "project_number"]
+
+log = logging.getLogger(__name__)
+
+_BASE_TAKES_PROJECT = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
+
+
+def project_number(project_id: Any) -> int:
+    """Read Label Studio's project id, ``"<id>.<created_at>"`` or a plain number.
+
+    Raises
+    ------
+    BadRequestError
+        When it is neither.
+    """
+    match = re.fullmatch(r"(\d{1,9})(\.\d+)?", str(project_id))
+    if match is None:
+        raise BadRequestError(
+            f'project {str(project_id)[:40]!r} is no project id; expected "<id>.<created_at>"'
+        )
+    return int(match[1])
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a web process holds open: settings, the store, and a client of Label Studio."""
+
+    settings: Settings
+    store: Store
+    client: LabelStudioClient
+
+    @classmethod
+    def open(cls, settings: Settings) -> Runtime:
+        """Open the store and the client."""
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        return cls(settings, Store(settings.store_url), LabelStudioClient(settings))
+
+
+@lru_cache(maxsize=1)
+def _environment_runtime() -> Runtime:
+    """Open the runtime of a process that another server hosts: settings from the environment."""
+    return Runtime.open(environment_settings())
+
+
+class ActiveLearningModel(LabelStudioMLBase):
+    """Answers predictions with the newest head, and notes changes for the worker.
+
+    Parameters
+    ----------
+    project_id : str or int, optional
+        As Label Studio sends it, ``"<id>.<created_at>"``.
+    label_config : str, optional
+        The project's labeling config.
+    runtime : Runtime, optional
+        Opened from the environment's settings when omitted.
+    """
+
+    def __init__(
+        self,
+        project_id: str | int | None = None,
+        label_config: str | None = None,
+        *,
+        runtime: Runtime | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._number = None if project_id is None else project_number(project_id)
+        self._config = label_config
+        self._given_runtime = runtime
+        if label_config:
+            parse_label_config(label_config)  # refuses it in words, where the base would not
+        if _BASE_TAKES_PROJECT:
+            super().__init__(project_id=project_id, label_config=label_config)  # calls setup()
+        else:
+            super().__init__(label_config=label_config, **kwargs)
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._given_runtime or _environment_runtime()
+
+    def setup(self) -> None:
+        """Tell label-studio-ml 2.x the version of our live answers."""
+        if hasattr(self, "set"):
+            self.set("model_version", self.live_version())
+
+    def live_version(self) -> str:
+        """Version of live answers: ``head-<round>``, never the project's current version."""
+        project = None if self._number is None else self._runtime.store.project(self._number)
+        return f"head-{project.head_round if project else 0}"
+
+    def register(self) -> str:
+        """Take in a project that Label Studio sets up, and give the version of live answers.
+
+        Raises
+        ------
+        LabelConfigError
+            When its labeling config cannot be learned.
+        """
+        self._labeling_task()
+        store = self._runtime.store
+        number = self._project_number()
+        project = store.project(number)
+        if project is None:
+            log.info("project %s: connected through Label Studio", number)
+            store.register(number)
+        elif project.status == "disconnected":
+            log.warning(
+                "project %s was disconnected; run `active-learn connect --project %s` to order it",
+                number,
+                number,
+            )
+        return self.live_version()
+
+    def predict(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        context: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]]:
+        """Answer with the newest head's class and probability, one result a task, in order.
+
+        A task whose content cannot be loaded, and every task before the first head, gets an empty
+        result with score 0.
+        """
+        head = self._head()
+        version = head.version if head else "head-0"
+        answers: list[dict[str, Any]] = [
+            {"result": [], "score": 0.0, "model_version": version} for _ in tasks
+        ]
+        if head is None or not tasks:
+            return answers
+        labeling = self._labeling_task()
+        contents = [labeling.content(task["data"]) for task in tasks]
+        runtime = self._runtime
+        embeddings, usable, failed = TaskEmbedder(
+            runtime.settings, self._project_number(), labeling, runtime.client.download
+        ).embed(contents, [labeling.content_key(content) for content in contents])
+        for at, error in failed.items():
+            log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
+        for at, (label, probability) in zip(usable, head.predict(embeddings), strict=True):
+            if label in labeling.control.labels:
+                answers[at]["result"] = labeling.control.write(label, probability)
+                answers[at]["score"] = probability
+        return answers
+
+    def fit(
+        self,
+        *args: Any,
+        event: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Note that something changed; the worker trains, never this request."""
+        if args and isinstance(args[0], str):  # 2.x: fit(event, data)
+            event, data = args[0], args[1] if len(args) > 1 else data
+        number = self._number
+        if number is None and data:
+            number = project_number((data.get("project") or {}).get("id"))
+        if number is None:
+            return {}
+        store = self._runtime.store
+        # "Start training" in Label Studio asks for a round now, whatever the counts say.
+        known = store.mark_changed(number, stale=event == "START_TRAINING")
+        if not known:
+            log.info("project %s: %s ignored, it is not connected", number, event)
+        return {}
+
+    # -- pieces -------------------------------------------------------------------------------
+
+    def _project_number(self) -> int:
+        if self._number is None:
+            raise BadRequestError('the request names no project; expected "project"')
+        return self._number
+
+    def _labeling_task(self) -> LabelingTask:
+        config = self._config
+        if config is None:
+            project = self._runtime.store.project(self._project_number())
+            config = project.label_config if project else ""
+        return parse_label_config(config)
+
+    def _head(self) -> Head | None:
+        project = None if self._number is None else self._runtime.store.project(self._number)
+        if project is None or not project.head_round:
+            return None
+        folder = project_folder(self._runtime.settings, project.id) / "heads"
+        try:
+            return Head.load(folder, project.head_round)
+        except StoreError as error:
+            log.warning("project %s: %s", project.id, error)
+            return None

@@ -1,0 +1,1 @@
+"""Routes of the web process: parse, hand on, answer. Nothing is learned here."""

@@ -1,0 +1,168 @@
+"""The one table of settings: environment variables, each also a flag of the command line."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import SettingsError
+
+__all__ = ["Settings", "load_settings"]
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
+
+
+class Settings(BaseSettings):
+    """Settings of web process and worker; names are those that Label Studio's backends use."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", validate_default=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    label_studio_url: Url = Field(
+        "http://localhost:8080",
+        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+        description="Address of Label Studio as seen from this backend.",
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="Personal access token or legacy token of a user who may change the project.",
+    )
+    model_dir: Path = Field(
+        Path("./active-sampler-data"),
+        description="Folder of all state on disk: project state, embeddings, trained heads.",
+    )
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy address of the project state; empty: SQLite inside MODEL_DIR.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the web process listens on.")
+    port: int = Field(9090, ge=1, le=65535, description="Port that the web process listens on.")
+    backend_url: str = Field(
+        "",
+        description="Address of this backend as seen from Label Studio; empty: http://HOST:PORT.",
+    )
+    basic_auth_user: str = Field("", description="User of Basic auth; empty: no auth.")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password of Basic auth.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="How much the log says."
+    )
+    max_request_mb: float = Field(
+        64.0, gt=0, description="Largest request that the web process takes, in MiB."
+    )
+    web_threads: int = Field(8, ge=1, le=64, description="Threads of each web process.")
+    web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
+
+    budget: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        validation_alias=AliasChoices("BUDGET", "BATCH_SIZE"),
+        description="Tasks that one round selects: the budget of its ActiveSampler.",
+    )
+    reserve: int = Field(
+        30,
+        ge=0,
+        le=1000,
+        description="Tasks published behind the batch, so that annotators never run dry.",
+    )
+    retrain_every: int = Field(
+        10, ge=1, description="New labels after which a new round starts, batch used up or not."
+    )
+    low_water: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the batch still open at which a new round starts early.",
+    )
+    strategy: str = Field("auto", description="Selection strategy (see the library's strategies).")
+    seed_fisher: bool = Field(True, description="Condition the selection on what is labeled.")
+    precompute_covariance: bool = Field(
+        True, description="Let the selection see the whole pool first."
+    )
+    prelabel: Annotated[str, StringConstraints(pattern=r"^(head|none|keep:.+)$")] = Field(
+        "head",
+        description="What annotators see in the queue: `head` (our answer), `none` (nothing), or "
+        "`keep:<version>` (the team's own predictions of that version).",
+    )
+    poll_interval: float = Field(
+        10.0, gt=0, description="Seconds between looks at Label Studio when no webhook arrives."
+    )
+    debounce: float = Field(
+        0.3, ge=0, le=60, description="Seconds that a burst of webhooks is gathered for."
+    )
+    lease_seconds: float = Field(
+        30.0, ge=2, description="Seconds after which a dead worker's project is taken over."
+    )
+    request_timeout: float = Field(
+        30.0, gt=0, description="Seconds to wait for one answer of Label Studio."
+    )
+    max_content_mb: float = Field(
+        32.0, gt=0, description="Largest image or document of a task, in MiB."
+    )
+    max_image_megapixels: float = Field(
+        100.0, gt=0, description="Largest image of a task, in millions of pixels."
+    )
+    random_state: int = Field(0, ge=0, description="Seed of everything random.")
+
+    @field_validator("label_studio_url", "backend_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def url(self) -> str:
+        """Address of this backend as Label Studio calls it."""
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return self.backend_url or f"http://{host}:{self.port}"
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy address of the project state."""
+        return self.database_url or f"sqlite:///{self.model_dir.resolve() / 'state.sqlite3'}"
+
+    @property
+    def keep_version(self) -> str | None:
+        """Version of the team's predictions to keep showing, with ``prelabel=keep:<version>``."""
+        return self.prelabel.removeprefix("keep:") if self.prelabel.startswith("keep:") else None
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment, flags on top.
+
+    Raises
+    ------
+    SettingsError
+        With one line per bad value, never showing a secret.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("bad settings: " + "; ".join(lines)) from None
+
+
+@lru_cache(maxsize=1)
+def environment_settings() -> Settings:
+    """Read the settings of a process that was given no flags (hosted by label-studio-ml)."""
+    return load_settings()

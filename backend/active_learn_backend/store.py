@@ -1,0 +1,548 @@
+"""Project state: one transaction a change, nothing in it that Label Studio does not hold too.
+
+Web process and worker share nothing but this store. SQLite (WAL) by default, any SQLAlchemy
+address by setting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from .errors import StoreError
+
+__all__ = ["Project", "QueueRow", "Store", "TaskRow"]
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+
+_meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
+
+_projects = sa.Table(
+    "projects",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label_config", sa.Text, nullable=False, default=""),
+    sa.Column("status", sa.String(16), nullable=False, default="active"),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("mode", sa.String(8), nullable=False, default="push"),
+    sa.Column("sampling_set", sa.Boolean, nullable=False, default=False),
+    sa.Column("former_sampling", sa.Text),
+    sa.Column("former_model_version", sa.Text),
+    sa.Column("backend_id", sa.Integer),
+    sa.Column("webhook_id", sa.Integer),
+    sa.Column("webhook_secret", sa.String(64), nullable=False),
+    sa.Column("marks", sa.Integer, nullable=False, default=0),
+    sa.Column("marks_seen", sa.Integer, nullable=False, default=0),
+    sa.Column("polled_at", sa.Float, nullable=False, default=0.0),
+    sa.Column("cursor", sa.String(40), nullable=False, default=""),
+    sa.Column("round", sa.Integer, nullable=False, default=0),
+    sa.Column("head_round", sa.Integer, nullable=False, default=0),
+    sa.Column("version", sa.String(64), nullable=False, default=""),
+    sa.Column("stale", sa.Boolean, nullable=False, default=True),
+    sa.Column("pending_labels", sa.Integer, nullable=False, default=0),
+    sa.Column("pending_tasks", sa.Integer, nullable=False, default=0),
+    sa.Column("lease_owner", sa.String(64)),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    sa.Column("last_error", sa.Text, nullable=False, default=""),
+)
+
+_tasks = sa.Table(
+    "tasks",
+    _metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content", sa.Text, nullable=False),  # JSON: what the encoder reads
+    sa.Column("content_key", sa.String(64), nullable=False),  # its digest: the cache's key
+    sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
+    sa.Column("skipped", sa.Boolean, nullable=False, default=False),
+)
+
+_queue = sa.Table(
+    "queue",
+    _metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("in_batch", sa.Boolean, nullable=False),
+    sa.Column("uncertainty", sa.Float, nullable=False),
+    sa.Column("novelty", sa.Float, nullable=False),
+)
+
+_rounds = sa.Table(
+    "rounds",
+    _metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),  # JSON: counts and seconds by stage
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """One connected project, as the store holds it.
+
+    Attributes
+    ----------
+    status : {'active', 'paused', 'yielded', 'disconnected'}
+        'paused': by the operator. 'yielded': a person chose another sampling in Label Studio,
+        and ours comes back when theirs is taken back. `reason` says it in words.
+    mode : {'push', 'pull'}
+        'pull': nothing is registered in Label Studio, the poller does everything.
+    marks, marks_seen : int
+        Changes noted by the web process, and how many of them a worker has looked at.
+    version : str
+        The published queue, ``al-<round>``; empty before the first.
+    stale : bool
+        A new round is due whatever the counts say.
+    head_round : int
+        Round of the newest trained head; 0 before the first.
+    pending_labels, pending_tasks : int
+        Labels and tasks changed since the last round began.
+    """
+
+    id: int
+    label_config: str
+    status: str
+    reason: str
+    mode: str
+    sampling_set: bool
+    former_sampling: str | None
+    former_model_version: str | None
+    backend_id: int | None
+    webhook_id: int | None
+    webhook_secret: str
+    marks: int
+    marks_seen: int
+    polled_at: float
+    cursor: str
+    round: int
+    head_round: int
+    version: str
+    stale: bool
+    pending_labels: int
+    pending_tasks: int
+    lease_owner: str | None
+    lease_until: float
+    last_error: str
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task: what the encoder reads of it, and the label that its annotations resolve to."""
+
+    task_id: int
+    content: Mapping[str, Any]
+    content_key: str
+    label: Any
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One task of the published queue; rank 0 is served first."""
+
+    task_id: int
+    rank: int
+    in_batch: bool
+    uncertainty: float
+    novelty: float
+
+
+def _engine(url: str) -> sa.Engine:
+    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # transactions begin where _begin says so
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA busy_timeout=10000")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # A writer takes the lock at once: a later upgrade could fail half-way through.
+            reads = connection.get_execution_options().get("reads", False)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Store:
+    """Access to the project state.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy address, such as ``sqlite:////data/state.sqlite3``.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be opened, or was written by another version of this software.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._reader = self._engine.execution_options(reads=True)
+        try:
+            with self._engine.begin() as connection:
+                _metadata.create_all(connection)
+                found = connection.scalar(sa.select(_meta.c.schema_version))
+                if found is None:
+                    connection.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"cannot open the project state at {self._engine.url.render_as_string()}: "
+                f"{getattr(error, 'orig', error)}; check that the folder exists and is writable"
+            ) from error
+        if found not in (None, SCHEMA_VERSION):
+            raise StoreError(
+                f"the project state has schema version {found}, expected {SCHEMA_VERSION}; remove "
+                "it and connect the projects again: everything in it is read from Label Studio"
+            )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    # -- projects ---------------------------------------------------------------------------
+
+    def projects(self) -> list[Project]:
+        """List all projects, oldest id first."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(sa.select(_projects).order_by(_projects.c.id)).mappings()
+            return [Project(**row) for row in rows]
+
+    def project(self, project_id: int) -> Project | None:
+        """Read one project; None when it was never connected."""
+        with self._reader.connect() as connection:
+            row = connection.execute(
+                sa.select(_projects).where(_projects.c.id == project_id)
+            ).mappings()
+            first = row.first()
+            return Project(**first) if first else None
+
+    def register(self, project_id: int, label_config: str = "") -> Project:
+        """Add a project if it is new, and give it as it stands."""
+        with self._engine.begin() as connection:
+            known = connection.scalar(sa.select(_projects.c.id).where(_projects.c.id == project_id))
+            if known is None:
+                connection.execute(
+                    _projects.insert().values(
+                        id=project_id,
+                        label_config=label_config,
+                        webhook_secret=secrets.token_hex(32),
+                        marks=1,
+                    )
+                )
+        project = self.project(project_id)
+        if project is None:
+            raise StoreError(f"project {project_id} was removed while it was being registered")
+        return project
+
+    def update(self, project_id: int, **values: Any) -> None:
+        """Set columns of one project."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _projects.update().where(_projects.c.id == project_id).values(**values)
+            )
+
+    def mark_changed(self, project_id: int, *, stale: bool = False) -> bool:
+        """Note that something changed in a project; False when the project is not known.
+
+        `stale` asks for a new round, whatever the counts say.
+        """
+        values: dict[str, Any] = {"marks": _projects.c.marks + 1}
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id)
+                .values(values | ({"stale": True} if stale else {}))
+            )
+            return bool(done.rowcount)
+
+    def forget(self, project_id: int) -> None:
+        """Remove everything that is known of a project."""
+        with self._engine.begin() as connection:
+            for table in (_tasks, _queue, _rounds):
+                connection.execute(table.delete().where(table.c.project_id == project_id))
+            connection.execute(_projects.delete().where(_projects.c.id == project_id))
+
+    # -- leases -----------------------------------------------------------------------------
+
+    def take_lease(self, project_id: int, owner: str, seconds: float) -> bool:
+        """Take or renew the lease of a project; False while another living worker holds it."""
+        now = time.time()
+        with self._engine.begin() as connection:
+            holder = connection.scalar(
+                sa.select(_projects.c.lease_owner).where(_projects.c.id == project_id)
+            )
+            free = sa.or_(_projects.c.lease_owner == owner, _projects.c.lease_until < now)
+            if holder and _is_dead(holder):
+                free = sa.or_(free, _projects.c.lease_owner == holder)
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id, free)
+                .values(lease_owner=owner, lease_until=now + seconds)
+            )
+            return bool(done.rowcount)
+
+    def release_lease(self, project_id: int, owner: str) -> None:
+        """Give a lease back, if it is still ours."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id, _projects.c.lease_owner == owner)
+                .values(lease_owner=None, lease_until=0.0)
+            )
+
+    # -- tasks ------------------------------------------------------------------------------
+
+    def tasks(self, project_id: int) -> list[TaskRow]:
+        """List the tasks of a project by id."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(
+                sa.select(_tasks)
+                .where(_tasks.c.project_id == project_id)
+                .order_by(_tasks.c.task_id)
+            )
+            return [
+                TaskRow(
+                    row.task_id,
+                    json.loads(row.content),
+                    row.content_key,
+                    None if row.label is None else json.loads(row.label),
+                    row.skipped,
+                )
+                for row in rows
+            ]
+
+    def task_ids(self, project_id: int) -> set[int]:
+        """Ids of all known tasks of a project."""
+        with self._reader.connect() as connection:
+            return set(
+                connection.scalars(
+                    sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id)
+                )
+            )
+
+    def apply_changes(
+        self,
+        project_id: int,
+        changed: Sequence[TaskRow],
+        *,
+        deleted: Iterable[int] = (),
+        cursor: str | None = None,
+        replace: bool = False,
+    ) -> tuple[int, int]:
+        """Write what was read from Label Studio, in one transaction.
+
+        Returns
+        -------
+        (int, int)
+            How many labels, and how many tasks, really differ from what was known. Both are
+            added to the project's pending counts.
+        """
+        with self._engine.begin() as connection:
+            wanted = None if replace else [row.task_id for row in changed]
+            known = _known_rows(connection, project_id, wanted)
+            gone = set(deleted) | (set(known) - {r.task_id for r in changed} if replace else set())
+            n_labels = n_tasks = 0
+            fresh: list[dict[str, Any]] = []
+            for row in changed:
+                label = None if row.label is None else json.dumps(row.label, sort_keys=True)
+                before = known.get(row.task_id)
+                now = (row.content_key, label, row.skipped)
+                if before == now:
+                    continue
+                n_labels += (before[1] if before else None) != label
+                n_tasks += before is None or before[0] != now[0] or before[2] != now[2]
+                fresh.append(
+                    {
+                        "project_id": project_id,
+                        "task_id": row.task_id,
+                        "content": json.dumps(row.content, sort_keys=True),
+                        "content_key": row.content_key,
+                        "label": label,
+                        "skipped": row.skipped,
+                    }
+                )
+            _delete_rows(connection, project_id, [*gone, *(row["task_id"] for row in fresh)])
+            n_tasks += len(gone)
+            if fresh:
+                connection.execute(_tasks.insert(), fresh)
+            for ids in _chunks(sorted(gone)):
+                connection.execute(
+                    _queue.delete().where(
+                        _queue.c.project_id == project_id, _queue.c.task_id.in_(ids)
+                    )
+                )
+            values: dict[str, Any] = {
+                "pending_labels": _projects.c.pending_labels + n_labels,
+                "pending_tasks": _projects.c.pending_tasks + n_tasks,
+            }
+            if cursor is not None:
+                values["cursor"] = cursor
+            connection.execute(
+                _projects.update().where(_projects.c.id == project_id).values(**values)
+            )
+            return n_labels, n_tasks
+
+    # -- the published queue ----------------------------------------------------------------
+
+    def queue(self, project_id: int) -> list[QueueRow]:
+        """List the published queue in the order in which it is served."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(
+                sa.select(
+                    _queue.c.task_id,
+                    _queue.c.rank,
+                    _queue.c.in_batch,
+                    _queue.c.uncertainty,
+                    _queue.c.novelty,
+                )
+                .where(_queue.c.project_id == project_id)
+                .order_by(_queue.c.rank)
+            )
+            return [QueueRow(*row) for row in rows]
+
+    def open_in_batch(self, project_id: int) -> tuple[int, int]:
+        """Count the batch's tasks that are still open, and all of the batch."""
+        with self._reader.connect() as connection:
+            row = connection.execute(
+                sa.select(
+                    sa.func.count(),
+                    sa.func.coalesce(
+                        sa.func.sum(
+                            sa.case((_tasks.c.label.is_(None) & ~_tasks.c.skipped, 1), else_=0)
+                        ),
+                        0,
+                    ),
+                )
+                .select_from(
+                    _queue.join(
+                        _tasks,
+                        (_queue.c.project_id == _tasks.c.project_id)
+                        & (_queue.c.task_id == _tasks.c.task_id),
+                    )
+                )
+                .where(_queue.c.project_id == project_id, _queue.c.in_batch)
+            ).one()
+            return int(row[1]), int(row[0])
+
+    def set_queue(self, project_id: int, version: str, rows: Sequence[QueueRow]) -> None:
+        """Note the queue that Label Studio now serves."""
+        with self._engine.begin() as connection:
+            connection.execute(_queue.delete().where(_queue.c.project_id == project_id))
+            if rows:
+                connection.execute(
+                    _queue.insert(), [{"project_id": project_id, **vars(row)} for row in rows]
+                )
+            connection.execute(
+                _projects.update().where(_projects.c.id == project_id).values(version=version)
+            )
+
+    # -- rounds -----------------------------------------------------------------------------
+
+    def finish_round(
+        self, project_id: int, number: int, report: Mapping[str, Any], *, labels: int, tasks: int
+    ) -> None:
+        """Record a finished round and take what it saw off the pending counts."""
+        pending = _projects.c.pending_labels
+        pending_tasks = _projects.c.pending_tasks
+        with self._engine.begin() as connection:
+            connection.execute(
+                _rounds.delete().where(
+                    _rounds.c.project_id == project_id, _rounds.c.round == number
+                )
+            )
+            connection.execute(
+                _rounds.insert().values(
+                    project_id=project_id,
+                    round=number,
+                    finished_at=time.time(),
+                    report=json.dumps(report),
+                )
+            )
+            connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id)
+                .values(
+                    pending_labels=sa.case((pending > labels, pending - labels), else_=0),
+                    pending_tasks=sa.case((pending_tasks > tasks, pending_tasks - tasks), else_=0),
+                    stale=False,
+                    last_error="",
+                )
+            )
+
+    def rounds(self, project_id: int) -> list[dict[str, Any]]:
+        """List the reports of all finished rounds, oldest first."""
+        with self._reader.connect() as connection:
+            rows = connection.execute(
+                sa.select(_rounds)
+                .where(_rounds.c.project_id == project_id)
+                .order_by(_rounds.c.round)
+            )
+            return [
+                {"round": row.round, "finished_at": row.finished_at, **json.loads(row.report)}
+                for row in rows
+            ]
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether a lease's owner, ``host/pid/...``, surely runs no more (on this host only)."""
+    host, _, rest = owner.partition("/")
+    pid = rest.partition("/")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, under another user
+        return False
+    return False
+
+
+def _chunks(values: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
+    """Split ids so that a statement stays below the databases' limit of parameters."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _known_rows(
+    connection: sa.Connection, project_id: int, task_ids: Sequence[int] | None
+) -> dict[int, tuple[str, str | None, bool]]:
+    query = sa.select(
+        _tasks.c.task_id, _tasks.c.content_key, _tasks.c.label, _tasks.c.skipped
+    ).where(_tasks.c.project_id == project_id)
+    queries = (
+        [query]
+        if task_ids is None
+        else [query.where(_tasks.c.task_id.in_(ids)) for ids in _chunks(task_ids)]
+    )
+    return {
+        row.task_id: (row.content_key, row.label, row.skipped)
+        for one in queries
+        for row in connection.execute(one)
+    }
+
+
+def _delete_rows(connection: sa.Connection, project_id: int, task_ids: Sequence[int]) -> None:
+    for ids in _chunks(task_ids):
+        connection.execute(
+            _tasks.delete().where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids))
+        )

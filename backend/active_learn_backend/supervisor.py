@@ -1,0 +1,133 @@
+"""`active-learn serve`: web process and worker as two children, each restarted when it dies."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from .settings import Settings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+GRACE = 10.0  # seconds that a child has to end by itself
+PR_SET_PDEATHSIG = 1
+
+
+def serve(settings: Settings, environment: Mapping[str, str]) -> int:
+    """Run both children until SIGTERM or SIGINT.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after a signal, the web process's status when that could not start.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    web = _Child("web process", _web_command(settings), environment)
+    worker = _Child(
+        "worker", [sys.executable, "-m", "active_learn_backend.cli", "worker"], environment
+    )
+    children = [web, worker]
+    try:
+        for child in children:
+            child.start()
+        while not stopping.wait(0.2):
+            for child in children:
+                if not child.running():
+                    if child is web and child.died_at_once():
+                        return child.status() or 1
+                    child.restart_later(stopping)
+        return 0
+    finally:
+        for child in children:
+            child.stop()
+
+
+def _web_command(settings: Settings) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        f"--bind={settings.host}:{settings.port}",
+        f"--workers={settings.web_processes}",
+        f"--threads={settings.web_threads}",
+        "--worker-class=gthread",
+        "--timeout=120",
+        f"--log-level={settings.log_level.lower()}",
+        "--no-control-socket",
+        "active_learn_backend.app:create_app()",
+    ]
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Give a hook that has the kernel end a child whose parent was killed (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class _Child:
+    """One child process."""
+
+    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        self._name, self._command = name, command
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._deaths = 0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent(),
+        )
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def status(self) -> int:
+        return 0 if self._process is None else self._process.returncode or 0
+
+    def died_at_once(self) -> bool:
+        """Tell whether it never came up: a port in use, a bad setting."""
+        return self._deaths == 0 and time.monotonic() - self._started < 5.0
+
+    def restart_later(self, stopping: threading.Event) -> None:
+        """Start it again, later each time it dies young."""
+        young = time.monotonic() - self._started < 30.0
+        self._deaths = self._deaths + 1 if young else 1
+        pause = min(0.2 * 2 ** (self._deaths - 1), 10.0)
+        log.error(
+            "the %s ended with status %s; starting it again in %.1f s",
+            self._name,
+            self.status(),
+            pause,
+        )
+        if not stopping.wait(pause):
+            self.start()
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        if self.running():
+            self._process.terminate()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            log.warning("the %s did not end in %g s; killing it", self._name, GRACE)
+            self._process.kill()
+            self._process.wait()

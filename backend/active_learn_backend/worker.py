@@ -1,0 +1,279 @@
+"""The worker: takes the lease of a project that changed, reads it, and runs its round if due.
+
+The loop is level-triggered: each round is computed from what Label Studio holds now, so a lost
+event, a restart or a double delivery changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from active_learn.errors import ActiveLearnError
+
+from .errors import LabelStudioError, StoreError
+from .labelstudio.client import LabelStudioClient
+from .labelstudio.config import parse_label_config
+from .labelstudio.connection import secure_webhook, take_over_stream
+from .labelstudio.poller import Changes, poll
+from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, round_of
+from .learning.round import Round
+from .settings import Settings
+from .store import Project, Store
+
+__all__ = ["Lease", "Worker", "round_is_due"]
+
+log = logging.getLogger(__name__)
+
+TICK = 0.05
+RETIRE_AT_ONCE = 10  # rows between two looks at what else is due
+RETIRE_PAUSE = 0.03  # seconds between two rows: SQLite lets a waiting submit in
+MOST_BACKOFF = 30.0
+
+
+class Lease:
+    """Right to work on one project, renewed in the background until it is given back."""
+
+    def __init__(self, store: Store, project_id: int, owner: str, seconds: float) -> None:
+        self._store, self._project_id = store, project_id
+        self._owner, self._seconds = owner, seconds
+        self._lost = threading.Event()
+        self._done = threading.Event()
+
+    def check(self) -> None:
+        """Stop the work when another worker has taken the project over."""
+        if self._lost.is_set():
+            raise StoreError(
+                f"another worker took project {self._project_id} over; this round is dropped"
+            )
+
+    def take(self) -> bool:
+        """Take the lease; False while another worker holds it."""
+        return self._store.take_lease(self._project_id, self._owner, self._seconds)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Renew it as long as the block runs."""
+        renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
+        renewer.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            renewer.join()
+            self._store.release_lease(self._project_id, self._owner)
+
+    def _renew(self) -> None:
+        while not self._done.wait(self._seconds / 4):
+            try:
+                if not self.take():
+                    self._lost.set()
+            except StoreError as error:
+                log.warning("project %s: lease not renewed: %s", self._project_id, error)
+
+
+@dataclass
+class _Pace:
+    """What a worker remembers of a project between two turns; losing it costs only time."""
+
+    marked_at: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+    to_retire: deque[int] | None = None  # None: not looked yet
+
+
+def round_is_due(project: Project, open_tasks: int, batch: int, settings: Settings) -> str:
+    """Say why a new round is due; empty when it is not."""
+    if project.stale:
+        return "its queue is new or has to be renewed"
+    if project.pending_labels >= settings.retrain_every:
+        return f"{project.pending_labels} new labels"
+    if project.pending_tasks >= settings.retrain_every:
+        return f"{project.pending_tasks} changed tasks"
+    changed = project.pending_labels or project.pending_tasks
+    if changed and open_tasks <= settings.low_water * batch:
+        return f"{open_tasks} of {batch} tasks of the batch are left"
+    return ""
+
+
+class Worker:
+    """Runs the rounds of all projects, one at a time.
+
+    Parameters
+    ----------
+    settings : Settings
+    store : Store
+    client : LabelStudioClient
+    """
+
+    def __init__(self, settings: Settings, store: Store, client: LabelStudioClient) -> None:
+        self._settings, self._store, self._client = settings, store, client
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._paces: dict[int, _Pace] = {}
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Work until `stopping` is set."""
+        log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
+        while not self.stopping.wait(TICK):
+            for project in self._store.projects():
+                if self.stopping.is_set():
+                    break
+                if self._is_due(project):
+                    self.turn(project.id)
+
+    def _is_due(self, project: Project) -> bool:
+        if project.status not in ("active", "yielded"):
+            return False
+        now = time.monotonic()
+        pace = self._paces.setdefault(project.id, _Pace())
+        if now < pace.not_before:
+            return False
+        if project.marks > project.marks_seen:
+            pace.marked_at = pace.marked_at or now
+            if now - pace.marked_at >= self._settings.debounce:
+                return True
+        if pace.to_retire is None or pace.to_retire:
+            return True
+        return abs(time.time() - project.polled_at) >= self._settings.poll_interval
+
+    def turn(self, project_id: int) -> None:
+        """Read one project and do what is due, under its lease. Errors are noted, never fatal."""
+        pace = self._paces.setdefault(project_id, _Pace())
+        lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
+        if not lease.take():
+            pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
+            return
+        try:
+            with lease.held():
+                self._work(project_id, lease, pace)
+            pace.failures = 0
+        except ActiveLearnError as error:
+            self._note_failure(project_id, pace, str(error))
+            log.warning("project %s: %s", project_id, error)
+        except Exception as error:  # a fault in one project must not stop the others
+            self._note_failure(project_id, pace, f"internal error: {type(error).__name__}")
+            log.exception("project %s: internal error", project_id)
+
+    def _note_failure(self, project_id: int, pace: _Pace, message: str) -> None:
+        pace.failures += 1
+        pace.not_before = time.monotonic() + min(0.5 * 2**pace.failures, MOST_BACKOFF)
+        self._store.update(project_id, last_error=message)
+
+    def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        project = self._store.register(project_id)
+        if not self._client.has_token:
+            raise LabelStudioError(
+                "no token for Label Studio; set LABEL_STUDIO_API_KEY and restart", 401
+            )
+        polls = project.marks > project.marks_seen or not pace.to_retire
+        if polls:
+            changes = poll(self._client, self._store, project)
+            pace.marked_at = 0.0
+            self._store.update(project_id, marks_seen=project.marks, polled_at=time.time())
+            if not self._reconcile(project_id, changes):
+                pace.to_retire = deque()
+                return
+            self._run_round(project_id, lease, pace)
+        self._retire_some(project_id, lease, pace)
+
+    # -- what a person changed in Label Studio ------------------------------------------------
+
+    def _reconcile(self, project_id: int, changes: Changes) -> bool:
+        """Hold sampling and version as they must be; False when a person chose otherwise."""
+        project = self._store.register(project_id)
+        sampling = str(changes.project["sampling"])
+        if sampling == UNCERTAINTY_SAMPLING:
+            if project.status == "yielded":
+                log.info("project %s: the sampling was set back; going on", project_id)
+                self._store.update(project_id, status="active", reason="")
+        elif project.sampling_set:
+            if project.status != "yielded":
+                reason = f"the task sampling was changed to {sampling!r} in Label Studio"
+                log.warning(
+                    "project %s: paused, because %s; set it back or run `active-learn resume`",
+                    project_id,
+                    reason,
+                )
+                self._store.update(project_id, status="yielded", reason=reason)
+            return False
+        if not project.sampling_set:
+            take_over_stream(self._client, self._store, project_id, changes.project)
+        if project.webhook_id is None and project.mode == "push":
+            secure_webhook(self._client, self._store, project, self._settings)
+        self._repair(project, str(changes.project["model_version"] or ""))
+        return True
+
+    def _repair(self, project: Project, served: str) -> None:
+        """Serve our queue again after the version was reset."""
+        if served == project.version or not project.version:
+            return
+        number = round_of(served)
+        if number is not None and number > (round_of(project.version) or 0):
+            log.info("project %s: a worker died after the flip to %s", project.id, served)
+            self._store.update(project.id, version=served, stale=True)
+            return
+        log.warning(
+            "project %s: model_version was reset to %r in Label Studio; serving %s again",
+            project.id,
+            served,
+            project.version,
+        )
+        try:
+            Queue(self._client, project.id).flip(project.version)
+        except LabelStudioError as error:
+            if error.status != 400:
+                raise
+            log.warning("project %s: the rows of %s are gone", project.id, project.version)
+            self._store.update(project.id, version="", stale=True)
+
+    # -- rounds -------------------------------------------------------------------------------
+
+    def _run_round(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        project = self._store.register(project_id)
+        open_tasks, batch = self._store.open_in_batch(project_id)
+        reason = round_is_due(project, open_tasks, batch, self._settings)
+        if not reason:
+            return
+        report = Round(
+            project=project,
+            task=parse_label_config(project.label_config),
+            store=self._store,
+            queue=Queue(self._client, project_id),
+            settings=self._settings,
+            load=self._client.download,
+            kept=lambda version: {
+                row["task"]: row["result"] for row in self._client.predictions(project_id, version)
+            },
+            still_ours=lease.check,
+        ).run()
+        pace.to_retire = None
+        log.info(
+            "project %s: round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
+            project_id,
+            reason,
+            report["labeled"],
+            report["unlabeled"],
+            report["version"] or "nothing, all is labeled",
+            ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["seconds"].items()),
+        )
+
+    def _retire_some(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        """Delete a few rows of old versions; the rest waits for the next turn."""
+        queue = Queue(self._client, project_id)
+        if pace.to_retire is None:
+            served = round_of(self._store.register(project_id).version)
+            pace.to_retire = deque(queue.rows_of([n for n in queue.versions() if n != served]))
+        for _ in range(min(RETIRE_AT_ONCE, len(pace.to_retire))):
+            lease.check()
+            queue.retire(pace.to_retire[0])
+            pace.to_retire.popleft()
+            self.stopping.wait(RETIRE_PAUSE)
