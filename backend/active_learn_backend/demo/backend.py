@@ -99,21 +99,24 @@ class BackendServer:
         ServerError
             If it failed; the message ends with what it printed.
         """
-        done = subprocess.run(
-            [_program(), *arguments],
-            env=self.env,
-            cwd=self.model_dir,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        shown = f"active-learn {' '.join(arguments)}"
+        try:
+            done = subprocess.run(
+                [_program(), *arguments],
+                env=self.env,
+                cwd=self.model_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ServerError(f"{shown} did not end in {timeout:g} s") from None
         if done.returncode != 0:
             raise ServerError(
-                f"active-learn {' '.join(arguments)} ended with status {done.returncode}:\n"
-                + done.stdout.strip()
+                f"{shown} ended with status {done.returncode}:\n{done.stdout.strip()}"
             )
         return done.stdout
 

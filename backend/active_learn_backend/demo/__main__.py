@@ -1,0 +1,259 @@
+"""Run the demo: ``python -m active_learn_backend.demo`` (or ``make demo``)."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import NoReturn
+
+import httpx
+from tqdm import tqdm
+
+from active_learn.errors import ActiveLearnError
+
+from . import digits, report
+from .annotator import Annotator, Submission, choice
+from .backend import BackendServer
+from .evaluation import learning_curve
+from .label_studio import PROJECT_ROOT, LabelStudioServer
+from .process import ServerError, wait_until
+
+# What of the time limit the active queue may use before the plain one gets its turn.
+ACTIVE_SHARE = 0.6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit status: 0 done, 1 failed, 130 interrupted."""
+    options = parse(arguments)
+    # Asked to end, unwind as after Ctrl-C: every `with` below stops what it started.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        with claimed(options.out):
+            run(options)
+    except KeyboardInterrupt:
+        print("\nInterrupted; Label Studio and the backend are stopped.", file=sys.stderr)
+        return 130
+    except (ActiveLearnError, ServerError, TimeoutError, OSError, httpx.HTTPError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="make demo ARGS=...",
+        description="Label digits in a real Label Studio, in two projects: one ordered by the "
+        "backend, one in Label Studio's own order. Compare what the labels taught.",
+    )
+    add = parser.add_argument
+    add("--keep", action="store_true", help="keep both servers running until Ctrl-C")
+    add("--labels", type=_count, default=150, help="labels given in the active project")
+    add("--plain-labels", type=_count, default=450, help="labels given in the plain project")
+    add("--images", type=_count, default=1400, help="images uploaded; the rest is held out")
+    add("--think", type=float, default=0.3, help="seconds the annotator looks at an active task")
+    add("--seed", type=int, default=0, help="decides which images are held out")
+    add("--out", type=Path, default=PROJECT_ROOT / ".demo", help="folder of results and logs")
+    add("--time-limit", type=float, default=540.0, help="seconds after which no label is given")
+    add("--label-studio-port", type=int, default=8080, help="port to prefer for Label Studio")
+    add("--backend-port", type=int, default=9090, help="port to prefer for the backend")
+    options = parser.parse_args(arguments)
+    if max(options.labels, options.plain_labels) > options.images:
+        parser.error(f"only {options.images} images to label (--images)")
+    if not 0 <= options.think <= 60:
+        parser.error(f"--think is {options.think:g}, expected 0 to 60 seconds")
+    return options
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Hold the output folder for one run at a time."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServerError(f"another demo is using {out}; end it or give --out") from None
+        yield
+
+
+def run(options: argparse.Namespace) -> None:
+    """Set up both servers and projects, label, compare."""
+    began = time.monotonic()
+    servers = options.out / "servers"
+    shutil.rmtree(servers, ignore_errors=True)
+    servers.mkdir()
+    pool = digits.load(options.images, options.seed)
+
+    with ExitStack() as stack:
+        say("Starting Label Studio (the very first start takes a minute)")
+        label_studio = stack.enter_context(
+            LabelStudioServer(servers / "label-studio", port=options.label_studio_port)
+        )
+        say_port("Label Studio", options.label_studio_port, label_studio.port)
+        backend = BackendServer(label_studio, servers / "backend", port=options.backend_port)
+        stack.enter_context(backend)
+        say_port("the backend", options.backend_port, backend.port)
+
+        active, plain = create_projects(label_studio, pool)
+        say(f"Connecting project {active} to the backend: active-learn connect --project {active}")
+        print(indent(backend.run("connect", "--project", str(active))))
+        wait_until(
+            lambda: ordered(label_studio, active), timeout=120, what="the first ordered queue"
+        )
+
+        deadline = began + ACTIVE_SHARE * options.time_limit
+        taught = annotate(
+            label_studio, pool, active, "active queue", options.labels, deadline, options.think
+        )
+        # Nothing learns from the plain project, so nothing is gained by thinking there.
+        deadline = began + options.time_limit
+        baseline = annotate(
+            label_studio, pool, plain, "plain queue", options.plain_labels, deadline
+        )
+        compare(options, pool, taught, baseline)
+        say(f"Done in {time.monotonic() - began:.0f} s")
+        if options.keep:
+            keep(label_studio, backend, active, plain)
+
+
+def create_projects(label_studio: LabelStudioServer, pool: digits.Digits) -> tuple[int, int]:
+    """Create the active and the plain project, with the same images in the same order."""
+    created = []
+    for title in ("Digits, active queue", "Digits, plain queue"):
+        project = digits.create_project(label_studio, title)
+        say(f"Uploading {len(pool.pool)} images to project {project}, '{title}'")
+        digits.upload(label_studio, project, pool.png, pool.pool.tolist())
+        created.append(project)
+    return created[0], created[1]
+
+
+def ordered(label_studio: LabelStudioServer, project: int) -> bool:
+    """Tell whether the project's current queue is one of ours."""
+    current = label_studio.api("GET", f"/api/projects/{project}/")["model_version"]
+    return bool(current) and current.startswith("al-")
+
+
+def annotate(
+    label_studio: LabelStudioServer,
+    pool: digits.Digits,
+    project: int,
+    name: str,
+    count: int,
+    deadline: float,
+    think: float = 0.0,
+) -> list[Submission]:
+    """Let the simulated annotator work on a project, until the deadline at the latest."""
+    say(f"Annotating {count} tasks of project {project}, {think:g} s each")
+    given: list[Submission] = []
+    # Into a file or a log, one line each ten seconds.
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    with (
+        label_studio.client(label_studio.token) as client,
+        tqdm(total=count, desc=name, unit="label", mininterval=interval) as bar,
+    ):
+        annotator = Annotator(
+            client, project, lambda task: choice(pool.truth[digits.digit_index(task)]), think=think
+        )
+        for submission in annotator.label(count):
+            given.append(submission)
+            bar.set_postfix_str(submission.version or "", refresh=False)
+            bar.update()
+            if time.monotonic() > deadline:
+                break
+    if len(given) < count:
+        say(f"Stopped at {len(given)} of {count} labels: the time is up (--time-limit)")
+    return given
+
+
+def compare(
+    options: argparse.Namespace,
+    pool: digits.Digits,
+    taught: list[Submission],
+    baseline: list[Submission],
+) -> None:
+    """Test what each queue's labels taught on the held-out images; print and write it."""
+    say(f"Testing on {len(pool.held_out)} images that were never uploaded")
+    active, plain = (
+        learning_curve(pool, [digits.digit_index(s.task) for s in given])
+        for given in (taught, baseline)
+    )
+    versions = [s.version for s in taught if s.version]
+    print(
+        f"\n{report.table(active, plain)}\n\n{report.summary(active, plain)}\n"
+        f"{len(versions)} of {len(taught)} tasks came from the ordered queue, "
+        f"which was renewed {max(len(set(versions)) - 1, 0)} times meanwhile.\n"
+        f"Label Studio took {median(s.waited for s in taught):.2f} s to serve a task and take its "
+        f"label ({median(s.waited for s in baseline):.2f} s in the plain project).\n"
+    )
+    report.write_csv(options.out / "learning_curve.csv", active, plain)
+    report.draw(options.out / "learning_curve.png", active, plain)
+    say(f"Learning curves: {options.out / 'learning_curve.png'} and .csv")
+
+
+def keep(label_studio: LabelStudioServer, backend: BackendServer, active: int, plain: int) -> None:
+    """Say what there is to see, and wait for Ctrl-C."""
+    login = label_studio.admin
+    print(
+        f"""
+Label Studio   {label_studio.url}
+Login          {login.email}, password {login.password}
+Backend        {backend.url}/health
+
+What to click:
+  1. {label_studio.url}/projects/{active}/data, "Label All Tasks": the tasks come in the
+     backend's order, each with its guess. Answer some; the queue is renewed every few labels.
+  2. {label_studio.url}/projects/{active}/settings/ml: the connected backend.
+  3. {label_studio.url}/projects/{plain}/data: the plain project, to compare.
+
+Ctrl-C stops both servers."""
+    )
+    try:
+        while label_studio.process.running and backend.process.running:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print("\nStopping both servers.")
+        return
+    ended = backend if label_studio.process.running else label_studio
+    raise ServerError(f"{ended.process.name} ended; its log is {ended.process.log}")
+
+
+def say(line: str) -> None:
+    """Print a step of the demo."""
+    print(f"* {line}", flush=True)
+
+
+def say_port(name: str, wanted: int, taken: int) -> None:
+    """Print where a server is, and why it isn't where it was expected."""
+    if taken != wanted:
+        say(f"Port {wanted} is in use: {name} takes port {taken}")
+    say(f"Running: {name}, http://127.0.0.1:{taken}")
+
+
+def indent(text: str) -> str:
+    """Set off the output of another program."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1700:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1700")
+    return int(text)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
