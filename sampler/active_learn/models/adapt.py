@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -28,8 +29,10 @@ def adapt(
 
     Parameters
     ----------
-    model : LinearHead, nn.Module, callable
-        What to select for.
+    model : object
+        A PyTorch module; ``(model, tokenizer)`` or ``(model, image processor)`` of Hugging Face;
+        an ONNX model as path, bytes or ModelProto; a callable that returns
+        ``(logits, embedding)``; or a `LinearHead`, which passes through.
     problem_type : {'classification', 'regression', 'multilabel'}
     layer : str or nn.Module, optional
         The linear layer that gives the logits, where it cannot be found (PyTorch only).
@@ -50,14 +53,42 @@ def adapt(
     """
     if isinstance(model, (LinearHead, BatchedAdapter)):
         return model
+    options: dict[str, Any] = {"problem_type": problem_type, "batch_size": batch_size}
     if isinstance(model, nn.Module):
-        return TorchModule(
-            model, problem_type=problem_type, layer=layer, device=device, batch_size=batch_size
-        )
+        return TorchModule(model, layer=layer, device=device, **options)
+    if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], nn.Module):
+        return adapt_transformer(*model, layer=layer, device=device, **options)
+    if isinstance(model, (str, os.PathLike, bytes)) or is_onnx(model):
+        from .onnx_model import OnnxModel
+
+        return OnnxModel(model, device=device, **options)
     if callable(model):
-        return CallableModel(model, problem_type=problem_type, batch_size=batch_size)
+        return CallableModel(model, **options)
     raise ModelError(
         f"a model of type {type(model).__name__} is not known; expected a PyTorch module, "
         "(model, tokenizer), an ONNX file, a callable that returns (logits, embedding), "
         "or a LinearHead"
+    )
+
+
+def is_onnx(model: Any) -> bool:
+    """Tell a ModelProto without importing onnx."""
+    return type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx")
+
+
+def adapt_transformer(model: nn.Module, processor: Any, **options: Any) -> Adapter:
+    """Tell a tokenizer from an image processor."""
+    # transformers takes seconds to import: only for those who use it, who have it loaded already.
+    from transformers.image_processing_base import ImageProcessingMixin
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+    from .transformers_model import ImageTransformer, TextTransformer
+
+    if isinstance(processor, PreTrainedTokenizerBase):
+        return TextTransformer(model, processor, **options)
+    if isinstance(processor, ImageProcessingMixin):
+        return ImageTransformer(model, processor, **options)
+    raise ModelError(
+        f"beside the model stands {type(processor).__name__}; expected its tokenizer or its "
+        "image processor"
     )

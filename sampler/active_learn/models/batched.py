@@ -15,6 +15,7 @@ from .base import ModelOutput
 __all__ = ["BatchedAdapter", "count_samples"]
 
 AUTO_BATCH_SIZE = 64
+WINDOW = 4096  # samples prepared (tokenized, sorted by length) at a time, which bounds memory
 PROBLEM_TYPES = ("classification", "regression", "multilabel")
 # How PyTorch (CPU), CUDA and ONNX Runtime say that memory is out, when not by an own exception.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
@@ -73,23 +74,37 @@ class BatchedAdapter(ABC):
         n_samples = count_samples(batch)
         if n_samples == 0:
             raise DataError("no samples were given to the model; expected at least one")
+        outputs = [
+            self._run_window(take_samples(batch, start, start + WINDOW), start)
+            for start in range(0, n_samples, WINDOW)
+        ]
+        return concatenate(outputs)
+
+    def _run_window(self, window: Any, offset: int) -> ModelOutput:
+        samples, order = self._prepare(window, offset)
         outputs: list[ModelOutput] = []
         start = 0
-        while start < n_samples:
-            stop = min(start + self.batch_size, n_samples)
+        while start < len(order):
+            stop = min(start + self.batch_size, len(order))
             try:
-                output = self._forward(take_samples(batch, start, stop))
+                output = self._forward(take_samples(samples, start, stop))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(error)
                 continue
-            outputs.append(self._checked(output, start, stop))
+            outputs.append(self._checked(output, offset + order[start:stop]))
             start = stop
-        return ModelOutput(
-            torch.cat([output.logits for output in outputs]),
-            torch.cat([output.embedding for output in outputs]),
-        )
+        output = concatenate(outputs)
+        back = torch.from_numpy(np.argsort(order)).to(output.logits.device)
+        return ModelOutput(output.logits[back], output.embedding[back])
+
+    def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
+        """Give the samples in the order in which they run, and that order.
+
+        ``offset`` is the position of the window's first sample, for messages.
+        """
+        return window, np.arange(count_samples(window))
 
     @abstractmethod
     def _forward(self, samples: Any) -> ModelOutput:
@@ -105,17 +120,18 @@ class BatchedAdapter(ABC):
             raise ModelError("the model runs out of memory with a single sample") from error
         self.batch_size //= 2
 
-    def _checked(self, output: ModelOutput, start: int, stop: int) -> ModelOutput:
+    def _checked(self, output: ModelOutput, positions: np.ndarray) -> ModelOutput:
         logits, embedding = output.logits, output.embedding
+        n_samples = len(positions)
         for name, values in (("logits", logits), ("embedding", embedding)):
-            if values.ndim != 2 or values.shape[0] != stop - start or values.shape[1] == 0:
+            if values.ndim != 2 or values.shape[0] != n_samples or values.shape[1] == 0:
                 raise ModelError(
-                    f"the {name} of {stop - start} samples have shape {tuple(values.shape)}; "
-                    f"expected ({stop - start}, size)"
+                    f"the {name} of {n_samples} samples have shape {tuple(values.shape)}; "
+                    f"expected ({n_samples}, size)"
                 )
             bad = ~torch.isfinite(values).all(dim=1)
             if bad.any():
-                first = start + int(bad.nonzero()[0])
+                first = positions[bad.cpu().numpy()].min()
                 raise ModelError(
                     f"the model gives NaN or infinity in the {name} of sample {first}; "
                     "check that sample and the model's weights"
@@ -130,6 +146,14 @@ class BatchedAdapter(ABC):
             self.weight = torch.cat([torch.zeros_like(self.weight), self.weight])
             self.bias = torch.cat([torch.zeros_like(self.bias), self.bias])
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def concatenate(outputs: list[ModelOutput]) -> ModelOutput:
+    """Join the outputs of consecutive batches."""
+    return ModelOutput(
+        torch.cat([output.logits for output in outputs]),
+        torch.cat([output.embedding for output in outputs]),
+    )
 
 
 def count_samples(batch: Any) -> int:

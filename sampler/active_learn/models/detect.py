@@ -13,16 +13,23 @@ from torch.nn import functional as F
 
 from ..errors import ModelError
 
-__all__ = ["LinearCall", "find_last_call", "linear_layers", "model_logits", "record_calls"]
+__all__ = [
+    "LinearCall",
+    "find_last_call",
+    "linear_layers",
+    "model_logits",
+    "pick_token",
+    "record_calls",
+]
 
 # What may stand between the last linear layer and the model's output.
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "none": lambda z: z,
-    "softmax": lambda z: F.softmax(z, dim=-1),
-    "log_softmax": lambda z: F.log_softmax(z, dim=-1),
-    "sigmoid": torch.sigmoid,
-    "logsigmoid": F.logsigmoid,
-}
+ACTIVATIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    lambda z: z,
+    lambda z: F.softmax(z, dim=-1),
+    lambda z: F.log_softmax(z, dim=-1),
+    torch.sigmoid,
+    F.logsigmoid,
+)
 
 
 @dataclass(frozen=True)
@@ -90,16 +97,14 @@ def model_logits(output: Any) -> torch.Tensor:
     return output
 
 
-def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> tuple[LinearCall, str]:
-    """Find the last call whose output is the model's output, and what was applied to it.
+def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
+    """Find the last call whose output is the model's output, or becomes it by an activation.
 
     Returns
     -------
-    call : LinearCall
+    LinearCall
         With 2-dimensional input and output: of a layer that runs on every token, the token that
         the model took (the last token, the first, ... whichever it is) is picked out.
-    activation : str
-        'none', or the name of the activation that follows the layer.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> tuple[Linea
     )
 
 
-def reduce_call(call: LinearCall, logits: torch.Tensor) -> tuple[LinearCall, str] | None:
+def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
     """Match one call with the model's output; None when it did not make it."""
     n_samples = logits.shape[0]
     fits = (
@@ -133,20 +138,34 @@ def reduce_call(call: LinearCall, logits: torch.Tensor) -> tuple[LinearCall, str
     )
     if not fits:
         return None
-    per_token = call.output.ndim == 3
-    expected = logits.unsqueeze(1) if per_token else logits
-    for activation, apply in ACTIVATIONS.items():
-        matches = same_rows(apply(call.output), expected)
-        if not per_token and matches.all():
-            return call, activation
-        if per_token and matches.any(dim=1).all():
-            # Of equal tokens the last: decoders predict at the last token.
-            token = matches.shape[1] - 1 - matches.flip(1).int().argmax(dim=1)
-            rows = torch.arange(n_samples, device=token.device)
-            picked = LinearCall(
-                call.name, call.layer, call.input[rows, token], call.output[rows, token]
-            )
-            return picked, activation
+    if call.output.ndim == 3:
+        token = pick_token(call.output, logits)
+        if token is None:
+            return None
+        rows = torch.arange(n_samples, device=token.device)
+        return LinearCall(call.name, call.layer, call.input[rows, token], call.output[rows, token])
+    made = any(same_rows(apply(call.output), logits).all() for apply in ACTIVATIONS)
+    return call if made else None
+
+
+def pick_token(token_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
+    """Find the token of each sample whose logits the model gave, or their softmax or sigmoid.
+
+    Parameters
+    ----------
+    token_logits : Tensor of shape (n, T, K)
+    logits : Tensor of shape (n, K)
+
+    Returns
+    -------
+    Tensor of shape (n,), int64, or None
+        Of equal tokens the last, since decoders predict at the last one. None when the model's
+        output is no token's.
+    """
+    for apply in ACTIVATIONS:
+        matches = same_rows(apply(token_logits), logits.unsqueeze(1))
+        if matches.any(dim=1).all():
+            return matches.shape[1] - 1 - matches.flip(1).int().argmax(dim=1)
     return None
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..errors import DataError, ModelError, ParameterError
+from ..errors import ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
+from .collate import as_tensor, collate, describe
 from .detect import LinearCall, find_last_call, linear_layers, model_logits, record_calls
 from .reproduce import require_linear
 
@@ -63,7 +63,6 @@ class TorchModule(BatchedAdapter):
         self.device = None if device is None else torch_device(device)
         self._chosen = layer is not None
         self._layer = None if layer is None else named_layer(self.module, layer)
-        self._activation = "none"
         self._n_inputs = count_required_inputs(self.module)
 
     def __call__(self, batch: Any) -> ModelOutput:
@@ -75,7 +74,7 @@ class TorchModule(BatchedAdapter):
         inputs = self._inputs(samples)
         if self._layer is None:
             n_probes = min(N_PROBES, count_samples(samples))
-            call = self._run(take_probes(inputs, n_probes), linear_layers(self.module))
+            call = self._run(take_samples(inputs, 0, n_probes), linear_layers(self.module))
             self._layer = {call.name: call.layer}
         call = self._run(inputs, self._layer)
         logits, embedding = call.output.float(), call.input.float()
@@ -102,12 +101,12 @@ class TorchModule(BatchedAdapter):
                     f"the model failed on a batch ({describe(inputs)}): {error}"
                 ) from error
         if not self._chosen:
-            return find_last_call(calls, model_logits(output))[0]
+            return find_last_call(calls, model_logits(output))
         if not calls:
             raise ModelError(f"layer {next(iter(layers))!r} did not run; choose another by layer=")
         if calls[-1].output.ndim == 2:
             return calls[-1]
-        return find_last_call(calls[-1:], model_logits(output))[0]
+        return find_last_call(calls[-1:], model_logits(output))
 
     def _inputs(self, samples: Any) -> Any:
         """Turn samples into the module's inputs, on its device and in its float type."""
@@ -137,60 +136,6 @@ def call_module(module: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, tuple):
         return module(*inputs)
     return module(inputs)
-
-
-def take_probes(inputs: Any, n_probes: int) -> Any:
-    return take_samples(inputs, 0, n_probes)
-
-
-def describe(inputs: Any) -> str:
-    """Name the shapes and types of the inputs, for a message."""
-    if isinstance(inputs, Mapping):
-        return ", ".join(f"{name} {describe(column)}" for name, column in inputs.items())
-    if isinstance(inputs, tuple):
-        return ", ".join(describe(column) for column in inputs)
-    return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
-
-
-def collate(samples: Any) -> Any:
-    """Stack a list of samples into columns; batches of arrays pass through."""
-    if not isinstance(samples, list):
-        return samples
-    first = samples[0]
-    if isinstance(first, Mapping):
-        return {name: stack([sample[name] for sample in samples]) for name in first}
-    if isinstance(first, (tuple, list)) and all(is_array(value) for value in first[:1]):
-        return tuple(stack([sample[i] for sample in samples]) for i in range(len(first)))
-    return stack(samples)
-
-
-def stack(values: list[Any]) -> torch.Tensor:
-    """Stack one input of several samples."""
-    shapes = {tuple(np.shape(value)) for value in values}
-    if len(shapes) > 1:
-        raise DataError(
-            f"samples have different shapes ({', '.join(map(str, sorted(shapes)[:3]))}); "
-            "expected one shape, pad or resize them"
-        )
-    if isinstance(values[0], torch.Tensor):
-        return torch.stack(values)
-    return as_tensor(np.asarray(values))
-
-
-def as_tensor(values: Any) -> torch.Tensor:
-    array = np.asarray(values)
-    if array.dtype == object or array.dtype.kind not in "fiub":
-        raise DataError(
-            f"samples hold {array.dtype} values; expected numbers. For texts give "
-            "(model, tokenizer)"
-        )
-    if not array.flags.writeable:  # a read-only memory map: torch cannot share it
-        array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def is_array(value: Any) -> bool:
-    return isinstance(value, (torch.Tensor, np.ndarray))
 
 
 def count_required_inputs(module: nn.Module) -> int:

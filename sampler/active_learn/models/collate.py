@@ -1,0 +1,63 @@
+"""Stacks samples into the arrays that a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+
+__all__ = ["as_tensor", "collate", "describe"]
+
+
+def collate(samples: Any) -> Any:
+    """Stack a list of samples into columns; batches of arrays pass through."""
+    if not isinstance(samples, list):
+        return samples
+    first = samples[0]
+    if isinstance(first, Mapping):
+        return {name: stack([sample[name] for sample in samples]) for name in first}
+    if isinstance(first, (tuple, list)) and all(is_array(value) for value in first[:1]):
+        return tuple(stack([sample[i] for sample in samples]) for i in range(len(first)))
+    return stack(samples)
+
+
+def stack(values: list[Any]) -> torch.Tensor:
+    """Stack one input of several samples."""
+    shapes = {tuple(np.shape(value)) for value in values}
+    if len(shapes) > 1:
+        raise DataError(
+            f"samples have different shapes ({', '.join(map(str, sorted(shapes)[:3]))}); "
+            "expected one shape, pad or resize them"
+        )
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values)
+    return as_tensor(np.asarray(values))
+
+
+def as_tensor(values: Any) -> torch.Tensor:
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"samples hold {array.dtype} values; expected numbers. For texts give "
+            "(model, tokenizer)"
+        )
+    if not array.flags.writeable:  # a read-only memory map: torch cannot share it
+        array = array.copy()
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, np.ndarray))
+
+
+def describe(inputs: Any) -> str:
+    """Name the shapes and types of the inputs, for a message."""
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{name} {describe(column)}" for name, column in inputs.items())
+    if isinstance(inputs, tuple):
+        return ", ".join(describe(column) for column in inputs)
+    return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"

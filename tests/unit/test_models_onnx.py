@@ -1,0 +1,348 @@
+"""Particulars of ONNX models: the forms of a last layer, fixed batches, damaged and hostile files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from active_learn.errors import ActiveLearnError, DataError, ModelError, ParameterError
+from active_learn.models import adapt
+
+N, D_IN, D, K = 7, 4, 5, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, D_IN)).astype(np.float32)
+BODY = RNG.normal(size=(D_IN, D)).astype(np.float32)
+HEAD = RNG.normal(size=(D, K)).astype(np.float32)
+BIAS = RNG.normal(size=K).astype(np.float32)
+HIDDEN = np.maximum(X @ BODY, 0)
+LOGITS = HIDDEN @ HEAD + BIAS
+
+
+def build(nodes, tensors, *, output="y", batch="n", dtype=TensorProto.FLOAT, output_shape=None):
+    """Build a model: a MatMul and a Relu make ``h``, the given nodes do the rest."""
+    body = [
+        helper.make_node("MatMul", ["x", "body"], ["product"]),
+        helper.make_node("Relu", ["product"], ["h"]),
+    ]
+    values = {"body": BODY, **tensors}
+    if dtype == TensorProto.FLOAT16:
+        values = {name: value.astype(np.float16) for name, value in values.items()}
+    graph = helper.make_graph(
+        body + nodes,
+        "model",
+        [helper.make_tensor_value_info("x", dtype, [batch, D_IN])],
+        [helper.make_tensor_value_info(output, dtype, output_shape or [batch, K])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def gemm(output="y", **attributes):
+    weight = HEAD.T.copy() if attributes.get("transB") else HEAD
+    node = helper.make_node("Gemm", ["h", "W", "b"], [output], name="head", **attributes)
+    return [node], {"W": weight, "b": BIAS}
+
+
+def run(model, samples=X, **options):
+    adapter = adapt(model, problem_type="classification", **options)
+    return adapter, adapter(samples)
+
+
+def assert_reads(model, expected=LOGITS, **tolerance):
+    adapter, output = run(model)
+    tolerance = {"rtol": 1e-4, "atol": 1e-5, **tolerance}
+    np.testing.assert_allclose(output.logits, expected, **tolerance)
+    np.testing.assert_allclose(output.embedding, HIDDEN, **tolerance)
+    np.testing.assert_allclose(
+        output.embedding @ adapter.weight.T + adapter.bias, expected, **tolerance
+    )
+
+
+HEADS = {
+    "gemm": gemm(),
+    "gemm transposed": gemm(transB=1),
+    "gemm without bias": ([helper.make_node("Gemm", ["h", "W"], ["y"])], {"W": HEAD}),
+    "matmul": ([helper.make_node("MatMul", ["h", "W"], ["y"])], {"W": HEAD}),
+    "matmul, add": (
+        [
+            helper.make_node("MatMul", ["h", "W"], ["m"]),
+            helper.make_node("Add", ["m", "b"], ["y"]),
+        ],
+        {"W": HEAD, "b": BIAS},
+    ),
+    "matmul, add the other way": (
+        [
+            helper.make_node("MatMul", ["h", "W"], ["m"]),
+            helper.make_node("Add", ["b", "m"], ["y"]),
+        ],
+        {"W": HEAD, "b": BIAS.reshape(1, K)},
+    ),
+    "weight behind a Transpose": (
+        [
+            helper.make_node("Transpose", ["Wt"], ["W"], perm=[1, 0]),
+            helper.make_node("Gemm", ["h", "W", "b"], ["y"]),
+        ],
+        {"Wt": HEAD.T.copy(), "b": BIAS},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_forms_of_the_last_layer(name):
+    nodes, tensors = HEADS[name]
+    assert_reads(build(nodes, tensors), LOGITS if "b" in tensors else HIDDEN @ HEAD)
+
+
+def test_gemm_scales():
+    nodes, tensors = gemm(alpha=0.5, beta=2.0)
+    assert_reads(build(nodes, tensors), 0.5 * HIDDEN @ HEAD + 2 * BIAS)
+
+
+def test_a_quantized_weight():
+    scale = np.float32(np.abs(HEAD).max() / 127)
+    nodes, tensors = gemm()
+    nodes.insert(0, helper.make_node("DequantizeLinear", ["Wq", "scale", "zero"], ["W"]))
+    tensors = {
+        "Wq": np.round(HEAD / scale).astype(np.int8),
+        "scale": np.array(scale),
+        "zero": np.array(0, np.int8),
+        "b": BIAS,
+    }
+    assert_reads(build(nodes, tensors), HIDDEN @ (tensors["Wq"] * scale) + BIAS)
+
+
+@pytest.mark.parametrize("tail", ["Softmax", "LogSoftmax", "Sigmoid", "Identity"])
+def test_what_may_follow(tail):
+    nodes, tensors = gemm("z")
+    assert_reads(build([*nodes, helper.make_node(tail, ["z"], ["y"])], tensors))
+
+
+def test_labels_and_a_zipmap_as_scikit_learn_exports_them():
+    nodes, tensors = gemm("z")
+    nodes += [
+        helper.make_node("Softmax", ["z"], ["p"]),
+        helper.make_node("ArgMax", ["p"], ["label"], axis=1, keepdims=0),
+        helper.make_node(
+            "ZipMap", ["p"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]
+        ),
+    ]
+    model = build(nodes, tensors)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]))
+    probabilities = helper.make_map_type_proto(
+        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    )
+    model.graph.output.append(
+        helper.make_value_info("maps", helper.make_sequence_type_proto(probabilities))
+    )
+    assert_reads(model)
+
+
+def test_half_precision():
+    nodes, tensors = gemm()
+    assert_reads(build(nodes, tensors, dtype=TensorProto.FLOAT16), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_a_fixed_batch_is_filled_up(batch):
+    nodes, tensors = gemm()
+    adapter, output = run(build(nodes, tensors, batch=batch))
+    assert adapter.batch_size == batch
+    np.testing.assert_allclose(output.logits, LOGITS, rtol=1e-4, atol=1e-5)
+
+
+def test_a_token_picked_after_the_layer():
+    """Decoders compute the logits of all tokens and gather one of them."""
+    tokens = RNG.normal(size=(N, 6, D)).astype(np.float32)
+    position = np.array([[i, i % 6] for i in range(N)])
+    nodes = [
+        helper.make_node("MatMul", ["t", "W"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["all"]),
+        helper.make_node("GatherND", ["all", "position"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "decoder",
+        [
+            helper.make_tensor_value_info("t", TensorProto.FLOAT, ["n", 6, D]),
+            helper.make_tensor_value_info("position", TensorProto.INT64, ["n", 2]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", K])],
+        [numpy_helper.from_array(HEAD, "W"), numpy_helper.from_array(BIAS, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _, output = run(model, {"t": tokens, "position": position})
+    picked = tokens[np.arange(N), position[:, 1]]
+    np.testing.assert_allclose(output.embedding, picked, rtol=1e-5)
+    np.testing.assert_allclose(output.logits, picked @ HEAD + BIAS, rtol=1e-4, atol=1e-5)
+
+
+class TestUnusable:
+    def test_the_node_in_the_way_is_named(self):
+        nodes, tensors = gemm("z")
+        nodes.append(helper.make_node("Tanh", ["z"], ["y"], name="squash"))
+        with pytest.raises(ModelError, match=r"node 'squash' \(Tanh\) stands where a Gemm"):
+            run(build(nodes, tensors))
+
+    def test_a_computed_weight(self):
+        nodes = [
+            helper.make_node("ReduceMean", ["h"], ["mean"], axes=[0]),
+            helper.make_node("Mul", ["W0", "mean"], ["W"]),
+            helper.make_node("Gemm", ["h", "W"], ["y"], name="head", transB=1),
+        ]
+        with pytest.raises(ModelError, match=r"weight or bias of node 'head' \(Gemm\) is computed"):
+            run(build(nodes, {"W0": HEAD.T.copy()}))
+
+    def test_a_sum_of_two_branches(self):
+        nodes = [
+            helper.make_node("MatMul", ["h", "W"], ["m"]),
+            helper.make_node("Add", ["m", "m"], ["y"], name="residual"),
+        ]
+        with pytest.raises(ModelError, match=r"'residual'.* does not add a constant bias"):
+            run(build(nodes, {"W": HEAD}))
+
+    def test_an_output_that_is_the_input(self):
+        model = build(*gemm())
+        del model.graph.output[:]
+        model.graph.output.append(
+            helper.make_tensor_value_info("copy", TensorProto.FLOAT, ["n", D_IN])
+        )
+        model.graph.node.append(helper.make_node("Identity", ["x"], ["copy"]))
+        with pytest.raises(ModelError, match="output 'copy': it is an input"):
+            run(model)
+
+    def test_logits_of_every_token(self):
+        nodes = [
+            helper.make_node("Reshape", ["h", "three"], ["h3"]),
+            helper.make_node("MatMul", ["h3", "W"], ["y"], name="tokens"),
+        ]
+        tensors = {"W": HEAD, "three": np.array([N, 1, D])}
+        with pytest.raises(ModelError, match=r"'tokens' \(MatMul\) gives logits of shape"):
+            run(build(nodes, tensors, output_shape=[N, 1, K]))
+
+    def test_a_device_that_is_not_there(self):
+        with pytest.raises(ParameterError, match="device 'tpu' cannot run ONNX"):
+            run(build(*gemm()), device="tpu")
+
+
+class TestSamples:
+    def test_a_list_of_rows_or_mappings(self):
+        model = build(*gemm())
+        for samples in (list(X), [{"x": row} for row in X], {"x": X}, torch.tensor(X)):
+            np.testing.assert_allclose(run(model, samples)[1].logits, LOGITS, rtol=1e-4, atol=1e-5)
+
+    def test_missing_inputs_and_wrong_shapes(self):
+        model = build(*gemm())
+        with pytest.raises(DataError, match="lack the ONNX model's input 'x'; they have 'other'"):
+            run(model, {"other": X})
+        with pytest.raises(DataError, match=r"takes shape \('n', 4\); samples have \('n', 5\)"):
+            run(model, np.zeros((3, 5)))
+
+
+class TestFiles:
+    def test_path_bytes_and_proto_are_the_same(self, tmp_path):
+        model = build(*gemm())
+        path = tmp_path / "model.onnx"
+        onnx.save(model, path)
+        expected = run(model)[1].logits
+        for source in (path, str(path), path.read_bytes()):
+            assert torch.equal(run(source)[1].logits, expected)
+
+    def test_the_proto_of_the_caller_is_left_alone(self):
+        model = build(*gemm())
+        before = model.SerializeToString()
+        run(model)
+        assert model.SerializeToString() == before
+
+    def test_no_file(self, tmp_path):
+        with pytest.raises(ModelError, match="cannot be read: No such file"):
+            run(tmp_path / "missing.onnx")
+
+    def test_external_data_beside_the_model(self, tmp_path):
+        path = tmp_path / "model.onnx"
+        onnx.save(
+            build(*gemm()), path, save_as_external_data=True, location="weights", size_threshold=0
+        )
+        np.testing.assert_allclose(run(path)[1].logits, LOGITS, rtol=1e-4, atol=1e-5)
+        with pytest.raises(ModelError, match="give the model by its path"):
+            run(path.read_bytes())
+        (tmp_path / "weights").unlink()
+        with pytest.raises(ModelError, match=r"external data 'weights' .* is missing"):
+            run(path)
+
+    @pytest.mark.parametrize(
+        "trick", ["../secret", "/etc/hostname", "link", "deep/../../secret", ""]
+    )
+    @pytest.mark.parametrize("place", ["initializer", "attribute", "subgraph"])
+    def test_external_data_elsewhere_is_refused(self, tmp_path, trick, place):
+        (tmp_path / "secret").write_bytes(HEAD.tobytes())
+        folder = tmp_path / "model"
+        (folder / "deep").mkdir(parents=True)
+        (folder / "link").symlink_to(tmp_path / "secret")
+        stolen = numpy_helper.from_array(HEAD, "stolen")
+        stolen.ClearField("raw_data")
+        stolen.data_location = TensorProto.EXTERNAL
+        stolen.external_data.add(key="location", value=trick)
+        model = build(*gemm())
+        if place == "initializer":
+            model.graph.initializer.append(stolen)
+        elif place == "attribute":
+            model.graph.node.append(helper.make_node("Constant", [], ["c"], value=stolen))
+        else:
+            inner = helper.make_graph([], "inner", [], [], [stolen])
+            model.graph.node.append(
+                helper.make_node("If", ["x"], ["c"], then_branch=inner, else_branch=inner)
+            )
+        path = folder / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ModelError, match="points outside the model's folder"):
+            run(path)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.data())
+    def test_a_file_cut_short_is_an_error(self, data):
+        content = build(*gemm()).SerializeToString()
+        cut = data.draw(st.integers(0, len(content) - 1))
+        with pytest.raises(ModelError):
+            run(content[:cut])
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.data())
+    def test_a_damaged_file_works_or_is_an_error_of_ours(self, data):
+        content = bytearray(build(*gemm()).SerializeToString())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        try:
+            _, output = run(bytes(content))
+        except ActiveLearnError:
+            return
+        assert torch.isfinite(output.logits).all()
+
+    def test_junk(self):
+        for junk in (b"", b"\x00" * 64, b"not a model", os.urandom(256)):
+            with pytest.raises(ModelError):
+                run(junk)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_an_export_of_pytorch(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(D_IN, D), nn.ReLU(), nn.Dropout(0.5), nn.Linear(D, K)).eval()
+    path = tmp_path / "export.onnx"
+    torch.onnx.export(
+        module, (torch.tensor(X),), path, dynamo=False, dynamic_axes={"input": {0: "n"}},
+        input_names=["input"],
+    )  # fmt: skip
+    _, output = run(path)
+    expected = adapt(module, problem_type="classification")(X)
+    torch.testing.assert_close(output.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.embedding, expected.embedding, rtol=1e-4, atol=1e-5)

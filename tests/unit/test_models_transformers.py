@@ -1,0 +1,177 @@
+"""Particulars of Hugging Face models: pairs, words, ready-tokenized samples, padding, limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from active_learn.errors import DataError, ModelError
+from active_learn.models import adapt
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+WORDS = ["card", "lost", "my", "is", "rate"]
+VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS]
+TEXTS = ["card lost", "my card is lost", "rate", "is my rate my card rate"]
+
+
+def word_tokenizer(special_tokens=True, **options):
+    model = tokenizers.models.WordLevel(
+        {word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"
+    )
+    backend = tokenizers.Tokenizer(model)
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    if special_tokens:
+        backend.post_processor = tokenizers.processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+        )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="[UNK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{"pad_token": "[PAD]", **options},
+    )
+
+
+def bert(**options):
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=len(VOCABULARY),
+        pad_token_id=0,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        **{"max_position_embeddings": 32, "num_labels": 3, **options},
+    )
+    return transformers.BertForSequenceClassification(config).eval()
+
+
+def gpt2(**options):
+    torch.manual_seed(1)
+    config = transformers.GPT2Config(
+        vocab_size=len(VOCABULARY), n_embd=16, n_layer=1, n_head=2, n_positions=32, num_labels=3,
+        **{"bos_token_id": 1, "eos_token_id": 2, **options},
+    )  # fmt: skip
+    return transformers.GPT2ForSequenceClassification(config).eval()
+
+
+def one_by_one(model, encodings):
+    with torch.no_grad():
+        return torch.cat([model(**encoding).logits for encoding in encodings])
+
+
+def logits_of(model, samples):
+    return adapt(model, problem_type="classification")(samples).logits
+
+
+def test_pairs_use_the_second_segment():
+    model, tokenizer = bert(), word_tokenizer()
+    pairs = [("card lost", "rate"), ("my", "card is lost my card"), ("is", "rate rate")]
+    encodings = [dict(tokenizer(a, b, return_tensors="pt")) for a, b in pairs]
+    expected = one_by_one(model, encodings)
+    assert any(encoding["token_type_ids"].any() for encoding in encodings)
+    torch.testing.assert_close(logits_of((model, tokenizer), pairs), expected)
+    columns = tuple(list(column) for column in zip(*pairs, strict=True))
+    torch.testing.assert_close(logits_of((model, tokenizer), columns), expected)
+
+
+def test_words_and_arrays_of_texts():
+    both = (bert(), word_tokenizer())
+    expected = logits_of(both, TEXTS)
+    torch.testing.assert_close(logits_of(both, [text.split() for text in TEXTS]), expected)
+    torch.testing.assert_close(logits_of(both, np.array(TEXTS)), expected)
+    torch.testing.assert_close(logits_of(both, np.array(TEXTS, dtype=object)), expected)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("build", [bert, lambda: gpt2(pad_token_id=0)], ids=["bert", "gpt2"])
+def test_ready_tokenized_samples_padded_on_either_side(build, side):
+    both = (build(), word_tokenizer(padding_side=side))
+    expected = logits_of(both, TEXTS)
+    padded = both[1](TEXTS, padding=True, return_tensors="pt")
+    torch.testing.assert_close(logits_of(both, padded), expected)
+    torch.testing.assert_close(logits_of(both, dict(padded)), expected)
+    unpadded = both[1](TEXTS)
+    rows = [{k: values[i] for k, values in unpadded.items()} for i in range(len(TEXTS))]
+    for row in rows:
+        row.update(label=1, text="carried along")
+    torch.testing.assert_close(logits_of(both, rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("config_pad", "tokenizer_pad"), [(None, "[PAD]"), (0, None), (3, "[PAD]"), (None, None)]
+)
+def test_without_an_agreed_pad_token_samples_run_alone(config_pad, tokenizer_pad):
+    model, tokenizer = gpt2(), word_tokenizer(special_tokens=False, pad_token=tokenizer_pad)
+    model.config.pad_token_id = config_pad
+    with pytest.warns(UserWarning, match="one at a time"):
+        adapter = adapt((model, tokenizer), problem_type="classification")
+    encodings = [dict(tokenizer(text, return_tensors="pt")) for text in TEXTS]
+    torch.testing.assert_close(adapter(TEXTS).logits, one_by_one(model, encodings))
+    assert adapter.batch_size == 1
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_long_texts_are_cut_at_the_models_limit(family):
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(VOCABULARY), pad_token_id=0, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=16, max_position_embeddings=11, num_labels=3,
+    )  # fmt: skip
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config).eval()
+    limit = 10 if family == "Roberta" else 11
+    cut = " ".join(["card"] * (limit - 2))
+    logits = logits_of((model, word_tokenizer()), [cut, cut + " lost my rate"])
+    torch.testing.assert_close(logits[0], logits[1])
+
+
+def test_mixed_kinds_are_named():
+    both = (bert(), word_tokenizer())
+    with pytest.raises(DataError, match="sample 1 is tuple; expected all texts"):
+        logits_of(both, ["card", ("card", "lost")])
+    with pytest.raises(DataError, match="sample 0 is int"):
+        logits_of(both, [3])
+    with pytest.raises(DataError, match="sample 2 is tuple"):
+        logits_of(both, [("a", "b"), ("a", "b"), ("a", "b", "c")])
+
+
+def test_a_text_without_tokens_is_named():
+    both = (gpt2(pad_token_id=0), word_tokenizer(special_tokens=False))
+    with pytest.raises(DataError, match="sample 1 has no tokens"):
+        logits_of(both, ["card", "", "lost"])
+
+
+def test_what_stands_beside_the_model():
+    with pytest.raises(ModelError, match="expected its tokenizer or its image processor"):
+        adapt((bert(), "tokenizer"), problem_type="classification")
+
+
+def test_regression_of_several_outputs():
+    model, tokenizer = bert(num_labels=2, problem_type="regression"), word_tokenizer()
+    output = adapt((model, tokenizer), problem_type="regression")(TEXTS)
+    encodings = [dict(tokenizer(text, return_tensors="pt")) for text in TEXTS]
+    torch.testing.assert_close(output.logits, one_by_one(model, encodings))
+
+
+def test_images_of_several_sizes_and_ready_pixels():
+    torch.manual_seed(1)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        image_size=16, patch_size=8, num_labels=3,
+    )  # fmt: skip
+    model = transformers.ViTForImageClassification(config).eval()
+    processor = transformers.ViTImageProcessor(size={"height": 16, "width": 16})
+    rng = np.random.default_rng(0)
+    pil = pytest.importorskip("PIL.Image")
+    images = [pil.fromarray(rng.integers(256, size=(s, 9, 3), dtype=np.uint8)) for s in (8, 20)]
+    ready = processor(images=images, return_tensors="pt")
+    expected = one_by_one(model, [ready])
+    torch.testing.assert_close(logits_of((model, processor), images), expected)
+    torch.testing.assert_close(logits_of((model, processor), dict(ready)), expected)
+    with pytest.raises(DataError, match="the image processor refuses"):
+        logits_of((model, processor), ["no image"])
