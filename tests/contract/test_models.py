@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from active_learn.errors import DataError, ModelError, ParameterError
-from active_learn.models import ModelOutput, adapt
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
+from active_learn.errors import DataError, ModelError, ParameterError
+from active_learn.models import ModelOutput, adapt
 
 transformers = pytest.importorskip("transformers")
 

@@ -1,4 +1,4 @@
-"""Particulars of ONNX models: the forms of a last layer, fixed batches, damaged and hostile files."""
+"""Particulars of ONNX models: forms of a last layer, fixed batches, damaged and hostile files."""
 
 from __future__ import annotations
 

@@ -121,16 +121,6 @@ def test_a_regressor_may_squeeze_its_output(n_samples):
     torch.testing.assert_close(output.logits, module.logits(x))
 
 
-def test_one_logit_is_a_two_class_classifier():
-    module, x = Ending(torch.sigmoid, n_outputs=1), torch.randn(6, 5)
-    adapter = adapt(module, problem_type="classification")
-    output = adapter(x)
-    with torch.no_grad():
-        torch.testing.assert_close(output.logits.softmax(1)[:, 1:], module(x))
-    torch.testing.assert_close(output.embedding @ adapter.weight.T + adapter.bias, output.logits)
-    assert adapt(module, problem_type="multilabel")(x).logits.shape == (6, 1)
-
-
 def test_a_model_without_a_linear_layer():
     with pytest.raises(ModelError, match=r"no nn\.Linear ran"):
         classify(nn.Flatten(), torch.randn(3, 4))

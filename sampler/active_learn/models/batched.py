@@ -27,7 +27,7 @@ class BatchedAdapter(ABC):
     Parameters
     ----------
     problem_type : {'classification', 'regression', 'multilabel'}
-        With 'classification', a model with one logit z is read as the two-class model (0, z).
+        What the logits mean; they are the same for all.
     batch_size : int or 'auto'
         Samples per call of the model. 'auto' starts at 64 and halves when memory runs out.
 
@@ -136,16 +136,7 @@ class BatchedAdapter(ABC):
                     f"the model gives NaN or infinity in the {name} of sample {first}; "
                     "check that sample and the model's weights"
                 )
-        if self.problem_type == "classification" and logits.shape[1] == 1:
-            logits = self._as_two_classes(logits)
-        return ModelOutput(logits, embedding)
-
-    def _as_two_classes(self, logits: torch.Tensor) -> torch.Tensor:
-        # softmax(0, z) = (1 - sigmoid(z), sigmoid(z)): the same model, written with two classes.
-        if self.weight is not None and self.bias is not None:
-            self.weight = torch.cat([torch.zeros_like(self.weight), self.weight])
-            self.bias = torch.cat([torch.zeros_like(self.bias), self.bias])
-        return torch.cat([torch.zeros_like(logits), logits], dim=1)
+        return output
 
 
 def concatenate(outputs: list[ModelOutput]) -> ModelOutput:
