@@ -106,6 +106,7 @@ class Posterior:
         self.max_conditioned = max_conditioned
         self.conditioned: Points | None = None
         self._factor: torch.Tensor | None = None
+        self._solver: torch.Tensor | None = None  # the factor in the dtype of the points
         if conditioned is not None and len(conditioned):
             self.condition(conditioned)
 
@@ -116,22 +117,34 @@ class Posterior:
 
     def condition(self, points: Points) -> None:
         """Condition on further samples; equals starting over with all of them."""
-        if self.conditioned is not None:
-            points = self.conditioned.cat(points)
+        known = self.conditioned
+        union = points if known is None else known.cat(points)
         limit = self.max_conditioned
-        if limit is not None and len(points) * points.rank > limit:
-            points = points[pivoted_cholesky(self.kernel, points, max(1, limit // points.rank))]
+        if limit is not None and len(union) * union.rank > limit:
+            keep = pivoted_cholesky(self.kernel, union, max(1, limit // union.rank))
+            self.conditioned, self._factor = None, None
+            points = union = union[keep]
+            known = None
         gram = self.kernel.gram(points, points).double()
         gram.diagonal().add_(self.ridge)
-        self.conditioned = points
+        if known is not None and self._factor is not None:
+            cross = self.kernel.gram(known, points).double()
+            z = torch.linalg.solve_triangular(self._factor, cross, upper=False)
+            gram -= z.T @ z
+            upper = torch.cat([self._factor, torch.zeros_like(z)], dim=1)
+            lower = torch.cat([z.T, torch.linalg.cholesky(gram)], dim=1)
+            factor = torch.cat([upper, lower])
+        else:
+            factor = torch.linalg.cholesky(gram)
         # float64: the smallest eigenvalue is λ while the largest grows with |S|.
-        self._factor = torch.linalg.cholesky(gram)
+        self.conditioned, self._factor = union, factor
+        self._solver = factor.to(points.h.dtype)
 
     def whiten(self, x: Points) -> torch.Tensor:
         """Give ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""
-        if self.conditioned is None or self._factor is None:
+        factor = self._solver
+        if self.conditioned is None or factor is None:
             return x.h.new_zeros(len(x) * x.rank, 0)
-        factor = self._factor.to(x.h.dtype)
         z = x.h.new_empty(len(x) * x.rank, len(factor))
         for rows, block in x.split(BLOCK_ROWS):
             gram = self.kernel.gram(self.conditioned, block)
@@ -153,7 +166,7 @@ class Posterior:
         """Give ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
         q = self.kernel.own(x)
         if z.shape[1]:
-            blocks = z.view(len(x), x.rank, -1)
+            blocks = z.view(len(x), x.rank, z.shape[1])
             q = q - blocks @ blocks.transpose(1, 2)
         q = q / self.ridge
         q.diagonal(dim1=1, dim2=2).clamp_min_(0)

@@ -93,6 +93,20 @@ class FisherKernel:
     rank: int = 1
     scale: float = 1.0
 
+    @property
+    def output_bound(self) -> float:
+        """The most that ``tr(aᵀa)`` can be for any logits."""
+        if self.problem_type == "regression" or self.side is None:
+            return 1.0
+        if self.problem_type == "multilabel":
+            # |ŷ − p|² ≤ K / 4 for a gradient has no bound without K.
+            return float("inf") if self.side == "gradient" else 0.25 * self.rank
+        if self.side == "gradient":
+            return 2.0
+        # Likeliest class y: |a|² = p_y (1 − 2 p_y + |p|²) ≤ p_y (1 − p_y), as |p|² ≤ p_y.
+        # All classes: 1 − |p|².
+        return 0.25 if self.rank == 1 else 1.0
+
     def points(self, output: ModelOutput) -> Points:
         """Turn model outputs into points."""
         h = output.embedding / self.scale

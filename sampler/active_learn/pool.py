@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -112,15 +112,16 @@ class Pool:
         device: torch.device,
         progress: bool = False,
     ) -> None:
+        self._samples = samples
         self._length = len(samples)
         if self._length == 0:
             raise DataError("the pool is empty; give at least one candidate")
         self._device = device
         self._progress = progress
         self._held: ModelOutput | None = None
-        self._read: Callable[[Any], ModelOutput] | None = None
+        self._head: LinearHead | None = None
         if isinstance(adapter, LinearHead) and samples.is_array:
-            self._read = lambda rows: adapter(samples[rows])
+            self._head = adapter
         else:
             self._held = run_model(
                 adapter,
@@ -159,6 +160,25 @@ class Pool:
             else:
                 yield block, self._output(block, start)
 
+    def embeddings(self, growing_from: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Go through all embeddings in order, without the logits where those can wait.
+
+        The blocks have ``growing_from`` rows at first and double up to full size.
+        """
+        start, rows = 0, growing_from
+        while start < self._length:
+            block = slice(start, min(start + rows, self._length))
+            yield block, self._embedding(block)
+            start, rows = block.stop, min(2 * rows, EMBEDDING_ROWS)
+
+    def _embedding(self, rows: slice) -> torch.Tensor:
+        if self._held is not None:
+            return self._held.embedding[rows]
+        assert self._head is not None
+        h = torch.as_tensor(self._samples[rows]).to(torch.float32)
+        check_output(ModelOutput(h[:0], h), rows.start, "candidate")
+        return h.to(self._device)
+
     def outputs(self) -> ModelOutput:
         """Give the outputs of all candidates; holds N (d + K) numbers."""
         if self._held is None:
@@ -176,6 +196,6 @@ class Pool:
         return float(norms.mean().sqrt()) or 1.0
 
     def _output(self, rows: Any, first: int) -> ModelOutput:
-        assert self._read is not None
-        output = check_output(self._read(rows), first, "candidate")
+        assert self._head is not None
+        output = check_output(self._head(self._samples[rows]), first, "candidate")
         return ModelOutput(output.logits.to(self._device), output.embedding.to(self._device))

@@ -193,7 +193,7 @@ class ActiveSampler:
                 f"n is {wanted}, the pool has {len(pool)} candidates; ask for at most that many"
             )
         context = self._context(pool, wanted)
-        picks = self._strategy.rank(context)
+        picks = self._strategy.rank_pool(context)
         doubt, novelty = self._explain(pool, picks.indices)
         return Ranking(picks.indices, picks.scores, doubt, novelty)
 
@@ -226,7 +226,7 @@ class ActiveSampler:
                 f"the budget is {k}, the pool has {len(pool)} candidates; "
                 "lower the budget or add candidates"
             )
-        indices = self._strategy.rank(self._context(pool, k)).indices
+        indices = self._strategy.rank_pool(self._context(pool, k)).indices
         chosen = samples.choose(indices)
         return (chosen, indices) if return_indices else chosen
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Subset, TensorDataset
+
 from active_learn import (
     ActiveSampler,
     BudgetError,
@@ -12,7 +14,6 @@ from active_learn import (
     LinearHead,
     ParameterError,
 )
-from torch.utils.data import Subset, TensorDataset
 
 RNG = np.random.default_rng(0)
 POOL = RNG.normal(size=(120, 8)).astype(np.float32)

@@ -108,7 +108,7 @@ def vessal(
         rate = (k - len(picked)) / (n - t)
         mean = np.trace(total @ inverse) / count
         probability = rate * np.trace(u[t].T @ inverse @ u[t]) / mean if mean > 0 else rate
-        if uniforms[t] < probability:
+        if uniforms[t] < probability or n - t <= k - len(picked):
             picked.append(t)
             inverse = np.linalg.inv(np.linalg.inv(inverse) + u[t] @ u[t].T)
     return picked

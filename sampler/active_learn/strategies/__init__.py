@@ -3,11 +3,17 @@
 from . import (  # noqa: F401  (importing registers)
     aopt,
     auto,
+    badge,
+    bait,
     entropy,
+    kcenter,
     least_confidence,
+    logdet,
     margin,
     medoids,
     random,
+    typiclust,
+    vessal,
 )
 from .base import Context, Picks, Strategy, build_strategy, strategies
 

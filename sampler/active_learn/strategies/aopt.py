@@ -5,28 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-
-from ..design import AOptimalDesign
-from ..fisher import uncertainty
-from ..gram import Posterior
 from ..kernels import FisherKernel, Kernel, RadialKernel
-from ..models import ModelOutput
 from .base import Context, Picks, Strategy, register
+from .greedy import greedy_design
 
-__all__ = ["AOpt", "greedy_design", "reference_rows"]
-
-SHORTLIST = 10_000
-SHORTLIST_ABOVE = 20_000
-STAGE_ONE_REFERENCES = 256
-
-
-def reference_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:
-    """Give the rows of the points that stand for the pool: all of them, or a uniform sample."""
-    if size <= limit:
-        return np.arange(size)
-    return np.sort(rng.choice(size, size=limit, replace=False))
+__all__ = ["AOpt"]
 
 
 @register
@@ -63,36 +46,12 @@ class AOpt(Strategy):
     ridge: float = 0.1
     references: int = 3000
 
-    def rank(self, context: Context) -> Picks:
+    def rank_pool(self, context: Context) -> Picks:
         """Pick greedily, then order the rest by what is left of their gain."""
-        return greedy_design(context, self.kernel(context), self.ridge, self.references, [])
+        return greedy_design(context, self.kernel(context), self.ridge, self.references, weigh=True)
 
     def kernel(self, context: Context) -> Kernel:
         """Give the kernel for a problem: radial, or linear in regression."""
         if context.problem_type == "regression":
             return FisherKernel("regression", scale=context.pool.scale())
         return RadialKernel(self.gamma)
-
-
-def reference_weights(context: Context, output: ModelOutput) -> torch.Tensor:
-    """Give one minus the margin of each reference; 1 before any label, when it means nothing."""
-    if not context.has_labels:
-        return torch.ones_like(output.logits[:, 0])
-    return uncertainty(output.logits, context.problem_type)
-
-
-def greedy_design(
-    context: Context, kernel: Kernel, ridge: float, references: int, first: list[int]
-) -> Picks:
-    """Run the design on a pool, after conditioning on the candidates in ``first``."""
-    pool = context.pool
-    seed = None if context.seed is None else kernel.points(context.seed)
-    posterior = Posterior(kernel, ridge, seed, context.max_conditioned)
-    rows = reference_rows(len(pool), references, context.rng)
-    output = pool.take(rows)
-    weights = reference_weights(context, output)
-    candidates = kernel.points(pool.outputs() if len(rows) < len(pool) else output)
-    design = AOptimalDesign(posterior, candidates, kernel.points(output), weights)
-    more = min(context.depth, context.n) - len(first)
-    picked, gains = design.pick(max(0, more), first)
-    return Picks.completed(picked, gains, design.scores(), context.n)

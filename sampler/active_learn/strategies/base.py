@@ -56,6 +56,15 @@ class Context:
     precompute_covariance: bool = False
     max_conditioned: int = 2000
 
+    def embeddings(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Give all embeddings, (N, d), and the seed's, in units of their root mean square.
+
+        Distances are then the same up to a factor, and their squares neither over- nor underflow.
+        """
+        scale = self.pool.scale()
+        seed = None if self.seed is None else self.seed.embedding / scale
+        return self.pool.outputs().embedding / scale, seed
+
 
 @dataclass(frozen=True)
 class Picks:
@@ -101,7 +110,8 @@ class Strategy(ABC):
     name : str
         By which `ActiveSampler` finds it.
     nested : bool
-        Whether the first k of a longer ranking are the ranking of k.
+        Whether what is chosen with a small budget starts what is chosen with a large one. For one
+        budget, the first n of a ranking are the same for every n, whatever the strategy.
     """
 
     name: ClassVar[str]
@@ -111,7 +121,7 @@ class Strategy(ABC):
         """Raise ParameterError when the strategy means nothing for a problem type."""
 
     @abstractmethod
-    def rank(self, context: Context) -> Picks:
+    def rank_pool(self, context: Context) -> Picks:
         """Order ``context.n`` candidates of the pool."""
 
 

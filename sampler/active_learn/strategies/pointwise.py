@@ -30,7 +30,7 @@ class Pointwise(Strategy):
                 "have; use 'aopt', 'bait' or 'kcenter'"
             )
 
-    def rank(self, context: Context) -> Picks:
+    def rank_pool(self, context: Context) -> Picks:
         """Order by descending score, ties by position in the pool."""
         scores = torch.empty(len(context.pool))
         for rows, output in context.pool.blocks():

@@ -19,6 +19,6 @@ class Random(Strategy):
 
     name: ClassVar[str] = "random"
 
-    def rank(self, context: Context) -> Picks:
+    def rank_pool(self, context: Context) -> Picks:
         """Order by uniform numbers in [0, 1)."""
         return Picks.descending(torch.from_numpy(context.rng.random(len(context.pool))), context.n)

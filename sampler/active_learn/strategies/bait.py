@@ -1,0 +1,53 @@
+"""BAIT: A-optimal design on the Fisher information of the last layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..fisher import Side
+from ..kernels import FisherKernel
+from .base import Context, Picks, Strategy, register
+from .greedy import greedy_design
+
+__all__ = ["Bait"]
+
+
+@register
+@dataclass(frozen=True)
+class Bait(Strategy):
+    """Greedy forward selection of the trace objective ``tr(M_S F)``, in Gram form.
+
+    F is the Fisher information of ``references`` points that stand for the pool. Embeddings are
+    divided by their root mean square norm, so that λ means the same whatever their unit. Conditions
+    on labeled data; the pool's covariance is known either way, through the references. BAIT's
+    backward pruning is left out: it cannot be nested.
+
+    Parameters
+    ----------
+    ridge : float
+        λ.
+    references : int
+        Points that stand for the pool.
+    side : {'gradient', 'fisher'}
+        The output factor: ``e_ŷ − p``, or with the probability of the answer, ``√p_y (e_y − p)``
+        (as published).
+    rank : int
+        Factors per sample; more than 1 with ``side='fisher'`` only.
+
+    References
+    ----------
+    Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021,
+    algorithm 1.
+    """
+
+    name: ClassVar[str] = "bait"
+    ridge: float = 0.1
+    references: int = 3000
+    side: Side = "gradient"
+    rank: int = 1
+
+    def rank_pool(self, context: Context) -> Picks:
+        """Pick greedily, then order the rest by what is left of their gain."""
+        kernel = FisherKernel(context.problem_type, self.side, self.rank, context.pool.scale())
+        return greedy_design(context, kernel, self.ridge, self.references)

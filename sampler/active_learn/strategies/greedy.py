@@ -1,0 +1,103 @@
+"""A-optimal selection from a pool of any size, for the strategies that differ in kernel only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..design import AOptimalDesign
+from ..fisher import uncertainty
+from ..gram import Posterior
+from ..kernels import Kernel
+from ..models import ModelOutput
+from .base import Context, Picks
+
+__all__ = ["greedy_design"]
+
+# Two stages above this size: every candidate is scored once, a shortlist enters the greedy one.
+SHORTLIST_ABOVE = 20_000
+SHORTLIST = 10_000
+STAGE_ONE_REFERENCES = 256
+STAGE_ONE_CONDITIONED = 512
+
+
+def greedy_design(
+    context: Context,
+    kernel: Kernel,
+    ridge: float,
+    references: int,
+    *,
+    weigh: bool = False,
+    first: list[int] | None = None,
+) -> Picks:
+    """Run the greedy A-optimal design on a pool.
+
+    Parameters
+    ----------
+    context : Context
+    kernel : Kernel
+    ridge : float
+    references : int
+        Points drawn from the pool to stand for it; all of them when there are no more.
+    weigh : bool
+        Weigh each reference by the model's uncertainty, once there are labels.
+    first : list of int, optional
+        Candidates to take before the greedy picks.
+
+    Notes
+    -----
+    Above 20,000 candidates each is scored once, against 256 of the references and at most 512
+    labeled rows, in streamed blocks; the best 10,000 enter the greedy selection. Memory is then
+    bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block.
+    """
+    pool, first = context.pool, first or []
+    rows = sample_rows(len(pool), references, context.rng)
+    output = pool.take(rows)
+    weights = reference_weights(context, output) if weigh else None
+    points = kernel.points(output)
+    seed = None if context.seed is None else kernel.points(context.seed)
+    posterior = Posterior(kernel, ridge, seed, context.max_conditioned)
+    greedy = max(0, min(context.depth, context.n) - len(first))
+    if len(pool) <= SHORTLIST_ABOVE:
+        candidates = points if len(rows) == len(pool) else kernel.points(pool.outputs())
+        design = AOptimalDesign(posterior, candidates, points, weights)
+        picked, gains = design.pick(greedy, first)
+        return Picks.completed(picked, gains, design.scores(), context.n)
+
+    coarse = Posterior(kernel, ridge, seed, min(STAGE_ONE_CONDITIONED, context.max_conditioned))
+    few = torch.linspace(0, len(points) - 1, STAGE_ONE_REFERENCES).long().unique()
+    scale = len(points) / len(few)
+    scores = torch.empty(len(pool))
+    for block, batch in pool.blocks():
+        of_block = AOptimalDesign(
+            coarse, kernel.points(batch), points[few], None if weights is None else weights[few]
+        )
+        scores[block] = of_block.scores().mul_(scale).cpu()
+    short = shortlist(scores, max(SHORTLIST, 2 * context.depth), first)
+    design = AOptimalDesign(posterior, kernel.points(pool.take(short)), points, weights)
+    picked, gains = design.pick(greedy, np.searchsorted(short, first).tolist())
+    best = Picks.completed(picked, gains, design.scores(), min(context.n, len(short)))
+    scores[short] = -torch.inf
+    rest = Picks.descending(scores, context.n - len(best.indices))
+    return Picks(
+        np.concatenate([short[best.indices], rest.indices]),
+        np.concatenate([best.scores, rest.scores]),
+    )
+
+
+def sample_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Give all rows, or a uniform sample of ``limit`` of them, in order."""
+    if size <= limit:
+        return np.arange(size)
+    return np.sort(rng.choice(size, size=limit, replace=False))
+
+
+def reference_weights(context: Context, output: ModelOutput) -> torch.Tensor | None:
+    """Give one minus the margin of each reference; none before any label: it means nothing yet."""
+    return uncertainty(output.logits, context.problem_type) if context.has_labels else None
+
+
+def shortlist(scores: torch.Tensor, size: int, always: list[int]) -> np.ndarray:
+    """Give the rows of the best scores and of those in ``always``, in order."""
+    best = scores.topk(min(size, len(scores))).indices.numpy()
+    return np.union1d(best, np.asarray(always, dtype=np.int64))

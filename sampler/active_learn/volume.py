@@ -1,0 +1,335 @@
+"""Volume sampling of a sequence: VeSSAL in Gram form, exact and thinned.
+
+Candidate t is kept with probability ``rate · q_t / (T / n)``: its gain ``q_t = tr(u_tᵀ M u_t)``
+against the mean gain of the n samples that have passed, itself and the labeled data included.
+``T = Σ q`` is ``tr(Σ_t M)`` without any matrix, and each kept candidate lowers it by
+``Σ_past |z_new|² / λ``.
+
+References
+----------
+Saran et al., "Streaming Active Learning with Deep Neural Networks", ICML 2023, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .gram import BLOCK_ROWS, Posterior
+from .kernels import FisherKernel, Points
+from .pool import Pool
+
+__all__ = ["ThinnedVolumeSampler", "VolumeSampler"]
+
+RESERVOIR = 4096
+# Candidates that pass the screen are evaluated so many at a time: the first one kept ends it.
+EVALUATED = 64
+
+
+class Tracked:
+    """Points whose gains are kept up to date while further points are conditioned on.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    points : Points
+        n of them.
+    room : int
+        Rows that will be conditioned on later, at most.
+
+    Attributes
+    ----------
+    gain : Tensor of shape (n,), float64
+        ``tr(uᵀ M u)`` of each point that is `fill`-ed.
+    """
+
+    def __init__(self, posterior: Posterior, points: Points, room: int) -> None:
+        self._posterior = posterior
+        self.points = points
+        self._rank = points.rank
+        self._z = points.h.new_empty(len(points) * self._rank, posterior.size + room)
+        self.gain = torch.zeros(len(points), dtype=torch.float64, device=points.h.device)
+
+    @classmethod
+    def of_labeled(cls, posterior: Posterior, labeled: Points | None, room: int) -> Tracked | None:
+        """Track the labeled data, where there is any."""
+        if labeled is None or not len(labeled):
+            return None
+        past = cls(posterior, labeled, room * labeled.rank)
+        past.fill(slice(0, len(labeled)))
+        return past
+
+    def fill(self, rows: slice | torch.Tensor) -> None:
+        """Compute the gains of some points from the posterior as it is."""
+        x = self.points[rows]
+        z = self._posterior.whiten(x)
+        self._z.view(len(self.points), self._rank, -1)[rows, :, : z.shape[1]] = z.view(
+            len(x), self._rank, -1
+        )
+        trace = self._posterior.variance(x, z).diagonal(dim1=1, dim2=2).sum(dim=1)
+        self.gain[rows] = trace.double()
+
+    def replace(self, slots: torch.Tensor, points: Points) -> None:
+        """Put other points in place of some."""
+        self.points.h[slots] = points.h
+        if self.points.a is not None and points.a is not None:
+            self.points.a[slots] = points.a
+        self.fill(slots)
+
+    def condition(self, point: Points, z: torch.Tensor, stop: int) -> None:
+        """Take account of one more conditioned point, in the first ``stop`` points.
+
+        ``z`` (R, |S|) is what `Posterior.whiten` gave of it before it was conditioned on.
+        """
+        kernel, ridge, rank = self._posterior.kernel, self._posterior.ridge, self._rank
+        known, own = z.shape[1], kernel.own(point)[0] - z @ z.T
+        own.diagonal().add_(ridge)
+        factor = torch.linalg.cholesky(own)
+        rows = slice(0, stop * rank)
+        new = kernel.gram(self.points[:stop], point).addmm_(self._z[rows, :known], z.T, alpha=-1)
+        if rank == 1:
+            new /= factor
+        else:
+            new = torch.linalg.solve_triangular(factor, new.T, upper=False).T
+        self._z[rows, known : known + rank] = new
+        lost = new.square().view(stop, -1).sum(dim=1).double() / ridge
+        self.gain[:stop].sub_(lost).clamp_min_(0)
+
+
+class VolumeSampler:
+    """The exact form: all factors and their conditioned columns are held.
+
+    Parameters
+    ----------
+    points : Points
+        The N candidates, in the order in which they pass.
+    posterior : Posterior
+        Conditioned on the labeled data; what is kept is added to it.
+    labeled : Points, optional
+        The labeled data, which counts as passed.
+    block_rows : int
+        Candidates that are evaluated at once; changes nothing but the time.
+
+    Notes
+    -----
+    Memory: 4 N R (d + K + |S| + k) bytes; time: k passes over what has passed.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        posterior: Posterior,
+        labeled: Points | None,
+        block_rows: int = BLOCK_ROWS,
+    ) -> None:
+        self._points = points
+        self._block_rows = block_rows
+        self._posterior = posterior
+        self._labeled = labeled
+        posterior.max_conditioned = None  # what is kept stays, or past gains would be wrong
+
+    def sample(
+        self, k: int, uniforms: torch.Tensor, precompute: bool
+    ) -> tuple[list[int], list[float]]:
+        """Keep k candidates.
+
+        Parameters
+        ----------
+        k : int
+        uniforms : Tensor of shape (N,), float64
+            One number in [0, 1) per candidate.
+        precompute : bool
+            Compare with the mean over all candidates and labeled data, not over what has passed.
+
+        Returns
+        -------
+        indices : list of int, ascending
+        gains : list of float
+            The gain of each when it was kept.
+        """
+        n, room = len(self._points), k * self._points.rank
+        pool = Tracked(self._posterior, self._points, room)
+        past = Tracked.of_labeled(self._posterior, self._labeled, k)
+        n_past = 0 if past is None else len(past.points)
+        block_rows = n if precompute else self._block_rows
+        total = 0.0 if past is None else float(past.gain.sum())
+        picked: list[int] = []
+        gains: list[float] = []
+        for start in range(0, n, block_rows):
+            stop = min(start + block_rows, n)
+            for rows in range(start, stop, BLOCK_ROWS):
+                pool.fill(slice(rows, min(rows + BLOCK_ROWS, stop)))
+            at = start
+            while at < stop and len(picked) < k:
+                gain = pool.gain[at:stop]
+                mean = (
+                    (total + gain.cumsum(0)) / (n_past + torch.arange(at + 1, stop + 1).to(gain))
+                    if not precompute
+                    else (total + pool.gain.sum()) / (n_past + n)
+                )
+                hit = first_kept(gain, mean, uniforms[at:stop].to(gain), k - len(picked), n - at)
+                if hit is None:
+                    total += float(gain.sum()) if not precompute else 0.0
+                    at = stop
+                    continue
+                new = at + hit
+                picked.append(new)
+                gains.append(float(pool.gain[new]))
+                self._keep(new, pool, past, stop)
+                total = 0.0 if past is None else float(past.gain.sum())
+                at = new + 1
+                if not precompute:
+                    total += float(pool.gain[:at].sum())
+            if len(picked) == k:
+                break
+        return picked, gains
+
+    def _keep(self, new: int, pool: Tracked, past: Tracked | None, stop: int) -> None:
+        point = self._points[new : new + 1]
+        z = self._posterior.whiten(point)
+        pool.condition(point, z, stop)
+        if past is not None:
+            past.condition(point, z, len(past.points))
+        self._posterior.condition(point)
+
+
+def first_kept(
+    gain: torch.Tensor, mean: torch.Tensor, uniforms: torch.Tensor, wanted: int, left: int
+) -> int | None:
+    """Give the first candidate that is kept, of those whose gains are given.
+
+    Parameters
+    ----------
+    gain, mean, uniforms : Tensors of shape (n,) (``mean`` may be a single number)
+    wanted, left : int
+        Candidates still to keep, and still to come, the first of these included.
+    """
+    remaining = left - torch.arange(len(gain)).to(gain)
+    ratio = torch.where(mean > 0, gain / mean, torch.ones_like(gain))
+    kept = (uniforms < wanted / remaining * ratio) | (remaining <= wanted)
+    hits = kept.nonzero()
+    return int(hits[0, 0]) if len(hits) else None
+
+
+class ThinnedVolumeSampler:
+    """The thinned form: one pass, in memory that does not grow with the pool.
+
+    The mean gain of what has passed is estimated on a uniform reservoir, which takes in each block
+    once it is decided. As ``q ≤ |a|² |h|² / λ`` and `FisherKernel.output_bound` bounds ``|a|²``,
+    only candidates whose uniform number is under that bound are evaluated, logits included.
+
+    Parameters
+    ----------
+    pool : Pool
+    posterior : Posterior
+        Conditioned on the labeled data; what is kept is added to it.
+    labeled : Points, optional
+        The labeled data, which counts as passed.
+    k : int
+        Candidates to keep.
+    rng : numpy.random.Generator
+        Draws the reservoir.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        posterior: Posterior,
+        kernel: FisherKernel,
+        labeled: Points | None,
+        k: int,
+        rng: np.random.Generator,
+    ) -> None:
+        posterior.max_conditioned = None
+        self._pool, self._posterior, self._kernel, self._rng = pool, posterior, kernel, rng
+        self._k = k
+        self._past = Tracked.of_labeled(posterior, labeled, k)
+        first = kernel.points(pool.take(np.zeros(1, dtype=np.int64)))
+        size = torch.zeros(min(RESERVOIR, len(pool)), dtype=torch.int64, device=pool.device)
+        self._reservoir = Tracked(posterior, first[size], k * first.rank)
+        self._seen = 0
+
+    def sample(self, uniforms: torch.Tensor) -> tuple[list[int], list[float]]:
+        """Keep k candidates, given one number in [0, 1) for each of the pool.
+
+        Returns
+        -------
+        indices : list of int, ascending
+        gains : list of float
+        """
+        picked: list[int] = []
+        gains: list[float] = []
+        for rows, h in self._pool.embeddings(growing_from=64):
+            # Norms, then squares: the square of a large float32 is infinite.
+            bound = (torch.linalg.vector_norm(h, dim=1).double() / self._kernel.scale).square()
+            bound *= self._kernel.output_bound / self._posterior.ridge
+            at = 0
+            while at < len(h) and len(picked) < self._k:
+                left = len(self._pool) - rows.start - at
+                found = self._next(
+                    rows.start + at, bound[at:], uniforms, self._k - len(picked), left
+                )
+                if found is None:
+                    break
+                index, gain = found
+                picked.append(index)
+                gains.append(gain)
+                at = index + 1 - rows.start
+            if len(picked) == self._k:
+                break
+            self._take_in(rows)
+        return picked, gains
+
+    def _next(
+        self, start: int, bound: torch.Tensor, uniforms: torch.Tensor, wanted: int, left: int
+    ) -> tuple[int, float] | None:
+        """Give the next candidate of a block that is kept, and condition on it."""
+        u = uniforms[start : start + len(bound)].to(bound)
+        remaining = left - torch.arange(len(bound)).to(bound)
+        total, n_past = self._passed()
+        # With nothing passed yet a candidate is compared with itself alone: none is screened out.
+        mean = total / n_past if n_past else 0.0
+        maybe = (u * mean <= wanted / remaining * bound) | (remaining <= wanted)
+        for rows in maybe.nonzero()[:, 0].split(EVALUATED):
+            x = self._kernel.points(self._pool.take(rows + start))
+            z = self._posterior.whiten(x)
+            gain = self._posterior.variance(x, z).diagonal(dim1=1, dim2=2).sum(dim=1).double()
+            mean_with_own = (total + gain) / (n_past + 1)
+            ratio = torch.where(mean_with_own > 0, gain / mean_with_own, torch.ones_like(gain))
+            kept = (u[rows] < wanted / remaining[rows] * ratio) | (remaining[rows] <= wanted)
+            if not bool(kept.any()):
+                continue
+            hit = int(kept.nonzero()[0, 0])
+            self._keep(x[hit : hit + 1], z[hit * x.rank : (hit + 1) * x.rank])
+            return start + int(rows[hit]), float(gain[hit])
+        return None
+
+    def _passed(self) -> tuple[float, int]:
+        """Give the estimated sum of the gains of what has passed, and its number."""
+        filled = min(self._seen, len(self._reservoir.points))
+        total = float(self._reservoir.gain[:filled].mean()) * self._seen if filled else 0.0
+        if self._past is None:
+            return total, self._seen
+        return total + float(self._past.gain.sum()), self._seen + len(self._past.points)
+
+    def _keep(self, point: Points, z: torch.Tensor) -> None:
+        filled = min(self._seen, len(self._reservoir.points))
+        if filled:
+            self._reservoir.condition(point, z, filled)
+        if self._past is not None:
+            self._past.condition(point, z, len(self._past.points))
+        self._posterior.condition(point)
+
+    def _take_in(self, rows: slice) -> None:
+        """Let a decided block into the reservoir (algorithm R)."""
+        size = len(self._reservoir.points)
+        t = np.arange(rows.start, rows.stop)
+        slots = np.where(t < size, t, (self._rng.random(len(t)) * (t + 1)).astype(np.int64))
+        # Of several that fall to one slot the last stays.
+        slots, last = np.unique(slots[::-1], return_index=True)
+        inside = slots < size
+        slots, chosen = slots[inside], t[::-1][last[inside]]
+        self._seen = rows.stop
+        if len(slots):
+            points = self._kernel.points(self._pool.take(chosen))
+            self._reservoir.replace(torch.as_tensor(slots, device=points.h.device), points)
