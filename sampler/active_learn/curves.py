@@ -1,0 +1,150 @@
+"""Learning curves of replays: areas, paired differences, labels needed, the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import ParameterError
+
+__all__ = ["Curves"]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores of several strategies over label counts, replicate by replicate.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (T,), int64
+        Label counts of the curves.
+    scores : dict of ndarray of shape (R, T)
+        Held-out scores by candidate; R replicates, paired between candidates.
+    seconds : dict of float
+        Mean seconds of one selection.
+    further_labels : ndarray of shape (F,), int64
+        Where the curve of 'random' goes on.
+    further_scores : ndarray of shape (R, F)
+    """
+
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+    seconds: dict[str, float]
+    further_labels: np.ndarray
+    further_scores: np.ndarray
+
+    def area(self, candidate: str) -> np.ndarray:
+        """Give the area under each replicate's curve as a mean score, shape (R,)."""
+        return self._scores(candidate).mean(axis=1)
+
+    def difference(self, candidate: str, baseline: str = "random") -> tuple[float, float]:
+        """Give the paired difference in area and its standard error (NaN for one replicate)."""
+        return mean_and_error(self.area(candidate) - self.area(baseline))
+
+    def final(self, candidate: str) -> tuple[float, float]:
+        """Give the score at the last label count and its standard error."""
+        return mean_and_error(self._scores(candidate)[:, -1])
+
+    def labels_of_random(self, candidate: str) -> tuple[float, float]:
+        """Give how many times the labels random needs for the candidate's last score.
+
+        Read off the mean curve of 'random', made monotone, by linear interpolation; the standard
+        error is the jackknife's over replicates.
+
+        Returns
+        -------
+        ratio : float
+            Infinity where random does not get there within the replay.
+        error : float
+            NaN for one replicate, or where random does not get there.
+        """
+        own = self._scores(candidate)[:, -1]
+        random = np.concatenate([self._scores("random"), self.further_scores], axis=1)
+        counts = np.concatenate([self.labels, self.further_labels])
+        everything = np.ones(len(own), dtype=bool)
+
+        def ratio(kept: np.ndarray) -> float:
+            reached = first_reach(counts, random[kept].mean(axis=0), float(own[kept].mean()))
+            return reached / float(self.labels[-1])
+
+        value = ratio(everything)
+        without = [ratio(np.arange(len(own)) != i) for i in range(len(own))] if len(own) > 1 else []
+        if not without or not np.isfinite([value, *without]).all():
+            return value, float("nan")
+        spread = np.square(np.array(without) - np.mean(without)).sum()
+        return value, float(np.sqrt(spread * (len(own) - 1) / len(own)))
+
+    def table(self) -> str:
+        """Write a Markdown table, the largest area first."""
+        lines = [
+            f"| strategy | score at {self.labels[-1]} labels | area | against random, points "
+            "| random needs | s a selection |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name in sorted(self.scores, key=lambda name: -self.area(name).mean()):
+            final, final_error = self.final(name)
+            against, needs = "-", "-"
+            if "random" in self.scores and name != "random":
+                gain, error = self.difference(name)
+                against = plus_minus(100 * gain, 100 * error, "+.1f")
+                ratio, error = self.labels_of_random(name)
+                reached = max([int(self.labels[-1]), *map(int, self.further_labels)])
+                most = f"> {reached / self.labels[-1]:.1f}×"
+                needs = plus_minus(ratio, error, ".1f") + "×" if np.isfinite(ratio) else most
+            lines.append(
+                f"| {name} | {plus_minus(100 * final, 100 * final_error, '.1f')} "
+                f"| {100 * self.area(name).mean():.1f} | {against} | {needs} "
+                f"| {self.seconds[name]:.3f} |"
+            )
+        return "\n".join(lines)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Give every score as a row (strategy, replicate, labels, score), for csv.DictWriter."""
+        for name, scores in self.scores.items():
+            counts, values = self.labels, scores
+            if name == "random":
+                counts = np.concatenate([counts, self.further_labels])
+                values = np.concatenate([values, self.further_scores], axis=1)
+            for replicate, curve in enumerate(values):
+                for count, score in zip(counts, curve, strict=True):
+                    yield {
+                        "strategy": name,
+                        "replicate": replicate,
+                        "labels": int(count),
+                        "score": float(score),
+                    }
+
+    def _scores(self, candidate: str) -> np.ndarray:
+        if candidate not in self.scores:
+            raise ParameterError(
+                f"{candidate!r} was not replayed; there are {', '.join(self.scores)}"
+            )
+        return self.scores[candidate]
+
+
+def first_reach(counts: np.ndarray, curve: np.ndarray, score: float) -> float:
+    """Interpolate the label count at which a curve, made monotone, first reaches a score."""
+    curve = np.maximum.accumulate(curve)
+    at = int(np.searchsorted(curve, score))
+    if at == 0:
+        return float(counts[0])
+    if at == len(curve):
+        return float("inf")
+    share = (score - curve[at - 1]) / (curve[at] - curve[at - 1])
+    return float(counts[at - 1] + share * (counts[at] - counts[at - 1]))
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Give the mean over replicates and its standard error."""
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return float(values.mean()), float(error)
+
+
+def plus_minus(value: float, error: float, form: str) -> str:
+    """Write a value with its error, where there is one."""
+    if not np.isfinite(error):
+        return f"{value:{form}}"
+    return f"{value:{form}} ± {error:{form.removeprefix('+')}}"
