@@ -260,6 +260,16 @@ class Store:
                 _projects.update().where(_projects.c.id == project_id).values(**values)
             )
 
+    def change_status(self, project_id: int, before: str, after: str, reason: str) -> bool:
+        """Set another status, unless somebody else changed it first; tells whether it was set."""
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id, _projects.c.status == before)
+                .values(status=after, reason=reason)
+            )
+            return bool(done.rowcount)
+
     def mark_changed(self, project_id: int, *, stale: bool = False) -> bool:
         """Note that something changed in a project; False when the project is not known.
 

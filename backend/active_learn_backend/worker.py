@@ -179,7 +179,7 @@ class Worker:
             changes = poll(self._client, self._store, project)
             pace.marked_at = 0.0
             self._store.update(project_id, marks_seen=project.marks, polled_at=time.time())
-            if not self._reconcile(project_id, changes):
+            if not self._reconcile(project, changes):
                 pace.to_retire = deque()
                 return
             self._run_round(project_id, lease, pace)
@@ -187,30 +187,35 @@ class Worker:
 
     # -- what a person changed in Label Studio ------------------------------------------------
 
-    def _reconcile(self, project_id: int, changes: Changes) -> bool:
-        """Hold sampling and version as they must be; False when a person chose otherwise."""
-        project = self._store.register(project_id)
+    def _reconcile(self, project: Project, changes: Changes) -> bool:
+        """Hold sampling and version as they must be; False when a person chose otherwise.
+
+        `project` is as it stood before Label Studio was read: a sampling that was set by
+        `active-learn connect` in between is not taken for a person's choice.
+        """
         sampling = str(changes.project["sampling"])
-        if sampling == UNCERTAINTY_SAMPLING:
-            if project.status == "yielded":
-                log.info("project %s: the sampling was set back; going on", project_id)
-                self._store.update(project_id, status="active", reason="")
-        elif project.sampling_set:
-            if project.status != "yielded":
-                reason = f"the task sampling was changed to {sampling!r} in Label Studio"
-                log.warning(
-                    "project %s: paused, because %s; set it back or run `active-learn resume`",
-                    project_id,
-                    reason,
-                )
-                self._store.update(project_id, status="yielded", reason=reason)
+        if sampling != UNCERTAINTY_SAMPLING and project.sampling_set:
+            self._yield_to_person(project.id, sampling)
             return False
+        project = self._store.register(project.id)
+        if project.status == "yielded":
+            log.info("project %s: the sampling was set back; going on", project.id)
+            self._store.update(project.id, status="active", reason="")
         if not project.sampling_set:
-            take_over_stream(self._client, self._store, project_id, changes.project)
+            take_over_stream(self._client, self._store, project.id, changes.project)
         if project.webhook_id is None and project.mode == "push":
             secure_webhook(self._client, self._store, project, self._settings)
         self._repair(project, str(changes.project["model_version"] or ""))
         return True
+
+    def _yield_to_person(self, project_id: int, sampling: str) -> None:
+        reason = f"the task sampling was changed to {sampling!r} in Label Studio"
+        if self._store.change_status(project_id, "active", "yielded", reason):
+            log.warning(
+                "project %s: paused, because %s; set it back or run `active-learn resume`",
+                project_id,
+                reason,
+            )
 
     def _repair(self, project: Project, served: str) -> None:
         """Serve our queue again after the version was reset."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from .encoders import TaskEncoder
 
 __all__ = ["TaskEmbedder", "project_folder"]
 
+log = logging.getLogger(__name__)
+
+TELL_EVERY = 5.0  # seconds between two lines about the progress
 CHUNK = 64  # tasks between two writes to the cache: what a crash can cost
 
 
@@ -72,8 +77,12 @@ class TaskEmbedder:
         """
         missing = self._cache.missing(keys)
         failed: dict[str, ContentError] = {}
+        told = time.monotonic()
         for start in range(0, len(missing), CHUNK):
             checkpoint()
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                log.info("embedded %d of %d tasks", start, len(missing))
             chunk = missing[start : start + CHUNK]
             vectors, errors = self._encoder.encode([contents[at] for at in chunk])
             good = [row for row in range(len(chunk)) if row not in errors]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from ..errors import ContentError
 
 __all__ = ["Encoder", "ImageEncoder", "TaskEncoder", "TextEncoder"]
+
+LOADERS = 8  # images loaded at once: their way over the network is the slow part
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -173,19 +176,24 @@ class TaskEncoder:
         (array of shape (n, n_features), dict)
             Rows that could not be encoded are zero, and stand in the dict with the reason.
         """
+        with ThreadPoolExecutor(LOADERS) as pool:
+            rows = list(pool.map(self._encode_one, contents))
+        failed = {at: row for at, row in enumerate(rows) if isinstance(row, ContentError)}
         vectors = np.zeros((len(contents), self.n_features), np.float32)
-        failed: dict[int, ContentError] = {}
-        for row, content in enumerate(contents):
-            try:
-                parts = [
-                    encoder.encode([self._read(content, name, kind)])[0]
-                    for name, kind, encoder in self._parts
-                ]
-            except ContentError as error:
-                failed[row] = error
-            else:
-                vectors[row] = np.concatenate(parts)
+        for at, row in enumerate(rows):
+            if not isinstance(row, ContentError):
+                vectors[at] = row
         return vectors, failed
+
+    def _encode_one(self, content: Mapping[str, Any]) -> FloatArray | ContentError:
+        try:
+            parts = [
+                encoder.encode([self._read(content, name, kind)])[0]
+                for name, kind, encoder in self._parts
+            ]
+        except ContentError as error:
+            return error
+        return np.concatenate(parts)
 
     def _read(self, content: Mapping[str, Any], name: str, kind: str) -> Any:
         value = content.get(name)
