@@ -1,4 +1,13 @@
-"""Choose what to label next."""
+"""Choose what to label next.
+
+``from active_learn import ActiveSampler``. What needs torch is imported when it is first asked
+for, so that a program that only wants the errors (a command line, a web server) starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     ActiveLearnError,
@@ -9,8 +18,10 @@ from .errors import (
     ParameterError,
     StateError,
 )
-from .models import LinearHead, ModelOutput
-from .sampler import ActiveSampler, Ranking
+
+if TYPE_CHECKING:
+    from .models import LinearHead, ModelOutput
+    from .sampler import ActiveSampler, Ranking
 
 __version__ = "0.1.0"
 
@@ -28,3 +39,20 @@ __all__ = [
     "StateError",
     "__version__",
 ]
+
+_ROOMS = {
+    "ActiveSampler": ".sampler",
+    "LinearHead": ".models",
+    "ModelOutput": ".models",
+    "Ranking": ".sampler",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
