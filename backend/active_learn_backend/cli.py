@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import SecretStr
-
 from active_learn.errors import ActiveLearnError
+from pydantic import SecretStr
 
 from .errors import SettingsError
 from .settings import Settings, load_settings

@@ -122,7 +122,13 @@ class BackendServer:
 
     def _healthy(self) -> bool:
         try:
-            response = httpx.get(self.url + "/health", timeout=5, trust_env=False)
+            user, password = (self.env.get(f"BASIC_AUTH_{part}", "") for part in ("USER", "PASS"))
+            response = httpx.get(
+                self.url + "/health",
+                auth=(user, password) if user else None,
+                timeout=5,
+                trust_env=False,
+            )
             return response.is_success and response.json().get("status") == "UP"
         except (httpx.HTTPError, ValueError):
             return False

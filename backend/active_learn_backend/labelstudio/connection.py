@@ -105,7 +105,7 @@ def disconnect(
     store.update(project_id, status="disconnected", reason="by `active-learn disconnect`")
     done = [_restore_stream(client, project)]
     if project.backend_id is not None:
-        _delete(client, f"/api/ml/{project.backend_id}/")
+        _delete(client, f"/api/ml/{project.backend_id}")
         done.append(f"model {project.backend_id} removed")
     for webhook in _webhooks(client, project_id):
         if webhook["url"] == _webhook_url(settings) or SECRET_HEADER in webhook["headers"]:
@@ -161,10 +161,10 @@ def _register_backend(
     ours = _our_backends(client, settings, project.id)
     done = []
     for duplicate in ours[1:]:
-        _delete(client, f"/api/ml/{duplicate['id']}/")
+        _delete(client, f"/api/ml/{duplicate['id']}")
         done.append(f"duplicate model {duplicate['id']} removed")
     if ours:
-        backend = client.call("PATCH", f"/api/ml/{ours[0]['id']}/", json=_row(settings, project.id))
+        backend = client.call("PATCH", f"/api/ml/{ours[0]['id']}", json=_row(settings, project.id))
         done.append(f"model {backend['id']} was there already")
     else:
         backend = _create_backend(client, settings, project.id)
@@ -189,7 +189,7 @@ def _create_backend(
     except LabelStudioError as error:
         if error.status == 403:
             for half_made in _our_backends(client, settings, project_id):
-                _delete(client, f"/api/ml/{half_made['id']}/")
+                _delete(client, f"/api/ml/{half_made['id']}")
             raise ConnectionRefusedByLabelStudioError(
                 f"Label Studio's address protection refuses {settings.url}; start Label Studio "
                 "with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from active_learn import ActiveSampler, LinearHead, Ranking
 
 from ..errors import StoreError

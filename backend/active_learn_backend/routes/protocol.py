@@ -7,10 +7,9 @@ import json
 import logging
 from typing import Any, TypeVar
 
+from active_learn.errors import ActiveLearnError
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel, Field, ValidationError
-
-from active_learn.errors import ActiveLearnError
 
 from ..errors import BadRequestError, LabelConfigError
 from ..labelstudio.connection import SECRET_HEADER

@@ -1,0 +1,252 @@
+"""Connecting, repairing, pausing and disconnecting a project of a real Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from active_learn_backend.demo.annotator import choice
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import ServerError, wait_until
+from kit import Kit
+
+SETTINGS = {
+    "BUDGET": "5",
+    "RESERVE": "3",
+    "RETRAIN_EVERY": "3",
+    "POLL_INTERVAL": "1",
+    "BASIC_AUTH_USER": "team",
+    "BASIC_AUTH_PASS": "a secret: with colon",
+}
+TEXTS = [f"{'good' if n % 2 else 'bad'} text number {n}" for n in range(24)]
+POSITIVE = choice("positive", "label", "text")
+NEGATIVE = choice("negative", "label", "text")
+
+
+@pytest.fixture(scope="module")
+def kit(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    """One backend with Basic auth for the module."""
+    folder = tmp_path_factory.mktemp("connection") / "backend"
+    with BackendServer(label_studio, folder, env=SETTINGS) as server:
+        yield Kit(label_studio, server)
+
+
+def test_connect_repairs_what_is_half_made_and_disconnect_restores(
+    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    kit.api(
+        "POST",
+        f"/api/projects/{project}/import/predictions",
+        [{"task": tasks[0], "result": POSITIVE, "score": 0.9, "model_version": "theirs"}],
+    )
+    kit.api("PATCH", f"/api/projects/{project}/", {"model_version": "theirs"})
+    foreign = kit.api(
+        "POST",
+        "/api/webhooks/",
+        {"url": "http://127.0.0.1:9/other", "project": project, "send_for_all_actions": True},
+    )
+    kit.connect(project)
+    # What retries after a refusal leave behind: a second model, and no webhook.
+    url = kit.backend.url
+    kit.api("POST", "/api/ml/", {"url": url, "project": project, "title": "again"} | AUTH)
+    for webhook in kit.api("GET", f"/api/webhooks/?project={project}"):
+        if webhook["id"] != foreign["id"]:
+            kit.api("DELETE", f"/api/webhooks/{webhook['id']}/")
+
+    said = kit.backend.run("connect", "--project", str(project))
+    assert "duplicate model" in said
+    assert "webhook" in said
+    (backend,) = kit.api("GET", f"/api/ml/?project={project}")
+    assert backend["state"] == "CO"
+    ours = [
+        webhook
+        for webhook in kit.api("GET", f"/api/webhooks/?project={project}")
+        if webhook["url"] == f"{url}/webhook"
+    ]
+    assert len(ours) == 1
+    assert ours[0]["send_for_all_actions"] is True
+    assert ours[0]["headers"]["X-Active-Sampler-Secret"] == kit.state(project).webhook_secret
+
+    said = kit.backend.run("disconnect", "--project", str(project))
+    assert "queue rows removed" in said
+    assert kit.api("GET", f"/api/ml/?project={project}") == []
+    left = kit.api("GET", f"/api/webhooks/?project={project}")
+    assert [webhook["id"] for webhook in left] == [foreign["id"]]
+    now = kit.project(project)
+    assert now["sampling"] == "Sequential sampling"
+    assert now["model_version"] == "theirs"
+    assert {row["model_version"] for row in kit.rows(project)} == {"theirs"}
+
+
+AUTH = {
+    "auth_method": "BASIC_AUTH",
+    "basic_auth_user": SETTINGS["BASIC_AUTH_USER"],
+    "basic_auth_pass": SETTINGS["BASIC_AUTH_PASS"],
+}
+
+
+def test_webhooks_bear_the_secret_and_others_are_refused(
+    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    kit.connect(project)
+    marks = kit.state(project).marks
+    kit.annotate(tasks[0], POSITIVE)
+    wait_until(lambda: kit.state(project).marks > marks, timeout=10, what="the webhook's mark")
+
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": project}}
+    marks = kit.state(project).marks
+    for headers in ({}, {"X-Active-Sampler-Secret": "wrong"}):
+        answer = httpx.post(f"{kit.backend.url}/webhook", json=body, headers=headers)
+        assert answer.status_code == 401
+    assert kit.state(project).marks == marks
+    assert httpx.get(f"{kit.backend.url}/versions").status_code == 401
+
+
+def test_a_project_added_on_the_model_page_is_ordered(
+    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    # What the Model page does.
+    kit.api("POST", "/api/ml/", {"url": kit.backend.url, "project": project, "title": "UI"} | AUTH)
+    kit.wait_queue(project)
+    assert kit.project(project)["sampling"] == "Uncertainty sampling"
+    wait_until(lambda: kit.state(project).webhook_id, timeout=30, what="the webhook's secret")
+    marks = kit.state(project).marks
+    kit.annotate(tasks[0], POSITIVE)
+    wait_until(lambda: kit.state(project).marks > marks, timeout=10, what="the webhook's mark")
+
+    said = kit.backend.run("disconnect", "--project", str(project))
+    assert "remove it under Settings, Model" in said
+    assert len(kit.api("GET", f"/api/ml/?project={project}")) == 1
+    assert kit.project(project)["sampling"] == "Sequential sampling"
+
+
+def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
+    kit: Kit,
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    config = (
+        '<View><Text name="text" value="$text"/><Labels name="label" toName="text">'
+        '<Label value="person"/></Labels></View>'
+    )
+    project, _ = make_text_project(TEXTS[:3], config=config)
+    with label_studio.client(label_studio.token) as person:
+        body = {"url": kit.backend.url, "project": project, "title": "UI"} | AUTH
+        answer = person.post("/api/ml/", json=body)
+    assert answer.status_code == 400
+    assert "no control that can be learned; add Choices" in answer.text
+    with pytest.raises(ServerError, match="no control that can be learned; add Choices"):
+        kit.backend.run("connect", "--project", str(project))
+    assert kit.project(project)["sampling"] == "Sequential sampling"
+
+
+def test_pause_and_resume(
+    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    version = kit.connect(project)
+    kit.backend.run("pause", "--project", str(project))
+    assert kit.project(project)["sampling"] == "Sequential sampling"
+    for task in tasks[:4]:
+        kit.annotate(task, POSITIVE)
+    kit.backend.run("resume", "--project", str(project))
+    assert kit.project(project)["sampling"] == "Uncertainty sampling"
+    kit.wait_queue(project, after=int(version[3:]))
+    kit.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
+
+
+def test_labels_are_read_right(
+    kit: Kit,
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    """Skips, updates, deletions, several annotations, ground truths, imported annotations."""
+    project, tasks = make_text_project(TEXTS, maximum_annotations=3)
+    kit.connect(project)
+    kit.annotate(tasks[0], POSITIVE)
+    kit.annotate(tasks[1], [], was_cancelled=True)
+    updated = kit.annotate(tasks[2], POSITIVE)
+    deleted = kit.annotate(tasks[3], POSITIVE)
+    for result in (POSITIVE, NEGATIVE, NEGATIVE):  # the majority
+        kit.annotate(tasks[4], result)
+    kit.annotate(tasks[5], POSITIVE)  # a tie: the latest
+    kit.annotate(tasks[5], NEGATIVE)
+    kit.annotate(tasks[6], POSITIVE, ground_truth=True)  # a ground truth against two others
+    kit.annotate(tasks[6], NEGATIVE)
+    kit.annotate(tasks[6], NEGATIVE)
+    first = {
+        tasks[0]: "positive",
+        tasks[2]: "positive",
+        tasks[3]: "positive",
+        tasks[4]: "negative",
+        tasks[5]: "negative",
+        tasks[6]: "positive",
+    }
+    kit.wait_labels(project, first)
+
+    kit.api("PATCH", f"/api/annotations/{updated}/", {"result": NEGATIVE})
+    kit.api("DELETE", f"/api/annotations/{deleted}/")
+    imported = kit.api(
+        "POST",
+        f"/api/projects/{project}/import?return_task_ids=true",
+        [{"data": {"text": "imported"}, "annotations": [{"result": NEGATIVE}]}],
+    )["task_ids"]
+    expected = {**first, tasks[2]: "negative", imported[0]: "negative"}
+    del expected[tasks[3]]
+    kit.wait_labels(project, expected)
+    kit.wait_queue(project, after=1)
+    wait_until(lambda: kit.state(project).pending_labels < 3, timeout=30, what="a quiet backend")
+    assert tasks[1] not in kit.queue(project)
+
+
+@pytest.mark.parametrize("prelabel", ["none", "keep:theirs"])
+def test_prelabel_none_and_keep(
+    prelabel: str,
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    label_studio.api(
+        "POST",
+        f"/api/projects/{project}/import/predictions",
+        [
+            {"task": task, "result": NEGATIVE, "score": 0.5, "model_version": "theirs"}
+            for task in tasks
+        ],
+    )
+    for task, result in zip(tasks[:4], (POSITIVE, NEGATIVE) * 2, strict=True):
+        label_studio.api("POST", f"/api/tasks/{task}/annotations/", {"result": result})
+    kit = Kit(label_studio, backend(**SETTINGS, PRELABEL=prelabel))
+    version = kit.connect(project)
+    results = [row["result"] for row in kit.rows(project, version)]
+    assert len(results) == 8
+    if prelabel == "none":
+        assert results == [[]] * 8
+    else:
+        assert [result[0]["value"]["choices"] for result in results] == [["negative"]] * 8
+
+
+def test_a_personal_access_token_is_enough(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    project, tasks = make_text_project(TEXTS)
+    label_studio.api(
+        "POST",
+        "/api/jwt/settings",
+        {"legacy_api_tokens_enabled": True, "api_tokens_enabled": True},
+    )
+    token = label_studio.api("POST", "/api/token/")["token"]
+    server = backend(**SETTINGS, LABEL_STUDIO_API_KEY=token)
+    kit = Kit(label_studio, server)
+    kit.connect(project)
+    kit.annotate(tasks[0], POSITIVE)
+    kit.wait_labels(project, {tasks[0]: "positive"})
+    assert token not in kit.log()
