@@ -18,12 +18,20 @@ import torch
 from .gram import BLOCK_ROWS, Posterior, first_best
 from .kernels import Points
 
-__all__ = ["AOptimalDesign"]
+__all__ = ["AOptimalDesign", "a_optimal_gain"]
 
 # Columns of C₀ᵀC₀ that one pass over C₀ fetches: two matrix-vector products' worth of time for
 # sixteen of them, and the best candidates of now are mostly the picks of soon.
 PREFETCH = 16
 MAX_COLUMNS = 512
+
+
+def a_optimal_gain(q: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+    """Give ``tr((I + Q)⁻¹ N)`` of each candidate, (n,), never below 0; q and n are (n, R, R)."""
+    if q.shape[1] == 1:
+        return (n / (1 + q))[:, 0, 0].clamp_min_(0)
+    eye = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
+    return torch.linalg.solve(eye + q, n).diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min_(0)
 
 
 class AOptimalDesign:
@@ -88,13 +96,8 @@ class AOptimalDesign:
 
     def scores(self) -> torch.Tensor:
         """Give the gain of each candidate, (N,); −inf for those picked already."""
-        if self._rank == 1:
-            gain = (self._n / (1 + self._q))[:, 0, 0]
-        else:
-            eye = torch.eye(self._rank, dtype=self._q.dtype, device=self._q.device)
-            solved = torch.linalg.solve(eye + self._q, self._n)
-            gain = solved.diagonal(dim1=1, dim2=2).sum(dim=1)
-        return gain.clamp_min_(0).masked_fill_(~self._open, -torch.inf)
+        gain = a_optimal_gain(self._q, self._n)
+        return gain.masked_fill_(~self._open, -torch.inf)
 
     def pick(self, n: int, first: Sequence[int] = ()) -> tuple[list[int], list[float]]:
         """Pick ``first`` as given, then n more greedily; gives indices and their gains by then."""

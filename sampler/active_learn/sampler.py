@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import BudgetError, DataError, ParameterError
+from .arguments import check_budget, check_count, check_seed
+from .errors import BudgetError, DataError, ParameterError, StateError
 from .fisher import PROBLEM_TYPES, ProblemType, uncertainty
 from .gram import BLOCK_ROWS, Posterior
 from .kernels import RadialKernel
 from .models import ModelOutput, adapt
-from .pool import Pool, run_model
-from .samples import Samples
+from .pool import Pool, check_output, run_model
+from .samples import Samples, is_pipe, read_pipe, to_batch
+from .state import read_state, write_state
 from .strategies import Context, build_strategy
+from .stream import RateController, Stream, cat_outputs
 
 __all__ = ["ActiveSampler", "Ranking"]
 
 # Greedy picks of a ranking, whatever its length: what is labeled before the next ranking.
 GREEDY_DEPTH = 200
+# Samples of a stream that are read before they are decided.
+STREAM_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -133,13 +141,16 @@ class ActiveSampler:
         self.max_conditioned = max_conditioned
         self.progress = progress
         self._strategy = build_strategy(strategy, strategy_parameters)
+        self._strategy_parameters = strategy_parameters
         self._strategy.check(problem_type)
         self._adapter = adapt(
             model, problem_type=problem_type, layer=layer, device=device, batch_size=batch_size
         )
         self._device = torch.device("cpu" if device is None else device)
         self._seed = check_seed(random_state)
+        self._batch_size = batch_size
         self._labeled: ModelOutput | None = None
+        self._stream: Stream | None = None
         if labeled_data is not None and len(Samples(labeled_data, "labeled data")):
             self.update(labeled_data)
 
@@ -157,14 +168,11 @@ class ActiveSampler:
         if len(samples) == 0:
             return
         new = run_model(self._adapter, samples, device=self._device, what="labeled sample")
-        old = self._labeled
-        if old is None:
-            self._labeled = new
-            return
-        self._require_fit(new)
-        self._labeled = ModelOutput(
-            torch.cat([old.logits, new.logits]), torch.cat([old.embedding, new.embedding])
-        )
+        if self._labeled is not None:
+            self._require_fit(new)
+        self._labeled = new if self._labeled is None else cat_outputs([self._labeled, new])
+        if self._stream is not None and self.seed_fisher:
+            self._stream.update(new)
 
     def rank(self, X: Any, n: int | None = None) -> Ranking:
         """Order a pool by the worth of labeling each candidate.
@@ -197,27 +205,40 @@ class ActiveSampler:
         doubt, novelty = self._explain(pool, picks.indices)
         return Ranking(picks.indices, picks.scores, doubt, novelty)
 
-    def select(self, X: Any, *, return_indices: bool = False) -> Any:
-        """Choose ``budget`` candidates of a pool.
+    def select(self, X: Any, *, return_indices: bool = False, total: int | None = None) -> Any:
+        """Choose candidates of a pool, or let those of a stream through that are worth it.
 
         Parameters
         ----------
-        X : tensor, array, list or Dataset
+        X : tensor, array, list or Dataset; or any iterable
+            A pool; or a pipe that is read once: an iterator, a generator, a DataLoader (its batches
+            are taken apart), a file of lines. Items that are tuples are read as
+            (input, target, ...).
         return_indices : bool
-            Give the indices too.
+            Give the indices too: positions in the pool, or in the stream since its start.
+        total : int, optional
+            Length of the stream, with an int budget.
 
         Returns
         -------
-        samples of the kind they came in (of a Dataset, a Subset), the most valuable first
-        indices : ndarray of int64
-            With ``return_indices`` only.
+        of a pool : samples of the kind they came in (of a Dataset, a Subset), the most valuable
+            first; with ``return_indices`` also an ndarray of int64
+        of a pipe : a generator of samples, or of (sample, index)
+            Each is decided within one batch of the model. A further pipe continues the stream.
 
         Raises
         ------
         BudgetError
-            When the pool has fewer candidates than the budget.
+            When the pool has fewer candidates than the budget, ``total`` is missing, or the stream
+            ends before it.
+        ParameterError
+            When ``precompute_covariance`` or the strategy need what a pipe cannot give.
         DataError
         """
+        if is_pipe(X):
+            return self._select_from_pipe(X, self._continue_stream(total), return_indices)
+        if total is not None:
+            raise ParameterError("total is the length of a stream; leave it out with a pool")
         samples = Samples(X)
         pool = self._pool(samples)
         k = self._pool_budget(len(pool))
@@ -229,6 +250,137 @@ class ActiveSampler:
         indices = self._strategy.rank_pool(self._context(pool, k)).indices
         chosen = samples.choose(indices)
         return (chosen, indices) if return_indices else chosen
+
+    @property
+    def seen(self) -> int:
+        """Samples of the stream that are decided; where to go on after `load`."""
+        return 0 if self._stream is None else self._stream.controller.seen
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the labeled data's factors and the stream in progress to one file.
+
+        The file holds arrays and JSON, no pickle and no model, and is replaced in one step.
+        """
+        meta: dict[str, Any] = {
+            "arguments": {
+                "problem_type": self.problem_type,
+                "budget": self.budget,
+                "precompute_covariance": self.precompute_covariance,
+                "seed_fisher": self.seed_fisher,
+                "strategy": self._strategy.name,
+                "max_conditioned": self.max_conditioned,
+                **self._strategy_parameters,
+            },
+            "random_state": str(self._seed),
+        }
+        arrays: dict[str, np.ndarray] = {}
+        if self._labeled is not None:
+            arrays["labeled.logits"] = self._labeled.logits.cpu().numpy()
+            arrays["labeled.embedding"] = self._labeled.embedding.cpu().numpy()
+        if self._stream is not None:
+            meta["stream"], held = self._stream.state()
+            arrays.update({f"stream.{name}": array for name, array in held.items()})
+        write_state(path, meta, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Any, **arguments: Any) -> ActiveSampler:
+        """Take up a saved state.
+
+        Parameters
+        ----------
+        path : path of the file
+        model
+            The model, which is not part of the state.
+        **arguments
+            ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler.
+
+        Raises
+        ------
+        StateError
+            When the file is missing, damaged, foreign, or does not fit together.
+        """
+        meta, arrays = read_state(path)
+        try:
+            seed = int(meta["random_state"])
+            sampler = cls(model=model, random_state=seed, **meta["arguments"], **arguments)
+            if "labeled.logits" in arrays:
+                sampler._labeled = ModelOutput(
+                    torch.from_numpy(arrays["labeled.logits"]).to(sampler._device),
+                    torch.from_numpy(arrays["labeled.embedding"]).to(sampler._device),
+                )
+            if "stream" in meta:
+                held = {
+                    name.removeprefix("stream."): array
+                    for name, array in arrays.items()
+                    if name.startswith("stream.")
+                }
+                sampler._stream = sampler._new_stream(meta["stream"]["total"])
+                sampler._stream.restore(meta["stream"], held, sampler._device)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"the state at {path} does not fit together ({error}); save it again"
+            ) from error
+        return sampler
+
+    def _continue_stream(self, total: int | None) -> Stream:
+        """Give the stream in progress, or a new one where there is none or it is complete."""
+        if self.precompute_covariance:
+            raise ParameterError(
+                "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
+                "before the pipe is read, and it is read once; give a pool, or leave it off"
+            )
+        if isinstance(self.budget, int):
+            if total is None:
+                raise BudgetError(
+                    f"the budget is {self.budget} on a pipe of unknown length; give its length as "
+                    "total=, or a rate in (0, 1) as the budget"
+                )
+            if check_count("total", total) < self.budget:
+                raise BudgetError(
+                    f"the budget is {self.budget}, the stream has total={total} samples; "
+                    "lower the budget"
+                )
+        elif total is not None:
+            raise BudgetError(f"the budget is the rate {self.budget}; total goes with a number")
+        stream = self._stream
+        if stream is None or stream.controller.total != total or stream.controller.done:
+            self._stream = stream = self._new_stream(total)
+        return stream
+
+    def _new_stream(self, total: int | None) -> Stream:
+        self._strategy.scorer(self.problem_type, 1.0)  # refuses strategies without a stream form
+        return Stream(
+            lambda scale: self._strategy.scorer(self.problem_type, scale),
+            RateController(self.budget, total),
+            np.random.default_rng(self._seed),
+            self._labeled if self.seed_fisher else None,
+            self.max_conditioned,
+        )
+
+    def _select_from_pipe(self, X: Any, stream: Stream, return_indices: bool) -> Iterator[Any]:
+        reader = read_pipe(X)
+        size = self._batch_size if isinstance(self._batch_size, int) else STREAM_BATCH
+        while not stream.controller.done and (batch := list(islice(reader, size))):
+            first = stream.controller.seen
+            output = self._run(to_batch([model_input for _, model_input in batch]), first)
+            for position in stream.offer(output):
+                item = batch[position][0]
+                yield (item, first + position) if return_indices else item
+        controller = stream.controller
+        if controller.total is not None and not controller.done:
+            raise BudgetError(
+                f"the stream ended after {controller.seen} of total={controller.total} samples, "
+                f"{controller.kept} of {controller.budget} chosen; give its true length"
+            )
+
+    def _run(self, batch: Any, first: int) -> ModelOutput:
+        output = check_output(self._adapter(batch), first, "candidate")
+        if self._labeled is not None:
+            self._require_fit(output)
+        return ModelOutput(
+            output.logits.detach().float().to(self._device),
+            output.embedding.detach().float().to(self._device),
+        )
 
     def _pool(self, X: Any) -> Pool:
         samples = X if isinstance(X, Samples) else Samples(X)
@@ -280,36 +432,3 @@ class ActiveSampler:
             left = posterior.variance(x, posterior.whiten(x)) * posterior.ridge / kernel.own(x)
             novelty[block] = left[:, 0, 0].clamp(0, 1).cpu().numpy()
         return doubt, novelty
-
-
-def check_count(name: str, value: Any) -> int:
-    """Refuse what is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
-    return int(value)
-
-
-def check_budget(budget: Any) -> int | float:
-    """Refuse what is neither a whole number of at least 1 nor a fraction in (0, 1)."""
-    if isinstance(budget, int | np.integer) and not isinstance(budget, bool) and budget >= 1:
-        return int(budget)
-    if isinstance(budget, float | np.floating) and 0 < budget < 1:
-        return float(budget)
-    raise BudgetError(
-        f"budget is {budget!r}; expected a whole number of at least 1, or a fraction in (0, 1)"
-    )
-
-
-def check_seed(random_state: Any) -> int:
-    """Give the seed of all choices; drawn from the system when none is given."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    if (
-        isinstance(random_state, bool)
-        or not isinstance(random_state, int | np.integer)
-        or random_state < 0
-    ):
-        raise ParameterError(
-            f"random_state is {random_state!r}; expected a whole number of at least 0, or None"
-        )
-    return int(random_state)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..fisher import ProblemType
 from ..kernels import FisherKernel, Kernel, RadialKernel
+from ..scorers import DesignScorer, Scorer
 from .base import Context, Picks, Strategy, register
 from .greedy import greedy_design
 
@@ -33,6 +35,8 @@ class AOpt(Strategy):
         λ: the noise of a label, in units of the kernel.
     references : int
         Points that stand for the pool.
+    beta : float
+        How sharply a stream tells high scores from low ones; changes nothing on a pool.
 
     References
     ----------
@@ -45,13 +49,24 @@ class AOpt(Strategy):
     gamma: float = 4.0
     ridge: float = 0.1
     references: int = 3000
+    beta: float = 8.0
 
     def rank_pool(self, context: Context) -> Picks:
         """Pick greedily, then order the rest by what is left of their gain."""
-        return greedy_design(context, self.kernel(context), self.ridge, self.references, weigh=True)
+        return greedy_design(
+            context,
+            self.kernel(context.problem_type, context.pool.scale()),
+            self.ridge,
+            self.references,
+            weigh=True,
+        )
 
-    def kernel(self, context: Context) -> Kernel:
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
+        return DesignScorer(self.kernel(problem_type, scale), self.ridge, problem_type, self.beta)
+
+    def kernel(self, problem_type: ProblemType, scale: float) -> Kernel:
         """Give the kernel for a problem: radial, or linear in regression."""
-        if context.problem_type == "regression":
-            return FisherKernel("regression", scale=context.pool.scale())
+        if problem_type == "regression":
+            return FisherKernel("regression", scale=scale)
         return RadialKernel(self.gamma)

@@ -31,5 +31,9 @@ class Auto(AOpt):
             return super().rank_pool(context)
         medoids = kmeans_medoids(context.embeddings()[0], context.budget, context.rng)
         return greedy_design(
-            context, self.kernel(context), self.ridge, self.references, first=medoids
+            context,
+            self.kernel(context.problem_type, context.pool.scale()),
+            self.ridge,
+            self.references,
+            first=medoids,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..fisher import Side
+from ..fisher import ProblemType, Side
 from ..kernels import FisherKernel
+from ..scorers import DesignScorer, Scorer
 from .base import Context, Picks, Strategy, register
 from .greedy import greedy_design
 
@@ -34,6 +35,8 @@ class Bait(Strategy):
         (as published).
     rank : int
         Factors per sample; more than 1 with ``side='fisher'`` only.
+    beta : float
+        How sharply a stream tells high scores from low ones; changes nothing on a pool.
 
     References
     ----------
@@ -46,8 +49,14 @@ class Bait(Strategy):
     references: int = 3000
     side: Side = "gradient"
     rank: int = 1
+    beta: float = 8.0
 
     def rank_pool(self, context: Context) -> Picks:
         """Pick greedily, then order the rest by what is left of their gain."""
         kernel = FisherKernel(context.problem_type, self.side, self.rank, context.pool.scale())
         return greedy_design(context, kernel, self.ridge, self.references)
+
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
+        kernel = FisherKernel(problem_type, self.side, self.rank, scale)
+        return DesignScorer(kernel, self.ridge, None, self.beta)

@@ -13,6 +13,7 @@ from ..errors import ParameterError
 from ..fisher import ProblemType
 from ..models import ModelOutput
 from ..pool import Pool
+from ..scorers import Scorer
 
 __all__ = ["Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
 
@@ -123,6 +124,20 @@ class Strategy(ABC):
     @abstractmethod
     def rank_pool(self, context: Context) -> Picks:
         """Order ``context.n`` candidates of the pool."""
+
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Give what scores a stream, for embeddings of some root mean square norm.
+
+        Raises
+        ------
+        ParameterError
+            When the strategy has no stream form.
+        """
+        raise ParameterError(
+            f"strategy {self.name!r} has to see the whole pool and has no stream form; "
+            "use 'auto', 'aopt', 'bait', 'vessal', 'margin', 'entropy', 'least_confidence' or "
+            "'random', or give a pool (a tensor, an array, a list or a Dataset)"
+        )
 
 
 _REGISTRY: dict[str, type[Strategy]] = {}

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import ParameterError
 from ..fisher import ProblemType
+from ..scorers import LogitScorer, Scorer
 from .base import Context, Picks, Strategy
 
 __all__ = ["Pointwise"]
@@ -16,7 +17,15 @@ __all__ = ["Pointwise"]
 
 @dataclass(frozen=True)
 class Pointwise(Strategy):
-    """Order by a score of the logits; one pass over the pool in row blocks."""
+    """Order by a score of the logits; one pass over the pool in row blocks.
+
+    Parameters
+    ----------
+    beta : float
+        How sharply a stream tells high scores from low ones; changes nothing on a pool.
+    """
+
+    beta: float = 8.0
 
     @abstractmethod
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
@@ -36,3 +45,7 @@ class Pointwise(Strategy):
         for rows, output in context.pool.blocks():
             scores[rows] = self.score(output.logits, context.problem_type).cpu()
         return Picks.descending(scores, context.n)
+
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Score a stream by the same numbers, to the power of β."""
+        return LogitScorer(lambda logits: self.score(logits, problem_type), self.beta)

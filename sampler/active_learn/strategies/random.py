@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import torch
 
+from ..fisher import ProblemType
+from ..scorers import LogitScorer, Scorer
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["Random"]
@@ -22,3 +24,7 @@ class Random(Strategy):
     def rank_pool(self, context: Context) -> Picks:
         """Order by uniform numbers in [0, 1)."""
         return Picks.descending(torch.from_numpy(context.rng.random(len(context.pool))), context.n)
+
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Score all samples of a stream alike."""
+        return LogitScorer(lambda logits: torch.ones(len(logits)))

@@ -8,8 +8,10 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
+from ..fisher import ProblemType
 from ..gram import Posterior
 from ..kernels import FisherKernel
+from ..scorers import GainScorer, Scorer
 from ..volume import ThinnedVolumeSampler, VolumeSampler
 from .base import Context, Picks, Strategy, register
 
@@ -77,3 +79,7 @@ class Vessal(Strategy):
             q = posterior.variance(x, posterior.whiten(x))
             left[rows] = q.diagonal(dim1=1, dim2=2).sum(dim=1).double().cpu()
         return Picks.completed(picked, gains, left, context.n)
+
+    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+        """Score a stream by the gain ``tr(uᵀ M u)``."""
+        return GainScorer(FisherKernel(problem_type, "fisher", self.rank, scale), self.ridge)

@@ -1,0 +1,73 @@
+"""State on disk: one npz file of arrays and one JSON text, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import StateError
+
+__all__ = ["read_state", "write_state"]
+
+FORMAT = "active_learn state"
+VERSION = 1
+
+
+def write_state(path: str | os.PathLike[str], meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write a state, replacing an earlier one in one step.
+
+    Parameters
+    ----------
+    path : path of the file
+    meta : dict
+        What JSON can hold.
+    arrays : dict of ndarray
+    """
+    target = Path(path)
+    text = json.dumps({"format": FORMAT, "version": VERSION, **meta})
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(
+                file, allow_pickle=False, meta=np.frombuffer(text.encode(), np.uint8), **arrays
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `write_state` wrote.
+
+    Raises
+    ------
+    StateError
+        When there is no such file, or it is damaged, foreign or of a later version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(arrays.pop("meta").tobytes().decode())
+    except FileNotFoundError as error:
+        raise StateError(f"there is no state at {path}; save one first") from error
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise StateError(
+            f"the state at {path} is damaged or no state ({error}); save it again"
+        ) from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise StateError(f"the file at {path} is no state of ActiveSampler; save one first")
+    if meta.get("version") != VERSION:
+        raise StateError(
+            f"the state at {path} has version {meta.get('version')}, this release reads "
+            f"{VERSION}; update the package"
+        )
+    return meta, arrays

@@ -1,0 +1,120 @@
+"""Saving and loading: resumed streams, damaged files, interrupted writes."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from active_learn import ActiveSampler, LinearHead, StateError
+
+RNG = np.random.default_rng(0)
+STREAM = RNG.normal(size=(900, 10)).astype(np.float32)
+HEAD = LinearHead(0.4 * RNG.normal(size=(3, 10)))
+
+
+def sampler(**arguments: object) -> ActiveSampler:
+    defaults = {"budget": 0.1, "random_state": 0}
+    return ActiveSampler("classification", HEAD, **{**defaults, **arguments})
+
+
+def indices(one: ActiveSampler, stream: np.ndarray) -> list[int]:
+    return [index for _, index in one.select(iter(stream), return_indices=True)]
+
+
+@pytest.mark.parametrize("strategy", ["aopt", "bait", "margin", "random", "vessal"])
+@pytest.mark.parametrize("n_labeled", [0, 30])
+@pytest.mark.parametrize("stop", [2, 40])
+def test_a_resumed_stream_goes_on_as_if_never_stopped(
+    tmp_path: Path, strategy: str, n_labeled: int, stop: int
+) -> None:
+    labeled = RNG.normal(size=(n_labeled, 10))
+    arguments = {"labeled_data": labeled, "seed_fisher": True, "strategy": strategy}
+    whole = indices(sampler(**arguments), STREAM)
+    first = sampler(**arguments)
+    stream = first.select(iter(STREAM), return_indices=True)
+    start = [index for _, index in islice(stream, stop)]
+    first.save(tmp_path / "state.npz")
+    resumed = ActiveSampler.load(tmp_path / "state.npz", HEAD)
+    assert resumed.seen == start[-1] + 1
+    assert start + indices(resumed, STREAM[resumed.seen :]) == whole
+
+
+def test_an_exact_number_is_reached_across_a_save(tmp_path: Path) -> None:
+    first = sampler(budget=50)
+    some = list(islice(first.select(iter(STREAM), total=900), 20))
+    first.save(tmp_path / "state")
+    resumed = ActiveSampler.load(tmp_path / "state", HEAD)
+    assert len(some) + len(list(resumed.select(iter(STREAM[resumed.seen :]), total=900))) == 50
+
+
+def test_labeled_data_and_arguments_survive(tmp_path: Path) -> None:
+    one = sampler(
+        budget=7, strategy="bait", rank=2, side="fisher", labeled_data=STREAM[:20], seed_fisher=True
+    )
+    one.save(tmp_path / "state")
+    again = ActiveSampler.load(tmp_path / "state", HEAD)
+    ranking, expected = again.rank(STREAM), one.rank(STREAM)
+    assert np.array_equal(ranking.indices, expected.indices)
+    assert np.array_equal(ranking.novelty, expected.novelty)
+
+
+def test_the_file_holds_no_pickle(tmp_path: Path) -> None:
+    sampler(labeled_data=STREAM[:5]).save(tmp_path / "state")
+    with np.load(tmp_path / "state", allow_pickle=False) as file:
+        assert all(file[name].dtype != object for name in file.files)
+        assert json.loads(file["meta"].tobytes())["version"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 cut short"])
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="save it again"):
+        ActiveSampler.load(path, HEAD)
+
+
+def test_foreign_missing_and_later_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="no state at"):
+        ActiveSampler.load(tmp_path / "nothing", HEAD)
+    np.savez(tmp_path / "foreign.npz", x=np.ones(3))
+    with pytest.raises(StateError):
+        ActiveSampler.load(tmp_path / "foreign.npz", HEAD)
+    meta = json.dumps({"format": "active_learn state", "version": 99}).encode()
+    np.savez(tmp_path / "later.npz", meta=np.frombuffer(meta, np.uint8))
+    with pytest.raises(StateError, match="version 99"):
+        ActiveSampler.load(tmp_path / "later.npz", HEAD)
+    objects = np.array([{"a": 1}], dtype=object)
+    np.savez(tmp_path / "pickle.npz", meta=objects)
+    with pytest.raises(StateError):
+        ActiveSampler.load(tmp_path / "pickle.npz", HEAD)
+
+
+def test_a_state_that_lacks_an_array_is_refused(tmp_path: Path) -> None:
+    one = sampler(labeled_data=STREAM[:5])
+    one.save(tmp_path / "state.npz")
+    with np.load(tmp_path / "state.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "labeled.embedding"}
+    np.savez(tmp_path / "state.npz", **arrays)
+    with pytest.raises(StateError, match="fit together"):
+        ActiveSampler.load(tmp_path / "state.npz", HEAD)
+
+
+def test_an_interrupted_save_leaves_the_earlier_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    sampler(labeled_data=STREAM[:5]).save(path)
+    before = path.read_bytes()
+
+    def interrupt(file: object, **arrays: object) -> None:
+        file.write(b"half a")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sampler(labeled_data=STREAM[:9]).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
