@@ -6,7 +6,6 @@ import json
 
 import httpx
 import pytest
-
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.process import ServerError
 

@@ -7,7 +7,6 @@ import socket
 import sys
 
 import pytest
-
 from active_learn_backend.demo.process import (
     ServerError,
     ServerProcess,

@@ -16,9 +16,8 @@ from types import FrameType
 from typing import NoReturn
 
 import httpx
-from tqdm import tqdm
-
 from active_learn.errors import ActiveLearnError
+from tqdm import tqdm
 
 from . import digits, report
 from .annotator import Annotator, Submission, choice
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nInterrupted; Label Studio and the backend are stopped.", file=sys.stderr)
         return 130
     except (ActiveLearnError, ServerError, TimeoutError, OSError, httpx.HTTPError) as error:
-        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        print(f"\nThe demo failed: {error}\nLogs: {options.out / 'servers'}", file=sys.stderr)
         return 1
     return 0
 
@@ -229,8 +228,8 @@ Ctrl-C stops both servers."""
 
 
 def say(line: str) -> None:
-    """Print a step of the demo."""
-    print(f"* {line}", flush=True)
+    """Print a step of the demo, with the time of day."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
 def say_port(name: str, wanted: int, taken: int) -> None:

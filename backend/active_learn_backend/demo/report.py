@@ -43,16 +43,18 @@ def table(active: LearningCurve, plain: LearningCurve) -> str:
 
 
 def summary(active: LearningCurve, plain: LearningCurve) -> str:
-    """Say in one sentence what the active queue's labels were worth, for better or worse."""
-    labels, reached = active.labels[-1], active.accuracy[-1]
-    needed = plain.labels_for(reached)
+    """Say in one sentence when each queue first reached what the active one ended with."""
+    goal = active.accuracy[-1]
+    needed = plain.labels_for(goal)
     outcome = (
-        f"the plain queue needed {needed} labels for as much"
+        f"with {needed} from the plain one"
         if needed
-        else f"the plain queue did not get there with {plain.labels[-1]} labels "
-        f"({plain.accuracy[-1]:.1%})"
+        else f"with {plain.labels[-1]} from the plain one not yet ({plain.accuracy[-1]:.1%})"
     )
-    return f"{labels} labels from the active queue gave {reached:.1%}; {outcome}."
+    return (
+        f"{goal:.1%} was first reached with {active.labels_for(goal)} labels from the active "
+        f"queue, {outcome}."
+    )
 
 
 def write_csv(path: Path, active: LearningCurve, plain: LearningCurve) -> None:

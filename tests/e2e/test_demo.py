@@ -1,0 +1,161 @@
+"""The demo in small: it ends by itself, shows what it found, and leaves no process behind."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from active_learn_backend.demo.process import wait_until
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("label_studio_installed")
+
+SMALL = ("--images=110", "--labels=12", "--plain-labels=20", "--think=0")
+
+
+class Demo:
+    """A demo run as a user starts it, in a process group of its own like a shell's job."""
+
+    def __init__(self, out: Path, *options: str) -> None:
+        self.out = out
+        self.output = out.with_suffix(".txt")
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "active_learn_backend.demo", f"--out={out}", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, line: str, timeout: float = 240) -> None:
+        def shown() -> bool:
+            assert self.process.poll() is None, self.text()
+            return line in self.text()
+
+        wait_until(shown, timeout=timeout, what=f"{line!r} in the demo's output")
+
+    def end(self, timeout: float = 240) -> int:
+        return self.process.wait(timeout)
+
+    def servers(self) -> list[int]:
+        """Process ids of whatever was started with a folder of this demo in its environment."""
+        return [
+            int(environment.parent.name)
+            for environment in Path("/proc").glob("[0-9]*/environ")
+            if f"{self.out}/servers" in _read(environment)
+        ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it ended, or is someone else's
+        return ""
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[type[Demo]]:
+    """``demo(*options)`` -> a running demo, ended with the test whatever happens."""
+    started: list[Demo] = []
+
+    def start(*options: str) -> Demo:
+        started.append(Demo(tmp_path / f"demo-{len(started)}", *SMALL, *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+            one.process.wait(60)
+
+
+def test_runs_to_its_end_and_writes_what_it_found(demo):
+    run = demo()
+    assert run.end() == 0, run.text()
+    with (run.out / "learning_curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["labels"]) for row in rows] == [10, 12, 20]
+    assert [bool(row["active_accuracy"]) for row in rows] == [True, True, False]
+    assert [bool(row["plain_accuracy"]) for row in rows] == [True, False, True]
+    assert all(0 <= float(row["active_accuracy"] or 0) <= 1 for row in rows)
+    with Image.open(run.out / "learning_curve.png") as picture:
+        assert picture.format == "PNG"
+    assert f"{float(rows[1]['active_accuracy']):.1%} was first reached with" in run.text()
+    assert re.search(r"12 of 12 tasks came from the ordered queue", run.text())
+    assert run.servers() == []
+
+
+def test_keep_serves_beside_taken_ports_until_interrupted(demo):
+    few = ("--labels=2", "--plain-labels=2")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        run = demo("--keep", *few, f"--label-studio-port={port}", f"--backend-port={port}")
+        run.wait_for("Ctrl-C stops both servers.")
+    text = run.text()
+    assert f"Port {port} is in use: Label Studio takes port" in text
+    assert f"Port {port} is in use: the backend takes port" in text
+    label_studio = re.search(r"Label Studio +(http://\S+)", text)[1]
+    backend = re.search(r"Backend +(http://\S+)", text)[1]
+    email, password = re.search(r"Login +(\S+), password (\S+)", text).groups()
+    assert httpx.get(backend, trust_env=False).json()["status"] == "UP"
+    with httpx.Client(base_url=label_studio, trust_env=False) as browser:
+        browser.get("/user/login/")
+        form = {"email": email, "password": password}
+        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        referer = {"Referer": label_studio + "/user/login/"}
+        assert browser.post("/user/login/", data=form, headers=referer).status_code == 302
+        assert browser.get("/api/projects/").json()["count"] == 2
+    assert run.servers() != []
+
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 0, run.text()
+    assert run.servers() == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(backend, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "stage", "status"),
+    [
+        (signal.SIGTERM, "Starting Label Studio", 128 + signal.SIGTERM),
+        (signal.SIGINT, "Annotating 110 tasks", 130),
+    ],
+)
+def test_an_interrupted_run_leaves_nothing_behind(demo, number, stage, status):
+    run = demo("--labels=110", "--think=1")
+    run.wait_for(stage)
+    wait_until(run.servers, timeout=60, what="a server to run")
+    run.process.send_signal(number)
+    assert run.end() == status, run.text()
+    assert run.servers() == []
+    assert "Traceback" not in run.text()
+
+
+def test_a_failing_run_says_why_and_leaves_nothing_behind(demo):
+    run = demo()
+    run.wait_for("Running: the backend")
+    label_studio = next(pid for pid in run.servers() if _is_label_studio(pid))
+    os.kill(label_studio, signal.SIGKILL)
+    assert run.end() == 1, run.text()
+    assert re.search(r"The demo failed: .+\nLogs: ", run.text())
+    assert "Traceback" not in run.text()
+    assert run.servers() == []
+
+
+def _is_label_studio(pid: int) -> bool:
+    return "label-studio\0start" in _read(Path(f"/proc/{pid}/cmdline"))
