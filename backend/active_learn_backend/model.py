@@ -105,7 +105,9 @@ class ActiveLearningModel(LabelStudioMLBase):
         return self._given_runtime or _environment_runtime()
 
     def setup(self) -> None:
-        """Tell label-studio-ml 2.x the version of our live answers."""
+        """Take the project in and say the version of live answers (label-studio-ml 2.x calls it)."""
+        if self._number is not None and self._config:
+            self.register()
         if hasattr(self, "set"):
             self.set("model_version", self.live_version())
 
@@ -163,6 +165,9 @@ class ActiveLearningModel(LabelStudioMLBase):
         ).embed(contents, [labeling.content_key(content) for content in contents])
         for at, error in failed.items():
             log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
+        if embeddings.shape[1] != head.weight.shape[1]:
+            log.info("%s was trained under another labeling config; no answers", version)
+            return answers
         for at, (label, probability) in zip(usable, head.predict(embeddings), strict=True):
             if label in labeling.control.labels:
                 answers[at]["result"] = labeling.control.write(label, probability)

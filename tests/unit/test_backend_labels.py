@@ -1,0 +1,147 @@
+"""Labeling configs and annotations are read right."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+from active_learn_backend.errors import LabelConfigError
+from active_learn_backend.labelstudio.annotations import is_skipped, resolve_label
+from active_learn_backend.labelstudio.config import parse_label_config
+from hypothesis import given
+from hypothesis import strategies as st
+from label_studio_sdk.label_interface import LabelInterface
+
+CHOICES = '<Choices name="c" toName="i"><Choice value="A" alias="a"/><Choice value="B"/></Choices>'
+IMAGE = '<Image name="i" value="$image"/>'
+CONFIG = f"<View><Header value='h'/>{IMAGE}{CHOICES}<TextArea name='t' toName='i'/></View>"
+
+
+def annotation(number: int, label: str | None, **fields: Any) -> dict[str, Any]:
+    result = [] if label is None else [{"label": label}]
+    return {
+        "id": number,
+        "result": result,
+        "updated_at": f"2026-01-01T00:00:{number:02d}Z",
+    } | fields
+
+
+def resolve(*annotations: dict[str, Any]) -> Any:
+    return resolve_label(annotations, lambda result: result[0]["label"] if result else None)
+
+
+def test_choices_on_an_image() -> None:
+    task = parse_label_config(CONFIG)
+    assert task.control.labels == ("a", "B")
+    assert [(field.name, field.kind) for field in task.fields] == [("image", "image")]
+    assert task.content({"image": "/x.png", "other": 1}) == {"image": "/x.png"}
+
+
+def test_what_is_written_is_read_and_validates() -> None:
+    control = parse_label_config(CONFIG).control
+    for label in control.labels:
+        result = control.write(label, 0.75)
+        assert control.read(result) == label
+        assert result[0]["score"] == 0.75
+        prediction = {"result": result, "score": 0.5, "model_version": "al-1"}
+        assert LabelInterface(CONFIG).validate_prediction(prediction, return_errors=True) == []
+
+
+def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
+    control = parse_label_config(CONFIG).control
+    text = {"from_name": "t", "to_name": "i", "type": "textarea", "value": {"text": ["B"]}}
+    gone = {"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": ["C"]}}
+    for result in ([], [text], [gone], [{"from_name": "c"}], [{"from_name": "c", "value": 3}]):
+        assert control.read(result) is None
+    assert control.read([text, *control.write("B")]) == "B"
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("", "is empty"),
+        ("<View", "cannot be read"),
+        ("<View></View>", "no control that can be learned; add Choices"),
+        (f"<View>{IMAGE}</View>", "no control that can be learned"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "reads no task data"),
+        (CONFIG.replace('toName="i">', 'toName="i" choice="multiple">', 1), 'set choice="single"'),
+        (CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1), "remove perRegion"),
+        (CONFIG.replace('<Choice value="B"/>', ""), "add a second <Choice>"),
+        (CONFIG.replace("<Image", "<Video"), "cannot be encoded; use one of Image"),
+        ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "remove the DOCTYPE"),
+        ("<View>" + "x" * 2_000_001, "make it smaller"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
+    config: str, reason: str
+) -> None:
+    with pytest.raises(LabelConfigError) as refused:
+        parse_label_config(config)
+    message = str(refused.value)
+    assert reason in message
+    assert "\n" not in message
+    assert len(message) <= 400
+    message.encode("latin-1")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_task_or_a_reason(config: str) -> None:
+    with pytest.raises(LabelConfigError):
+        parse_label_config(config)
+
+
+def test_the_same_content_has_one_key_and_an_edit_a_new_one() -> None:
+    task = parse_label_config(CONFIG)
+    keys = [task.content_key(task.content({"image": name, "x": name})) for name in "aab"]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_skipped_and_empty_annotations_are_no_labels() -> None:
+    assert resolve() is None
+    assert resolve(annotation(1, "A", was_cancelled=True)) is None
+    assert resolve(annotation(1, None)) is None
+    assert is_skipped([annotation(1, None, was_cancelled=True), annotation(2, "A")])
+    assert not is_skipped([annotation(2, "A")])
+
+
+def test_ground_truth_then_majority_then_the_latest() -> None:
+    assert (
+        resolve(annotation(1, "A", ground_truth=True), annotation(2, "B"), annotation(3, "B"))
+        == "A"
+    )
+    assert resolve(annotation(1, "A"), annotation(2, "B"), annotation(3, "B")) == "B"
+    assert resolve(annotation(1, "B"), annotation(2, "A")) == "A"
+    latest_first = [annotation(2, "A"), annotation(1, "B")]
+    assert resolve(*latest_first) == "A"
+    truths = [annotation(n, label, ground_truth=True) for n, label in ((1, "A"), (2, "B"))]
+    assert resolve(*truths) == "B"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ABC"), st.booleans(), st.booleans()), min_size=1, max_size=6
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_annotations_does_not_matter(
+    votes: list[tuple[str, bool, bool]], shuffler: random.Random
+) -> None:
+    annotations = [
+        annotation(n, label, ground_truth=truth, was_cancelled=skip)
+        for n, (label, truth, skip) in enumerate(votes)
+    ]
+    shuffled = annotations[:]
+    shuffler.shuffle(shuffled)
+    label = resolve(*annotations)
+    assert label == resolve(*shuffled)
+    counted = [one for one in annotations if not one["was_cancelled"]]
+    truths = {one["result"][0]["label"] for one in counted if one["ground_truth"]}
+    assert (label is None) == (not counted)
+    if truths:
+        assert label in truths
+    elif counted:
+        tally = [one["result"][0]["label"] for one in counted]
+        assert tally.count(label) == max(map(tally.count, itertools.chain(tally)))

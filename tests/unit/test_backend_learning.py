@@ -1,0 +1,239 @@
+"""Encoders, the embedding cache, and the head."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn_backend.errors import ContentError, StoreError
+from active_learn_backend.learning.cache import KEY_BYTES, EmbeddingCache
+from active_learn_backend.learning.encoders import ImageEncoder, TaskEncoder, TextEncoder
+from active_learn_backend.learning.head import Head
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+
+def png(pixels: np.ndarray, mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def keys(*numbers: int) -> list[str]:
+    return [f"{number:032x}" for number in numbers]
+
+
+# -- encoders -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_of_image_gives_finite_parts_of_unit_length(mode: str) -> None:
+    pixels = np.arange(64 * 48).reshape(64, 48) % 251
+    image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF")
+    vector = ImageEncoder().encode([buffer.getvalue()])[0]
+    assert vector.shape == (ImageEncoder.n_features,)
+    assert np.isfinite(vector).all()
+    assert np.linalg.norm(vector) == pytest.approx(np.sqrt(2), rel=1e-3)
+
+
+def test_a_blank_image_is_zero_and_not_nan() -> None:
+    vector = ImageEncoder().encode([png(np.full((20, 20), 77))])[0]
+    assert np.array_equal(vector, np.zeros_like(vector))
+
+
+def test_image_features_tell_digits_apart() -> None:
+    images, truth = load_digits(return_X_y=True)
+    chosen = np.random.default_rng(0).permutation(len(truth))[:600]  # the writers mixed
+    images, truth = images[chosen], truth[chosen]
+    vectors = ImageEncoder().encode([png(image.reshape(8, 8) * 15) for image in images])
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors[:400], truth[:400])
+    assert model.score(vectors[400:], truth[400:]) > 0.9
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", png(np.zeros((9, 9)))[:40]])
+def test_a_damaged_image_is_a_content_error(data: bytes) -> None:
+    with pytest.raises(ContentError):
+        ImageEncoder().encode([data])
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ContentError, match="MAX_IMAGE_MEGAPIXELS"):
+        ImageEncoder(max_megapixels=0.01).encode([png(np.zeros((101, 100)))])
+
+
+def test_texts_are_near_their_like() -> None:
+    texts = ["where is my card?", "Where is my new card", "exchange rates for the euro", ""]
+    vectors = TextEncoder().encode(texts)
+    assert vectors.shape == (4, TextEncoder.n_features)
+    assert np.isfinite(vectors).all()
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+    assert np.array_equal(vectors, TextEncoder().encode(texts))
+
+
+def test_a_task_that_cannot_be_read_leaves_the_others() -> None:
+    def load(address: str) -> bytes:
+        if address == "gone":
+            raise ContentError("it is gone")
+        return png(np.arange(100).reshape(10, 10))
+
+    encoder = TaskEncoder([("image", "image"), ("text", "text")], load)
+    contents: list[dict[str, Any]] = [
+        {"image": "a", "text": "x"},
+        {"image": "gone", "text": "x"},
+        {"image": None, "text": "x"},
+        {"image": "a", "text": ["list"]},
+        {"image": "a", "text": "lone surrogate \ud800"},
+    ]
+    vectors, failed = encoder.encode(contents)
+    assert vectors.shape == (5, ImageEncoder.n_features + TextEncoder.n_features)
+    assert sorted(failed) == [1, 2, 3]
+    assert not vectors[[1, 2, 3]].any()
+    assert vectors[0].any()
+    assert vectors[4].any()
+
+
+# -- the cache ----------------------------------------------------------------------------------
+
+
+def test_rows_survive_and_are_never_written_twice(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float16).astype(np.float32)
+    cache = EmbeddingCache(tmp_path, 5)
+    assert cache.missing(keys(1, 2, 1)) == [0, 1]
+    cache.add(keys(1, 2), vectors[:2])
+    other = EmbeddingCache(tmp_path, 5)
+    other.add(keys(2, 3), vectors[[0, 2]])
+    assert len(other) == 3
+    assert cache.missing(keys(1, 2, 3, 4)) == [3]
+    assert np.array_equal(cache.get(keys(3, 1, 2, 1)), vectors[[2, 0, 1, 0]])
+    with pytest.raises(KeyError):
+        cache.get(keys(9))
+    assert cache.get([]).shape == (0, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(0, 100), in_keys=st.booleans())
+def test_a_crash_in_mid_write_costs_at_most_the_last_rows(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, in_keys: bool
+) -> None:
+    """Cut either file after any byte of the second write: what was whole before stays whole."""
+    folder = tmp_path_factory.mktemp("cache")
+    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
+    EmbeddingCache(folder, 4).add(keys(1, 2), vectors[:2])
+    EmbeddingCache(folder, 4).add(keys(3, 4), vectors[2:4])
+    if in_keys:  # the vectors are on disk before the first key is written
+        with (folder / "keys.bin").open("r+b") as file:
+            file.truncate(2 * KEY_BYTES + min(cut, 2 * KEY_BYTES))
+    else:
+        with (folder / "vectors.f16").open("r+b") as file:
+            file.truncate(2 * 8 + min(cut, 2 * 8))
+        with (folder / "keys.bin").open("r+b") as file:
+            file.truncate(2 * KEY_BYTES)
+    cache = EmbeddingCache(folder, 4)
+    missing = cache.missing(keys(1, 2, 3, 4))
+    assert set(missing) <= {2, 3}
+    cache.add([keys(1, 2, 3, 4)[at] for at in missing], vectors[missing])
+    cache.add(keys(5), vectors[4:])
+    assert np.array_equal(EmbeddingCache(folder, 4).get(keys(1, 2, 3, 4, 5)), vectors)
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    vectors = np.arange(200, dtype=np.float32).reshape(50, 4)
+
+    def write(start: int) -> None:
+        cache = EmbeddingCache(tmp_path, 4)
+        for at in range(start, 50):
+            cache.add(keys(at), vectors[at : at + 1])
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 10, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cache = EmbeddingCache(tmp_path, 4)
+    assert len(cache) == 50
+    assert np.array_equal(cache.get(keys(*range(50))), vectors)
+
+
+# -- the head -----------------------------------------------------------------------------------
+
+
+def blobs(per_class: int, n_classes: int, d: int = 30) -> tuple[np.ndarray, list[str]]:
+    rng = np.random.default_rng(1)
+    centers = rng.normal(size=(n_classes, d))
+    rows = np.repeat(centers, per_class, axis=0) + rng.normal(size=(per_class * n_classes, d)) / 3
+    labels = [f"class {k}" for k in range(n_classes) for _ in range(per_class)]
+    return rows.astype(np.float32), labels
+
+
+@pytest.mark.parametrize(("per_class", "n_classes"), [(1, 2), (2, 5), (30, 2), (30, 4)])
+def test_the_head_is_the_penalized_optimum(per_class: int, n_classes: int) -> None:
+    """In fewer coordinates than features or not, and for two classes, as scikit-learn finds it."""
+    rows, labels = blobs(per_class, n_classes)
+    head = Head.fit(rows, labels, round=1)
+    assert head is not None
+    model = LogisticRegression(C=head.penalty[0], max_iter=5000, tol=1e-8).fit(rows, labels)
+    probabilities = dict.fromkeys(head.classes, 0.0)
+    for row in rows[:10]:
+        label, probability = head.predict(row[None])[0]
+        probabilities[label] = probability
+        expected = model.predict_proba(row[None])[0]
+        assert label == model.classes_[expected.argmax()]
+        assert probability == pytest.approx(expected.max(), abs=2e-3)
+
+
+def test_there_is_no_head_before_two_classes() -> None:
+    rows, _ = blobs(3, 2)
+    assert Head.fit(rows[:0], [], round=1) is None
+    assert Head.fit(rows[:3], ["a"] * 3, round=1) is None
+
+
+def test_the_penalty_is_kept_until_a_quarter_more_labels(tmp_path: Path) -> None:
+    rows, labels = blobs(20, 4)
+    first = Head.fit(rows[::2], labels[::2], round=1)
+    assert first is not None
+    assert first.penalty[1] == 40
+    second = Head.fit(rows[:48], labels[:48], round=2, former=first)
+    third = Head.fit(rows, labels, round=3, former=first)
+    assert second is not None
+    assert third is not None
+    assert second.penalty == first.penalty
+    assert third.penalty[1] == 80
+
+
+def test_a_saved_head_answers_the_same_and_old_ones_go(tmp_path: Path) -> None:
+    rows, labels = blobs(5, 3)
+    for number in (1, 2, 10):
+        head = Head.fit(rows, labels, round=number)
+        assert head is not None
+        head.save(tmp_path)
+    again = Head.load(tmp_path, 10)
+    assert again.version == "head-10"
+    assert again.predict(rows) == head.predict(rows)
+    assert again.penalty == head.penalty
+    assert Head.saved(tmp_path) == [10, 2, 1]
+    Head.prune(tmp_path, keep=2)
+    assert Head.saved(tmp_path) == [10, 2]
+
+
+def test_a_damaged_head_is_a_store_error(tmp_path: Path) -> None:
+    rows, labels = blobs(5, 3)
+    head = Head.fit(rows, labels, round=4)
+    assert head is not None
+    head.save(tmp_path)
+    path = tmp_path / "head-4.safetensors"
+    whole = path.read_bytes()
+    for data in (b"", whole[:20], whole[:-4], b"\xff" * 64):
+        path.write_bytes(data)
+        with pytest.raises(StoreError, match="the next round trains a new one"):
+            Head.load(tmp_path, 4)
+    with pytest.raises(StoreError):
+        Head.load(tmp_path, 5)

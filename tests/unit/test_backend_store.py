@@ -1,0 +1,190 @@
+"""Project state: changes, leases, the queue."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from active_learn_backend.errors import StoreError
+from active_learn_backend.store import QueueRow, Store, TaskRow
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    yield opened
+    opened.close()
+
+
+def task(number: int, label: str | None = None, key: str = "", skipped: bool = False) -> TaskRow:
+    return TaskRow(number, {"text": f"t{number}"}, key or f"{number:032x}", label, skipped)
+
+
+def test_registering_twice_keeps_the_first(store: Store) -> None:
+    first = store.register(7, "<View/>")
+    assert store.register(7, "<Other/>") == first
+    assert first.label_config == "<View/>"
+    assert first.marks == 1
+    assert first.stale
+    assert len(first.webhook_secret) == 64
+    assert store.project(8) is None
+
+
+def test_only_real_changes_are_counted(store: Store) -> None:
+    store.register(1)
+    assert store.apply_changes(1, [task(1), task(2, "a")], cursor="c1") == (1, 2)
+    assert store.apply_changes(1, [task(1), task(2, "a")], cursor="c2") == (0, 0)
+    assert store.apply_changes(1, [task(1, "b"), task(2, "c")]) == (2, 0)
+    assert store.apply_changes(1, [task(1, "b", key="f" * 32)]) == (0, 1)
+    assert store.apply_changes(1, [task(2, None, skipped=True)]) == (1, 1)
+    project = store.project(1)
+    assert project is not None
+    assert project.cursor == "c2"
+    assert (project.pending_labels, project.pending_tasks) == (4, 4)
+    assert [row.label for row in store.tasks(1)] == ["b", None]
+
+
+def test_replacing_drops_what_is_gone_from_tasks_and_queue(store: Store) -> None:
+    store.register(1)
+    store.apply_changes(1, [task(1), task(2), task(3)])
+    store.set_queue(1, "al-1", [QueueRow(n, n - 1, True, 0.5, 0.5) for n in (1, 2, 3)])
+    assert store.apply_changes(1, [task(1), task(4)], replace=True) == (0, 3)
+    assert store.task_ids(1) == {1, 4}
+    assert [row.task_id for row in store.queue(1)] == [1]
+    assert store.apply_changes(1, [], deleted=[1]) == (0, 1)
+    assert store.queue(1) == []
+
+
+def test_many_tasks_at_once(store: Store) -> None:
+    """More than the parameters that one SQL statement may have."""
+    store.register(1)
+    rows = [task(n) for n in range(1, 40_001)]
+    assert store.apply_changes(1, rows) == (0, 40_000)
+    assert store.apply_changes(1, rows) == (0, 0)
+    assert store.apply_changes(1, [], deleted=range(1, 39_999)) == (0, 39_998)
+    assert store.task_ids(1) == {39_999, 40_000}
+
+
+def test_the_batch_counts_down_with_labels_and_skips(store: Store) -> None:
+    store.register(1)
+    store.apply_changes(1, [task(n) for n in range(1, 6)])
+    store.set_queue(1, "al-1", [QueueRow(n, n - 1, n <= 3, 0.5, 0.5) for n in range(1, 6)])
+    assert store.open_in_batch(1) == (3, 3)
+    store.apply_changes(1, [task(1, "a"), task(2, None, skipped=True), task(5, "b")])
+    assert store.open_in_batch(1) == (1, 3)
+
+
+def test_a_finished_round_takes_off_only_what_it_saw(store: Store) -> None:
+    store.register(1)
+    store.apply_changes(1, [task(1, "a"), task(2, "b"), task(3)])
+    store.finish_round(1, 1, {"labeled": 2}, labels=1, tasks=3)
+    project = store.project(1)
+    assert project is not None
+    assert (project.pending_labels, project.pending_tasks, project.stale) == (1, 0, False)
+    (report,) = store.rounds(1)
+    assert report["labeled"] == 2
+
+
+def test_a_lease_excludes_and_runs_out(store: Store) -> None:
+    store.register(1)
+    assert store.take_lease(1, "elsewhere/1/a", 30)
+    assert store.take_lease(1, "elsewhere/1/a", 30)
+    assert not store.take_lease(1, "elsewhere/2/b", 30)
+    store.release_lease(1, "elsewhere/2/b")
+    assert not store.take_lease(1, "elsewhere/2/b", 30)
+    store.release_lease(1, "elsewhere/1/a")
+    assert store.take_lease(1, "elsewhere/2/b", -1)
+    assert store.take_lease(1, "elsewhere/1/a", 30)
+
+
+def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> None:
+    store.register(1)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = socket.gethostname()
+    assert store.take_lease(1, f"{host}/{ended.pid}/x", 3600)
+    assert store.take_lease(1, f"{host}/{os.getpid()}/y", 3600)
+    assert not store.take_lease(1, f"{host}/1/z", 3600)
+
+
+def test_only_one_of_many_workers_gets_the_lease(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.sqlite3'}"
+    Store(url).register(1)
+    start = threading.Barrier(8)
+    won: list[int] = []
+
+    def take(number: int) -> None:
+        mine = Store(url)
+        start.wait()
+        if mine.take_lease(1, f"elsewhere/{number}/x", 60):
+            won.append(number)
+        mine.close()
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def test_marks_of_many_writers_are_all_counted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.sqlite3'}"
+    first = Store(url)
+    first.register(1)
+
+    def mark() -> None:
+        mine = Store(url)
+        for _ in range(25):
+            assert mine.mark_changed(1)
+        mine.close()
+
+    threads = [threading.Thread(target=mark) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    project = first.project(1)
+    assert project is not None
+    assert project.marks == 1 + 150
+    assert not first.mark_changed(2)
+    first.close()
+
+
+def test_start_training_asks_for_a_round(store: Store) -> None:
+    store.register(1)
+    store.finish_round(1, 1, {}, labels=0, tasks=0)
+    assert store.mark_changed(1, stale=True)
+    project = store.project(1)
+    assert project is not None
+    assert project.stale
+
+
+def test_a_foreign_schema_is_refused_in_words(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "state.sqlite3"
+    Store(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET schema_version = 99")
+    with pytest.raises(StoreError, match="schema version 99, expected 1; remove it"):
+        Store(f"sqlite:///{path}")
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="check that the folder exists"):
+        Store(f"sqlite:///{tmp_path / 'missing' / 'state.sqlite3'}")
+
+
+def test_status_changes_only_from_what_it_was(store: Store) -> None:
+    store.register(1)
+    assert store.change_status(1, "active", "yielded", "x")
+    assert not store.change_status(1, "active", "paused", "y")
+    store.forget(1)
+    assert store.project(1) is None
