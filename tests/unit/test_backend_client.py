@@ -1,0 +1,219 @@
+"""Calls to Label Studio: tokens, retries, errors in words; against a scripted HTTP server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from active_learn_backend.errors import (
+    ContentError,
+    LabelStudioError,
+    LabelStudioUnreachableError,
+)
+from active_learn_backend.labelstudio import client as client_module
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.settings import load_settings
+
+Answer = tuple[int, dict[str, str], bytes]
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Script:
+    """A server that answers from a function, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.answer: Callable[[str, str, str | None], Answer] = lambda *_: (200, {}, b"{}")
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None: ...
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                self.rfile.read(length)
+                request = (self.command, self.path, self.headers.get("Authorization"))
+                script.asked.append(request)
+                status, headers, body = script.answer(*request)
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def client(self, key: str = KEY, **settings: Any) -> LabelStudioClient:
+        return LabelStudioClient(
+            load_settings(label_studio_url=self.url, label_studio_api_key=key, **settings)
+        )
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    server = Script()
+    yield server
+    server.close()
+
+
+def answers(*given: Answer) -> Callable[..., Answer]:
+    left = list(given)
+    return lambda *_: left.pop(0)
+
+
+def jwt(seconds: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + seconds}).encode())
+    return f"e30.{claims.decode().rstrip('=')}.signature"
+
+
+OK: Answer = (200, {}, b'{"id": 1}')
+
+
+def test_a_legacy_token_is_sent_as_it_is(script: Script) -> None:
+    script.client().call("GET", "/api/x")
+    assert script.asked == [("GET", "/api/x", f"Token {KEY}")]
+
+
+def test_a_personal_token_is_exchanged_once_and_again_when_refused(script: Script) -> None:
+    personal, access = jwt(1e6), [jwt(300), jwt(300) + "2"]
+    refused = {access[0]: False}
+
+    def answer(_method: str, path: str, authorization: str | None) -> Answer:
+        if path == "/api/token/refresh/":
+            return 200, {}, json.dumps({"access": access[refused[access[0]]]}).encode()
+        token = (authorization or "").removeprefix("Bearer ")
+        return (401, {}, b"{}") if refused.get(token) else OK
+
+    script.answer = answer
+    client = script.client(personal)
+    for _ in range(3):
+        client.call("GET", "/api/x")
+    assert [path for _, path, _ in script.asked].count("/api/token/refresh/") == 1
+    refused[access[0]] = True
+    client.call("GET", "/api/x")
+    assert [path for _, path, _ in script.asked].count("/api/token/refresh/") == 2
+    assert all(personal not in (given or "") for _, _, given in script.asked)
+
+
+def test_an_access_token_about_to_end_is_renewed_first(script: Script) -> None:
+    script.answer = lambda _m, path, _a: (
+        (200, {}, json.dumps({"access": jwt(5)}).encode()) if "refresh" in path else OK
+    )
+    client = script.client(jwt(1e6))
+    client.call("GET", "/api/x")
+    client.call("GET", "/api/x")
+    assert [path for _, path, _ in script.asked].count("/api/token/refresh/") == 2
+
+
+def test_a_revoked_personal_token_is_said(script: Script) -> None:
+    script.answer = lambda *_: (401, {}, b"{}")
+    with pytest.raises(LabelStudioError, match="make a new one") as refused:
+        script.client(jwt(1e6)).call("GET", "/api/x")
+    assert refused.value.status == 401
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_reads_are_repeated_when_it_is_busy(script: Script, status: int) -> None:
+    script.answer = answers((status, {"Retry-After": "1"}, b"x"), (status, {}, b"x"), OK)
+    assert script.client().call("GET", "/api/x") == {"id": 1}
+
+
+@pytest.mark.parametrize(("status", "calls"), [(429, 3), (503, 3), (500, 1), (502, 1), (504, 1)])
+def test_writes_are_repeated_only_when_it_did_not_take_them(
+    script: Script, status: int, calls: int
+) -> None:
+    script.answer = lambda *_: (status, {}, b"x")
+    with pytest.raises(LabelStudioError) as refused:
+        script.client().call("POST", "/api/x", json={})
+    assert refused.value.status == status
+    assert len(script.asked) == calls
+
+
+def test_html_where_json_is_expected_is_said(script: Script) -> None:
+    script.answer = lambda *_: (200, {}, b"<html>")
+    with pytest.raises(LabelStudioError, match="something else than JSON"):
+        script.client().call("GET", "/api/x")
+
+
+def test_its_own_words_are_passed_on_in_one_line(script: Script) -> None:
+    body = json.dumps({"detail": "no\nsuch thing", "token": "secret"}).encode()
+    script.answer = lambda *_: (400, {}, body)
+    with pytest.raises(LabelStudioError, match="answered 400: no") as refused:
+        script.client().call("POST", "/api/x")
+    assert "secret" not in str(refused.value)
+
+
+def test_half_a_body_and_nobody_there_are_unreachable(script: Script) -> None:
+    script.answer = lambda *_: (200, {"Content-Length": "100"}, b'{"id":')
+    with pytest.raises(LabelStudioUnreachableError, match="does not answer GET /api/x"):
+        script.client(request_timeout=0.5).call("GET", "/api/x")
+    script.close()
+    with pytest.raises(LabelStudioUnreachableError, match="LABEL_STUDIO_URL"):
+        script.client().call("POST", "/api/x")
+
+
+def test_pages_end_with_a_short_one_or_with_404(script: Script) -> None:
+    full = json.dumps({"tasks": [{"id": n} for n in range(client_module.PAGE_SIZE)]}).encode()
+    part = json.dumps({"tasks": [{"id": 1}]}).encode()
+    script.answer = answers((200, {}, full), (200, {}, part))
+    assert [len(page) for page in script.client().task_pages(1)] == [client_module.PAGE_SIZE, 1]
+    script.answer = answers((200, {}, full), (404, {}, b"{}"))
+    assert [len(page) for page in script.client().task_pages(1)] == [client_module.PAGE_SIZE]
+    script.answer = answers((404, {}, b"{}"))
+    with pytest.raises(LabelStudioError):
+        list(script.client().task_pages(1))
+
+
+def test_a_version_is_matched_whole(script: Script) -> None:
+    rows = [{"id": n, "model_version": f"al-{n}"} for n in (1, 10, 11)]
+    body = json.dumps({"tasks": [{"id": 5, "predictions": rows}]}).encode()
+    script.answer = lambda *_: (200, {}, body)
+    assert [row["id"] for row in script.client().predictions(1, "al-1")] == [1]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://evil.example/x.png",
+        "https://127.0.0.1/x.png",
+        "//evil.example/x.png",
+        "file:///etc/passwd",
+        "/data/../../etc/passwd",
+        "data/upload/x.png",
+        "s3://bucket/x.png",
+        "gopher://x",
+        "",
+    ],
+)
+def test_the_token_never_leaves_for_another_place(script: Script, location: str) -> None:
+    with pytest.raises(ContentError):
+        script.client().download(location)
+    assert script.asked == []
+
+
+def test_downloads_follow_no_redirect_and_have_a_limit(script: Script) -> None:
+    client = script.client(max_content_mb=0.001)
+    script.answer = lambda *_: (200, {}, b"x" * 1000)
+    assert client.download("/data/upload/1/x.png?a=b") == b"x" * 1000
+    assert client.download(f"{script.url}/data/upload/1/x.png") == b"x" * 1000
+    script.answer = lambda *_: (200, {}, b"x" * 5000)
+    with pytest.raises(ContentError, match="MAX_CONTENT_MB"):
+        client.download("/data/upload/1/x.png")
+    script.answer = lambda *_: (302, {"Location": "http://evil.example/"}, b"")
+    with pytest.raises(ContentError, match="answered 302"):
+        client.download("/data/upload/1/x.png")

@@ -1,0 +1,152 @@
+"""Settings, when a round is due, and the line between library and plugin."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+from active_learn_backend.cli import main
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.store import Project, Store
+from active_learn_backend.worker import round_is_due
+from click.testing import CliRunner
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUDGET", "7")
+    monkeypatch.setenv("LABEL_STUDIO_HOST", "http://studio:8080/")
+    assert load_settings().budget == 7
+    assert load_settings().label_studio_url == "http://studio:8080"
+    assert load_settings(budget=3, reserve=None).budget == 3
+    monkeypatch.delenv("BUDGET")
+    monkeypatch.setenv("BATCH_SIZE", "9")
+    assert load_settings().budget == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("BUDGET", "many"),
+        ("LOW_WATER", "2"),
+        ("PRELABEL", "keep:"),
+        ("LABEL_STUDIO_URL", "ftp://x"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_bad_value_is_said_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"bad settings: {name}: "):
+        load_settings()
+
+
+def test_secrets_are_in_no_message_and_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret")
+    monkeypatch.setenv("BASIC_AUTH_PASS", "very-secret")
+    monkeypatch.setenv("PORT", "x")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "very-secret" not in str(refused.value)
+    monkeypatch.delenv("PORT")
+    assert "very-secret" not in repr(load_settings())
+
+
+def test_the_command_line_says_errors_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUDGET", "x")
+    result = CliRunner().invoke(main, ["serve"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: bad settings: BUDGET: ")
+    assert "Traceback" not in result.output
+    monkeypatch.delenv("BUDGET")
+    result = CliRunner().invoke(main, ["connect", "--project", "1"])
+    assert result.exit_code == 1
+    assert "set LABEL_STUDIO_API_KEY" in result.output
+
+
+def documented(name: str) -> str:
+    """Give the row of a setting in the docs."""
+    field = Settings.model_fields[name]
+    default = field.default
+    if hasattr(default, "get_secret_value"):
+        default = default.get_secret_value()
+    shown = "" if default == "" else f"`{default}`"
+    return f"| `{name.upper()}` | {shown} | {field.description} |"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_a_flag_and_documented(name: str) -> None:
+    assert f"--{name.replace('_', '-')}" in CliRunner().invoke(main, ["serve", "--help"]).output
+    page = (ROOT / "backend" / "README.md").read_text()
+    assert documented(name) in page.splitlines()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    store = Store(f"sqlite:///{tmp_path / 's.sqlite3'}")
+    registered = store.register(1)
+    store.close()
+    return dataclasses.replace(registered, stale=False, version="al-1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "open_tasks", "due"),
+    [
+        ({}, 10, False),
+        ({}, 0, False),  # used up, but nothing new to learn from
+        ({"stale": True}, 10, True),
+        ({"pending_labels": 5}, 10, True),
+        ({"pending_labels": 4}, 10, False),
+        ({"pending_labels": 1}, 3, False),
+        ({"pending_labels": 1}, 2, True),
+        ({"pending_tasks": 5}, 10, True),
+        ({"pending_tasks": 1}, 10, False),
+        ({"pending_tasks": 1}, 0, True),
+    ],
+)
+def test_when_a_round_is_due(
+    project: Project, changes: dict[str, int], open_tasks: int, due: bool
+) -> None:
+    settings = load_settings(retrain_every=5, low_water=0.2)
+    now = dataclasses.replace(project, **changes)
+    assert bool(round_is_due(now, open_tasks, 10, settings)) == due
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_the_library_knows_nothing_of_label_studio_or_the_web() -> None:
+    forbidden = {
+        "active_learn_backend", "flask", "httpx", "requests", "sqlalchemy", "label_studio_ml",
+        "label_studio_sdk", "pydantic", "pydantic_settings", "gunicorn", "click",
+    }  # fmt: skip
+    files = sorted((ROOT / "sampler").rglob("*.py"))
+    assert len(files) > 20
+    for path in files:
+        assert not imports_of(path) & forbidden, path
+
+
+def test_only_its_room_speaks_to_label_studio() -> None:
+    package = ROOT / "backend" / "active_learn_backend"
+    speaks = {path for path in package.rglob("*.py") if imports_of(path) & {"httpx", "requests"}}
+    allowed = {package / "labelstudio", package / "demo"}
+    assert all(path.parent in allowed for path in speaks), speaks
