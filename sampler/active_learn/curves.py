@@ -48,11 +48,17 @@ class Curves:
         """Give the score at the last label count and its standard error."""
         return mean_and_error(self._scores(candidate)[:, -1])
 
-    def labels_of_random(self, candidate: str) -> tuple[float, float]:
-        """Give how many times the labels random needs for the candidate's last score.
+    def labels_of_random(self, candidate: str, at: int = -1) -> tuple[float, float]:
+        """Give how many times the labels random needs for the score of a candidate.
 
         Read off the mean curve of 'random', made monotone, by linear interpolation; the standard
         error is the jackknife's over replicates.
+
+        Parameters
+        ----------
+        candidate : str
+        at : int
+            Position of the label count in ``labels``; the last one when omitted.
 
         Returns
         -------
@@ -61,14 +67,14 @@ class Curves:
         error : float
             NaN for one replicate, or where random does not get there.
         """
-        own = self._scores(candidate)[:, -1]
+        own = self._scores(candidate)[:, at]
         random = np.concatenate([self._scores("random"), self.further_scores], axis=1)
         counts = np.concatenate([self.labels, self.further_labels])
         everything = np.ones(len(own), dtype=bool)
 
         def ratio(kept: np.ndarray) -> float:
             reached = first_reach(counts, random[kept].mean(axis=0), float(own[kept].mean()))
-            return reached / float(self.labels[-1])
+            return reached / float(self.labels[at])
 
         value = ratio(everything)
         without = [ratio(np.arange(len(own)) != i) for i in range(len(own))] if len(own) > 1 else []

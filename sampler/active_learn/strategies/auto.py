@@ -32,7 +32,7 @@ class Auto(AOpt):
         medoids = kmeans_medoids(context.embeddings()[0], context.budget, context.rng)
         return greedy_design(
             context,
-            self.kernel(context.problem_type, context.pool.scale()),
+            self.kernel(context.problem_type),
             self.ridge,
             self.references,
             first=medoids,
