@@ -143,9 +143,7 @@ class ActiveSampler:
         self._strategy = build_strategy(strategy, strategy_parameters)
         self._strategy_parameters = strategy_parameters
         self._strategy.check(problem_type)
-        self._adapter = adapt(
-            model, problem_type=problem_type, layer=layer, device=device, batch_size=batch_size
-        )
+        self._adapter = adapt(model, layer=layer, device=device, batch_size=batch_size)
         self._device = torch.device("cpu" if device is None else device)
         self._seed = check_seed(random_state)
         self._batch_size = batch_size

@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import nn
-
 from active_learn.errors import DataError, ModelError, ParameterError
 from active_learn.models import ModelOutput, adapt
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 transformers = pytest.importorskip("transformers")
 
@@ -24,7 +23,6 @@ WORDS = ["card", "lost", "my", "is", "rate", "exchange", "why", "top", "up", "fa
 class Contract:
     """One suite for all kinds; a subclass says how to build its kind and what it computes."""
 
-    problem_type = "classification"
     n_outputs = 3
 
     def build(self) -> Any:
@@ -44,7 +42,7 @@ class Contract:
         raise NotImplementedError
 
     def adapt(self, model: Any, **options: Any) -> Any:
-        return adapt(model, problem_type=self.problem_type, **options)
+        return adapt(model, **options)
 
     @pytest.fixture(autouse=True)
     def _seeded(self):
@@ -143,10 +141,6 @@ class Contract:
     def test_batch_size_of_no_sense_is_an_error(self, batch_size):
         with pytest.raises(ParameterError, match="batch_size"):
             self.adapt(self.build(), batch_size=batch_size)
-
-    def test_problem_type_of_no_sense_is_an_error(self):
-        with pytest.raises(ParameterError, match="problem_type"):
-            adapt(self.build(), problem_type="clustering")
 
     def test_global_random_state_is_left_alone(self):
         adapter = self.adapt(self.build())
@@ -256,7 +250,6 @@ class TestTorchModule(ModuleContract):
 
 
 class TestTorchRegressor(TestTorchModule):
-    problem_type = "regression"
     n_outputs = 2
 
 
@@ -398,7 +391,6 @@ class TestBert(TextContract):
 
 
 class TestBertRegressor(TestBert):
-    problem_type = "regression"
     n_outputs = 1
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from active_learn.errors import ActiveLearnError, DataError, ModelError, ParameterError
+from active_learn.models import adapt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
-
-from active_learn.errors import ActiveLearnError, DataError, ModelError, ParameterError
-from active_learn.models import adapt
 
 N, D_IN, D, K = 7, 4, 5, 3
 RNG = np.random.default_rng(0)
@@ -53,7 +52,7 @@ def gemm(output="y", **attributes):
 
 
 def run(model, samples=X, **options):
-    adapter = adapt(model, problem_type="classification", **options)
+    adapter = adapt(model, **options)
     return adapter, adapter(samples)
 
 
@@ -343,6 +342,6 @@ def test_an_export_of_pytorch(tmp_path):
         input_names=["input"],
     )  # fmt: skip
     _, output = run(path)
-    expected = adapt(module, problem_type="classification")(X)
+    expected = adapt(module)(X)
     torch.testing.assert_close(output.logits, expected.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.embedding, expected.embedding, rtol=1e-4, atol=1e-5)

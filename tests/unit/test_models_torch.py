@@ -7,10 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from active_learn.errors import DataError, ModelError, ParameterError
 from active_learn.models import adapt
+from torch import nn
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +18,7 @@ def _seeded():
 
 
 def classify(module, samples, **options):
-    return adapt(module, problem_type="classification", **options)(samples)
+    return adapt(module, **options)(samples)
 
 
 class Ending(nn.Module):
@@ -99,10 +98,10 @@ def test_of_two_heads_the_one_that_makes_the_output():
             return main, self.auxiliary(x)
 
     module, x = TwoHeads(), torch.randn(6, 5)
-    adapter = adapt(module, problem_type="classification")
+    adapter = adapt(module)
     adapter(x)
     assert torch.equal(adapter.weight, module.main.weight)
-    auxiliary = adapt(module, problem_type="classification", layer=module.auxiliary)
+    auxiliary = adapt(module, layer=module.auxiliary)
     auxiliary(x)
     assert torch.equal(auxiliary.weight, module.auxiliary.weight)
 
@@ -117,7 +116,7 @@ def test_a_layer_that_does_not_run():
 @pytest.mark.parametrize("n_samples", [1, 4])
 def test_a_regressor_may_squeeze_its_output(n_samples):
     module, x = Ending(lambda z: z.squeeze(), n_outputs=1), torch.randn(n_samples, 5)
-    output = adapt(module, problem_type="regression")(x)
+    output = adapt(module)(x)
     torch.testing.assert_close(output.logits, module.logits(x))
 
 
@@ -142,7 +141,7 @@ def test_wrappers_are_taken_off():
 
 def test_a_normalized_weight_is_the_one_in_force():
     module = nn.utils.parametrizations.weight_norm(nn.Linear(5, 3))
-    adapter = adapt(module, problem_type="classification")
+    adapter = adapt(module)
     output = adapter(torch.randn(6, 5))
     torch.testing.assert_close(output.embedding @ adapter.weight.T + adapter.bias, output.logits)
 
@@ -229,7 +228,7 @@ def test_samples_that_do_not_fit():
 
 def test_a_device_that_is_not_there():
     with pytest.raises(ParameterError, match="device 'cuda:99' cannot be used"):
-        adapt(nn.Linear(2, 2), problem_type="classification", device="cuda:99")
+        adapt(nn.Linear(2, 2), device="cuda:99")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -243,7 +242,7 @@ def test_the_device_is_restored():
 
 def test_things_that_are_no_model():
     with pytest.raises(ModelError, match="type int is not known"):
-        adapt(3, problem_type="classification")
+        adapt(3)
 
 
 class TestCallable:
@@ -269,7 +268,7 @@ class TestCallable:
                 return batch @ true_weight.T, batch
 
         x = rng.normal(size=(20, 6))
-        adapter = adapt(Scorer(true_weight, None), problem_type="classification")
+        adapter = adapt(Scorer(true_weight, None))
         np.testing.assert_allclose(adapter(x).logits, x @ true_weight.T, rtol=1e-4)
         np.testing.assert_allclose(adapter.weight, true_weight, rtol=1e-6)
         with pytest.raises(ModelError, match="does not reproduce the logits of the callable"):

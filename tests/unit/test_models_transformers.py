@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from active_learn.errors import DataError, ModelError
 from active_learn.models import adapt
 
@@ -66,7 +65,7 @@ def one_by_one(model, encodings):
 
 
 def logits_of(model, samples):
-    return adapt(model, problem_type="classification")(samples).logits
+    return adapt(model)(samples).logits
 
 
 def test_pairs_use_the_second_segment():
@@ -110,7 +109,7 @@ def test_without_an_agreed_pad_token_samples_run_alone(config_pad, tokenizer_pad
     model, tokenizer = gpt2(), word_tokenizer(special_tokens=False, pad_token=tokenizer_pad)
     model.config.pad_token_id = config_pad
     with pytest.warns(UserWarning, match="one at a time"):
-        adapter = adapt((model, tokenizer), problem_type="classification")
+        adapter = adapt((model, tokenizer))
     encodings = [dict(tokenizer(text, return_tensors="pt")) for text in TEXTS]
     torch.testing.assert_close(adapter(TEXTS).logits, one_by_one(model, encodings))
     assert adapter.batch_size == 1
@@ -148,12 +147,12 @@ def test_a_text_without_tokens_is_named():
 
 def test_what_stands_beside_the_model():
     with pytest.raises(ModelError, match="expected its tokenizer or its image processor"):
-        adapt((bert(), "tokenizer"), problem_type="classification")
+        adapt((bert(), "tokenizer"))
 
 
 def test_regression_of_several_outputs():
     model, tokenizer = bert(num_labels=2, problem_type="regression"), word_tokenizer()
-    output = adapt((model, tokenizer), problem_type="regression")(TEXTS)
+    output = adapt((model, tokenizer))(TEXTS)
     encodings = [dict(tokenizer(text, return_tensors="pt")) for text in TEXTS]
     torch.testing.assert_close(output.logits, one_by_one(model, encodings))
 

@@ -20,7 +20,6 @@ __all__ = ["adapt"]
 def adapt(
     model: Any,
     *,
-    problem_type: str,
     layer: str | nn.Module | None = None,
     device: str | torch.device | None = None,
     batch_size: int | str = "auto",
@@ -33,7 +32,6 @@ def adapt(
         A PyTorch module; ``(model, tokenizer)`` or ``(model, image processor)`` of Hugging Face;
         an ONNX model as path, bytes or ModelProto; a callable that returns
         ``(logits, embedding)``; or a `LinearHead`, which passes through.
-    problem_type : {'classification', 'regression', 'multilabel'}
     layer : str or nn.Module, optional
         The linear layer that gives the logits, where it cannot be found (PyTorch only).
     device : str or torch.device, optional
@@ -53,17 +51,16 @@ def adapt(
     """
     if isinstance(model, (LinearHead, BatchedAdapter)):
         return model
-    options: dict[str, Any] = {"problem_type": problem_type, "batch_size": batch_size}
     if isinstance(model, nn.Module):
-        return TorchModule(model, layer=layer, device=device, **options)
+        return TorchModule(model, layer=layer, device=device, batch_size=batch_size)
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], nn.Module):
-        return adapt_transformer(*model, layer=layer, device=device, **options)
+        return adapt_transformer(*model, layer=layer, device=device, batch_size=batch_size)
     if isinstance(model, (str, os.PathLike, bytes)) or is_onnx(model):
         from .onnx_model import OnnxModel
 
-        return OnnxModel(model, device=device, **options)
+        return OnnxModel(model, device=device, batch_size=batch_size)
     if callable(model):
-        return CallableModel(model, **options)
+        return CallableModel(model, batch_size=batch_size)
     raise ModelError(
         f"a model of type {type(model).__name__} is not known; expected a PyTorch module, "
         "(model, tokenizer), an ONNX file, a callable that returns (logits, embedding), "

@@ -16,7 +16,6 @@ __all__ = ["BatchedAdapter", "count_samples"]
 
 AUTO_BATCH_SIZE = 64
 WINDOW = 4096  # samples prepared (tokenized, sorted by length) at a time, which bounds memory
-PROBLEM_TYPES = ("classification", "regression", "multilabel")
 # How PyTorch (CPU), CUDA and ONNX Runtime say that memory is out, when not by an own exception.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
 
@@ -26,8 +25,6 @@ class BatchedAdapter(ABC):
 
     Parameters
     ----------
-    problem_type : {'classification', 'regression', 'multilabel'}
-        What the logits mean; they are the same for all.
     batch_size : int or 'auto'
         Samples per call of the model. 'auto' starts at 64 and halves when memory runs out.
 
@@ -44,11 +41,7 @@ class BatchedAdapter(ABC):
     weight: torch.Tensor | None = None
     bias: torch.Tensor | None = None
 
-    def __init__(self, problem_type: str, batch_size: int | str = "auto") -> None:
-        if problem_type not in PROBLEM_TYPES:
-            raise ParameterError(
-                f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
-            )
+    def __init__(self, batch_size: int | str = "auto") -> None:
         whole_number = isinstance(batch_size, (int, np.integer)) and not isinstance(
             batch_size, bool
         )
@@ -56,7 +49,6 @@ class BatchedAdapter(ABC):
             raise ParameterError(
                 f"batch_size is {batch_size!r}; expected a whole number of at least 1 or 'auto'"
             )
-        self.problem_type = problem_type
         self.batch_size = AUTO_BATCH_SIZE if batch_size == "auto" else int(batch_size)
         self._may_halve = batch_size == "auto"
 

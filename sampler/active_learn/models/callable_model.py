@@ -28,7 +28,6 @@ class CallableModel(BatchedAdapter):
     function : callable
         Gets a batch of the kind that the samples come in (a tensor, array or list), at most
         ``batch_size`` samples long. Returns arrays or tensors of shapes (n, K) and (n, d).
-    problem_type : {'classification', 'regression', 'multilabel'}
     batch_size : int or 'auto'
     """
 
@@ -36,10 +35,9 @@ class CallableModel(BatchedAdapter):
         self,
         function: Callable[[Any], Any],
         *,
-        problem_type: str,
         batch_size: int | str = "auto",
     ) -> None:
-        super().__init__(problem_type, batch_size)
+        super().__init__(batch_size)
         self.function = function
         self._unchecked: list[ModelOutput] | None = []
 

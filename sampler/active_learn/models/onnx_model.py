@@ -50,7 +50,6 @@ class OnnxModel(BatchedAdapter):
     ----------
     source : str, path, bytes or ModelProto
         External data must lie beside the model's file.
-    problem_type : {'classification', 'regression', 'multilabel'}
     device : str or torch.device, optional
         'cpu' (when omitted) or 'cuda', which needs onnxruntime-gpu.
     batch_size : int or 'auto'
@@ -61,11 +60,10 @@ class OnnxModel(BatchedAdapter):
         self,
         source: str | os.PathLike[str] | bytes | ModelProto,
         *,
-        problem_type: str,
         device: str | torch.device | None = None,
         batch_size: int | str = "auto",
     ) -> None:
-        super().__init__(problem_type, batch_size)
+        super().__init__(batch_size)
         model, folder = load_model(source)
         self._nodes = find_last_linear(model.graph)
         self._head = read_head(model, self._nodes, folder)

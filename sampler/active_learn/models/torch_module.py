@@ -33,7 +33,6 @@ class TorchModule(BatchedAdapter):
     module : nn.Module
         Returns a tensor, a tuple that starts with one, or an object with ``logits``, of shape
         (n, K); a softmax, log-softmax or sigmoid may follow the last linear layer.
-    problem_type : {'classification', 'regression', 'multilabel'}
     layer : str or nn.Module, optional
         The linear layer whose output is taken for the logits, where the last one cannot be found.
     device : str or torch.device, optional
@@ -45,12 +44,11 @@ class TorchModule(BatchedAdapter):
         self,
         module: nn.Module,
         *,
-        problem_type: str,
         layer: str | nn.Module | None = None,
         device: str | torch.device | None = None,
         batch_size: int | str = "auto",
     ) -> None:
-        super().__init__(problem_type, batch_size)
+        super().__init__(batch_size)
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
                 "a TorchScript module cannot be hooked; give the nn.Module it came from, "
