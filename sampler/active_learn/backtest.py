@@ -124,7 +124,8 @@ def replay(
     Parameters
     ----------
     sampler : callable
-        `ActiveSampler`, or anything that is called and ranks like it.
+        `ActiveSampler`, often with more arguments bound by `functools.partial`, or anything that
+        is called and ranks like it.
     X : ndarray of shape (n, d)
         Embeddings.
     y : ndarray of shape (n,), or (n, L) of 0 and 1 in multilabel
@@ -232,7 +233,6 @@ class Run:
         seed = np.random.SeedSequence((self.replicate, len(self.labeled))).generate_state(1)
         arguments = {
             "labeled_data": self.X[self.labeled] if len(self.labeled) else None,
-            "seed_fisher": True,
             "random_state": int(seed[0]),
             **candidate.parameters,
         }

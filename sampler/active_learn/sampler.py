@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from .arguments import check_budget, check_count, check_seed
+from .backtest import Candidate, Tuning, tune
 from .errors import BudgetError, DataError, ParameterError, StateError
 from .fisher import PROBLEM_TYPES, ProblemType, uncertainty
 from .gram import BLOCK_ROWS, Posterior
@@ -248,6 +250,66 @@ class ActiveSampler:
         indices = self._strategy.rank_pool(self._context(pool, k)).indices
         chosen = samples.choose(indices)
         return (chosen, indices) if return_indices else chosen
+
+    def hyperparameter_tune(
+        self,
+        X_labeled: Any,
+        y_labeled: Any,
+        *,
+        candidates: Sequence[Candidate] | None = None,
+        n_folds: int = 4,
+        n_repeats: int = 2,
+    ) -> Tuning:
+        """Choose the strategy and its parameters by replaying how these labels could be chosen.
+
+        The model gives the embeddings; linear heads are fitted on them anew as labels come in. The
+        sampler goes on with what was best, which is what it has unless another is clearly better.
+
+        Parameters
+        ----------
+        X_labeled : tensor, array, list or Dataset
+        y_labeled : array of shape (n,), or (n, L) of 0 and 1 in multilabel
+        candidates : sequence of Candidate, optional
+            What to compare; what the sampler has, random and margin are added.
+        n_folds, n_repeats : int
+            Held-out folds, and how often they are dealt anew.
+
+        Returns
+        -------
+        Tuning
+            Printed, it is the table of all candidates and the reason for the choice.
+
+        Raises
+        ------
+        DataError
+            When there are too few labels to tell.
+        ParameterError
+            When a stream is in progress, which began with another strategy.
+        """
+        if self._stream is not None:
+            raise ParameterError("a stream is in progress; tune before it starts")
+        samples = Samples(X_labeled, "labeled data")
+        output = run_model(self._adapter, samples, device=self._device, what="labeled sample")
+        tuning = tune(
+            partial(
+                ActiveSampler,
+                seed_fisher=self.seed_fisher,
+                precompute_covariance=self.precompute_covariance,
+                max_conditioned=self.max_conditioned,
+                device=self._device,
+            ),
+            output.embedding.cpu().numpy(),
+            np.asarray(y_labeled),
+            problem_type=self.problem_type,
+            current=Candidate(self._strategy.name, self._strategy_parameters),
+            candidates=candidates,
+            n_folds=n_folds,
+            n_repeats=n_repeats,
+            progress=self.progress,
+        )
+        self._strategy_parameters = dict(tuning.best.parameters)
+        self._strategy = build_strategy(tuning.best.strategy, self._strategy_parameters)
+        return tuning
 
     @property
     def seen(self) -> int:

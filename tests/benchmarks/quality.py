@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def run_case(case: Case, names: list[str], n_seeds: int) -> Curves:
     if data.problem_type == "regression":
         names = [name for name in names if name not in NOT_FOR_REGRESSION]
     return replay_candidates(
-        ActiveSampler,
+        partial(ActiveSampler, seed_fisher=True),
         data.X,
         data.y,
         [Candidate(name) for name in names],

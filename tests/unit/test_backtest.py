@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.datasets import load_digits
-
+import torch
 from active_learn import ActiveSampler
 from active_learn.backtest import Candidate, folds, pick_best, replay, tune
 from active_learn.curves import Curves
 from active_learn.errors import DataError, ParameterError
 from active_learn.heads import fit_head
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 
 class FirstInPool:
@@ -328,3 +328,38 @@ class TestHead:
     def test_constant_embeddings(self):
         head = fit_head(np.zeros((4, 3)), np.array([0, 1, 1, 1]), "classification")
         assert head.score(np.zeros((4, 3)), np.array([0, 1, 1, 1])) == 0.75
+
+
+class TestHyperparameterTune:
+    def sampler(self, **options):
+        X, y = small_digits()
+        model = fit_head(X, y, "classification").linear
+        return ActiveSampler("classification", model, 10, seed_fisher=True, **options), X, y
+
+    def test_the_sampler_goes_on_with_the_best(self):
+        sampler, X, y = self.sampler(strategy="entropy")
+        tuning = sampler.hyperparameter_tune(
+            X, y, candidates=[Candidate("aopt", {"gamma": 2.0})], n_repeats=1
+        )
+        assert set(tuning.curves.scores) == {"entropy", "aopt(gamma=2.0)", "margin", "random"}
+        assert tuning.best.label == "aopt(gamma=2.0)"
+        expected, _, _ = self.sampler(strategy="aopt", gamma=2.0)
+        np.testing.assert_array_equal(sampler.rank(X, 10).indices, expected.rank(X, 10).indices)
+
+    def test_raw_samples_go_through_the_model(self):
+        _, X, y = self.sampler()
+        module = torch.nn.Linear(X.shape[1], 10)
+        sampler = ActiveSampler("classification", module, 10, strategy="margin")
+        tuning = sampler.hyperparameter_tune(list(X), y, candidates=[], n_repeats=1)
+        assert set(tuning.curves.scores) == {"margin", "random"}
+
+    def test_not_while_a_stream_is_in_progress(self):
+        sampler, X, y = self.sampler(strategy="margin")
+        list(sampler.select(iter(X), total=len(X)))
+        with pytest.raises(ParameterError, match="tune before it starts"):
+            sampler.hyperparameter_tune(X, y)
+
+    def test_parameters_of_no_meaning_are_refused(self):
+        sampler, X, y = self.sampler()
+        with pytest.raises(ParameterError, match="'gamma' means nothing to strategy 'margin'"):
+            sampler.hyperparameter_tune(X, y, candidates=[Candidate("margin", {"gamma": 1.0})])
