@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from .errors import DataError
 from .models import LinearHead
@@ -70,6 +70,8 @@ def fit_head(X: np.ndarray, y: np.ndarray, problem_type: str) -> FittedHead:
     scaled = X / np.float32(scale)
     classes = np.unique(y) if problem_type == "classification" else np.arange(1)
     if problem_type == "regression":
+        from sklearn.linear_model import RidgeCV
+
         ridge = RidgeCV(alphas=RIDGE_PENALTIES).fit(scaled, y)
         weight, bias = np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
     elif problem_type == "multilabel":
@@ -94,7 +96,10 @@ def fit_binary(X: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float]:
     return model.coef_[0], float(model.intercept_[0])
 
 
-def fit_logistic(X: np.ndarray, y: np.ndarray) -> LogisticRegression:
+def fit_logistic(X: np.ndarray, y: np.ndarray) -> Any:
+    # scikit-learn takes seconds to import: only for those who replay.
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
     with warnings.catch_warnings():
         # Early in a replay most classes have one label: no sign of a regression problem.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .arguments import check_budget, check_count, check_seed
-from .backtest import Candidate, Tuning, tune
+from .backtest import Candidate
 from .errors import BudgetError, DataError, ParameterError, StateError
 from .fisher import PROBLEM_TYPES, ProblemType, uncertainty
 from .gram import BLOCK_ROWS, Posterior
@@ -24,6 +24,7 @@ from .samples import Samples, is_pipe, read_pipe, to_batch
 from .state import read_state, write_state
 from .strategies import Context, build_strategy
 from .stream import RateController, Stream, cat_outputs
+from .tuning import Tuning, tune
 
 __all__ = ["ActiveSampler", "Ranking"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from active_learn import ActiveSampler
-from active_learn.backtest import Candidate, folds, pick_best, replay, tune
+from active_learn.backtest import Candidate, folds, replay
 from active_learn.curves import Curves
 from active_learn.errors import DataError, ParameterError
 from active_learn.heads import fit_head
+from active_learn.tuning import pick_best, tune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
