@@ -63,11 +63,13 @@ def kmeans_medoids(h: torch.Tensor, k: int, rng: np.random.Generator) -> list[in
 def _plus_plus(x: torch.Tensor, k: int, rng: np.random.Generator) -> torch.Tensor:
     """Draw k centers, each with probability in proportion to its squared distance to the others."""
     chosen = [int(rng.integers(len(x)))]
+    norm = x.square().sum(dim=1)
     distance = squared_distances(x, x[chosen])[:, 0]
     for _ in range(k - 1):
         distance[chosen[-1]] = -1  # a center is drawn once, even among duplicates
         chosen.append(draw(distance, rng.random()))
-        to_new = squared_distances(x, x[chosen[-1:]])[:, 0]
+        new = chosen[-1]
+        to_new = (norm + norm[new]).addmv_(x, x[new], alpha=-2).clamp_min_(0)
         distance = torch.minimum(distance, to_new)
     return x[chosen].clone()
 

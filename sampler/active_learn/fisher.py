@@ -116,7 +116,7 @@ def output_factors(
         factors = p.new_zeros(len(p), rank, p.shape[1])
         return factors.scatter_(2, labels[:, :, None], variance.sqrt()[:, :, None])
     likeliest, classes = p.topk(rank, dim=1)
-    factors = -p[:, None, :].repeat(1, rank, 1)
+    factors = p[:, None, :].expand(-1, rank, -1).neg()
     factors.scatter_add_(2, classes[:, :, None], torch.ones_like(likeliest)[:, :, None])
     return factors.mul_(likeliest.sqrt()[:, :, None])
 

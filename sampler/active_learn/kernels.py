@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -59,6 +59,11 @@ class Points:
 class Kernel(Protocol):
     """Symmetric positive semi-definite inner products of points."""
 
+    @property
+    def uses_logits(self) -> bool:
+        """Whether points depend on the logits."""
+        ...
+
     def points(self, output: ModelOutput) -> Points:
         """Turn model outputs into points."""
         ...
@@ -94,6 +99,11 @@ class FisherKernel:
     scale: float = 1.0
 
     @property
+    def uses_logits(self) -> bool:
+        """Whether points depend on the logits."""
+        return self.side is not None and self.problem_type != "regression"
+
+    @property
     def output_bound(self) -> float:
         """The most that ``tr(aᵀa)`` can be for any logits."""
         if self.problem_type == "regression" or self.side is None:
@@ -109,12 +119,12 @@ class FisherKernel:
 
     def points(self, output: ModelOutput) -> Points:
         """Turn model outputs into points."""
-        h = output.embedding / self.scale
-        if self.side is None:
-            return Points(h)
-        return Points(
-            h, output_factors(output.logits, self.problem_type, side=self.side, rank=self.rank)
-        )
+        h, a = output.embedding, None
+        if self.side is not None:
+            a = output_factors(output.logits, self.problem_type, side=self.side, rank=self.rank)
+        if a is None or not 1e-6 < self.scale < 1e6:  # squares stay in the range of float32
+            return Points(h / self.scale, a)
+        return Points(h, a.div_(self.scale))  # the same products, without a copy of h
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
         """Give the (len(x) * R, len(y) * R) inner products."""
@@ -143,6 +153,7 @@ class RadialKernel:
     """
 
     gamma: float = 4.0
+    uses_logits: ClassVar[bool] = False
     tiny: float = field(default=1e-30, repr=False)
 
     def points(self, output: ModelOutput) -> Points:

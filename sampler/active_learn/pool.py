@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,8 @@ def check_output(output: ModelOutput, first: int, what: str) -> ModelOutput:
     DataError
     """
     for name, values in (("embedding", output.embedding), ("logits", output.logits)):
-        # One sum tells of any NaN or infinity; only a bad block pays for a closer look.
-        if torch.isfinite(values.sum(dtype=torch.float64)):
+        # A finite sum leaves no room for NaN or infinity; only others pay for a closer look.
+        if torch.isfinite(values.sum()):
             continue
         bad = ~torch.isfinite(values).all(dim=1)
         if bad.any():
@@ -147,8 +148,12 @@ class Pool:
             return ModelOutput(self._held.logits[at], self._held.embedding[at])
         return self._output(rows, 0)
 
-    def blocks(self, rows: int = EMBEDDING_ROWS) -> Iterator[tuple[slice, ModelOutput]]:
-        """Go through all candidates in order, in blocks of at most ``rows``."""
+    def blocks(self, with_logits: bool = True) -> Iterator[tuple[slice, ModelOutput]]:
+        """Go through all candidates in order, in row blocks; logits that can wait may be left out.
+
+        Logits that are left out have shape (n, 0).
+        """
+        rows = EMBEDDING_ROWS
         starts = range(0, self._length, rows)
         bar = tqdm(
             starts, desc="pool", disable=not (self._progress and len(starts) > 1), leave=False
@@ -157,37 +162,51 @@ class Pool:
             block = slice(start, min(start + rows, self._length))
             if self._held is not None:
                 yield block, ModelOutput(self._held.logits[block], self._held.embedding[block])
-            else:
+            elif with_logits:
                 yield block, self._output(block, start)
+            else:
+                h = self._read(block)
+                yield block, check_output(ModelOutput(h[:, :0], h), start, "candidate")
 
-    def embeddings(self, growing_from: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Go through all embeddings in order, without the logits where those can wait.
+    def norms(self, growing_from: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Go through the norms of all embeddings, without the logits where those can wait.
 
         The blocks have ``growing_from`` rows at first and double up to full size.
         """
         start, rows = 0, growing_from
         while start < self._length:
             block = slice(start, min(start + rows, self._length))
-            yield block, self._embedding(block)
+            h = self._held.embedding[block] if self._held is not None else self._read(block)
+            norms = torch.linalg.vector_norm(h, dim=1)
+            if not torch.isfinite(norms.sum()):
+                check_output(ModelOutput(h[:0], h), start, "candidate")
+            yield block, norms
             start, rows = block.stop, min(2 * rows, EMBEDDING_ROWS)
-
-    def _embedding(self, rows: slice) -> torch.Tensor:
-        if self._held is not None:
-            return self._held.embedding[rows]
-        assert self._head is not None
-        h = torch.as_tensor(self._samples[rows]).to(torch.float32)
-        check_output(ModelOutput(h[:0], h), rows.start, "candidate")
-        return h.to(self._device)
 
     def outputs(self) -> ModelOutput:
         """Give the outputs of all candidates; holds N (d + K) numbers."""
         if self._held is None:
-            blocks = [output for _, output in self.blocks()]
-            self._held = ModelOutput(
-                torch.cat([block.logits for block in blocks]),
-                torch.cat([block.embedding for block in blocks]),
-            )
+            first = self._output(slice(0, 1), 0)
+            logits = first.logits.new_empty(self._length, first.logits.shape[1])
+            embedding = self._in_memory()
+            copy = embedding is None
+            if embedding is None:
+                embedding = first.embedding.new_empty(self._length, first.embedding.shape[1])
+            for block, output in self.blocks():
+                logits[block] = output.logits
+                if copy:
+                    embedding[block] = output.embedding
+            self._held = ModelOutput(logits, embedding)
         return self._held
+
+    def _in_memory(self) -> torch.Tensor | None:
+        """Give the embeddings without a copy, where they are float32 in memory already."""
+        h = self._samples.samples
+        if isinstance(h, np.memmap):
+            return None
+        h = view(h)
+        ready = h.dtype == torch.float32 and h.device == self._device
+        return h if ready else None
 
     def scale(self) -> float:
         """Give the root mean square norm of 4,096 evenly spread embeddings, or 1 where it is 0."""
@@ -197,5 +216,15 @@ class Pool:
 
     def _output(self, rows: Any, first: int) -> ModelOutput:
         assert self._head is not None
-        output = check_output(self._head(self._samples[rows]), first, "candidate")
+        output = check_output(self._head(self._read(rows)), first, "candidate")
         return ModelOutput(output.logits.to(self._device), output.embedding.to(self._device))
+
+    def _read(self, rows: Any) -> torch.Tensor:
+        return view(self._samples[rows]).to(self._device, torch.float32)
+
+
+def view(array: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Give an array as a tensor, without a copy; it is never written to, so it may be read-only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.as_tensor(array)

@@ -38,7 +38,7 @@ class VolumeSampler:
         Conditioned on the labeled data; what is kept is added to it.
     labeled : Points, optional
         The labeled data, which counts as passed.
-    block_rows : int
+    block_rows : int, optional
         Candidates that are evaluated at once; changes nothing but the time.
 
     Notes
@@ -51,10 +51,11 @@ class VolumeSampler:
         points: Points,
         posterior: Posterior,
         labeled: Points | None,
-        block_rows: int = BLOCK_ROWS,
+        block_rows: int | None = None,
     ) -> None:
         self._points = points
-        self._block_rows = block_rows
+        # Each pick updates the rest of its block too, which is small against what has passed.
+        self._block_rows = block_rows or min(BLOCK_ROWS, max(512, len(points) // 16))
         self._posterior = posterior
         self._labeled = labeled
         posterior.max_conditioned = None  # what is kept stays, or past gains would be wrong
@@ -190,12 +191,11 @@ class ThinnedVolumeSampler:
         """
         picked: list[int] = []
         gains: list[float] = []
-        for rows, h in self._pool.embeddings(growing_from=64):
-            # Norms, then squares: the square of a large float32 is infinite.
-            bound = (torch.linalg.vector_norm(h, dim=1).double() / self._kernel.scale).square()
+        for rows, norms in self._pool.norms(growing_from=64):
+            bound = (norms.double() / self._kernel.scale).square()
             bound *= self._kernel.output_bound / self._posterior.ridge
             at = 0
-            while at < len(h) and len(picked) < self._k:
+            while at < len(bound) and len(picked) < self._k:
                 left = len(self._pool) - rows.start - at
                 found = self._next(
                     rows.start + at, bound[at:], uniforms, self._k - len(picked), left
@@ -256,10 +256,10 @@ class ThinnedVolumeSampler:
         size = len(self._reservoir.points)
         t = np.arange(rows.start, rows.stop)
         slots = np.where(t < size, t, (self._rng.random(len(t)) * (t + 1)).astype(np.int64))
+        t, slots = t[slots < size][::-1], slots[slots < size][::-1]
         # Of several that fall to one slot the last stays.
-        slots, last = np.unique(slots[::-1], return_index=True)
-        inside = slots < size
-        slots, chosen = slots[inside], t[::-1][last[inside]]
+        slots, last = np.unique(slots, return_index=True)
+        chosen = t[last]
         self._seen = rows.stop
         if len(slots):
             points = self._kernel.points(self._pool.take(chosen))

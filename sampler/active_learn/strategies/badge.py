@@ -48,6 +48,7 @@ class Badge(Strategy):
             picked.append(new)
             scores.append(float(distance[new]))
             to_new = norm + norm[new] - 2 * kernel.gram(x[new : new + 1], x)[0]
-            distance = torch.minimum(distance, to_new.clamp_min_(0))
+            to_new.clamp_min_(0)
+            distance = torch.minimum(distance, to_new) if len(picked) > 1 else to_new
             distance[picked] = -1  # not even drawn among duplicates
         return Picks.completed(picked, scores, distance, context.n)

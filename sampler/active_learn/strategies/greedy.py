@@ -18,7 +18,7 @@ __all__ = ["greedy_design"]
 SHORTLIST_ABOVE = 20_000
 SHORTLIST = 10_000
 STAGE_ONE_REFERENCES = 256
-STAGE_ONE_CONDITIONED = 512
+STAGE_ONE_CONDITIONED = 64
 
 
 def greedy_design(
@@ -46,7 +46,7 @@ def greedy_design(
 
     Notes
     -----
-    Above 20,000 candidates each is scored once, against 256 of the references and at most 512
+    Above 20,000 candidates each is scored once, against 256 of the references and at most 64
     labeled rows, in streamed blocks; the best 10,000 enter the greedy selection. Memory is then
     bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block.
     """
@@ -68,7 +68,7 @@ def greedy_design(
     few = torch.linspace(0, len(points) - 1, STAGE_ONE_REFERENCES).long().unique()
     scale = len(points) / len(few)
     scores = torch.empty(len(pool))
-    for block, batch in pool.blocks():
+    for block, batch in pool.blocks(with_logits=kernel.uses_logits):
         of_block = AOptimalDesign(
             coarse, kernel.points(batch), points[few], None if weights is None else weights[few]
         )

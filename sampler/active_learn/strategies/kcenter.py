@@ -38,13 +38,14 @@ class KCenter(Strategy):
             distance = -squared_distances(h, h.mean(dim=0, keepdim=True))[:, 0]
         else:
             distance = nearest(h, seed)
+        norm = h.square().sum(dim=1)
         picked: list[int] = []
         scores: list[float] = []
         for step in range(min(context.depth, context.n)):
             new = first_best(distance)
             picked.append(new)
             scores.append(float(distance[new].clamp_min(0).sqrt()))
-            to_new = squared_distances(h, h[new : new + 1])[:, 0]
+            to_new = (norm + norm[new]).addmv_(h, h[new], alpha=-2).clamp_min_(0)
             unseeded = step == 0 and seed is None
             distance = to_new if unseeded else torch.minimum(distance, to_new)
             distance[picked] = -torch.inf
