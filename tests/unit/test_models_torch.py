@@ -121,8 +121,34 @@ def test_a_regressor_may_squeeze_its_output(n_samples):
 
 
 def test_a_model_without_a_linear_layer():
-    with pytest.raises(ModelError, match=r"no nn\.Linear ran"):
+    with pytest.raises(ModelError, match=r"no linear layer ran"):
         classify(nn.Flatten(), torch.randn(3, 4))
+
+
+def test_a_head_without_a_module_of_its_own():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.classes = nn.Linear(5, 4), nn.Embedding(3, 4)
+
+        def forward(self, x):
+            return nn.functional.linear(torch.relu(self.body(x)), weight=self.classes.weight)
+
+    module, x = Tied(), torch.randn(9, 5)
+    adapter = adapt(module, batch_size=4)
+    output = adapter(x)
+    with torch.no_grad():
+        torch.testing.assert_close(output.logits, module(x))
+    assert torch.equal(adapter.weight, module.classes.weight)
+
+
+def test_an_exported_program():
+    module, x = Ending(lambda z: z.softmax(-1)).eval(), torch.randn(6, 5)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(module, (x,), dynamic_shapes=({0: batch},))
+    for exported in (program, program.module()):
+        output = classify(exported, x)
+        torch.testing.assert_close(output.logits, module.logits(x))
 
 
 def test_torchscript_names_the_ways_out():

@@ -29,8 +29,9 @@ def adapt(
     Parameters
     ----------
     model : object
-        A PyTorch module; ``(model, tokenizer)`` or ``(model, image processor)`` of Hugging Face;
-        an ONNX model as path, bytes or ModelProto; a callable that returns
+        A PyTorch module or exported program; ``(model, tokenizer)`` or
+        ``(model, image processor)`` of Hugging Face; an ONNX model as path, bytes or ModelProto;
+        a callable that returns
         ``(logits, embedding)``; or a `LinearHead`, which passes through.
     layer : str or nn.Module, optional
         The linear layer that gives the logits, where it cannot be found (PyTorch only).
@@ -51,6 +52,8 @@ def adapt(
     """
     if isinstance(model, (LinearHead, BatchedAdapter)):
         return model
+    if isinstance(model, torch.export.ExportedProgram):
+        model = model.module()
     if isinstance(model, nn.Module):
         return TorchModule(model, layer=layer, device=device, batch_size=batch_size)
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], nn.Module):

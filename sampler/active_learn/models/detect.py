@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelError
 
 __all__ = [
+    "FunctionalCalls",
     "LinearCall",
+    "NoLinearLayer",
     "find_last_call",
     "linear_layers",
     "model_logits",
@@ -32,18 +35,28 @@ ACTIVATIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
 )
 
 
+class NoLinearLayer(ModelError):
+    """No linear layer was seen to make the model's output."""
+
+
 @dataclass(frozen=True)
 class LinearCall:
-    """One call of a linear layer, as a forward hook saw it.
+    """One call of a linear layer.
 
     ``input`` has shape (n, d) and ``output`` (n, K), or (n, T, d) and (n, T, K) where the layer
-    runs on every token.
+    runs on every token; ``weight`` (K, d) and ``bias`` (K,) are those in force.
     """
 
     name: str
-    layer: nn.Linear
+    weight: torch.Tensor
+    bias: torch.Tensor | None
     input: torch.Tensor
     output: torch.Tensor
+
+    def at(self, token: torch.Tensor) -> LinearCall:
+        """Keep one token of each sample; ``token`` has shape (n,)."""
+        rows = torch.arange(len(token), device=token.device)
+        return replace(self, input=self.input[rows, token], output=self.output[rows, token])
 
 
 def linear_layers(module: nn.Module) -> dict[str, nn.Linear]:
@@ -59,7 +72,7 @@ def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
     def hook_of(name: str) -> Any:
         def hook(layer: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
             features = args[0] if args else next(iter(kwargs.values()))
-            calls.append(LinearCall(name, layer, features, out))
+            calls.append(LinearCall(name, layer.weight, layer.bias, features, out))
 
         return hook
 
@@ -72,6 +85,39 @@ def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class FunctionalCalls(TorchFunctionMode):
+    """Records `torch.nn.functional.linear` wherever it is called, within its context.
+
+    It sees heads without a module of their own: weights tied to an embedding, and programs of
+    `torch.export`, whose layers are dissolved into operators.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Record only calls with a weight of this shape; the inputs of all others are let go.
+    """
+
+    def __init__(self, shape: tuple[int, ...] | None = None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.calls: list[LinearCall] = []
+
+    def __enter__(self) -> list[LinearCall]:
+        super().__enter__()
+        return self.calls
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func in (F.linear, torch.ops.aten.linear.default):
+            arguments = dict(zip(("input", "weight", "bias"), args, strict=False))
+            arguments = {"bias": None, **arguments, **(kwargs or {})}
+            if self.shape in (None, tuple(arguments["weight"].shape)):
+                self.calls.append(LinearCall("linear", output=output, **arguments))
+        return output
 
 
 def model_logits(output: Any) -> torch.Tensor:
@@ -108,7 +154,7 @@ def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
 
     Raises
     ------
-    ModelError
+    NoLinearLayer
         When no call fits; the message names the candidates.
     """
     for call in reversed(calls):
@@ -116,11 +162,11 @@ def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
         if found is not None:
             return found
     if not calls:
-        raise ModelError(
-            "no nn.Linear ran in the model; give a callable that returns (logits, embedding)"
+        raise NoLinearLayer(
+            "no linear layer ran in the model; give a callable that returns (logits, embedding)"
         )
     last = calls[-1]
-    raise ModelError(
+    raise NoLinearLayer(
         f"the model's output {tuple(logits.shape)} is not the output of a linear layer, nor its "
         f"softmax or sigmoid; the last linear layer that ran is {last.name!r} with output "
         f"{tuple(last.output.shape)}: choose one by layer=, or give a callable that returns "
@@ -142,8 +188,7 @@ def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
         token = pick_token(call.output, logits)
         if token is None:
             return None
-        rows = torch.arange(n_samples, device=token.device)
-        return LinearCall(call.name, call.layer, call.input[rows, token], call.output[rows, token])
+        return call.at(token)
     made = any(same_rows(apply(call.output), logits).all() for apply in ACTIVATIONS)
     return call if made else None
 

@@ -171,7 +171,13 @@ def read_head(model: ModelProto, nodes: LinearNodes, folder: str) -> tuple[Any, 
     """Compute the constant weight (K, d) and bias (K,) of the layer."""
     names = [nodes.weight, *([nodes.bias] if nodes.bias else [])]
     session = open_session(constant_part(model, names), folder, "CPUExecutionProvider")
-    weight, *bias = (np.asarray(values, dtype=np.float64) for values in session.run(None, {}))
+    try:
+        with np.errstate(invalid="ignore"):  # a NaN is reported where the logits are checked
+            weight, *bias = (np.asarray(v, dtype=np.float64) for v in session.run(None, {}))
+    except Exception as error:
+        raise ModelError(
+            f"the weight or bias of node {nodes.node} cannot be read: {first_line(error)}"
+        ) from error
     if weight.ndim != 2:
         raise ModelError(
             f"the weight of node {nodes.node} has shape {weight.shape}; expected two dimensions"

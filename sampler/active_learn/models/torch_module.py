@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -14,10 +14,20 @@ from ..errors import ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
-from .detect import LinearCall, find_last_call, linear_layers, model_logits, record_calls
+from .detect import (
+    FunctionalCalls,
+    LinearCall,
+    NoLinearLayer,
+    find_last_call,
+    linear_layers,
+    model_logits,
+    record_calls,
+)
 from .reproduce import require_linear
 
 __all__ = ["TorchModule"]
+
+Recorder = Callable[[], AbstractContextManager[list[LinearCall]]]
 
 N_PROBES = 4  # samples that find the layer; every linear layer's input is held for them
 
@@ -59,8 +69,12 @@ class TorchModule(BatchedAdapter):
         # A compiled module runs a graph in which hooks set later are not seen.
         self.module: nn.Module = getattr(module, "_orig_mod", module)
         self.device = None if device is None else torch_device(device)
-        self._chosen = layer is not None
-        self._layer = None if layer is None else named_layer(self.module, layer)
+        self._chosen: str | None = None
+        self._record: Recorder | None = None
+        if layer is not None:
+            chosen = named_layer(self.module, layer)
+            self._chosen = next(iter(chosen))
+            self._record = lambda: record_calls(chosen)
         self._n_inputs = count_required_inputs(self.module)
 
     def __call__(self, batch: Any) -> ModelOutput:
@@ -70,38 +84,55 @@ class TorchModule(BatchedAdapter):
 
     def _forward(self, samples: Any) -> ModelOutput:
         inputs = self._inputs(samples)
-        if self._layer is None:
+        if self._record is None:
             n_probes = min(N_PROBES, count_samples(samples))
-            call = self._run(take_samples(inputs, 0, n_probes), linear_layers(self.module))
-            self._layer = {call.name: call.layer}
-        call = self._run(inputs, self._layer)
+            self._record = self._find_layer(take_samples(inputs, 0, n_probes))
+        call = self._last_call(*self._run(inputs, self._record))
         logits, embedding = call.output.float(), call.input.float()
-        self.weight = call.layer.weight.detach().float()
+        self.weight = call.weight.detach().float()
         self.bias = (
             self.weight.new_zeros(self.weight.shape[0])
-            if call.layer.bias is None
-            else call.layer.bias.detach().float()
+            if call.bias is None
+            else call.bias.detach().float()
         )
         require_linear(
             logits, embedding, self.weight, self.bias, call.output.dtype, f"layer {call.name!r}"
         )
         return ModelOutput(logits, embedding)
 
-    def _run(self, inputs: Any, layers: Mapping[str, nn.Linear]) -> LinearCall:
-        """Run the module once and give the call that made its logits, one row a sample."""
-        with record_calls(layers) as calls:
+    def _find_layer(self, probes: Any) -> Recorder:
+        """Run a few samples; give what records the last linear layer alone from then on."""
+        layers = linear_layers(self.module)
+        try:
+            found = self._last_call(*self._run(probes, lambda: record_calls(layers)))
+        except NoLinearLayer as error:
+            # Perhaps one without a module of its own.
             try:
-                output = call_module(self.module, inputs)
+                found = self._last_call(*self._run(probes, FunctionalCalls))
+            except NoLinearLayer:
+                raise error from None
+            shape = tuple(found.weight.shape)
+            return lambda: FunctionalCalls(shape)
+        return lambda: record_calls({found.name: layers[found.name]})
+
+    def _run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
+        """Run the module once; give the recorded calls and what it returned."""
+        with record() as calls:
+            try:
+                return calls, call_module(self.module, inputs)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
                 raise ModelError(
                     f"the model failed on a batch ({describe(inputs)}): {error}"
                 ) from error
-        if not self._chosen:
+
+    def _last_call(self, calls: list[LinearCall], output: Any) -> LinearCall:
+        """Give the call that made the logits, one row a sample."""
+        if self._chosen is None:
             return find_last_call(calls, model_logits(output))
         if not calls:
-            raise ModelError(f"layer {next(iter(layers))!r} did not run; choose another by layer=")
+            raise ModelError(f"layer {self._chosen!r} did not run; choose another by layer=")
         if calls[-1].output.ndim == 2:
             return calls[-1]
         return find_last_call(calls[-1:], model_logits(output))
@@ -168,7 +199,9 @@ def torch_device(device: str | torch.device) -> torch.device:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to eval mode; afterwards each part has its own mode again (frozen parts too)."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    # Not by eval(): programs of torch.export refuse it, and others merge weights in it.
+    for part, _ in modes:
+        part.training = False
     try:
         yield
     finally:
