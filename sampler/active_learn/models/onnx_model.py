@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -40,6 +40,14 @@ NUMPY_TYPES = {
 }
 
 
+class Input(NamedTuple):
+    """An input of the model; ``shape`` holds numbers, or names of free dimensions."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...]
+
+
 class OnnxModel(BatchedAdapter):
     """An ONNX model that ends with a Gemm, or a MatMul and its Add.
 
@@ -72,7 +80,7 @@ class OnnxModel(BatchedAdapter):
             self._outputs.append(self._nodes.output)
         provider = execution_provider(device)
         self._session = open_session(expose(model, self._outputs), folder, provider)
-        self._inputs = self._session.get_inputs()
+        self._inputs = read_inputs(self._session)
         self._fixed_size = fixed_batch_size(self._inputs)
         if self._fixed_size is not None:
             self.batch_size, self._may_halve = self._fixed_size, False
@@ -143,7 +151,15 @@ class OnnxModel(BatchedAdapter):
         }
 
 
-def to_numpy(column: Any, node: Any) -> np.ndarray:
+def read_inputs(session: ort.InferenceSession) -> list[Input]:
+    """Read what the model takes."""
+    try:
+        return [Input(node.name, node.type, tuple(node.shape)) for node in session.get_inputs()]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"a name in the ONNX model is no text: {error}") from error
+
+
+def to_numpy(column: Any, node: Input) -> np.ndarray:
     """Bring one input to the type that the model declares."""
     dtype = NUMPY_TYPES.get(node.type)
     if dtype is None:
@@ -161,7 +177,7 @@ def to_numpy(column: Any, node: Any) -> np.ndarray:
     )
     if shape and not fits:
         raise DataError(
-            f"input {node.name!r} of the ONNX model takes shape {tuple(shape)}; "
+            f"input {node.name!r} of the ONNX model takes shape {shape}; "
             f"samples have {('n', *values.shape[1:])}"
         )
     return np.ascontiguousarray(values, dtype=dtype)
@@ -205,7 +221,7 @@ def execution_provider(device: str | torch.device | None) -> str:
 
 def open_session(content: bytes, folder: str, provider: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what matters is raised
     # By default activations that meet an int8 weight are rounded to int8 too: off by 1 %.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if folder:
@@ -218,7 +234,7 @@ def open_session(content: bytes, folder: str, provider: str) -> ort.InferenceSes
         raise ModelError(f"ONNX Runtime refuses the model: {first_line(error)}") from error
 
 
-def fixed_batch_size(inputs: list[Any]) -> int | None:
+def fixed_batch_size(inputs: list[Input]) -> int | None:
     """Read the batch size that the inputs declare; None where it is free."""
     sizes = {node.shape[0] for node in inputs if node.shape and isinstance(node.shape[0], int)}
     if len(sizes) > 1:
