@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from active_learn import ActiveSampler, LinearHead, ParameterError
 from active_learn.strategies import build_strategy, strategies
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import textbook
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from active_learn.design import AOptimalDesign
 from active_learn.gram import Posterior
 from active_learn.kernels import FisherKernel, RadialKernel
 from active_learn.models import ModelOutput
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def outputs(rng: np.random.Generator, n: int, d: int, k: int) -> ModelOutput:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from active_learn import ParameterError
 from active_learn.fisher import output_factors, probabilities, uncertainty
 from active_learn.kernels import FisherKernel
 from active_learn.models import ModelOutput
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def logits(n: int = 30, k: int = 5, seed: int = 0) -> torch.Tensor:

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import textbook
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from active_learn.gram import Posterior, first_best, pivoted_cholesky
 from active_learn.kernels import FisherKernel, Points, RadialKernel
 from active_learn.models import ModelOutput
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def points(rng: np.random.Generator, n: int, d: int = 4, k: int = 3, rank: int = 1) -> Points:

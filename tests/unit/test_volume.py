@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import textbook
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from active_learn import ActiveSampler, LinearHead, ParameterError
 from active_learn.gram import Posterior
 from active_learn.kernels import FisherKernel
 from active_learn.models import ModelOutput
 from active_learn.volume import VolumeSampler
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @settings(max_examples=80, deadline=None)
