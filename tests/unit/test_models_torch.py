@@ -45,11 +45,12 @@ class Ending(nn.Module):
         lambda z: z.softmax(-1),
         lambda z: z.log_softmax(-1),
         torch.sigmoid,
+        torch.sigmoid_,
         nn.functional.logsigmoid,
         lambda z: (z, torch.zeros(1)),
         lambda z: {"logits": z, "loss": None},
     ],
-    ids=["none", "softmax", "log_softmax", "sigmoid", "logsigmoid", "tuple", "mapping"],
+    ids=["none", "softmax", "log_softmax", "sigmoid", "in place", "logsigmoid", "tuple", "mapping"],
 )
 def test_what_may_follow_the_last_layer(end):
     module, x = Ending(end), torch.randn(6, 5)
@@ -57,8 +58,9 @@ def test_what_may_follow_the_last_layer(end):
     torch.testing.assert_close(output.logits, module.logits(x))
 
 
-def test_another_ending_needs_the_layer_named():
-    module, x = Ending(lambda z: z / 2.5), torch.randn(6, 5)
+@pytest.mark.parametrize("end", [lambda z: z / 2.5, lambda z: z.div_(2.5)])
+def test_another_ending_needs_the_layer_named(end):
+    module, x = Ending(end), torch.randn(6, 5)
     with pytest.raises(ModelError, match=r"last linear layer that ran is 'head'.*layer="):
         classify(module, x)
     torch.testing.assert_close(classify(module, x, layer="head").logits, module.logits(x))

@@ -72,7 +72,8 @@ def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
     def hook_of(name: str) -> Any:
         def hook(layer: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
             features = args[0] if args else next(iter(kwargs.values()))
-            calls.append(LinearCall(name, layer.weight, layer.bias, features, out))
+            # Copies: what comes after may work in place.
+            calls.append(LinearCall(name, layer.weight, layer.bias, features.clone(), out.clone()))
 
         return hook
 
@@ -116,7 +117,8 @@ class FunctionalCalls(TorchFunctionMode):
             arguments = dict(zip(("input", "weight", "bias"), args, strict=False))
             arguments = {"bias": None, **arguments, **(kwargs or {})}
             if self.shape in (None, tuple(arguments["weight"].shape)):
-                self.calls.append(LinearCall("linear", output=output, **arguments))
+                arguments["input"] = arguments["input"].clone()
+                self.calls.append(LinearCall("linear", output=output.clone(), **arguments))
         return output
 
 
