@@ -30,7 +30,7 @@ from active_learn.backtest import Candidate, Split, folds
 from active_learn.backtest import replay as replay_candidates
 from active_learn.curves import Curves
 from active_learn.strategies import strategies
-from datasets import DATASETS, ROOT, Data, Missing
+from real_data import DATASETS, ROOT, Data, Missing
 
 OUT = ROOT / ".benchmarks"
 NOT_FOR_REGRESSION = {"margin", "entropy", "least_confidence", "badge"}
