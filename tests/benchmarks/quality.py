@@ -22,15 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
-
-sys.path.insert(0, str(Path(__file__).parent))
 from active_learn import ActiveSampler
 from active_learn.backtest import Candidate, Split, folds
 from active_learn.backtest import replay as replay_candidates
 from active_learn.curves import Curves
 from active_learn.strategies import strategies
 from real_data import DATASETS, ROOT, Data, Missing
+from threadpoolctl import threadpool_limits
 
 OUT = ROOT / ".benchmarks"
 NOT_FOR_REGRESSION = {"margin", "entropy", "least_confidence", "badge"}
