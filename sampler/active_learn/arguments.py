@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import torch
 
 from .errors import BudgetError, ParameterError
 
-__all__ = ["check_budget", "check_count", "check_seed"]
+__all__ = [
+    "check_batch_size",
+    "check_budget",
+    "check_count",
+    "check_device",
+    "check_parameter",
+    "check_seed",
+    "check_stream_budget",
+]
 
 
 def check_count(name: str, value: Any) -> int:
@@ -27,6 +36,61 @@ def check_budget(budget: Any) -> int | float:
     raise BudgetError(
         f"budget is {budget!r}; expected a whole number of at least 1, or a fraction in (0, 1)"
     )
+
+
+def check_stream_budget(budget: int | float, total: Any) -> None:
+    """Refuse a number without the length of the stream, and a rate with it."""
+    if isinstance(budget, float):
+        if total is not None:
+            raise BudgetError(f"the budget is the rate {budget}; total goes with a number")
+        return
+    if total is None:
+        raise BudgetError(
+            f"the budget is {budget} on a pipe of unknown length; give its length as total=, "
+            "or a rate in (0, 1) as the budget"
+        )
+    if check_count("total", total) < budget:
+        raise BudgetError(
+            f"the budget is {budget}, the stream has total={total} samples; lower the budget"
+        )
+
+
+def check_parameter(name: str, kind: Any, value: Any) -> None:
+    """Refuse a value that is not of the kind a strategy's parameter is annotated with.
+
+    Numbers have to be finite and above 0, whole numbers at least 1.
+    """
+    if value is None and type(None) in get_args(kind):
+        return
+    kind = next((part for part in get_args(kind) if part in (float, int)), kind)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ParameterError(f"{name} is {value!r}; expected True or False")
+    elif kind is int:
+        check_count(name, value)
+    elif kind is float:
+        number = isinstance(value, int | float | np.integer | np.floating)
+        if not number or isinstance(value, bool) or not 0 < value < np.inf:
+            raise ParameterError(f"{name} is {value!r}; expected a number above 0")
+    elif value not in get_args(kind):
+        choices = ", ".join(repr(choice) for choice in get_args(kind))
+        raise ParameterError(f"{name} is {value!r}; expected one of {choices}")
+
+
+def check_batch_size(batch_size: Any) -> int | None:
+    """Give the number, None for 'auto'."""
+    return None if batch_size == "auto" else check_count("batch_size", batch_size)
+
+
+def check_device(device: Any) -> torch.device:
+    """Refuse a device that PyTorch cannot use here; the CPU when None."""
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ParameterError(
+            f"device {device!r} cannot be used here; expected 'cpu', or another device that this "
+            "PyTorch was built for and the machine has"
+        ) from error
 
 
 def check_seed(random_state: Any) -> int:

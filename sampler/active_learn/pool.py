@@ -15,7 +15,7 @@ from .gram import BLOCK_ROWS
 from .models import Adapter, LinearHead, ModelOutput
 from .samples import Samples
 
-__all__ = ["Pool", "check_output", "run_model"]
+__all__ = ["Pool", "run_batch", "run_model"]
 
 # Rows of ready embeddings that are read at once; a model that computes them takes fewer.
 EMBEDDING_ROWS = BLOCK_ROWS
@@ -75,13 +75,27 @@ def run_model(
     DataError
         When an output holds NaN or infinity.
     """
-    logits, embedding = [], []
     starts = range(0, len(samples), MODEL_ROWS)
-    for start in tqdm(starts, desc="model", disable=not progress, leave=False):
-        output = check_output(adapter(samples[start : start + MODEL_ROWS]), start, what)
-        logits.append(output.logits.detach().float().to(device))
-        embedding.append(output.embedding.detach().float().to(device))
-    return ModelOutput(torch.cat(logits), torch.cat(embedding))
+    outputs = [
+        run_batch(adapter, samples[start : start + MODEL_ROWS], start, device, what)
+        for start in tqdm(starts, desc="model", disable=not progress, leave=False)
+    ]
+    return ModelOutput(
+        torch.cat([output.logits for output in outputs]),
+        torch.cat([output.embedding for output in outputs]),
+    )
+
+
+def run_batch(
+    adapter: Adapter, batch: Any, first: int, device: torch.device, what: str = "candidate"
+) -> ModelOutput:
+    """Run the model on one batch, whose first sample has the position ``first``."""
+    if isinstance(adapter, LinearHead):
+        batch = as_tensor(batch)
+    output = check_output(adapter(batch), first, what)
+    return ModelOutput(
+        output.logits.detach().float().to(device), output.embedding.detach().float().to(device)
+    )
 
 
 class Pool:
@@ -204,7 +218,7 @@ class Pool:
         h = self._samples.samples
         if isinstance(h, np.memmap):
             return None
-        h = view(h)
+        h = as_tensor(h)
         ready = h.dtype == torch.float32 and h.device == self._device
         return h if ready else None
 
@@ -216,15 +230,35 @@ class Pool:
 
     def _output(self, rows: Any, first: int) -> ModelOutput:
         assert self._head is not None
-        output = check_output(self._head(self._read(rows)), first, "candidate")
-        return ModelOutput(output.logits.to(self._device), output.embedding.to(self._device))
+        return run_batch(self._head, self._samples[rows], first, self._device)
 
     def _read(self, rows: Any) -> torch.Tensor:
-        return view(self._samples[rows]).to(self._device, torch.float32)
+        return as_tensor(self._samples[rows]).to(self._device, torch.float32)
 
 
-def view(array: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Give an array as a tensor, without a copy; it is never written to, so it may be read-only."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.as_tensor(array)
+def as_tensor(embeddings: Any) -> torch.Tensor:
+    """Give embeddings as a tensor, without a copy: it is never written to, it may be read-only.
+
+    Raises
+    ------
+    DataError
+        When they are no numbers, or rows differ in length.
+    """
+    if not isinstance(embeddings, torch.Tensor):
+        try:
+            embeddings = np.asarray(embeddings)
+        except ValueError as error:
+            raise DataError(
+                "embeddings differ in length; expected rows of one length, (n, d)"
+            ) from error
+        if embeddings.dtype.kind not in "fiub":
+            raise DataError(
+                f"embeddings hold {embeddings.dtype}; expected real numbers (a linear head takes "
+                "embeddings; give the model that makes them to select from anything else)"
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            embeddings = torch.as_tensor(embeddings)
+    if embeddings.is_complex():
+        raise DataError(f"embeddings hold {embeddings.dtype}; expected real numbers")
+    return embeddings

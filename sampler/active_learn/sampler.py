@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -12,14 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arguments import check_budget, check_count, check_seed
+from .arguments import (
+    check_batch_size,
+    check_budget,
+    check_count,
+    check_device,
+    check_seed,
+    check_stream_budget,
+)
 from .backtest import Candidate
 from .errors import BudgetError, DataError, ParameterError, StateError
-from .fisher import PROBLEM_TYPES, ProblemType, uncertainty
-from .gram import BLOCK_ROWS, Posterior
-from .kernels import RadialKernel
+from .fisher import PROBLEM_TYPES, ProblemType
 from .models import ModelOutput, adapt
-from .pool import Pool, check_output, run_model
+from .pool import Pool, run_batch, run_model
+from .ranking import Ranking, explain
 from .samples import Samples, is_pipe, read_pipe, to_batch
 from .state import read_state, write_state
 from .strategies import Context, build_strategy
@@ -32,34 +37,6 @@ __all__ = ["ActiveSampler", "Ranking"]
 GREEDY_DEPTH = 200
 # Samples of a stream that are read before they are decided.
 STREAM_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Candidates in the order in which they are worth labeling.
-
-    Attributes
-    ----------
-    indices : ndarray of int64 of shape (n,)
-        Positions in the pool, the most valuable first.
-    scores : ndarray of float64 of shape (n,)
-        Acquisition value of each: when it was picked, or, behind the greedy picks, after the last.
-        Its unit is the strategy's own.
-    uncertainty : ndarray of float64 of shape (n,)
-        One minus the margin between the two likeliest classes, in [0, 1]; in multilabel the mean
-        of ``1 - |2p - 1|``; 1 in regression.
-    novelty : ndarray of float64 of shape (n,)
-        Variance of a Gaussian process on the embeddings after the labeled data, relative to the
-        one before, in [0, 1]: 1 is unlike anything labeled.
-    """
-
-    indices: np.ndarray
-    scores: np.ndarray
-    uncertainty: np.ndarray
-    novelty: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 class ActiveSampler:
@@ -146,10 +123,10 @@ class ActiveSampler:
         self._strategy = build_strategy(strategy, strategy_parameters)
         self._strategy_parameters = strategy_parameters
         self._strategy.check(problem_type)
+        self._device = check_device(device)
+        self._batch_size = check_batch_size(batch_size)
         self._adapter = adapt(model, layer=layer, device=device, batch_size=batch_size)
-        self._device = torch.device("cpu" if device is None else device)
         self._seed = check_seed(random_state)
-        self._batch_size = batch_size
         self._labeled: ModelOutput | None = None
         self._stream: Stream | None = None
         if labeled_data is not None and len(Samples(labeled_data, "labeled data")):
@@ -203,7 +180,9 @@ class ActiveSampler:
             )
         context = self._context(pool, wanted)
         picks = self._strategy.rank_pool(context)
-        doubt, novelty = self._explain(pool, picks.indices)
+        doubt, novelty = explain(
+            pool, picks.indices, self.problem_type, self._labeled, self.max_conditioned
+        )
         return Ranking(picks.indices, picks.scores, doubt, novelty)
 
     def select(self, X: Any, *, return_indices: bool = False, total: int | None = None) -> Any:
@@ -390,19 +369,7 @@ class ActiveSampler:
                 "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
                 "before the pipe is read, and it is read once; give a pool, or leave it off"
             )
-        if isinstance(self.budget, int):
-            if total is None:
-                raise BudgetError(
-                    f"the budget is {self.budget} on a pipe of unknown length; give its length as "
-                    "total=, or a rate in (0, 1) as the budget"
-                )
-            if check_count("total", total) < self.budget:
-                raise BudgetError(
-                    f"the budget is {self.budget}, the stream has total={total} samples; "
-                    "lower the budget"
-                )
-        elif total is not None:
-            raise BudgetError(f"the budget is the rate {self.budget}; total goes with a number")
+        check_stream_budget(self.budget, total)
         stream = self._stream
         if stream is None or stream.controller.total != total or stream.controller.done:
             self._stream = stream = self._new_stream(total)
@@ -419,29 +386,18 @@ class ActiveSampler:
         )
 
     def _select_from_pipe(self, X: Any, stream: Stream, return_indices: bool) -> Iterator[Any]:
-        reader = read_pipe(X)
-        size = self._batch_size if isinstance(self._batch_size, int) else STREAM_BATCH
-        while not stream.controller.done and (batch := list(islice(reader, size))):
-            first = stream.controller.seen
-            output = self._run(to_batch([model_input for _, model_input in batch]), first)
+        reader, rows = read_pipe(X), self._batch_size or STREAM_BATCH
+        controller = stream.controller
+        while not controller.done and (batch := list(islice(reader, rows))):
+            first = controller.seen
+            inputs = to_batch([model_input for _, model_input in batch])
+            output = run_batch(self._adapter, inputs, first, self._device)
+            if self._labeled is not None:
+                self._require_fit(output)
             for position in stream.offer(output):
                 item = batch[position][0]
                 yield (item, first + position) if return_indices else item
-        controller = stream.controller
-        if controller.total is not None and not controller.done:
-            raise BudgetError(
-                f"the stream ended after {controller.seen} of total={controller.total} samples, "
-                f"{controller.kept} of {controller.budget} chosen; give its true length"
-            )
-
-    def _run(self, batch: Any, first: int) -> ModelOutput:
-        output = check_output(self._adapter(batch), first, "candidate")
-        if self._labeled is not None:
-            self._require_fit(output)
-        return ModelOutput(
-            output.logits.detach().float().to(self._device),
-            output.embedding.detach().float().to(self._device),
-        )
+        controller.check_end()
 
     def _pool(self, X: Any) -> Pool:
         samples = X if isinstance(X, Samples) else Samples(X)
@@ -478,18 +434,3 @@ class ActiveSampler:
             precompute_covariance=self.precompute_covariance,
             max_conditioned=self.max_conditioned,
         )
-
-    def _explain(self, pool: Pool, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the uncertainty and the novelty of some candidates."""
-        kernel = RadialKernel()
-        known = None if self._labeled is None else kernel.points(self._labeled)
-        posterior = Posterior(kernel, 1e-3, known, self.max_conditioned)
-        doubt, novelty = np.empty(len(indices)), np.empty(len(indices))
-        for start in range(0, len(indices), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            output = pool.take(indices[block])
-            doubt[block] = uncertainty(output.logits, self.problem_type).cpu().numpy()
-            x = kernel.points(output)
-            left = posterior.variance(x, posterior.whiten(x)) * posterior.ridge / kernel.own(x)
-            novelty[block] = left[:, 0, 0].clamp(0, 1).cpu().numpy()
-        return doubt, novelty

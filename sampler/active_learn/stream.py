@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .errors import BudgetError
 from .models import ModelOutput
 from .scorers import Scorer
 
@@ -93,6 +94,19 @@ class RateController:
     def done(self) -> bool:
         """Whether the number to keep is reached."""
         return self.total is not None and self.kept >= self.budget
+
+    def check_end(self) -> None:
+        """Refuse that a stream ends before its number is reached.
+
+        Raises
+        ------
+        BudgetError
+        """
+        if self.total is not None and not self.done:
+            raise BudgetError(
+                f"the stream ended after {self.seen} of total={self.total} samples, "
+                f"{self.kept} of {self.budget} chosen; give its true length"
+            )
 
 
 class Stream:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Subset, TensorDataset
-
 from active_learn import (
     ActiveSampler,
     BudgetError,
@@ -14,6 +12,7 @@ from active_learn import (
     LinearHead,
     ParameterError,
 )
+from torch.utils.data import Subset, TensorDataset
 
 RNG = np.random.default_rng(0)
 POOL = RNG.normal(size=(120, 8)).astype(np.float32)
@@ -21,7 +20,7 @@ HEAD = LinearHead(RNG.normal(size=(3, 8)), RNG.normal(size=3))
 
 
 def sampler(budget: int | float = 10, **arguments: object) -> ActiveSampler:
-    return ActiveSampler("classification", HEAD, budget, random_state=0, **arguments)
+    return ActiveSampler("classification", HEAD, budget, **{"random_state": 0, **arguments})
 
 
 def test_select_gives_back_the_kind_that_came_in() -> None:
@@ -119,3 +118,47 @@ def test_global_random_state_is_left_alone() -> None:
     sampler().select(POOL)
     assert np.array_equal(np.random.get_state()[1], before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strategy": "aopt", "gamma": -1.0}, "gamma is -1.0; expected a number above 0"),
+        ({"strategy": "aopt", "ridge": float("nan")}, "ridge is nan"),
+        ({"strategy": "aopt", "references": 0}, "references is 0; expected a whole number"),
+        ({"strategy": "aopt", "beta": "high"}, "beta is 'high'"),
+        ({"strategy": "bait", "side": "left"}, "side is 'left'; expected one of 'fisher'"),
+        ({"strategy": "logdet", "rank": 1.5}, "rank is 1.5"),
+        ({"strategy": "vessal", "thinned": "yes"}, "thinned is 'yes'; expected True or False"),
+        ({"random_state": -1}, "random_state is -1"),
+        ({"random_state": 1.0}, "random_state is 1.0"),
+        ({"max_conditioned": 0}, "max_conditioned is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+    ],
+)
+def test_values_of_no_use_are_refused_in_one_line(
+    arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=message) as refused:
+        sampler(**arguments)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        list("abc"),
+        np.array([[1, "a"]], dtype=object),
+        [[1.0] * 8, [2.0]],
+        POOL.astype(complex),
+        POOL[0],
+        np.float64(3.0),
+        {"a": POOL},
+        None,
+    ],
+    ids=["text", "objects", "ragged", "complex", "one row", "number", "mapping", "nothing"],
+)
+def test_candidates_that_are_no_embeddings_are_refused(pool: object) -> None:
+    with pytest.raises(DataError):
+        sampler(1).select(pool)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 import torch
 
+from ..arguments import check_parameter
 from ..errors import ParameterError
 from ..fisher import ProblemType
 from ..models import ModelOutput
@@ -161,7 +162,8 @@ def build_strategy(name: str, parameters: dict[str, Any]) -> Strategy:
     Raises
     ------
     ParameterError
-        When the name or a parameter is unknown; the message lists what there is.
+        When the name or a parameter is unknown (the message lists what there is), or a value is
+        of no use.
     """
     if name not in _REGISTRY:
         raise ParameterError(
@@ -175,4 +177,7 @@ def build_strategy(name: str, parameters: dict[str, Any]) -> Strategy:
         raise ParameterError(
             f"parameter {unknown[0]!r} means nothing to strategy {name!r}; {accepted}"
         )
+    kinds = get_type_hints(strategy)
+    for parameter, value in parameters.items():
+        check_parameter(parameter, kinds[parameter], value)
     return strategy(**parameters)
