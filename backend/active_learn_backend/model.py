@@ -17,6 +17,7 @@ from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
 
+from .changes import ChangeNotes
 from .errors import BadRequestError, StoreError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import LabelingTask, parse_label_config
@@ -50,17 +51,19 @@ def project_number(project_id: Any) -> int:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a web process holds open: settings, the store, and a client of Label Studio."""
+    """What a web process holds open: settings, the store with notes for it, Label Studio."""
 
     settings: Settings
     store: Store
+    changes: ChangeNotes
     client: LabelStudioClient
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
         """Open the store and the client."""
         settings.model_dir.mkdir(parents=True, exist_ok=True)
-        return cls(settings, Store(settings.store_url), LabelStudioClient(settings))
+        store = Store(settings.store_url)
+        return cls(settings, store, ChangeNotes(store), LabelStudioClient(settings))
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +108,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         return self._given_runtime or _environment_runtime()
 
     def setup(self) -> None:
-        """Take the project in and say the version of live answers (label-studio-ml 2.x calls it)."""
+        """Take the project in, and say the live answers' version (label-studio-ml 2.x calls it)."""
         if self._number is not None and self._config:
             self.register()
         if hasattr(self, "set"):
@@ -189,11 +192,10 @@ class ActiveLearningModel(LabelStudioMLBase):
             number = project_number((data.get("project") or {}).get("id"))
         if number is None:
             return {}
-        store = self._runtime.store
-        # "Start training" in Label Studio asks for a round now, whatever the counts say.
-        known = store.mark_changed(number, stale=event == "START_TRAINING")
-        if not known:
-            log.info("project %s: %s ignored, it is not connected", number, event)
+        if event == "START_TRAINING":  # a person asks for a round now, whatever the counts say
+            self._runtime.store.mark_changed(number, stale=True)
+        else:
+            self._runtime.changes.note(number)
         return {}
 
     # -- pieces -------------------------------------------------------------------------------

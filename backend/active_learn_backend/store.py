@@ -10,8 +10,10 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,18 +198,13 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
+        self._one_writer = threading.Lock()
         self._reader = self._engine.execution_options(reads=True)
-        try:
-            with self._engine.begin() as connection:
-                _metadata.create_all(connection)
-                found = connection.scalar(sa.select(_meta.c.schema_version))
-                if found is None:
-                    connection.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"cannot open the project state at {self._engine.url.render_as_string()}: "
-                f"{getattr(error, 'orig', error)}; check that the folder exists and is writable"
-            ) from error
+        with self._write() as connection:
+            _metadata.create_all(connection)
+            found = connection.scalar(sa.select(_meta.c.schema_version))
+            if found is None:
+                connection.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
         if found not in (None, SCHEMA_VERSION):
             raise StoreError(
                 f"the project state has schema version {found}, expected {SCHEMA_VERSION}; remove "
@@ -218,17 +215,44 @@ class Store:
         """Close all connections."""
         self._engine.dispose()
 
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """Begin a transaction that writes.
+
+        Threads of a process queue up here: left to SQLite, they would sleep and try again, which
+        takes up to a tenth of a second.
+        """
+        with self._one_writer, self._in_words(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with self._in_words(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Say a database's error in one line, without the statement and its values."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"the project state at {self._engine.url.render_as_string()} fails: "
+                f"{getattr(error, 'orig', None) or type(error).__name__}; check the disk and the "
+                "database, nothing is lost in Label Studio"
+            ) from error
+
     # -- projects ---------------------------------------------------------------------------
 
     def projects(self) -> list[Project]:
         """List all projects, oldest id first."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(sa.select(_projects).order_by(_projects.c.id)).mappings()
             return [Project(**row) for row in rows]
 
     def project(self, project_id: int) -> Project | None:
         """Read one project; None when it was never connected."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             row = connection.execute(
                 sa.select(_projects).where(_projects.c.id == project_id)
             ).mappings()
@@ -237,7 +261,7 @@ class Store:
 
     def register(self, project_id: int, label_config: str = "") -> Project:
         """Add a project if it is new, and give it as it stands."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             known = connection.scalar(sa.select(_projects.c.id).where(_projects.c.id == project_id))
             if known is None:
                 connection.execute(
@@ -255,14 +279,14 @@ class Store:
 
     def update(self, project_id: int, **values: Any) -> None:
         """Set columns of one project."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 _projects.update().where(_projects.c.id == project_id).values(**values)
             )
 
     def change_status(self, project_id: int, before: str, after: str, reason: str) -> bool:
         """Set another status, unless somebody else changed it first; tells whether it was set."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             done = connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id, _projects.c.status == before)
@@ -276,7 +300,7 @@ class Store:
         `stale` asks for a new round, whatever the counts say.
         """
         values: dict[str, Any] = {"marks": _projects.c.marks + 1}
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             done = connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id)
@@ -286,7 +310,7 @@ class Store:
 
     def forget(self, project_id: int) -> None:
         """Remove everything that is known of a project."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             for table in (_tasks, _queue, _rounds):
                 connection.execute(table.delete().where(table.c.project_id == project_id))
             connection.execute(_projects.delete().where(_projects.c.id == project_id))
@@ -296,7 +320,7 @@ class Store:
     def take_lease(self, project_id: int, owner: str, seconds: float) -> bool:
         """Take or renew the lease of a project; False while another living worker holds it."""
         now = time.time()
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             holder = connection.scalar(
                 sa.select(_projects.c.lease_owner).where(_projects.c.id == project_id)
             )
@@ -312,7 +336,7 @@ class Store:
 
     def release_lease(self, project_id: int, owner: str) -> None:
         """Give a lease back, if it is still ours."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id, _projects.c.lease_owner == owner)
@@ -323,7 +347,7 @@ class Store:
 
     def tasks(self, project_id: int) -> list[TaskRow]:
         """List the tasks of a project by id."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 sa.select(_tasks)
                 .where(_tasks.c.project_id == project_id)
@@ -342,7 +366,7 @@ class Store:
 
     def task_ids(self, project_id: int) -> set[int]:
         """Ids of all known tasks of a project."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             return set(
                 connection.scalars(
                     sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id)
@@ -366,7 +390,7 @@ class Store:
             How many labels, and how many tasks, really differ from what was known. Both are
             added to the project's pending counts.
         """
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             wanted = None if replace else [row.task_id for row in changed]
             known = _known_rows(connection, project_id, wanted)
             gone = set(deleted) | (set(known) - {r.task_id for r in changed} if replace else set())
@@ -415,7 +439,7 @@ class Store:
 
     def queue(self, project_id: int) -> list[QueueRow]:
         """List the published queue in the order in which it is served."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 sa.select(
                     _queue.c.task_id,
@@ -431,7 +455,7 @@ class Store:
 
     def open_in_batch(self, project_id: int) -> tuple[int, int]:
         """Count the batch's tasks that are still open, and all of the batch."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             row = connection.execute(
                 sa.select(
                     sa.func.count(),
@@ -455,7 +479,7 @@ class Store:
 
     def set_queue(self, project_id: int, version: str, rows: Sequence[QueueRow]) -> None:
         """Note the queue that Label Studio now serves."""
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(_queue.delete().where(_queue.c.project_id == project_id))
             if rows:
                 connection.execute(
@@ -473,7 +497,7 @@ class Store:
         """Record a finished round and take what it saw off the pending counts."""
         pending = _projects.c.pending_labels
         pending_tasks = _projects.c.pending_tasks
-        with self._engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 _rounds.delete().where(
                     _rounds.c.project_id == project_id, _rounds.c.round == number
@@ -500,7 +524,7 @@ class Store:
 
     def rounds(self, project_id: int) -> list[dict[str, Any]]:
         """List the reports of all finished rounds, oldest first."""
-        with self._reader.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(
                 sa.select(_rounds)
                 .where(_rounds.c.project_id == project_id)

@@ -24,7 +24,7 @@ from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
 from .labelstudio.connection import secure_webhook, take_over_stream
 from .labelstudio.poller import Changes, poll
-from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, round_of
+from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
 from .learning.round import Round
 from .settings import Settings
 from .store import Project, Store
@@ -87,20 +87,28 @@ class _Pace:
     marked_at: float = 0.0
     failures: int = 0
     not_before: float = 0.0
-    to_retire: deque[int] | None = None  # None: not looked yet
+    to_retire: deque[Retirement] | None = None  # None: not looked yet
 
 
-def round_is_due(project: Project, open_tasks: int, batch: int, settings: Settings) -> str:
-    """Say why a new round is due; empty when it is not."""
+def round_is_due(
+    project: Project, open_tasks: int, batch: int, settings: Settings, *, retiring: bool
+) -> str:
+    """Say why a new round is due; empty when it is not.
+
+    While old rows are still being deleted (`retiring`), only a batch that runs dry is a reason:
+    so rounds never outrun Label Studio, however fast the labels come.
+    """
     if project.stale:
         return "its queue is new or has to be renewed"
+    changed = project.pending_labels or project.pending_tasks
+    if changed and open_tasks <= settings.low_water * batch:
+        return f"{open_tasks} of {batch} tasks of the batch are left"
+    if retiring:
+        return ""
     if project.pending_labels >= settings.retrain_every:
         return f"{project.pending_labels} new labels"
     if project.pending_tasks >= settings.retrain_every:
         return f"{project.pending_tasks} changed tasks"
-    changed = project.pending_labels or project.pending_tasks
-    if changed and open_tasks <= settings.low_water * batch:
-        return f"{open_tasks} of {batch} tasks of the batch are left"
     return ""
 
 
@@ -184,6 +192,8 @@ class Worker:
                 return
             self._run_round(project_id, lease, pace)
         self._retire_some(project_id, lease, pace)
+        if not pace.to_retire:  # a round may have waited for this
+            self._run_round(project_id, lease, pace)
 
     # -- what a person changed in Label Studio ------------------------------------------------
 
@@ -245,7 +255,9 @@ class Worker:
     def _run_round(self, project_id: int, lease: Lease, pace: _Pace) -> None:
         project = self._store.register(project_id)
         open_tasks, batch = self._store.open_in_batch(project_id)
-        reason = round_is_due(project, open_tasks, batch, self._settings)
+        reason = round_is_due(
+            project, open_tasks, batch, self._settings, retiring=bool(pace.to_retire)
+        )
         if not reason:
             return
         report = Round(
@@ -272,11 +284,12 @@ class Worker:
         )
 
     def _retire_some(self, project_id: int, lease: Lease, pace: _Pace) -> None:
-        """Delete a few rows of old versions; the rest waits for the next turn."""
+        """Take a few steps in deleting old versions; the rest waits for the next turn."""
         queue = Queue(self._client, project_id)
         if pace.to_retire is None:
             served = round_of(self._store.register(project_id).version)
-            pace.to_retire = deque(queue.rows_of([n for n in queue.versions() if n != served]))
+            old = {number: n for number, n in queue.versions().items() if number != served}
+            pace.to_retire = deque(queue.retirements(old))
         for _ in range(min(RETIRE_AT_ONCE, len(pace.to_retire))):
             lease.check()
             queue.retire(pace.to_retire[0])

@@ -34,7 +34,7 @@ main(["worker"])
 MOMENTS = {
     "between publish and flip": "Queue.flip = die",
     "between flip and noting it": "Store.set_queue = die",
-    "between flip and retire": "Queue.rows_of = die",
+    "between flip and retire": "Queue.retirements = die",
     "in the middle of retiring": "Queue.retire = die",
 }
 

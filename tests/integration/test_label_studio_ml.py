@@ -142,6 +142,7 @@ def test_2x_hosts_the_class_with_the_same_answers(
     before = environment.store.register(5).marks
     project = {"id": 5, "label_config": CONFIG}
     server.webhook({"action": "ANNOTATION_CREATED", "project": project, "annotation": {}})
+    assert module_2x._environment_runtime().changes.flush(timeout=10)
     assert environment.store.register(5).marks == before + 1
     server.webhook({"action": "START_TRAINING", "project": project})
     assert environment.store.register(5).stale
@@ -158,6 +159,7 @@ def test_1_0_9_trains_through_process_event(
     before = environment.store.register(6).marks
     data = {"project": {"id": 6}, "annotation": {}}
     model.process_event("ANNOTATION_CREATED", data, "job", {})
+    assert real._environment_runtime().changes.flush(timeout=10)
     assert environment.store.register(6).marks == before + 1
     assert model.predict(TASKS) == [{"result": [], "score": 0.0, "model_version": "head-0"}] * 2
     real.environment_settings.cache_clear()

@@ -137,19 +137,22 @@ def test_a_damaged_head_does_not_break_answers(client: FlaskClient, app: Flask) 
     assert answer.get_json()["results"][0]["result"] == []
 
 
-def test_webhooks_only_mark(client: FlaskClient, store: Store) -> None:
+def test_webhooks_only_mark(client: FlaskClient, app: Flask, store: Store) -> None:
+    changes = app.extensions["active_learn"].changes
     client.post("/setup", json=setup_body())
     store.finish_round(9, 1, {}, labels=0, tasks=0)
     for action in ("ANNOTATION_CREATED", "TASKS_DELETED", "SOMETHING_NEW"):
         before = store.register(9).marks
         answer = client.post("/webhook", json={"action": action, "project": {"id": 9}})
         assert answer.status_code == 200
+        assert changes.flush(timeout=10)
         assert store.register(9).marks == before + 1
         assert not store.register(9).stale
     client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}})
     assert store.register(9).stale
     unknown = client.post("/webhook", json={"action": "TASKS_CREATED", "project": {"id": 77}})
     assert unknown.status_code == 200
+    assert changes.flush(timeout=10)
     assert [project.id for project in store.projects()] == [9]
 
 

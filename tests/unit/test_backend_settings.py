@@ -121,7 +121,9 @@ def test_when_a_round_is_due(
 ) -> None:
     settings = load_settings(retrain_every=5, low_water=0.2)
     now = dataclasses.replace(project, **changes)
-    assert bool(round_is_due(now, open_tasks, 10, settings)) == due
+    assert bool(round_is_due(now, open_tasks, 10, settings, retiring=False)) == due
+    runs_dry = bool(changes) and (now.stale or open_tasks <= 2)
+    assert bool(round_is_due(now, open_tasks, 10, settings, retiring=True)) == runs_dry
 
 
 def imports_of(path: Path) -> set[str]:

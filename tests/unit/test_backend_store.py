@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from active_learn_backend.changes import ChangeNotes
 from active_learn_backend.errors import StoreError
 from active_learn_backend.store import QueueRow, Store, TaskRow
 
@@ -157,6 +159,38 @@ def test_marks_of_many_writers_are_all_counted(tmp_path: Path) -> None:
     first.close()
 
 
+def test_a_burst_of_notes_is_written_and_outlives_a_locked_store(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    store.register(1)
+    store.register(2)
+    notes = ChangeNotes(store)
+    for _ in range(1000):
+        notes.note(1)
+    notes.note(2)
+    notes.note(3)  # not connected: ignored
+    assert notes.flush(timeout=10)
+    first, second = store.projects()
+    assert 2 <= first.marks <= 1001
+    assert second.marks == 2
+
+    with sqlite3.connect(tmp_path / "state.sqlite3") as other:
+        other.execute("DROP TABLE projects")
+    notes.note(1)  # fails in the background, and the next note is still taken
+    assert notes.flush(timeout=10)
+    notes.note(2)
+    assert notes.flush(timeout=10)
+    store.close()
+
+
+def test_errors_of_the_database_are_said_in_one_line(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    store.close()
+    (tmp_path / "state.sqlite3").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreError, match="file is not a database; check the disk") as said:
+        store.projects()
+    assert "\n" not in str(said.value)
+
+
 def test_start_training_asks_for_a_round(store: Store) -> None:
     store.register(1)
     store.finish_round(1, 1, {}, labels=0, tasks=0)
@@ -167,8 +201,6 @@ def test_start_training_asks_for_a_round(store: Store) -> None:
 
 
 def test_a_foreign_schema_is_refused_in_words(tmp_path: Path) -> None:
-    import sqlite3
-
     path = tmp_path / "state.sqlite3"
     Store(f"sqlite:///{path}").close()
     with sqlite3.connect(path) as connection:
@@ -178,7 +210,7 @@ def test_a_foreign_schema_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="check that the folder exists"):
+    with pytest.raises(StoreError, match="unable to open database file; check the disk"):
         Store(f"sqlite:///{tmp_path / 'missing' / 'state.sqlite3'}")
 
 

@@ -261,6 +261,11 @@ class LabelStudioClient:
             if error.status != 404:
                 raise
 
+    def delete_version(self, project_id: int, version: str) -> None:
+        """Delete all predictions of a version; every submit waits meanwhile."""
+        path = f"/api/projects/{project_id}/model-versions/"
+        self.call("DELETE", path, json={"model_version": version})
+
     # -- content ------------------------------------------------------------------------------
 
     def download(self, location: str) -> bytes:

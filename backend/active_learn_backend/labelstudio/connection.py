@@ -112,10 +112,10 @@ def disconnect(
             _delete(client, f"/api/webhooks/{webhook['id']}/")
             done.append(f"webhook {webhook['id']} removed")
     queue = Queue(client, project_id)
-    rows = queue.rows_of(list(queue.versions()))
-    for row in rows:
-        queue.retire(row)
-    done.append(f"{len(rows)} queue rows removed")
+    left = queue.versions()
+    for step in queue.retirements(left):
+        queue.retire(step)
+    done.append(f"{sum(left.values())} queue rows removed")
     if (
         project.backend_id is None
         and project.mode == "push"
