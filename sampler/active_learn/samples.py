@@ -29,8 +29,12 @@ def to_batch(inputs: Sequence[Any]) -> Any:
 
 
 def model_input(item: Any) -> Any:
-    """Give what of a dataset's item the model reads: of a tuple (input, target, ...) the input."""
-    return item[0] if isinstance(item, tuple) else item
+    """Give what of a dataset's item the model reads: of a tuple (input, target, ...) the input.
+
+    A tuple of two texts is a pair, all of which is read.
+    """
+    pair = isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str)
+    return item[0] if isinstance(item, tuple) and not pair else item
 
 
 class Samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from active_learn import ActiveSampler
 from active_learn.errors import DataError, ModelError
 from active_learn.models import adapt
 
@@ -77,6 +78,20 @@ def test_pairs_use_the_second_segment():
     torch.testing.assert_close(logits_of((model, tokenizer), pairs), expected)
     columns = tuple(list(column) for column in zip(*pairs, strict=True))
     torch.testing.assert_close(logits_of((model, tokenizer), columns), expected)
+
+
+def test_pairs_keep_their_second_text_on_a_pipe():
+    model, segments = bert(), []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: segments.append(kwargs["token_type_ids"]), with_kwargs=True
+    )
+    pairs = [("card lost", word) for word in WORDS]
+    sampler = ActiveSampler("classification", (model, word_tokenizer()), 2, random_state=0)
+    chosen = list(sampler.select(iter(pairs), total=len(pairs)))
+    assert len(chosen) == 2
+    assert set(chosen) <= set(pairs)
+    assert segments
+    assert all(batch.any(dim=1).all() for batch in segments)
 
 
 def test_words_and_arrays_of_texts():
