@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import torch
 
+from .errors import ParameterError
 from .kernels import Kernel, Points
 
 __all__ = ["BLOCK_ROWS", "Posterior", "first_best", "pivoted_cholesky"]
@@ -125,20 +126,30 @@ class Posterior:
             self.conditioned, self._factor = None, None
             points = union = union[keep]
             known = None
-        gram = self.kernel.gram(points, points).double()
+        # float64: the smallest eigenvalue is λ while the largest grows with |S|.
+        new = points.double()
+        gram = self.kernel.gram(new, new)
         gram.diagonal().add_(self.ridge)
         if known is not None and self._factor is not None:
-            cross = self.kernel.gram(known, points).double()
+            cross = self.kernel.gram(known.double(), new)
             z = torch.linalg.solve_triangular(self._factor, cross, upper=False)
             gram -= z.T @ z
             upper = torch.cat([self._factor, torch.zeros_like(z)], dim=1)
-            lower = torch.cat([z.T, torch.linalg.cholesky(gram)], dim=1)
+            lower = torch.cat([z.T, self._cholesky(gram)], dim=1)
             factor = torch.cat([upper, lower])
         else:
-            factor = torch.linalg.cholesky(gram)
-        # float64: the smallest eigenvalue is λ while the largest grows with |S|.
+            factor = self._cholesky(gram)
         self.conditioned, self._factor = union, factor
         self._solver = factor.to(points.h.dtype)
+
+    def _cholesky(self, gram: torch.Tensor) -> torch.Tensor:
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed:
+            raise ParameterError(
+                f"ridge={self.ridge} is lost in rounding beside the kernel's values "
+                f"(up to {float(gram.diagonal().max()):.2g}); use a larger one"
+            )
+        return factor
 
     def whiten(self, x: Points) -> torch.Tensor:
         """Give ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""

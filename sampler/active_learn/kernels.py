@@ -49,6 +49,10 @@ class Points:
         a = None if self.a is None or other.a is None else torch.cat([self.a, other.a])
         return Points(torch.cat([self.h, other.h]), a)
 
+    def double(self) -> Points:
+        """Give these points in float64."""
+        return Points(self.h.double(), None if self.a is None else self.a.double())
+
     def split(self, rows: int) -> Iterator[tuple[slice, Points]]:
         """Go through blocks of at most ``rows`` points, each with its slice."""
         for start in range(0, len(self), rows):

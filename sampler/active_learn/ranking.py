@@ -16,6 +16,8 @@ __all__ = ["Ranking", "explain"]
 
 # λ of novelty: small, so that what is labeled already is hardly novel.
 NOVELTY_RIDGE = 1e-3
+# Labeled samples that novelty is measured against; it is read by people, not optimized.
+NOVELTY_CONDITIONED = 500
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Ranking:
         of ``1 - |2p - 1|``; 1 in regression.
     novelty : ndarray of float64 of shape (n,)
         Variance of a Gaussian process on the embeddings after the labeled data, relative to the
-        one before, in [0, 1]: 1 is unlike anything labeled.
+        one before, in [0, 1]: 1 is unlike anything labeled. Of more than 500 labeled samples the
+        500 that tell the most.
     """
 
     indices: np.ndarray
@@ -51,12 +54,11 @@ def explain(
     indices: np.ndarray,
     problem_type: ProblemType,
     labeled: ModelOutput | None,
-    max_conditioned: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the uncertainty and the novelty of some candidates, as `Ranking` has them."""
     kernel = RadialKernel()
     known = None if labeled is None else kernel.points(labeled)
-    posterior = Posterior(kernel, NOVELTY_RIDGE, known, max_conditioned)
+    posterior = Posterior(kernel, NOVELTY_RIDGE, known, NOVELTY_CONDITIONED)
     doubt, novelty = np.empty(len(indices)), np.empty(len(indices))
     for start in range(0, len(indices), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)

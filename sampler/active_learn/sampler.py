@@ -180,9 +180,7 @@ class ActiveSampler:
             )
         context = self._context(pool, wanted)
         picks = self._strategy.rank_pool(context)
-        doubt, novelty = explain(
-            pool, picks.indices, self.problem_type, self._labeled, self.max_conditioned
-        )
+        doubt, novelty = explain(pool, picks.indices, self.problem_type, self._labeled)
         return Ranking(picks.indices, picks.scores, doubt, novelty)
 
     def select(self, X: Any, *, return_indices: bool = False, total: int | None = None) -> Any:

@@ -72,8 +72,11 @@ class Tracked:
         """
         kernel, ridge, rank = self._posterior.kernel, self._posterior.ridge, self._rank
         known, own = z.shape[1], kernel.own(point)[0] - z @ z.T
-        own.diagonal().add_(ridge)
-        factor = torch.linalg.cholesky(own)
+        # At least λ: an outlier's own variance may come out below 0 by rounding.
+        own.diagonal().clamp_min_(0).add_(ridge)
+        factor, failed = torch.linalg.cholesky_ex(own)
+        if failed:
+            factor = torch.diag(own.diagonal().sqrt())
         rows = slice(0, stop * rank)
         new = kernel.gram(self.points[:stop], point).addmm_(self._z[rows, :known], z.T, alpha=-1)
         if rank == 1:

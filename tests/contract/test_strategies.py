@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from active_learn import ActiveSampler, LinearHead, ParameterError
+from active_learn import (
+    ActiveSampler,
+    LinearHead,
+    ParameterError,
+    design,
+    gram,
+    ranking,
+    volume,
+)
+from active_learn import pool as pool_module
 from active_learn.strategies import build_strategy, strategies
 
 RNG = np.random.default_rng(7)
@@ -90,6 +99,16 @@ class StrategyContract:
         for pool in (half, torch.from_numpy(half), list(half.astype(np.float32))):
             assert np.array_equal(self.indices(pool), expected)
 
+    def test_does_not_depend_on_the_size_of_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        labeled = {"labeled_data": LABELED, "seed_fisher": True}
+        expected = self.sampler(**labeled).rank(POOL).indices
+        for module in (gram, design, volume, ranking):
+            monkeypatch.setattr(module, "BLOCK_ROWS", 14)
+        monkeypatch.setattr(pool_module, "EMBEDDING_ROWS", 11)
+        monkeypatch.setattr(pool_module, "MODEL_ROWS", 9)
+        assert np.array_equal(self.sampler(**labeled).rank(POOL).indices, expected)
+        assert np.array_equal(self.sampler(**labeled).rank(list(POOL)).indices, expected)
+
     def test_does_not_depend_on_the_number_of_threads(self) -> None:
         before = torch.get_num_threads()
         try:
@@ -114,6 +133,7 @@ class StrategyContract:
             pytest.param(np.repeat(POOL[:2], 10, axis=0), id="duplicates"),
             pytest.param(POOL[:20] * 1e25, id="huge"),
             pytest.param(POOL[:20] * 1e-25, id="tiny"),
+            pytest.param(POOL[:20] * np.where(np.arange(20) < 3, 1e4, 1)[:, None], id="outliers"),
             pytest.param(POOL[:BUDGET], id="budget is the pool"),
         ],
     )

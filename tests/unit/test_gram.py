@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import textbook
 import torch
+from active_learn import ParameterError
 from active_learn.gram import Posterior, first_best, pivoted_cholesky
 from active_learn.kernels import FisherKernel, Points, RadialKernel
 from active_learn.models import ModelOutput
@@ -98,3 +99,10 @@ def test_ties_go_to_the_first() -> None:
     assert first_best(scores) == 1
     assert first_best(-scores) == 0
     assert first_best(torch.zeros(4)) == 0
+
+
+def test_a_ridge_that_is_lost_in_rounding_is_refused() -> None:
+    kernel = FisherKernel("regression")
+    h = torch.ones(5, 3) * 1e12
+    with pytest.raises(ParameterError, match="use a larger one"):
+        Posterior(kernel, 1e-3, kernel.points(ModelOutput(torch.zeros(5, 1), h)))
