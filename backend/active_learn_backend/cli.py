@@ -105,7 +105,7 @@ def connect(project_id: int, pull: bool, **given: Any) -> None:
     """Connect a project, or repair its connection."""
     from .labelstudio.connection import connect as run
 
-    _speak(run, project_id, given, with_settings=True, pull=pull)
+    _speak(run, project_id, given, pull=pull)
 
 
 @main.command()
@@ -115,7 +115,7 @@ def disconnect(project_id: int, **given: Any) -> None:
     """Give a project back as it was, and remove what is ours."""
     from .labelstudio.connection import disconnect as run
 
-    _speak(run, project_id, given, with_settings=True)
+    _speak(run, project_id, given)
 
 
 @main.command()
@@ -142,8 +142,6 @@ def _speak(
     run: Callable[..., list[str]],
     project_id: int,
     given: dict[str, Any],
-    *,
-    with_settings: bool = False,
     **options: Any,
 ) -> None:
     """Run one command on a project, and say what it did."""
@@ -158,8 +156,7 @@ def _speak(
     settings.model_dir.mkdir(parents=True, exist_ok=True)
     client, store = LabelStudioClient(settings), Store(settings.store_url)
     try:
-        extra = (settings,) if with_settings else ()
-        for line in run(client, store, *extra, project_id, **options):
+        for line in run(client, store, settings, project_id, **options):
             click.echo(f"project {project_id}: {line}")
     finally:
         client.close()

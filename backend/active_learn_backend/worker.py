@@ -7,29 +7,25 @@ event, a restart or a double delivery changes nothing but the time.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from active_learn.errors import ActiveLearnError
 
-from .errors import LabelStudioError, StoreError
+from .errors import LabelStudioError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
 from .labelstudio.connection import secure_webhook, take_over_stream
 from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
 from .learning.round import Round
+from .lease import Lease, owner_name
 from .settings import Settings
 from .store import Project, Store
 
-__all__ = ["Lease", "Worker", "round_is_due"]
+__all__ = ["Worker", "round_is_due"]
 
 log = logging.getLogger(__name__)
 
@@ -37,47 +33,6 @@ TICK = 0.05
 RETIRE_AT_ONCE = 10  # rows between two looks at what else is due
 RETIRE_PAUSE = 0.03  # seconds between two rows: SQLite lets a waiting submit in
 MOST_BACKOFF = 30.0
-
-
-class Lease:
-    """Right to work on one project, renewed in the background until it is given back."""
-
-    def __init__(self, store: Store, project_id: int, owner: str, seconds: float) -> None:
-        self._store, self._project_id = store, project_id
-        self._owner, self._seconds = owner, seconds
-        self._lost = threading.Event()
-        self._done = threading.Event()
-
-    def check(self) -> None:
-        """Stop the work when another worker has taken the project over."""
-        if self._lost.is_set():
-            raise StoreError(
-                f"another worker took project {self._project_id} over; this round is dropped"
-            )
-
-    def take(self) -> bool:
-        """Take the lease; False while another worker holds it."""
-        return self._store.take_lease(self._project_id, self._owner, self._seconds)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Renew it as long as the block runs."""
-        renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
-        renewer.start()
-        try:
-            yield
-        finally:
-            self._done.set()
-            renewer.join()
-            self._store.release_lease(self._project_id, self._owner)
-
-    def _renew(self) -> None:
-        while not self._done.wait(self._seconds / 4):
-            try:
-                if not self.take():
-                    self._lost.set()
-            except StoreError as error:
-                log.warning("project %s: lease not renewed: %s", self._project_id, error)
 
 
 @dataclass
@@ -124,7 +79,7 @@ class Worker:
 
     def __init__(self, settings: Settings, store: Store, client: LabelStudioClient) -> None:
         self._settings, self._store, self._client = settings, store, client
-        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._owner = owner_name()
         self._paces: dict[int, _Pace] = {}
         self.stopping = threading.Event()
 

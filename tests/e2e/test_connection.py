@@ -145,6 +145,14 @@ def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
     assert kit.project(project)["sampling"] == "Sequential sampling"
 
 
+def test_commands_on_a_project_that_is_not_connected_say_so(kit: Kit) -> None:
+    for command in ("disconnect", "pause", "resume"):
+        with pytest.raises(ServerError, match="project 999 is not connected in this project state"):
+            kit.backend.run(command, "--project", "999")
+    with pytest.raises(ServerError, match="Label Studio answered 404"):
+        kit.backend.run("connect", "--project", "999")
+
+
 def test_pause_and_resume(
     kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:

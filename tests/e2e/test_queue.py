@@ -270,7 +270,6 @@ def test_a_changed_label_config_is_followed(
     for task in tasks[:2]:
         kit.annotate(task, choice("positive", "label", "text"))
     kit.wait_labels(project, dict.fromkeys(tasks[:2], "positive"))
-    # Another name for the control: the old annotations do not belong to it.
     kit.api(
         "PATCH",
         f"/api/projects/{project}/",

@@ -12,7 +12,9 @@ from typing import Any
 from ..errors import (
     ConnectionRefusedByLabelStudioError,
     LabelStudioError,
+    StoreError,
 )
+from ..lease import exclusively
 from ..settings import Settings
 from ..store import Project, Store
 from .client import LabelStudioClient
@@ -100,9 +102,17 @@ def disconnect(
     client: LabelStudioClient, store: Store, settings: Settings, project_id: int
 ) -> list[str]:
     """Undo `connect`: former sampling and version, and none of our rows and webhooks left."""
-    project = store.register(project_id)
-    # First, so that no worker starts a round while its rows are being deleted.
+    _known(store, project_id)
+    # First, so that no worker starts another round; one that runs is waited for.
     store.update(project_id, status="disconnected", reason="by `active-learn disconnect`")
+    with exclusively(store, project_id, settings.lease_seconds):
+        return _disconnect(client, store, settings, store.register(project_id))
+
+
+def _disconnect(
+    client: LabelStudioClient, store: Store, settings: Settings, project: Project
+) -> list[str]:
+    project_id = project.id
     done = [_restore_stream(client, project)]
     if project.backend_id is not None:
         _delete(client, f"/api/ml/{project.backend_id}")
@@ -126,16 +136,23 @@ def disconnect(
     return done
 
 
-def pause(client: LabelStudioClient, store: Store, project_id: int) -> list[str]:
+def pause(
+    client: LabelStudioClient, store: Store, settings: Settings, project_id: int
+) -> list[str]:
     """Stop ordering, and give the project its former sampling back until `resume`."""
-    project = store.register(project_id)
+    _known(store, project_id)
     store.update(project_id, status="paused", reason="by `active-learn pause`")
-    client.patch_project(project_id, sampling=project.former_sampling or "Sequential sampling")
-    return ["paused: the stream has its former sampling again"]
+    with exclusively(store, project_id, settings.lease_seconds):
+        sampling = store.register(project_id).former_sampling or "Sequential sampling"
+        client.patch_project(project_id, sampling=sampling)
+    return [f"paused: the sampling is {sampling!r} again"]
 
 
-def resume(client: LabelStudioClient, store: Store, project_id: int) -> list[str]:
+def resume(
+    client: LabelStudioClient, store: Store, settings: Settings, project_id: int
+) -> list[str]:
     """Order the stream again."""
+    _known(store, project_id)
     client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
     store.update(project_id, status="active", reason="", sampling_set=True, stale=True)
     store.mark_changed(project_id)
@@ -267,6 +284,14 @@ def _webhooks(client: LabelStudioClient, project_id: int) -> list[dict[str, Any]
 
 def _webhook_url(settings: Settings) -> str:
     return f"{settings.url}/webhook"
+
+
+def _known(store: Store, project_id: int) -> None:
+    if store.project(project_id) is None:
+        raise StoreError(
+            f"project {project_id} is not connected in this project state; use the MODEL_DIR or "
+            "DATABASE_URL of the backend that orders it"
+        )
 
 
 # -- small pieces -------------------------------------------------------------------------------
