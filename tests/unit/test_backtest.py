@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from active_learn import ActiveSampler
+from active_learn import strategies as strategies_package
 from active_learn.backtest import Candidate, folds, replay
 from active_learn.curves import Curves
 from active_learn.errors import DataError, ParameterError
@@ -364,3 +366,9 @@ class TestHyperparameterTune:
         sampler, X, y = self.sampler()
         with pytest.raises(ParameterError, match="'gamma' means nothing to strategy 'margin'"):
             sampler.hyperparameter_tune(X, y, candidates=[Candidate("margin", {"gamma": 1.0})])
+
+
+def test_the_guide_names_every_strategy():
+    guide = Path(strategies_package.__file__).with_name("README.md").read_text(encoding="utf-8")
+    missing = [name for name in strategies_package.strategies() if f"`{name}`" not in guide]
+    assert not missing
