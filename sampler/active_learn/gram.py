@@ -24,6 +24,7 @@ __all__ = ["BLOCK_ROWS", "Posterior", "first_best", "pivoted_cholesky"]
 # Rows of candidates that are worked on at once: large enough for level 3 BLAS, small enough for
 # the block's Gram matrix against 2,000 points to stay under 64 MiB.
 BLOCK_ROWS = 8192
+PIVOTS_AHEAD = 32
 
 
 def first_best(scores: torch.Tensor) -> int:
@@ -57,23 +58,33 @@ def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
     """
     n, rank = len(points), points.rank
     left = kernel.own(points).diagonal(dim1=1, dim2=2).clone()
-    columns = left.new_zeros(size * rank, n * rank)
+    rows = left.new_zeros(size * rank, n * rank)  # of the factor, one per pivot
     floor = 1e-6 * float(left.sum(dim=1).max())
     chosen: list[int] = []
     filled = 0
+    fetched: dict[int, tuple[torch.Tensor, int]] = {}
     while len(chosen) < min(size, n):
-        best = first_best(left.sum(dim=1))
-        if float(left[best].sum()) <= floor:
+        trace = left.sum(dim=1)
+        best = first_best(trace)
+        if float(trace[best]) <= floor:
             break
-        new = torch.tensor([best], device=left.device)
-        gram = kernel.gram(points[new], points)
+        if best not in fetched:
+            # The points that stand out now are mostly the pivots of soon: one matrix product.
+            trace[best] = torch.inf
+            soon = trace.topk(min(PIVOTS_AHEAD, n)).indices
+            at = (soon[:, None] * rank + torch.arange(rank).to(soon)).flatten()
+            gram = kernel.gram(points[soon], points)
+            gram.addmm_(rows[:filled, at].T, rows[:filled], alpha=-1)
+            blocks = gram.view(len(soon), rank, -1)
+            fetched = {int(i): (blocks[b], filled) for b, i in enumerate(soon)}
+        block, since = fetched.pop(best)
         for row in range(rank):
-            done = columns[:filled]
             pivot = best * rank + row
-            column = gram[row] - done.T @ done[:, pivot]
+            later = rows[since:filled]
+            column = block[row].addmv(later.T, later[:, pivot].clone(), alpha=-1)
             if float(column[pivot]) > floor:
-                columns[filled] = column / column[pivot].sqrt()
-                left -= columns[filled].view(n, rank).square()
+                rows[filled] = column / column[pivot].sqrt()
+                left -= rows[filled].view(n, rank).square()
                 filled += 1
         left[best] = 0
         left.clamp_min_(0)

@@ -75,6 +75,28 @@ def test_max_conditioned_keeps_what_explains_the_rest() -> None:
     assert left_full < left_few < 0.02  # of 1 before any label
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 120),
+    rank=st.integers(1, 3),
+    size=st.integers(1, 60),
+)
+def test_each_pivot_has_the_largest_variance_left(seed: int, n: int, rank: int, size: int) -> None:
+    x = points(np.random.default_rng(seed), n, d=9, rank=rank)
+    pivots = pivoted_cholesky(FisherKernel("classification", rank=rank), x, size)
+    u = dense(x)
+    left = u.copy()
+    for pivot in pivots.tolist():
+        trace = np.square(left).sum(axis=(1, 2))
+        assert trace[pivot] == pytest.approx(trace.max(), rel=1e-6)
+        basis = np.linalg.qr(left[pivot])[0][:, np.linalg.svd(left[pivot])[1] > 1e-6]
+        left -= np.einsum("ab,cb,ncr->nar", basis, basis, left)
+    assert len(pivots) <= min(size, n)
+    if len(pivots) < min(size, n):  # nothing was left to explain
+        assert np.square(left).sum(axis=(1, 2)).max() < 1e-4 * np.square(u).sum(axis=(1, 2)).max()
+
+
 def test_pivots_stop_when_nothing_is_left_to_explain() -> None:
     rng = np.random.default_rng(1)
     h = np.repeat(rng.normal(size=(3, 5)), 20, axis=0)
