@@ -14,172 +14,21 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StoreError
+from .schema import SCHEMA_VERSION, Project, QueueRow, TaskRow, open_engine
+from .schema import meta as _meta
+from .schema import metadata as _metadata
+from .schema import projects as _projects
+from .schema import queue as _queue
+from .schema import rounds as _rounds
+from .schema import tasks as _tasks
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
-
-SCHEMA_VERSION = 1
-
-_metadata = sa.MetaData()
-
-_meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
-
-_projects = sa.Table(
-    "projects",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("label_config", sa.Text, nullable=False, default=""),
-    sa.Column("status", sa.String(16), nullable=False, default="active"),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("mode", sa.String(8), nullable=False, default="push"),
-    sa.Column("sampling_set", sa.Boolean, nullable=False, default=False),
-    sa.Column("former_sampling", sa.Text),
-    sa.Column("former_model_version", sa.Text),
-    sa.Column("backend_id", sa.Integer),
-    sa.Column("webhook_id", sa.Integer),
-    sa.Column("webhook_secret", sa.String(64), nullable=False),
-    sa.Column("marks", sa.Integer, nullable=False, default=0),
-    sa.Column("marks_seen", sa.Integer, nullable=False, default=0),
-    sa.Column("polled_at", sa.Float, nullable=False, default=0.0),
-    sa.Column("cursor", sa.String(40), nullable=False, default=""),
-    sa.Column("round", sa.Integer, nullable=False, default=0),
-    sa.Column("head_round", sa.Integer, nullable=False, default=0),
-    sa.Column("version", sa.String(64), nullable=False, default=""),
-    sa.Column("stale", sa.Boolean, nullable=False, default=True),
-    sa.Column("pending_labels", sa.Integer, nullable=False, default=0),
-    sa.Column("pending_tasks", sa.Integer, nullable=False, default=0),
-    sa.Column("lease_owner", sa.String(64)),
-    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
-    sa.Column("last_error", sa.Text, nullable=False, default=""),
-)
-
-_tasks = sa.Table(
-    "tasks",
-    _metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", sa.Text, nullable=False),  # JSON: what the encoder reads
-    sa.Column("content_key", sa.String(64), nullable=False),  # its digest: the cache's key
-    sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
-    sa.Column("skipped", sa.Boolean, nullable=False, default=False),
-)
-
-_queue = sa.Table(
-    "queue",
-    _metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("rank", sa.Integer, nullable=False),
-    sa.Column("in_batch", sa.Boolean, nullable=False),
-    sa.Column("uncertainty", sa.Float, nullable=False),
-    sa.Column("novelty", sa.Float, nullable=False),
-)
-
-_rounds = sa.Table(
-    "rounds",
-    _metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("finished_at", sa.Float, nullable=False),
-    sa.Column("report", sa.Text, nullable=False),  # JSON: counts and seconds by stage
-)
-
-
-@dataclass(frozen=True)
-class Project:
-    """One connected project, as the store holds it.
-
-    Attributes
-    ----------
-    status : {'active', 'paused', 'yielded', 'disconnected'}
-        'paused': by the operator. 'yielded': a person chose another sampling in Label Studio,
-        and ours comes back when theirs is taken back. `reason` says it in words.
-    mode : {'push', 'pull'}
-        'pull': nothing is registered in Label Studio, the poller does everything.
-    marks, marks_seen : int
-        Changes noted by the web process, and how many of them a worker has looked at.
-    version : str
-        The published queue, ``al-<round>``; empty before the first.
-    stale : bool
-        A new round is due whatever the counts say.
-    head_round : int
-        Round of the newest trained head; 0 before the first.
-    pending_labels, pending_tasks : int
-        Labels and tasks changed since the last round began.
-    """
-
-    id: int
-    label_config: str
-    status: str
-    reason: str
-    mode: str
-    sampling_set: bool
-    former_sampling: str | None
-    former_model_version: str | None
-    backend_id: int | None
-    webhook_id: int | None
-    webhook_secret: str
-    marks: int
-    marks_seen: int
-    polled_at: float
-    cursor: str
-    round: int
-    head_round: int
-    version: str
-    stale: bool
-    pending_labels: int
-    pending_tasks: int
-    lease_owner: str | None
-    lease_until: float
-    last_error: str
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """One task: what the encoder reads of it, and the label that its annotations resolve to."""
-
-    task_id: int
-    content: Mapping[str, Any]
-    content_key: str
-    label: Any
-    skipped: bool
-
-
-@dataclass(frozen=True)
-class QueueRow:
-    """One task of the published queue; rank 0 is served first."""
-
-    task_id: int
-    rank: int
-    in_batch: bool
-    uncertainty: float
-    novelty: float
-
-
-def _engine(url: str) -> sa.Engine:
-    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-    if engine.dialect.name == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def _connect(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # transactions begin where _begin says so
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA busy_timeout=10000")
-
-        @sa.event.listens_for(engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            # A writer takes the lock at once: a later upgrade could fail half-way through.
-            reads = connection.get_execution_options().get("reads", False)
-            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 class Store:
@@ -197,7 +46,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._one_writer = threading.Lock()
         self._reader = self._engine.execution_options(reads=True)
         with self._write() as connection:
@@ -461,7 +310,10 @@ class Store:
                     sa.func.count(),
                     sa.func.coalesce(
                         sa.func.sum(
-                            sa.case((_tasks.c.label.is_(None) & ~_tasks.c.skipped, 1), else_=0)
+                            sa.case(
+                                (_tasks.c.label.is_(None) & ~_tasks.c.skipped, 1),
+                                else_=0,
+                            )
                         ),
                         0,
                     ),
@@ -561,7 +413,10 @@ def _known_rows(
     connection: sa.Connection, project_id: int, task_ids: Sequence[int] | None
 ) -> dict[int, tuple[str, str | None, bool]]:
     query = sa.select(
-        _tasks.c.task_id, _tasks.c.content_key, _tasks.c.label, _tasks.c.skipped
+        _tasks.c.task_id,
+        _tasks.c.content_key,
+        _tasks.c.label,
+        _tasks.c.skipped,
     ).where(_tasks.c.project_id == project_id)
     queries = (
         [query]

@@ -1,0 +1,169 @@
+"""Tables of the project state, the records read from them, and how a database is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+__all__ = ["SCHEMA_VERSION", "Project", "QueueRow", "TaskRow", "open_engine"]
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label_config", sa.Text, nullable=False, default=""),
+    sa.Column("status", sa.String(16), nullable=False, default="active"),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("mode", sa.String(8), nullable=False, default="push"),
+    sa.Column("sampling_set", sa.Boolean, nullable=False, default=False),
+    sa.Column("former_sampling", sa.Text),
+    sa.Column("former_model_version", sa.Text),
+    sa.Column("backend_id", sa.Integer),
+    sa.Column("webhook_id", sa.Integer),
+    sa.Column("webhook_secret", sa.String(64), nullable=False),
+    sa.Column("marks", sa.Integer, nullable=False, default=0),
+    sa.Column("marks_seen", sa.Integer, nullable=False, default=0),
+    sa.Column("polled_at", sa.Float, nullable=False, default=0.0),
+    sa.Column("cursor", sa.String(40), nullable=False, default=""),
+    sa.Column("round", sa.Integer, nullable=False, default=0),
+    sa.Column("head_round", sa.Integer, nullable=False, default=0),
+    sa.Column("version", sa.String(64), nullable=False, default=""),
+    sa.Column("stale", sa.Boolean, nullable=False, default=True),
+    sa.Column("pending_labels", sa.Integer, nullable=False, default=0),
+    sa.Column("pending_tasks", sa.Integer, nullable=False, default=0),
+    sa.Column("lease_owner", sa.String(64)),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    sa.Column("last_error", sa.Text, nullable=False, default=""),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("content", sa.Text, nullable=False),  # JSON: what the encoder reads
+    sa.Column("content_key", sa.String(64), nullable=False),  # its digest: the cache's key
+    sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
+    sa.Column("skipped", sa.Boolean, nullable=False, default=False),
+)
+
+queue = sa.Table(
+    "queue",
+    metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("in_batch", sa.Boolean, nullable=False),
+    sa.Column("uncertainty", sa.Float, nullable=False),
+    sa.Column("novelty", sa.Float, nullable=False),
+)
+
+rounds = sa.Table(
+    "rounds",
+    metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("finished_at", sa.Float, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),  # JSON: counts and seconds by stage
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """One connected project, as the store holds it.
+
+    Attributes
+    ----------
+    status : {'active', 'paused', 'yielded', 'disconnected'}
+        'paused': by the operator. 'yielded': a person chose another sampling in Label Studio,
+        and ours comes back when theirs is taken back. `reason` says it in words.
+    mode : {'push', 'pull'}
+        'pull': nothing is registered in Label Studio, the poller does everything.
+    marks, marks_seen : int
+        Changes noted by the web process, and how many of them a worker has looked at.
+    version : str
+        The published queue, ``al-<round>``; empty before the first.
+    stale : bool
+        A new round is due whatever the counts say.
+    head_round : int
+        Round of the newest trained head; 0 before the first.
+    pending_labels, pending_tasks : int
+        Labels and tasks changed since the last round began.
+    """
+
+    id: int
+    label_config: str
+    status: str
+    reason: str
+    mode: str
+    sampling_set: bool
+    former_sampling: str | None
+    former_model_version: str | None
+    backend_id: int | None
+    webhook_id: int | None
+    webhook_secret: str
+    marks: int
+    marks_seen: int
+    polled_at: float
+    cursor: str
+    round: int
+    head_round: int
+    version: str
+    stale: bool
+    pending_labels: int
+    pending_tasks: int
+    lease_owner: str | None
+    lease_until: float
+    last_error: str
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task: what the encoder reads of it, and the label that its annotations resolve to."""
+
+    task_id: int
+    content: Mapping[str, Any]
+    content_key: str
+    label: Any
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """One task of the published queue; rank 0 is served first."""
+
+    task_id: int
+    rank: int
+    in_batch: bool
+    uncertainty: float
+    novelty: float
+
+
+def open_engine(url: str) -> sa.Engine:
+    """Open a database; on SQLite in WAL mode, its transactions begun by hand."""
+    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # transactions begin where _begin says so
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA busy_timeout=10000")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # A writer takes the lock at once: a later upgrade could fail half-way through.
+            reads = connection.get_execution_options().get("reads", False)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
