@@ -54,12 +54,16 @@ clean:  ## remove everything that the other targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # label-studio-ml pins a Flask of 2020 with its Werkzeug, Jinja2 and itsdangerous. It runs on the
-# current ones, so these are upgraded last, against its pins.
+# current ones, so these are upgraded last, against its pins. The old ones lie apart, on no path,
+# for the one test that our code runs on them too.
 $(STAMP): pyproject.toml Makefile .ci/constraints.txt .ci/make_venv.sh .ci/install_torch.sh
 	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
 	@sh .ci/install_torch.sh $(PY) $(TORCH) $(BUILD)
 	@echo "Installing the project in $(VENV)"
 	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -c .ci/constraints.txt -e '.[demo,dev]'
+	@rm -rf $(VENV)/flask-1.1.2
+	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --no-deps --target $(VENV)/flask-1.1.2 \
+		flask==1.1.2 werkzeug==2.0.2 jinja2==3.0.3 itsdangerous==2.0.1
 	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --upgrade flask werkzeug jinja2 itsdangerous
 	@rm -f $(VENV)/.installed-* && touch $@
 

@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--keep", action="store_true", help="keep both servers running until Ctrl-C")
     add("--labels", type=_count, default=150, help="labels given in the active project")
-    add("--plain-labels", type=_count, default=450, help="labels given in the plain project")
+    add("--plain-labels", type=_count, default=350, help="labels given in the plain project")
     add("--images", type=_count, default=1400, help="images uploaded; the rest is held out")
     add("--think", type=float, default=0.3, help="seconds the annotator looks at an active task")
     add("--seed", type=int, default=0, help="decides which images are held out")
