@@ -121,7 +121,7 @@ class GainScorer(Scorer):
     def keep(self, index: int) -> None:
         """Update the gains of the block."""
         point = self._block.points[index : index + 1]
-        z = self._posterior.whiten(point)
+        z = self._block.z_of(index).clone()
         for tracked in self._tracked():
             tracked.condition(point, z, len(tracked.points))
         self._posterior.condition(point)

@@ -32,12 +32,17 @@ class Tracked:
         self.points = points
         self._rank = points.rank
         self._z = points.h.new_empty(len(points) * self._rank, posterior.size + room)
+        self._used = posterior.size
         self.gain = torch.zeros(len(points), dtype=torch.float64, device=points.h.device)
 
     @property
     def z(self) -> torch.Tensor:
         """What `Posterior.whiten` gives of the points, (n * R, |S|)."""
-        return self._z[:, : self._posterior.size]
+        return self._z[:, : self._used]
+
+    def z_of(self, index: int) -> torch.Tensor:
+        """What `Posterior.whiten` gives of one point, (R, |S|)."""
+        return self.z[index * self._rank : (index + 1) * self._rank]
 
     @classmethod
     def of_labeled(cls, posterior: Posterior, labeled: Points | None, room: int) -> Tracked | None:
@@ -52,6 +57,7 @@ class Tracked:
         """Compute the gains of some points from the posterior as it is."""
         x = self.points[rows]
         z = self._posterior.whiten(x)
+        self._used = z.shape[1]
         self._z.view(len(self.points), self._rank, -1)[rows, :, : z.shape[1]] = z.view(
             len(x), self._rank, -1
         )
@@ -68,7 +74,7 @@ class Tracked:
     def condition(self, point: Points, z: torch.Tensor, stop: int) -> None:
         """Take account of one more conditioned point, in the first ``stop`` points.
 
-        ``z`` (R, |S|) is what `Posterior.whiten` gave of it before it was conditioned on.
+        ``z`` (R, |S|) is what `Posterior.whiten` gives of it before it is conditioned on.
         """
         kernel, ridge, rank = self._posterior.kernel, self._posterior.ridge, self._rank
         known, own = z.shape[1], kernel.own(point)[0] - z @ z.T
@@ -84,5 +90,6 @@ class Tracked:
         else:
             new = torch.linalg.solve_triangular(factor, new.T, upper=False).T
         self._z[rows, known : known + rank] = new
+        self._used = known + rank
         lost = new.square().view(stop, -1).sum(dim=1).double() / ridge
         self.gain[:stop].sub_(lost).clamp_min_(0)

@@ -58,6 +58,7 @@ class VolumeSampler:
         self._block_rows = block_rows or min(BLOCK_ROWS, max(512, len(points) // 16))
         self._posterior = posterior
         self._labeled = labeled
+        self._kept: list[int] = []
         posterior.max_conditioned = None  # what is kept stays, or past gains would be wrong
 
     def sample(
@@ -89,6 +90,7 @@ class VolumeSampler:
         gains: list[float] = []
         for start in range(0, n, block_rows):
             stop = min(start + block_rows, n)
+            self._catch_up()
             for rows in range(start, stop, BLOCK_ROWS):
                 pool.fill(slice(rows, min(rows + BLOCK_ROWS, stop)))
             at = start
@@ -114,15 +116,21 @@ class VolumeSampler:
                     total += float(pool.gain[:at].sum())
             if len(picked) == k:
                 break
+        self._catch_up()
         return picked, gains
 
     def _keep(self, new: int, pool: Tracked, past: Tracked | None, stop: int) -> None:
-        point = self._points[new : new + 1]
-        z = self._posterior.whiten(point)
+        point, z = self._points[new : new + 1], pool.z_of(new).clone()
         pool.condition(point, z, stop)
         if past is not None:
             past.condition(point, z, len(past.points))
-        self._posterior.condition(point)
+        self._kept.append(new)
+
+    def _catch_up(self) -> None:
+        """Condition the posterior on what was kept since it was last needed."""
+        if self._kept:
+            self._posterior.condition(self._points[torch.tensor(self._kept)])
+            self._kept = []
 
 
 def first_kept(
