@@ -54,6 +54,9 @@ class Data:
     weight: np.ndarray
 
 
+Prepare = Callable[[Data, Workload], Callable[[], Any]]  # gives the call that is timed
+
+
 def make_data(load: Workload) -> Data:
     """Draw clusters on the unit sphere, and the head that their centres make."""
     rng = np.random.default_rng(0)
@@ -65,20 +68,22 @@ def make_data(load: Workload) -> Data:
     return Data(X[N_LABELED:], X[:N_LABELED], y[:N_LABELED], weight)
 
 
-def ours(strategy: str) -> Callable[[Data, Workload], Callable[[], Any]]:
+def ours(
+    strategy: str, n_labeled: int = N_LABELED
+) -> Callable[[Data, Workload], Callable[[], Any]]:
     def prepare(data: Data, load: Workload) -> Callable[[], Any]:
         from active_learn import ActiveSampler, LinearHead
 
         sampler = ActiveSampler(
-            "classification", LinearHead(data.weight), load.k, seed_fisher=True,
-            labeled_data=data.X_labeled, strategy=strategy, random_state=0,
+            "classification", LinearHead(data.weight), load.k, seed_fisher=n_labeled > 1,
+            labeled_data=data.X_labeled[:n_labeled], strategy=strategy, random_state=0,
         )  # fmt: skip
         return lambda: sampler.select(data.X, return_indices=True)[1]
 
     return prepare
 
 
-def scikit_activeml(name: str) -> Callable[[Data, Workload], Callable[[], Any]]:
+def scikit_activeml(name: str) -> Prepare:
     def prepare(data: Data, load: Workload) -> Callable[[], Any]:
         from skactiveml import pool
         from skactiveml.classifier import SklearnClassifier
@@ -120,7 +125,7 @@ def published(data: Data, load: Workload) -> Callable[[], Any]:
     return lambda: sampler.select(data.X)
 
 
-CONTENDERS: dict[str, tuple[Path, Callable[[Data, Workload], Callable[[], Any]]]] = {
+CONTENDERS: dict[str, tuple[Path, Prepare]] = {
     "ours: badge": (OURS, ours("badge")),
     "scikit-activeml: Badge": (PEERS, scikit_activeml("Badge")),
     "ours: kcenter": (OURS, ours("kcenter")),
@@ -129,7 +134,8 @@ CONTENDERS: dict[str, tuple[Path, Callable[[Data, Workload], Callable[[], Any]]]
     "scikit-activeml: TypiClust": (PEERS, scikit_activeml("TypiClust")),
     "ours: auto": (OURS, ours("auto")),
     "scikit-activeml: ProbCover": (PEERS, scikit_activeml("ProbCover")),
-    "ours: vessal": (OURS, ours("vessal")),
+    # The published package conditions on nothing: its seeding prefers what is labeled already.
+    "ours: vessal": (OURS, ours("vessal", n_labeled=1)),
     "published active_learn 0.0.0": (PEERS, published),
 }
 VESSAL = ("ours: vessal", "published active_learn 0.0.0")
@@ -141,7 +147,7 @@ PLAN = [
 
 
 def measure(name: str, load: Workload) -> dict[str, float]:
-    """Select twice in this process (the first call pays for loading); time the faster."""
+    """Select again and again in this process, up to ten times or seconds; time the fastest."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -152,7 +158,7 @@ def measure(name: str, load: Workload) -> dict[str, float]:
     select = CONTENDERS[name][1](make_data(load), load)
     before = peak_megabytes()
     seconds = []
-    while len(seconds) < 2 and sum(seconds) < TIMEOUT / 4:
+    while len(seconds) < 10 and sum(seconds) < 10:
         began = time.perf_counter()
         chosen = select()
         seconds.append(time.perf_counter() - began)
