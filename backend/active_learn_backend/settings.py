@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         64.0, gt=0, description="Largest request that the web process takes, in MiB."
     )
     web_threads: int = Field(8, ge=1, le=64, description="Threads of each web process.")
+    worker_threads: int = Field(
+        2, ge=1, le=32, description="Projects that one worker runs rounds of side by side."
+    )
     web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
 
     budget: int = Field(

@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from active_learn.errors import ActiveLearnError
 
-from .errors import LabelStudioError
+from .errors import LabelStudioError, StoreError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
 from .labelstudio.connection import secure_webhook, take_over_stream
@@ -29,10 +30,12 @@ __all__ = ["Worker", "round_is_due"]
 
 log = logging.getLogger(__name__)
 
+WATCHED = ("active", "yielded")
 TICK = 0.05
 RETIRE_AT_ONCE = 10  # rows between two looks at what else is due
 RETIRE_PAUSE = 0.03  # seconds between two rows: SQLite lets a waiting submit in
 MOST_BACKOFF = 30.0
+STORE_PAUSE = 2.0
 
 
 @dataclass
@@ -68,7 +71,7 @@ def round_is_due(
 
 
 class Worker:
-    """Runs the rounds of all projects, one at a time.
+    """Runs the rounds of all projects: one at a time in each, a few projects side by side.
 
     Parameters
     ----------
@@ -84,17 +87,26 @@ class Worker:
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        """Work until `stopping` is set."""
+        """Work until `stopping` is set; rounds under way are finished."""
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
-        while not self.stopping.wait(TICK):
-            for project in self._store.projects():
-                if self.stopping.is_set():
-                    break
-                if self._is_due(project):
-                    self.turn(project.id)
+        under_way: dict[int, Future[None]] = {}
+        with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
+            while not self.stopping.wait(TICK):
+                for project in self._projects():
+                    busy = project.id in under_way and not under_way[project.id].done()
+                    if not busy and self._is_due(project):
+                        under_way[project.id] = pool.submit(self.turn, project.id)
+
+    def _projects(self) -> list[Project]:
+        try:
+            return self._store.projects()
+        except StoreError as error:
+            log.error("%s; trying again", error)
+            self.stopping.wait(STORE_PAUSE)
+            return []
 
     def _is_due(self, project: Project) -> bool:
-        if project.status not in ("active", "yielded"):
+        if project.status not in WATCHED:
             return False
         now = time.monotonic()
         pace = self._paces.setdefault(project.id, _Pace())
@@ -112,27 +124,33 @@ class Worker:
         """Read one project and do what is due, under its lease. Errors are noted, never fatal."""
         pace = self._paces.setdefault(project_id, _Pace())
         lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
-        if not lease.take():
-            pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
-            return
         try:
+            if not lease.take():
+                pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
+                return
             with lease.held():
                 self._work(project_id, lease, pace)
             pace.failures = 0
         except ActiveLearnError as error:
-            self._note_failure(project_id, pace, str(error))
             log.warning("project %s: %s", project_id, error)
+            self._note_failure(project_id, pace, str(error))
         except Exception as error:  # a fault in one project must not stop the others
-            self._note_failure(project_id, pace, f"internal error: {type(error).__name__}")
             log.exception("project %s: internal error", project_id)
+            self._note_failure(project_id, pace, f"internal error: {type(error).__name__}")
 
     def _note_failure(self, project_id: int, pace: _Pace, message: str) -> None:
         pace.failures += 1
-        pace.not_before = time.monotonic() + min(0.5 * 2**pace.failures, MOST_BACKOFF)
-        self._store.update(project_id, last_error=message)
+        pause = min(2.0 ** min(pace.failures, 10) / 2, MOST_BACKOFF)
+        pace.not_before = time.monotonic() + pause
+        try:
+            self._store.update(project_id, last_error=message)
+        except StoreError as error:
+            log.error("project %s: %s", project_id, error)
 
     def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
         project = self._store.register(project_id)
+        if project.status not in WATCHED:
+            return  # paused or disconnected since we looked
         if not self._client.has_token:
             raise LabelStudioError(
                 "no token for Label Studio; set LABEL_STUDIO_API_KEY and restart", 401
@@ -149,6 +167,8 @@ class Worker:
         self._retire_some(project_id, lease, pace)
         if not pace.to_retire:  # a round may have waited for this
             self._run_round(project_id, lease, pace)
+        if project.last_error:
+            self._store.update(project_id, last_error="")
 
     # -- what a person changed in Label Studio ------------------------------------------------
 
