@@ -81,6 +81,9 @@ def serve(**given: Any) -> None:
 @_with_settings
 def worker(**given: Any) -> None:
     """Run the worker alone, where another server hosts the web part."""
+    # Read when torch is loaded: threads that wait by spinning make a ranking ten times slower on
+    # a machine where Label Studio is at work too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .labelstudio.client import LabelStudioClient
     from .store import Store
     from .worker import Worker
