@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .errors import BudgetError, ParameterError
+from .fisher import PROBLEM_TYPES, ProblemType
 
 __all__ = [
     "check_batch_size",
@@ -15,8 +16,10 @@ __all__ = [
     "check_count",
     "check_device",
     "check_parameter",
+    "check_pipe",
+    "check_problem_type",
     "check_seed",
-    "check_stream_budget",
+    "pool_budget",
 ]
 
 
@@ -25,6 +28,15 @@ def check_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def check_problem_type(problem_type: Any) -> ProblemType:
+    """Refuse a problem type that there is not."""
+    if problem_type not in PROBLEM_TYPES:
+        raise ParameterError(
+            f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
+        )
+    return problem_type
 
 
 def check_budget(budget: Any) -> int | float:
@@ -38,8 +50,18 @@ def check_budget(budget: Any) -> int | float:
     )
 
 
-def check_stream_budget(budget: int | float, total: Any) -> None:
-    """Refuse a number without the length of the stream, and a rate with it."""
+def pool_budget(budget: int | float, size: int) -> int:
+    """Give how many a budget chooses from a pool of some size: a fraction of it at least 1."""
+    return budget if isinstance(budget, int) else max(1, round(budget * size))
+
+
+def check_pipe(budget: int | float, total: Any, precompute_covariance: bool) -> None:
+    """Refuse a number without the length of the stream, a rate with it, and looking ahead."""
+    if precompute_covariance:
+        raise ParameterError(
+            "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
+            "before the pipe is read, and it is read once; give a pool, or leave it off"
+        )
     if isinstance(budget, float):
         if total is not None:
             raise BudgetError(f"the budget is the rate {budget}; total goes with a number")

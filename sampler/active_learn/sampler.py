@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,20 @@ from .arguments import (
     check_budget,
     check_count,
     check_device,
+    check_pipe,
+    check_problem_type,
     check_seed,
-    check_stream_budget,
+    pool_budget,
 )
 from .backtest import Candidate
 from .errors import BudgetError, DataError, ParameterError, StateError
-from .fisher import PROBLEM_TYPES, ProblemType
+from .fisher import ProblemType
 from .models import ModelOutput, adapt
+from .pipe import is_pipe, select_from_pipe
 from .pool import Pool, run_batch, run_model
 from .ranking import Ranking, explain
-from .samples import Samples, is_pipe, read_pipe, to_batch
-from .state import read_state, write_state
+from .samples import Samples
+from .state import pack_output, read_state, unpack_output, write_state
 from .strategies import Context, build_strategy
 from .stream import RateController, Stream, cat_outputs
 from .tuning import Tuning, tune
@@ -35,8 +37,8 @@ __all__ = ["ActiveSampler", "Ranking"]
 
 # Greedy picks of a ranking, whatever its length: what is labeled before the next ranking.
 GREEDY_DEPTH = 200
-# Samples of a stream that are read before they are decided.
-STREAM_BATCH = 64
+# Samples of a pipe that are read before they are decided, without a batch size.
+STREAM_ROWS = 64
 
 
 class ActiveSampler:
@@ -106,15 +108,11 @@ class ActiveSampler:
         layer: Any = None,
         **strategy_parameters: Any,
     ) -> None:
-        if problem_type not in PROBLEM_TYPES:
-            raise ParameterError(
-                f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
-            )
+        self.problem_type = check_problem_type(problem_type)
         check_count("rank", rank)
         check_count("max_conditioned", max_conditioned)
         if rank != 1:
             strategy_parameters["rank"] = rank
-        self.problem_type = problem_type
         self.budget = check_budget(budget)
         self.precompute_covariance = bool(precompute_covariance)
         self.seed_fisher = bool(seed_fisher)
@@ -124,7 +122,7 @@ class ActiveSampler:
         self._strategy_parameters = strategy_parameters
         self._strategy.check(problem_type)
         self._device = check_device(device)
-        self._batch_size = check_batch_size(batch_size)
+        self._stream_rows = check_batch_size(batch_size) or STREAM_ROWS
         self._adapter = adapt(model, layer=layer, device=device, batch_size=batch_size)
         self._seed = check_seed(random_state)
         self._labeled: ModelOutput | None = None
@@ -146,8 +144,7 @@ class ActiveSampler:
         if len(samples) == 0:
             return
         new = run_model(self._adapter, samples, device=self._device, what="labeled sample")
-        if self._labeled is not None:
-            self._require_fit(new)
+        self._require_fit(new)
         self._labeled = new if self._labeled is None else cat_outputs([self._labeled, new])
         if self._stream is not None and self.seed_fisher:
             self._stream.update(new)
@@ -214,12 +211,14 @@ class ActiveSampler:
         DataError
         """
         if is_pipe(X):
-            return self._select_from_pipe(X, self._continue_stream(total), return_indices)
+            check_pipe(self.budget, total, self.precompute_covariance)
+            stream = self._continue_stream(total)
+            return select_from_pipe(X, stream, self._run_batch, self._stream_rows, return_indices)
         if total is not None:
             raise ParameterError("total is the length of a stream; leave it out with a pool")
         samples = Samples(X)
         pool = self._pool(samples)
-        k = self._pool_budget(len(pool))
+        k = pool_budget(self.budget, len(pool))
         if k > len(pool):
             raise BudgetError(
                 f"the budget is {k}, the pool has {len(pool)} candidates; "
@@ -311,14 +310,12 @@ class ActiveSampler:
             },
             "random_state": str(self._seed),
         }
-        arrays: dict[str, np.ndarray] = {}
+        groups = {}
         if self._labeled is not None:
-            arrays["labeled.logits"] = self._labeled.logits.cpu().numpy()
-            arrays["labeled.embedding"] = self._labeled.embedding.cpu().numpy()
+            groups["labeled"] = pack_output(self._labeled)
         if self._stream is not None:
-            meta["stream"], held = self._stream.state()
-            arrays.update({f"stream.{name}": array for name, array in held.items()})
-        write_state(path, meta, arrays)
+            meta["stream"], groups["stream"] = self._stream.state()
+        write_state(path, meta, groups)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: Any, **arguments: Any) -> ActiveSampler:
@@ -337,23 +334,16 @@ class ActiveSampler:
         StateError
             When the file is missing, damaged, foreign, or does not fit together.
         """
-        meta, arrays = read_state(path)
+        meta, groups = read_state(path)
         try:
             seed = int(meta["random_state"])
             sampler = cls(model=model, random_state=seed, **meta["arguments"], **arguments)
-            if "labeled.logits" in arrays:
-                sampler._labeled = ModelOutput(
-                    torch.from_numpy(arrays["labeled.logits"]).to(sampler._device),
-                    torch.from_numpy(arrays["labeled.embedding"]).to(sampler._device),
-                )
+            if "labeled" in groups:
+                sampler._labeled = unpack_output(groups["labeled"], sampler._device)
             if "stream" in meta:
-                held = {
-                    name.removeprefix("stream."): array
-                    for name, array in arrays.items()
-                    if name.startswith("stream.")
-                }
-                sampler._stream = sampler._new_stream(meta["stream"]["total"])
-                sampler._stream.restore(meta["stream"], held, sampler._device)
+                stream = sampler._begin_stream(meta["stream"]["total"])
+                stream.restore(meta["stream"], groups["stream"], sampler._device)
+                sampler._stream = stream
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"the state at {path} does not fit together ({error}); save it again"
@@ -362,50 +352,36 @@ class ActiveSampler:
 
     def _continue_stream(self, total: int | None) -> Stream:
         """Give the stream in progress, or a new one where there is none or it is complete."""
-        if self.precompute_covariance:
-            raise ParameterError(
-                "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
-                "before the pipe is read, and it is read once; give a pool, or leave it off"
-            )
-        check_stream_budget(self.budget, total)
         stream = self._stream
         if stream is None or stream.controller.total != total or stream.controller.done:
-            self._stream = stream = self._new_stream(total)
+            self._stream = stream = self._begin_stream(total)
         return stream
 
-    def _new_stream(self, total: int | None) -> Stream:
+    def _begin_stream(self, total: int | None) -> Stream:
         self._strategy.scorer(self.problem_type, 1.0)  # refuses strategies without a stream form
         return Stream(
-            lambda scale: self._strategy.scorer(self.problem_type, scale),
+            partial(self._strategy.scorer, self.problem_type),
             RateController(self.budget, total),
             np.random.default_rng(self._seed),
             self._labeled if self.seed_fisher else None,
             self.max_conditioned,
         )
 
-    def _select_from_pipe(self, X: Any, stream: Stream, return_indices: bool) -> Iterator[Any]:
-        reader, rows = read_pipe(X), self._batch_size or STREAM_BATCH
-        controller = stream.controller
-        while not controller.done and (batch := list(islice(reader, rows))):
-            first = controller.seen
-            inputs = to_batch([model_input for _, model_input in batch])
-            output = run_batch(self._adapter, inputs, first, self._device)
-            if self._labeled is not None:
-                self._require_fit(output)
-            for position in stream.offer(output):
-                item = batch[position][0]
-                yield (item, first + position) if return_indices else item
-        controller.check_end()
+    def _run_batch(self, batch: Any, first: int) -> ModelOutput:
+        output = run_batch(self._adapter, batch, first, self._device)
+        self._require_fit(output)
+        return output
 
     def _pool(self, X: Any) -> Pool:
         samples = X if isinstance(X, Samples) else Samples(X)
         pool = Pool(samples, self._adapter, device=self._device, progress=self.progress)
-        if self._labeled is not None:
-            self._require_fit(pool.take(np.zeros(1, dtype=np.int64)))
+        self._require_fit(pool.take(np.zeros(1, dtype=np.int64)))
         return pool
 
     def _require_fit(self, output: ModelOutput) -> None:
-        assert self._labeled is not None
+        """Refuse embeddings of another size than the labeled data's."""
+        if self._labeled is None:
+            return
         new, old = output.embedding.shape[1], self._labeled.embedding.shape[1]
         if new != old:
             raise DataError(
@@ -413,13 +389,8 @@ class ActiveSampler:
                 "both have to come from the same model"
             )
 
-    def _pool_budget(self, size: int) -> int:
-        if isinstance(self.budget, int):
-            return self.budget
-        return max(1, round(self.budget * size))
-
     def _context(self, pool: Pool, n: int) -> Context:
-        budget = min(self._pool_budget(len(pool)), len(pool))
+        budget = min(pool_budget(self.budget, len(pool)), len(pool))
         return Context(
             pool=pool,
             seed=self._labeled if self.seed_fisher else None,

@@ -1,17 +1,17 @@
-"""What the user hands in: pools that can be indexed, and pipes that can only be read once."""
+"""Samples that can be indexed: what a pool and labeled data come in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 
 from .errors import DataError
 
-__all__ = ["Samples", "is_pipe", "read_pipe", "to_batch"]
+__all__ = ["Samples", "model_input", "to_batch"]
 
 
 def to_batch(inputs: Sequence[Any]) -> Any:
@@ -94,53 +94,3 @@ class Samples:
         if isinstance(self.samples, list | tuple):
             return type(self.samples)(self.samples[i] for i in indices.tolist())
         return Subset(self.samples, indices.tolist())
-
-
-def is_pipe(samples: Any) -> bool:
-    """Tell whether samples can only be read one after the other.
-
-    Raises
-    ------
-    DataError
-        When they are of a kind whose elements are no samples (a string, a mapping).
-    """
-    if isinstance(samples, str | bytes | Mapping):
-        raise DataError(
-            f"candidates are of type {type(samples).__name__}; expected a tensor, an array, "
-            "a list, a Dataset or an iterator of samples"
-        )
-    if isinstance(samples, DataLoader):
-        return True
-    if isinstance(samples, torch.Tensor | np.ndarray | list | tuple):
-        return False
-    if isinstance(samples, Dataset) and hasattr(samples, "__len__"):
-        return False
-    return isinstance(samples, Iterable)
-
-
-def read_pipe(samples: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Go through a pipe sample by sample, giving each with what the model reads of it.
-
-    The batches of a DataLoader are taken apart; lines of a text file lose their line end.
-    """
-    if isinstance(samples, DataLoader) and samples.batch_size is not None:
-        for batch in samples:
-            for item in _rows(batch):
-                yield item, model_input(item)
-        return
-    for item in samples:
-        if isinstance(item, str):
-            item = item.rstrip("\r\n")
-        yield item, model_input(item)
-
-
-def _rows(batch: Any) -> Iterator[Any]:
-    """Take a collated batch apart."""
-    if isinstance(batch, Mapping):
-        keys = list(batch)
-        for values in zip(*(_rows(batch[key]) for key in keys), strict=True):
-            yield dict(zip(keys, values, strict=True))
-    elif isinstance(batch, list | tuple) and batch and not isinstance(batch[0], str):
-        yield from zip(*(_rows(column) for column in batch), strict=True)
-    else:
-        yield from batch

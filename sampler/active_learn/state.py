@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .errors import StateError
+from .models import ModelOutput
 
-__all__ = ["read_state", "write_state"]
+__all__ = ["pack_output", "read_state", "unpack_output", "write_state"]
 
 FORMAT = "active_learn state"
 VERSION = 1
 
 
-def write_state(path: str | os.PathLike[str], meta: dict[str, Any], arrays: dict[str, Any]) -> None:
+Groups = dict[str, dict[str, np.ndarray]]
+
+
+def write_state(path: str | os.PathLike[str], meta: dict[str, Any], groups: Groups) -> None:
     """Write a state, replacing an earlier one in one step.
 
     Parameters
@@ -27,9 +32,13 @@ def write_state(path: str | os.PathLike[str], meta: dict[str, Any], arrays: dict
     path : path of the file
     meta : dict
         What JSON can hold.
-    arrays : dict of ndarray
+    groups : dict of dict of ndarray
+        Arrays by group and name; in the file they are called ``group.name``.
     """
     target = Path(path)
+    arrays = {
+        f"{group}.{name}": array for group, held in groups.items() for name, array in held.items()
+    }
     text = json.dumps({"format": FORMAT, "version": VERSION, **meta})
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
@@ -45,8 +54,8 @@ def write_state(path: str | os.PathLike[str], meta: dict[str, Any], arrays: dict
         raise
 
 
-def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `write_state` wrote.
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Groups]:
+    """Read what `write_state` wrote; groups without arrays are not there.
 
     Raises
     ------
@@ -70,4 +79,19 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             f"the state at {path} has version {meta.get('version')}, this release reads "
             f"{VERSION}; update the package"
         )
-    return meta, arrays
+    groups: Groups = {}
+    for key, array in arrays.items():
+        group, _, name = key.partition(".")
+        groups.setdefault(group, {})[name] = array
+    return meta, groups
+
+
+def pack_output(output: ModelOutput) -> dict[str, np.ndarray]:
+    """Give model outputs as a group of arrays."""
+    return {"logits": output.logits.cpu().numpy(), "embedding": output.embedding.cpu().numpy()}
+
+
+def unpack_output(group: dict[str, np.ndarray], device: torch.device) -> ModelOutput:
+    """Give the model outputs of a group."""
+    logits, embedding = (torch.from_numpy(group[name]) for name in ("logits", "embedding"))
+    return ModelOutput(logits.to(device), embedding.to(device))
