@@ -90,6 +90,8 @@ class Project:
         'pull': nothing is registered in Label Studio, the poller does everything.
     marks, marks_seen : int
         Changes noted by the web process, and how many of them a worker has looked at.
+    cursor : str
+        Time stamp of Label Studio that the next poll reads from; empty: read everything.
     version : str
         The published queue, ``al-<round>``; empty before the first.
     stale : bool

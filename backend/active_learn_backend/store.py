@@ -228,7 +228,6 @@ class Store:
         changed: Sequence[TaskRow],
         *,
         deleted: Iterable[int] = (),
-        cursor: str | None = None,
         replace: bool = False,
     ) -> tuple[int, int]:
         """Write what was read from Label Studio, in one transaction.
@@ -277,8 +276,6 @@ class Store:
                 "pending_labels": _projects.c.pending_labels + n_labels,
                 "pending_tasks": _projects.c.pending_tasks + n_tasks,
             }
-            if cursor is not None:
-                values["cursor"] = cursor
             connection.execute(
                 _projects.update().where(_projects.c.id == project_id).values(**values)
             )

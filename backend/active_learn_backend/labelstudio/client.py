@@ -12,6 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +23,7 @@ import httpx
 from ..errors import ContentError, LabelStudioError, LabelStudioUnreachableError
 from ..settings import Settings
 
-__all__ = ["LabelStudioClient"]
+__all__ = ["Filter", "LabelStudioClient"]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,20 @@ def _expires_soon(access_token: str, margin: float = 20.0) -> bool:
         return True
 
 
+@dataclass(frozen=True)
+class Filter:
+    """A filter of Label Studio's Data Manager.
+
+    A Datetime's value must have a fraction and a Z (``2026-11-22T07:05:43.492877Z``), else Label
+    Studio answers 500.
+    """
+
+    column: str
+    operator: str
+    type: str
+    value: str | int
+
+
 class LabelStudioClient:
     """One connection to Label Studio, safe to share between threads.
 
@@ -101,6 +118,8 @@ class LabelStudioClient:
         self._max_content = int(settings.max_content_mb * 2**20)
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
+        #: Label Studio's clock, as its last answer told it (whole seconds, UTC).
+        self.clock = datetime.now(UTC)
         self._http = httpx.Client(
             base_url=self.url,
             auth=_Token(key, self.url) if key else None,
@@ -133,6 +152,7 @@ class LabelStudioClient:
                     ) from error
                 time.sleep(0.2 * 2**attempt)
                 continue
+            self.clock = _date(response)
             retry = response.status_code in ({429, 503} if method != "GET" else RETRY_STATUS)
             if retry and not last:
                 time.sleep(_retry_after(response, 0.5 * 2**attempt))
@@ -180,8 +200,7 @@ class LabelStudioClient:
         project_id: int,
         *,
         include: str | None = None,
-        filters: Sequence[Mapping[str, Any]] = (),
-        conjunction: str = "and",
+        filters: Sequence[Filter] = (),
     ) -> Iterator[list[dict[str, Any]]]:
         """Read tasks page by page.
 
@@ -191,15 +210,10 @@ class LabelStudioClient:
             Comma-separated fields, for a quick slim read; everything, with annotations and
             predictions, when omitted. (With `include` Label Studio leaves the annotations' results
             out.)
-        filters : sequence of dict
-            Data Manager filters: filter, operator, type, value.
+        filters : sequence of Filter
+            All of them have to hold.
         """
-        params: dict[str, Any] = {"project": project_id, "page_size": PAGE_SIZE}
-        params |= {"include": include} if include else {"fields": "all"}
-        if filters:
-            params["query"] = json.dumps(
-                {"filters": {"conjunction": conjunction, "items": list(filters)}}
-            )
+        params = self._task_query(project_id, include, filters) | {"page_size": PAGE_SIZE}
         page = 0
         while True:
             page += 1
@@ -215,15 +229,32 @@ class LabelStudioClient:
             if len(tasks) < PAGE_SIZE:
                 return
 
-    def changed_since(self, project_id: int, cursor: str) -> Iterator[list[dict[str, Any]]]:
-        """Read the tasks updated after `cursor` (a Label Studio time stamp with fraction)."""
-        changed = {
-            "filter": "filter:tasks:updated_at",
-            "operator": "greater",
-            "type": "Datetime",
-            "value": cursor,
-        }
-        return self.task_pages(project_id, filters=[changed])
+    def few_tasks(
+        self, project_id: int, filters: Sequence[Filter], most: int
+    ) -> list[dict[str, Any]] | None:
+        """Read tasks in full in one call; None when more than `most` pass the filters."""
+        params = self._task_query(project_id, None, filters) | {"page_size": most}
+        body = self.call("GET", "/api/tasks/", params=params)
+        tasks: list[dict[str, Any]] = body["tasks"]
+        return tasks if body["total"] <= most else None
+
+    def _task_query(
+        self, project_id: int, include: str | None, filters: Sequence[Filter]
+    ) -> dict[str, Any]:
+        params: dict[str, Any] = {"project": project_id}
+        params |= {"include": include} if include else {"fields": "all"}
+        if filters:
+            items = [
+                {
+                    "filter": f"filter:tasks:{one.column}",
+                    "operator": one.operator,
+                    "type": one.type,
+                    "value": one.value,
+                }
+                for one in filters
+            ]
+            params["query"] = json.dumps({"filters": {"conjunction": "and", "items": items}})
+        return params
 
     # -- predictions --------------------------------------------------------------------------
 
@@ -234,12 +265,8 @@ class LabelStudioClient:
 
     def predictions(self, project_id: int, version: str) -> list[dict[str, Any]]:
         """Read all predictions of one version."""
-        holds = {
-            "filter": "filter:tasks:predictions_model_versions",
-            "operator": "contains",  # a substring match: al-1 finds al-10 too
-            "type": "String",
-            "value": version,
-        }
+        # A substring match: al-1 finds al-10 too.
+        holds = Filter("predictions_model_versions", "contains", "String", version)
         return [
             prediction
             for page in self.task_pages(project_id, filters=[holds])
@@ -305,6 +332,13 @@ class LabelStudioClient:
                 f"({type(error).__name__})"
             ) from error
         return bytes(data)
+
+
+def _date(response: httpx.Response) -> datetime:
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
 
 
 def _retry_after(response: httpx.Response, default: float) -> float:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..store import Project, Store, TaskRow
 from .annotations import is_skipped, resolve_label
-from .client import LabelStudioClient
+from .client import Filter, LabelStudioClient
 from .config import LabelingTask, parse_label_config
 
 __all__ = ["Changes", "poll"]
 
 log = logging.getLogger(__name__)
 
-# Label Studio stamps a change before it commits it, so one that was under way during the last
-# poll can carry an older stamp than that poll saw. Reading again costs nothing: nothing differs.
-OVERLAP = timedelta(seconds=5)
+# Label Studio stamps a change before it commits it. So a poll reads again from this long before
+# the last one, but not from before the last change that was seen by then.
+SETTLE = timedelta(seconds=5)
+FEW = 100  # changed tasks that are read in full in one call
+SLIM = "id,data,updated_at"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         When the project's labeling config cannot be learned.
     """
     remote = client.project(project.id)
+    settled = client.clock - SETTLE
     label_config = remote["label_config"] or ""
     task = parse_label_config(label_config)
     if label_config != project.label_config:
@@ -49,70 +52,66 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         store.update(project.id, label_config=label_config, cursor="", stale=True)
         project = store.register(project.id)
     if not project.cursor:
-        labels, tasks = _read_all(client, store, project.id, task)
+        labels, tasks = _read_all(client, store, project, task, settled)
+        return Changes(remote, labels, tasks)
+    labels, tasks = _read_changed(client, store, project, task, settled)
+    known = store.task_ids(project.id)
+    if len(known) == remote["task_number"]:
+        return Changes(remote, labels, tasks)
+    # Label Studio lists no deleted tasks, and a poll can miss new ones: compare the ids.
+    present = {item["id"] for page in client.task_pages(project.id, include="id") for item in page}
+    if present - known:
+        log.info("project %s: %d tasks were missed", project.id, len(present - known))
+        more = _read_all(client, store, project, task, settled)
     else:
-        labels, tasks = _read_changed(client, store, project, task)
-        labels_gone, tasks_gone = _drop_deleted(client, store, project.id, remote["task_number"])
-        labels, tasks = labels + labels_gone, tasks + tasks_gone
-    return Changes(remote, labels, tasks)
+        log.info("project %s: %d tasks were deleted", project.id, len(known - present))
+        more = store.apply_changes(project.id, [], deleted=known - present)
+    return Changes(remote, labels + more[0], tasks + more[1])
 
 
 def _read_all(
-    client: LabelStudioClient, store: Store, project_id: int, task: LabelingTask
+    client: LabelStudioClient,
+    store: Store,
+    project: Project,
+    task: LabelingTask,
+    settled: datetime,
 ) -> tuple[int, int]:
-    """Read every task: slim, then the annotated ones in full."""
-    slim = {
-        item["id"]: item
-        for page in client.task_pages(project_id, include="id,data,updated_at")
-        for item in page
-    }
-    annotated: dict[int, dict[str, Any]] = {}
-    for column in ("total_annotations", "cancelled_annotations"):
-        some = {
-            "filter": f"filter:tasks:{column}",
-            "operator": "greater",
-            "type": "Number",
-            "value": 0,
-        }
-        for page in client.task_pages(project_id, filters=[some]):
-            annotated |= {item["id"]: item for item in page}
-    merged = {**slim, **annotated}
-    return store.apply_changes(
-        project_id,
-        [_row(task, item) for item in merged.values()],
-        cursor=_cursor(merged.values(), ""),
-        replace=True,
-    )
+    items = _read_many(client, project.id, [])
+    found = store.apply_changes(project.id, [_row(task, item) for item in items], replace=True)
+    _advance(store, project, items, settled)
+    return found
 
 
 def _read_changed(
-    client: LabelStudioClient, store: Store, project: Project, task: LabelingTask
+    client: LabelStudioClient,
+    store: Store,
+    project: Project,
+    task: LabelingTask,
+    settled: datetime,
 ) -> tuple[int, int]:
-    since = _shift(project.cursor, -OVERLAP)
-    labels = tasks = 0
-    for page in client.changed_since(project.id, since):
-        found = store.apply_changes(
-            project.id,
-            [_row(task, item) for item in page],
-            cursor=_cursor(page, project.cursor),
-        )
-        labels, tasks = labels + found[0], tasks + found[1]
-    return labels, tasks
+    since = [Filter("updated_at", "greater", "Datetime", project.cursor)]
+    items = client.few_tasks(project.id, since, FEW)
+    if items is None:
+        items = _read_many(client, project.id, since)
+    found = store.apply_changes(project.id, [_row(task, item) for item in items])
+    _advance(store, project, items, settled)
+    return found
 
 
-def _drop_deleted(
-    client: LabelStudioClient, store: Store, project_id: int, task_number: int
-) -> tuple[int, int]:
-    """Find deleted tasks: Label Studio lists none, so compare ids where the count differs."""
-    known = store.task_ids(project_id)
-    if len(known) == task_number:
-        return 0, 0
-    present = {item["id"] for page in client.task_pages(project_id, include="id") for item in page}
-    gone = known - present
-    if not gone:
-        return 0, 0
-    log.info("project %s: %d tasks were deleted", project_id, len(gone))
-    return store.apply_changes(project_id, [], deleted=gone)
+def _read_many(
+    client: LabelStudioClient, project_id: int, filters: Sequence[Filter]
+) -> list[dict[str, Any]]:
+    """Read tasks slim, and only the annotated ones in full, which costs ten times as much."""
+    tasks = {
+        item["id"]: item
+        for page in client.task_pages(project_id, include=SLIM, filters=filters)
+        for item in page
+    }
+    for column in ("total_annotations", "cancelled_annotations"):
+        some = [*filters, Filter(column, "greater", "Number", 0)]
+        for page in client.task_pages(project_id, filters=some):
+            tasks |= {item["id"]: item for item in page}
+    return list(tasks.values())
 
 
 def _row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
@@ -127,12 +126,16 @@ def _row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     )
 
 
-def _cursor(items: Iterable[Mapping[str, Any]], least: str) -> str:
-    """Give the latest time stamp seen, written as the filter needs it: with fraction and Z."""
-    stamps = [_shift(item["updated_at"], timedelta()) for item in items]
-    return max([*stamps, least or "1970-01-01T00:00:00.000000Z"])
-
-
-def _shift(stamp: str, by: timedelta) -> str:
-    moved = datetime.fromisoformat(stamp) + by
-    return moved.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+def _advance(
+    store: Store, project: Project, items: Sequence[Mapping[str, Any]], settled: datetime
+) -> None:
+    """Move the cursor to the last change seen, but not past what had settled when we read."""
+    if items:
+        latest = max(datetime.fromisoformat(item["updated_at"]) for item in items)
+    elif project.cursor:
+        return
+    else:
+        latest = datetime.fromtimestamp(0, UTC)
+    cursor = min(latest, settled)
+    # As the filter needs it: with fraction and Z.
+    store.update(project.id, cursor=cursor.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z")

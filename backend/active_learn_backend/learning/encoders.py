@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,10 +118,6 @@ class TextEncoder:
         self._characters = HashingVectorizer(
             analyzer="char_wb", ngram_range=(3, 5), n_features=self._buckets, norm=None
         )
-        signs = np.random.default_rng(0).choice(
-            np.array([-1, 0, 0, 1], np.int8), size=(2, self._buckets, self.n_features)
-        )
-        self._projections = signs
 
     def encode(self, items: Sequence[str]) -> FloatArray:
         """Encode texts."""
@@ -128,7 +125,8 @@ class TextEncoder:
             return np.empty((0, self.n_features), np.float32)
         total = np.zeros((len(items), self.n_features), np.float32)
         vectorizers = (self._words, self._characters)
-        for vectorizer, projection in zip(vectorizers, self._projections, strict=True):
+        projections = _projections(self._buckets, self.n_features)
+        for vectorizer, projection in zip(vectorizers, projections, strict=True):
             counts = vectorizer.transform(items)
             counts.data = np.sign(counts.data) * np.log1p(np.abs(counts.data))
             projected = np.asarray(
@@ -203,6 +201,13 @@ class TaskEncoder:
         elif isinstance(value, str) and value:
             return self._load(value)
         raise ContentError(f"the task has no {kind} in its field '{name}'")
+
+
+@lru_cache(maxsize=1)
+def _projections(n_buckets: int, n_features: int) -> npt.NDArray[np.int8]:
+    """Give the two fixed sparse matrices, made when first needed (50 MB, a tenth of a second)."""
+    draws = np.random.default_rng(0).integers(4, size=(2, n_buckets, n_features), dtype=np.uint8)
+    return np.array([-1, 0, 0, 1], np.int8)[draws]
 
 
 def _unit(vector: FloatArray) -> FloatArray:
