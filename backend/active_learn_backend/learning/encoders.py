@@ -21,9 +21,10 @@ from ..errors import ContentError
 
 __all__ = ["Encoder", "ImageEncoder", "TaskEncoder", "TextEncoder"]
 
-LOADERS = 8  # images loaded at once: their way over the network is the slow part
-
 FloatArray = npt.NDArray[np.float32]
+Part = FloatArray | ContentError
+
+LOADERS = 8  # images loaded at once: their way over the network is the slow part
 
 
 class Encoder(Protocol):
@@ -174,33 +175,51 @@ class TaskEncoder:
         (array of shape (n, n_features), dict)
             Rows that could not be encoded are zero, and stand in the dict with the reason.
         """
-        with ThreadPoolExecutor(LOADERS) as pool:
-            rows = list(pool.map(self._encode_one, contents))
-        failed = {at: row for at, row in enumerate(rows) if isinstance(row, ContentError)}
         vectors = np.zeros((len(contents), self.n_features), np.float32)
-        for at, row in enumerate(rows):
-            if not isinstance(row, ContentError):
-                vectors[at] = row
+        failed: dict[int, ContentError] = {}
+        start = 0
+        for name, kind, encoder in self._parts:
+            values = [content.get(name) for content in contents]
+            found = (
+                _encode_texts(encoder, values, name)
+                if kind == "text"
+                else self._encode_images(encoder, values, name)
+            )
+            for row, part in enumerate(found):
+                if isinstance(part, ContentError):
+                    failed.setdefault(row, part)
+                else:
+                    vectors[row, start : start + encoder.n_features] = part
+            start += encoder.n_features
+        vectors[list(failed)] = 0.0
         return vectors, failed
 
-    def _encode_one(self, content: Mapping[str, Any]) -> FloatArray | ContentError:
-        try:
-            parts = [
-                encoder.encode([self._read(content, name, kind)])[0]
-                for name, kind, encoder in self._parts
-            ]
-        except ContentError as error:
-            return error
-        return np.concatenate(parts)
+    def _encode_images(self, encoder: Encoder, values: Sequence[Any], name: str) -> list[Part]:
+        def encode_one(value: Any) -> Part:
+            if not isinstance(value, str) or not value:
+                return ContentError(f"the task has no image in its field '{name}'")
+            try:
+                return encoder.encode([self._load(value)])[0]
+            except ContentError as error:
+                return error
 
-    def _read(self, content: Mapping[str, Any], name: str, kind: str) -> Any:
-        value = content.get(name)
-        if kind == "text":
-            if isinstance(value, (str, int, float)):
-                return str(value).encode("utf-8", "replace").decode()  # no lone surrogates
-        elif isinstance(value, str) and value:
-            return self._load(value)
-        raise ContentError(f"the task has no {kind} in its field '{name}'")
+        with ThreadPoolExecutor(LOADERS) as pool:
+            return list(pool.map(encode_one, values))
+
+
+def _encode_texts(encoder: Encoder, values: Sequence[Any], name: str) -> list[Part]:
+    texts = [
+        str(value).encode("utf-8", "replace").decode()  # no lone surrogates
+        for value in values
+        if isinstance(value, (str, int, float))
+    ]
+    rows = iter(encoder.encode(texts))
+    return [
+        next(rows)
+        if isinstance(value, (str, int, float))
+        else ContentError(f"the task has no text in its field '{name}'")
+        for value in values
+    ]
 
 
 @lru_cache(maxsize=1)
