@@ -167,13 +167,13 @@ class Posterior:
         factor = self._solver
         if self.conditioned is None or factor is None:
             return x.h.new_zeros(len(x) * x.rank, 0)
-        z = x.h.new_empty(len(x) * x.rank, len(factor))
+        z = x.h.new_empty(len(factor), len(x) * x.rank)
         for rows, block in x.split(BLOCK_ROWS):
             gram = self.kernel.gram(self.conditioned, block)
-            z[rows.start * x.rank : rows.stop * x.rank] = torch.linalg.solve_triangular(
+            z[:, rows.start * x.rank : rows.stop * x.rank] = torch.linalg.solve_triangular(
                 factor, gram, upper=False
-            ).T
-        return z
+            )
+        return z.T
 
     def covariance(
         self, x: Points, y: Points, z_x: torch.Tensor, z_y: torch.Tensor
@@ -187,8 +187,10 @@ class Posterior:
     def variance(self, x: Points, z: torch.Tensor) -> torch.Tensor:
         """Give ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
         q = self.kernel.own(x)
-        if z.shape[1]:
-            blocks = z.view(len(x), x.rank, z.shape[1])
+        if z.shape[1] and x.rank == 1:
+            q = q - z.square().sum(dim=1)[:, None, None]
+        elif z.shape[1]:
+            blocks = z.reshape(len(x), x.rank, z.shape[1])
             q = q - blocks @ blocks.transpose(1, 2)
         q = q / self.ridge
         q.diagonal(dim1=1, dim2=2).clamp_min_(0)

@@ -120,11 +120,10 @@ class GainScorer(Scorer):
 
     def keep(self, index: int) -> None:
         """Update the gains of the block."""
-        point = self._block.points[index : index + 1]
-        z = self._block.z_of(index).clone()
+        step = self._block.step(index)
         for tracked in self._tracked():
-            tracked.condition(point, z, len(tracked.points))
-        self._posterior.condition(point)
+            tracked.condition(step, len(tracked.points))
+        self._posterior.condition(step.point)
 
     def _tracked(self) -> list[Tracked]:
         return [self._block]

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from .gram import Posterior
 from .kernels import Points
 
-__all__ = ["Tracked"]
+__all__ = ["Step", "Tracked"]
+
+# Gains stay above 0, so that a gain over the mean gain is a number where nothing is left to gain.
+LEAST_GAIN = 1e-300
+
+
+@dataclass(frozen=True)
+class Step:
+    """One more point that is conditioned on.
+
+    Attributes
+    ----------
+    point : Points
+        The point.
+    z : Tensor of shape (R, |S|)
+        What `Posterior.whiten` gives of it before.
+    factor : Tensor of shape (R, R), or float where R = 1
+        Lower Cholesky factor of ``λ (I + Q)`` of it before.
+    """
+
+    point: Points
+    z: torch.Tensor
+    factor: torch.Tensor | float
+
+    @classmethod
+    def of(cls, posterior: Posterior, point: Points, z: torch.Tensor, gain: float) -> Step:
+        """Prepare to condition on a point with some gain."""
+        if point.rank == 1:
+            return cls(point, z, (posterior.ridge * (1 + gain)) ** 0.5)
+        own = posterior.variance(point, z)[0].mul_(posterior.ridge)
+        own.diagonal().add_(posterior.ridge)
+        factor, failed = torch.linalg.cholesky_ex(own)
+        # An outlier's covariance may come out indefinite by rounding, its diagonal never does.
+        return cls(point, z, torch.diag(own.diagonal().sqrt()) if failed else factor)
 
 
 class Tracked:
@@ -24,25 +59,22 @@ class Tracked:
     Attributes
     ----------
     gain : Tensor of shape (n,), float64
-        ``tr(uᵀ M u)`` of each point that is `fill`-ed.
+        ``tr(uᵀ M u)`` of each point that is `fill`-ed, above 0.
     """
 
     def __init__(self, posterior: Posterior, points: Points, room: int) -> None:
         self._posterior = posterior
         self.points = points
         self._rank = points.rank
-        self._z = points.h.new_empty(len(points) * self._rank, posterior.size + room)
+        # One row per conditioned row: a further one is then written in one piece.
+        self._z = points.h.new_empty(posterior.size + room, len(points) * self._rank)
         self._used = posterior.size
         self.gain = torch.zeros(len(points), dtype=torch.float64, device=points.h.device)
 
     @property
     def z(self) -> torch.Tensor:
         """What `Posterior.whiten` gives of the points, (n * R, |S|)."""
-        return self._z[:, : self._used]
-
-    def z_of(self, index: int) -> torch.Tensor:
-        """What `Posterior.whiten` gives of one point, (R, |S|)."""
-        return self.z[index * self._rank : (index + 1) * self._rank]
+        return self._z[: self._used].T
 
     @classmethod
     def of_labeled(cls, posterior: Posterior, labeled: Points | None, room: int) -> Tracked | None:
@@ -57,12 +89,12 @@ class Tracked:
         """Compute the gains of some points from the posterior as it is."""
         x = self.points[rows]
         z = self._posterior.whiten(x)
-        self._used = z.shape[1]
-        self._z.view(len(self.points), self._rank, -1)[rows, :, : z.shape[1]] = z.view(
-            len(x), self._rank, -1
+        self._used = used = z.shape[1]
+        self._z.view(-1, len(self.points), self._rank)[:used, rows] = z.T.view(
+            used, len(x), self._rank
         )
         trace = self._posterior.variance(x, z).diagonal(dim1=1, dim2=2).sum(dim=1)
-        self.gain[rows] = trace.double()
+        self.gain[rows] = trace.double().clamp_min_(LEAST_GAIN)
 
     def replace(self, slots: torch.Tensor, points: Points) -> None:
         """Put other points in place of some."""
@@ -71,25 +103,45 @@ class Tracked:
             self.points.a[slots] = points.a
         self.fill(slots)
 
-    def condition(self, point: Points, z: torch.Tensor, stop: int) -> None:
+    def step(self, index: int) -> Step:
+        """Prepare to condition on one of the points."""
+        z = self.z[index * self._rank : (index + 1) * self._rank].clone()
+        gain = float(self.gain[index])
+        return Step.of(self._posterior, self.points[index : index + 1], z, gain)
+
+    def columns(self, points: Points, z: torch.Tensor, stop: int) -> torch.Tensor:
+        """Give ``λ u_iᵀ M u_j`` of some points with the first ``stop``, (m * R, stop * R).
+
+        ``z`` is what `Posterior.whiten` gives of those points.
+        """
+        gram = self._posterior.kernel.gram(points, self.points[:stop])
+        return gram.addmm_(z, self._z[: z.shape[1], : stop * self._rank], alpha=-1)
+
+    def fetch(self, indices: list[int], stop: int) -> dict[int, tuple[torch.Tensor, int]]:
+        """Give what `condition` may be given of some of the points, by index."""
+        at = torch.tensor(indices, device=self.gain.device)
+        z = self._z.view(-1, len(self.points), self._rank)[: self._used, at].flatten(1).T
+        columns = self.columns(self.points[at], z, stop)
+        return dict(zip(indices, ((c, self._used) for c in columns.split(self._rank)), strict=True))
+
+    def condition(
+        self, step: Step, stop: int, columns: torch.Tensor | None = None, since: int = 0
+    ) -> None:
         """Take account of one more conditioned point, in the first ``stop`` points.
 
-        ``z`` (R, |S|) is what `Posterior.whiten` gives of it before it is conditioned on.
+        ``columns`` may be given as they were when ``since`` rows were conditioned on.
         """
-        kernel, ridge, rank = self._posterior.kernel, self._posterior.ridge, self._rank
-        known, own = z.shape[1], kernel.own(point)[0] - z @ z.T
-        # At least λ: an outlier's own variance may come out below 0 by rounding.
-        own.diagonal().clamp_min_(0).add_(ridge)
-        factor, failed = torch.linalg.cholesky_ex(own)
-        if failed:
-            factor = torch.diag(own.diagonal().sqrt())
-        rows = slice(0, stop * rank)
-        new = kernel.gram(self.points[:stop], point).addmm_(self._z[rows, :known], z.T, alpha=-1)
-        if rank == 1:
-            new /= factor
+        z, known, rows = step.z, step.z.shape[1], slice(0, stop * self._rank)
+        new = self._z[known : known + self._rank, rows]
+        if columns is None:
+            columns = self.columns(step.point, z, stop)
+        elif since < known:
+            columns = columns.addmm(z[:, since:], self._z[since:known, rows], alpha=-1)
+        if isinstance(step.factor, float):
+            torch.div(columns, step.factor, out=new)
+            lost = new[0].square()
         else:
-            new = torch.linalg.solve_triangular(factor, new.T, upper=False).T
-        self._z[rows, known : known + rank] = new
-        self._used = known + rank
-        lost = new.square().view(stop, -1).sum(dim=1).double() / ridge
-        self.gain[:stop].sub_(lost).clamp_min_(0)
+            new.copy_(torch.linalg.solve_triangular(step.factor, columns, upper=False))
+            lost = new.square().sum(dim=0).view(stop, self._rank).sum(dim=1)
+        self._used = known + self._rank
+        self.gain[:stop].sub_(lost, alpha=1 / self._posterior.ridge).clamp_min_(LEAST_GAIN)

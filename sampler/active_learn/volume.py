@@ -18,13 +18,15 @@ import torch
 from .gram import BLOCK_ROWS, Posterior
 from .kernels import FisherKernel, Points
 from .pool import Pool
-from .tracked import Tracked
+from .tracked import Step, Tracked
 
 __all__ = ["ThinnedVolumeSampler", "VolumeSampler"]
 
 RESERVOIR = 4096
 # Candidates that pass the screen are evaluated so many at a time: the first one kept ends it.
 EVALUATED = 64
+# Columns of the Gram matrix that one pass over what has passed fetches.
+AHEAD = 16
 
 
 class VolumeSampler:
@@ -59,6 +61,7 @@ class VolumeSampler:
         self._posterior = posterior
         self._labeled = labeled
         self._kept: list[int] = []
+        self._columns: dict[int, tuple[torch.Tensor, int]] = {}
         posterior.max_conditioned = None  # what is kept stays, or past gains would be wrong
 
     def sample(
@@ -85,33 +88,33 @@ class VolumeSampler:
         past = Tracked.of_labeled(self._posterior, self._labeled, k)
         n_past = 0 if past is None else len(past.points)
         block_rows = n if precompute else self._block_rows
+        t = torch.arange(n).to(pool.gain)
+        # Kept where limit · (Σ of the gains that have passed) < (still wanted) · (own gain).
+        limit = uniforms.to(t) * (n - t) / (n_past + (n if precompute else t + 1))
         total = 0.0 if past is None else float(past.gain.sum())
         picked: list[int] = []
         gains: list[float] = []
         for start in range(0, n, block_rows):
             stop = min(start + block_rows, n)
+            self._columns = {}
             self._catch_up()
             for rows in range(start, stop, BLOCK_ROWS):
                 pool.fill(slice(rows, min(rows + BLOCK_ROWS, stop)))
             at = start
             while at < stop and len(picked) < k:
-                gain = pool.gain[at:stop]
-                mean = (
-                    (total + gain.cumsum(0)) / (n_past + torch.arange(at + 1, stop + 1).to(gain))
-                    if not precompute
-                    else (total + pool.gain.sum()) / (n_past + n)
-                )
-                hit = first_kept(gain, mean, uniforms[at:stop].to(gain), k - len(picked), n - at)
-                if hit is None:
-                    total += float(gain.sum()) if not precompute else 0.0
-                    at = stop
-                    continue
-                new = at + hit
+                wanted, gain = k - len(picked), pool.gain[at:stop]
+                passed = pool.gain.sum() if precompute else gain.cumsum(0)
+                kept = (limit[at:stop] * passed.add_(total) < gain * wanted).nonzero()[:, 0] + at
+                # Once as many candidates are left as are wanted, all are kept.
+                new = min(int(kept[0]) if len(kept) else stop, n - wanted)
+                if new >= stop:
+                    total += 0.0 if precompute else float(gain.sum())
+                    break
                 picked.append(new)
                 gains.append(float(pool.gain[new]))
-                self._keep(new, pool, past, stop)
-                total = 0.0 if past is None else float(past.gain.sum())
+                self._keep(new, kept, pool, past, stop)
                 at = new + 1
+                total = 0.0 if past is None else float(past.gain.sum())
                 if not precompute:
                     total += float(pool.gain[:at].sum())
             if len(picked) == k:
@@ -119,11 +122,17 @@ class VolumeSampler:
         self._catch_up()
         return picked, gains
 
-    def _keep(self, new: int, pool: Tracked, past: Tracked | None, stop: int) -> None:
-        point, z = self._points[new : new + 1], pool.z_of(new).clone()
-        pool.condition(point, z, stop)
+    def _keep(
+        self, new: int, soon: torch.Tensor, pool: Tracked, past: Tracked | None, stop: int
+    ) -> None:
+        """Condition on a candidate; what would be kept as things are is likely kept soon."""
+        if new not in self._columns:
+            later = [i for i in soon[:AHEAD].tolist() if i > new and i not in self._columns]
+            self._columns |= pool.fetch([new, *later], stop)
+        step = pool.step(new)
+        pool.condition(step, stop, *self._columns.pop(new))
         if past is not None:
-            past.condition(point, z, len(past.points))
+            past.condition(step, len(past.points))
         self._kept.append(new)
 
     def _catch_up(self) -> None:
@@ -131,24 +140,6 @@ class VolumeSampler:
         if self._kept:
             self._posterior.condition(self._points[torch.tensor(self._kept)])
             self._kept = []
-
-
-def first_kept(
-    gain: torch.Tensor, mean: torch.Tensor, uniforms: torch.Tensor, wanted: int, left: int
-) -> int | None:
-    """Give the first candidate that is kept, of those whose gains are given.
-
-    Parameters
-    ----------
-    gain, mean, uniforms : Tensors of shape (n,) (``mean`` may be a single number)
-    wanted, left : int
-        Candidates still to keep, and still to come, the first of these included.
-    """
-    remaining = left - torch.arange(len(gain)).to(gain)
-    ratio = torch.where(mean > 0, gain / mean, torch.ones_like(gain))
-    kept = (uniforms < wanted / remaining * ratio) | (remaining <= wanted)
-    hits = kept.nonzero()
-    return int(hits[0, 0]) if len(hits) else None
 
 
 class ThinnedVolumeSampler:
@@ -239,7 +230,8 @@ class ThinnedVolumeSampler:
             if not bool(kept.any()):
                 continue
             hit = int(kept.nonzero()[0, 0])
-            self._keep(x[hit : hit + 1], z[hit * x.rank : (hit + 1) * x.rank])
+            point, own = x[hit : hit + 1], z[hit * x.rank : (hit + 1) * x.rank]
+            self._keep(Step.of(self._posterior, point, own, float(gain[hit])))
             return start + int(rows[hit]), float(gain[hit])
         return None
 
@@ -251,13 +243,13 @@ class ThinnedVolumeSampler:
             return total, self._seen
         return total + float(self._past.gain.sum()), self._seen + len(self._past.points)
 
-    def _keep(self, point: Points, z: torch.Tensor) -> None:
+    def _keep(self, step: Step) -> None:
         filled = min(self._seen, len(self._reservoir.points))
         if filled:
-            self._reservoir.condition(point, z, filled)
+            self._reservoir.condition(step, filled)
         if self._past is not None:
-            self._past.condition(point, z, len(self._past.points))
-        self._posterior.condition(point)
+            self._past.condition(step, len(self._past.points))
+        self._posterior.condition(step.point)
 
     def _take_in(self, rows: slice) -> None:
         """Let a decided block into the reservoir (algorithm R)."""
