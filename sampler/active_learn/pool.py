@@ -225,8 +225,9 @@ class Pool:
     def scale(self) -> float:
         """Give the root mean square norm of 4,096 evenly spread embeddings, or 1 where it is 0."""
         rows = np.unique(np.linspace(0, self._length - 1, SCALE_ROWS).astype(np.int64))
-        norms = self.take(rows).embedding.double().square().sum(dim=1)
-        return float(norms.mean().sqrt()) or 1.0
+        h = self._read(rows) if self._held is None else self._held.embedding[rows]
+        norms = check_output(ModelOutput(h[:, :0], h), 0, "candidate").embedding.double().square()
+        return float(norms.sum(dim=1).mean().sqrt()) or 1.0
 
     def _output(self, rows: Any, first: int) -> ModelOutput:
         assert self._head is not None

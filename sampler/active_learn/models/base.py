@@ -99,4 +99,5 @@ class LinearHead:
                 f"embeddings have shape {tuple(embedding.shape)}; "
                 f"expected (n, {self.weight.shape[1]}) to fit the linear head"
             )
-        return ModelOutput(embedding @ self.weight.T + self.bias, embedding)
+        logits = torch.nn.functional.linear(embedding, self.weight, self.bias)
+        return ModelOutput(logits, embedding)
