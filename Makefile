@@ -20,6 +20,9 @@ LS_STAMP := $(LS_VENV)/.installed-$(LABEL_STUDIO)
 # Errors only: a package mirror that lacks an optional folder is worth a warning to nobody.
 PIP_INSTALL := -m pip --disable-pip-version-check install -qq
 
+# Read when torch is loaded: threads that wait by spinning are ten times slower on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -68,8 +68,9 @@ def serve(**given: Any) -> None:
     from .supervisor import serve as run
 
     settings = _settings(given)
-    _warn(settings)
+    warn_of_what_is_unsafe(settings)
     settings.model_dir.mkdir(parents=True, exist_ok=True)
+    log.info("state is kept in %s", settings.model_dir.resolve())
     environment = {
         name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in settings.model_dump(include=_given_names(given)).items()
@@ -170,18 +171,16 @@ def _given_names(given: dict[str, Any]) -> set[str]:
     return {name for name, value in given.items() if value is not None}
 
 
-def _warn(settings: Settings) -> None:
-    """Say what is unsafe before serving."""
-    from importlib.metadata import packages_distributions, version
-
-    flask = version("flask")
+def warn_of_what_is_unsafe(settings: Settings) -> None:
+    """Say in the log what is unsafe, before serving."""
+    flask = importlib.metadata.version("flask")
     if tuple(int(part) for part in flask.split(".")[:2]) < (2, 3):
         log.warning(
             "Flask %s has known security holes; run: pip install -U flask werkzeug jinja2 "
             "itsdangerous",
             flask,
         )
-    if "active-learn" in packages_distributions().get("active_learn", []):
+    if "active-learn" in importlib.metadata.packages_distributions().get("active_learn", []):
         log.warning(
             "PyPI's package 'active-learn' owns the same import name as ours; "
             "run: pip uninstall active-learn, then install this project again"
@@ -193,8 +192,6 @@ def _warn(settings: Settings) -> None:
             settings.host,
             settings.port,
         )
-    if not Path(settings.model_dir).is_absolute():
-        log.info("state is kept in %s", Path(settings.model_dir).resolve())
 
 
 if __name__ == "__main__":

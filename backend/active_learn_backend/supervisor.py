@@ -6,12 +6,14 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 
+from .errors import SettingsError
 from .settings import Settings
 
 __all__ = ["serve"]
@@ -29,7 +31,13 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
     -------
     int
         Exit status: 0 after a signal, the web process's status when that could not start.
+
+    Raises
+    ------
+    SettingsError
+        When the address cannot be listened on.
     """
+    _check_address(settings)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -53,12 +61,26 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
             child.stop()
 
 
+def _check_address(settings: Settings) -> None:
+    """Say at once what the web process would say after five tries."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}); "
+                "choose another address with --host and --port"
+            ) from error
+
+
 def _web_command(settings: Settings) -> list[str]:
     return [
         sys.executable,
         "-m",
         "gunicorn",
-        f"--bind={settings.host}:{settings.port}",
+        f"--bind={_bracketed(settings.host)}:{settings.port}",
         f"--workers={settings.web_processes}",
         f"--threads={settings.web_threads}",
         "--worker-class=gthread",
@@ -67,6 +89,10 @@ def _web_command(settings: Settings) -> list[str]:
         "--no-control-socket",
         "active_learn_backend.app:create_app()",
     ]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -230,8 +230,10 @@ def test_prelabel_none_and_keep(
     )
     for task, result in zip(tasks[:4], (POSITIVE, NEGATIVE) * 2, strict=True):
         label_studio.api("POST", f"/api/tasks/{task}/annotations/", {"result": result})
-    kit = Kit(label_studio, backend(**SETTINGS, PRELABEL=prelabel))
-    version = kit.connect(project)
+    server = backend(start=False, **SETTINGS, PRELABEL=prelabel)
+    server.server("worker").start()
+    kit = Kit(label_studio, server)
+    version = kit.connect(project, "--pull")
     results = [row["result"] for row in kit.rows(project, version)]
     assert len(results) == 8
     if prelabel == "none":
@@ -252,9 +254,10 @@ def test_a_personal_access_token_is_enough(
         {"legacy_api_tokens_enabled": True, "api_tokens_enabled": True},
     )
     token = label_studio.api("POST", "/api/token/")["token"]
-    server = backend(**SETTINGS, LABEL_STUDIO_API_KEY=token)
+    server = backend(start=False, **SETTINGS, LABEL_STUDIO_API_KEY=token)
+    server.server("worker").start()
     kit = Kit(label_studio, server)
-    kit.connect(project)
+    kit.connect(project, "--pull")
     kit.annotate(tasks[0], POSITIVE)
     kit.wait_labels(project, {tasks[0]: "positive"})
-    assert token not in kit.log()
+    assert token not in kit.log("worker")

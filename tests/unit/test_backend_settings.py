@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.metadata
+import socket
 from pathlib import Path
 
 import pytest
-from active_learn_backend.cli import main
+from active_learn_backend.cli import main, warn_of_what_is_unsafe
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.store import Project, Store
@@ -74,6 +76,37 @@ def test_the_command_line_says_errors_in_one_line(monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(main, ["connect", "--project", "1"])
     assert result.exit_code == 1
     assert "set LABEL_STUDIO_API_KEY" in result.output
+
+
+def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["serve", "--port", port, "--model-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"Error: cannot listen on 127.0.0.1:{port}" in result.output
+    assert "--port" in result.output
+
+
+def test_serve_warns_of_an_old_flask_a_foreign_package_and_missing_auth(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: "1.1.2")
+    monkeypatch.setattr(
+        importlib.metadata,
+        "packages_distributions",
+        lambda: {"active_learn": ["active-learn", "label-studio-active-sampler"]},
+    )
+    warn_of_what_is_unsafe(load_settings(host="0.0.0.0"))
+    said = caplog.text
+    assert "Flask 1.1.2 has known security holes" in said
+    assert "pip uninstall active-learn" in said
+    assert "without auth" in said
+    caplog.clear()
+    monkeypatch.undo()
+    warn_of_what_is_unsafe(load_settings())
+    assert caplog.text == ""
 
 
 def documented(name: str) -> str:

@@ -65,6 +65,7 @@ class BackendServer:
                 **(env or {}),
             }
         )
+        self._servers: list[ServerProcess] = []
         self.process = self.server("serve", *options)
 
     def start(self, timeout: float = 120) -> Self:
@@ -73,18 +74,21 @@ class BackendServer:
         return self
 
     def stop(self) -> None:
-        """Stop the server with its worker."""
-        self.process.stop()
+        """Stop the server with its worker, and what `server` gave."""
+        for process in self._servers:
+            process.stop()
 
     def server(self, command: str, *options: str) -> ServerProcess:
         """Return another long-running command with the same settings, e.g. ``worker``, to start."""
-        return ServerProcess(
+        process = ServerProcess(
             f"active-learn {command}",
             [_program(), command, *options],
             env=self.env,
             log=self.model_dir.with_name(f"{self.model_dir.name}.{command}.log"),
             cwd=self.model_dir,
         )
+        self._servers.append(process)
+        return process
 
     def run(self, *arguments: str, timeout: float = 120) -> str:
         """Run a short command with the same settings, e.g. ``run("connect", "--project", "1")``.
