@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -331,7 +332,7 @@ def main() -> None:
     write = stream_report if arguments.streams else pool_report
     minutes = max(1, round((time.perf_counter() - began) / 60))
     report = (
-        f"Measured {datetime.date.today()} by `python {' '.join(sys.argv)}`, {seeds} paired seeds, "
+        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`, {seeds} paired seeds, "
         f"{minutes} min on one thread. {write(results)}"
     )
     print(f"\n{report}\n")
