@@ -332,8 +332,8 @@ def main() -> None:
     write = stream_report if arguments.streams else pool_report
     minutes = max(1, round((time.perf_counter() - began) / 60))
     report = (
-        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`, {seeds} paired seeds, "
-        f"{minutes} min on one thread. {write(results)}"
+        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`, {seeds} paired "
+        f"seeds, {minutes} min on one thread. {write(results)}"
     )
     print(f"\n{report}\n")
     OUT.mkdir(exist_ok=True)
