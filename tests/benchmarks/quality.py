@@ -310,6 +310,8 @@ def main() -> None:
     chosen = arguments.strategies or (STREAMING if arguments.streams else strategies())
     names = list(dict.fromkeys([*chosen, "random"]))
     cases = {title: case for title, case in known.items() if title in (arguments.cases or known)}
+    if not cases:
+        raise SystemExit(f"streams are measured on {', '.join(known)}; choose --cases among them")
     seeds = arguments.seeds
     if arguments.quick:
         bundled = ("digits", "breast_cancer", "diabetes")
