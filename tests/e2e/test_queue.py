@@ -284,7 +284,7 @@ def test_a_changed_label_config_is_followed(
     kit.wait_labels(project, {tasks[0]: "positive", tasks[1]: "positive", tasks[2]: "unclear"})
 
 
-def test_retired_queues_disappear_and_no_submit_waits_for_it(
+def test_retired_queues_disappear(
     kit: Kit,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
