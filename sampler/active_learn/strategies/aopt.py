@@ -13,6 +13,11 @@ from .greedy import greedy_design
 
 __all__ = ["AOpt"]
 
+# Pools up to this size are their own references: on banking77 (8,002) it is worth a point of
+# accuracy over 3,000 of them. The work and the memory, 4 · 10,000² bytes, end there.
+WHOLE_POOL = 10_000
+REFERENCES = 3_000
+
 
 @register
 @dataclass(frozen=True)
@@ -34,8 +39,9 @@ class AOpt(Strategy):
         more smoothly over the embeddings than classes.
     ridge : float
         λ: the noise of a label, in units of the kernel.
-    references : int
-        Points that stand for the pool.
+    references : int, optional
+        Points that stand for the pool; when omitted all of a pool of up to 10,000, of a larger one
+        3,000. Time and memory are in proportion to their number.
     beta : float
         How sharply a stream tells high scores from low ones; changes nothing on a pool.
 
@@ -49,7 +55,7 @@ class AOpt(Strategy):
     name: ClassVar[str] = "aopt"
     gamma: float | None = None
     ridge: float = 0.1
-    references: int = 3000
+    references: int | None = None
     beta: float = 8.0
 
     def rank_pool(self, context: Context) -> Picks:
@@ -58,13 +64,19 @@ class AOpt(Strategy):
             context,
             self.kernel(context.problem_type),
             self.ridge,
-            self.references,
+            self.reference_count(len(context.pool)),
             weigh=True,
         )
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
         return DesignScorer(self.kernel(problem_type), self.ridge, problem_type, self.beta)
+
+    def reference_count(self, pool_size: int) -> int:
+        """Give how many points stand for a pool of some size."""
+        if self.references is not None:
+            return self.references
+        return pool_size if pool_size <= WHOLE_POOL else REFERENCES
 
     def kernel(self, problem_type: ProblemType) -> Kernel:
         """Give the kernel for a problem."""

@@ -34,6 +34,6 @@ class Auto(AOpt):
             context,
             self.kernel(context.problem_type),
             self.ridge,
-            self.references,
+            self.reference_count(len(context.pool)),
             first=medoids,
         )
