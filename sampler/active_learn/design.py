@@ -15,15 +15,17 @@ from collections.abc import Sequence
 
 import torch
 
-from .gram import BLOCK_ROWS, Posterior, first_best
+from .gram import Posterior, first_best
 from .kernels import Points
 
 __all__ = ["AOptimalDesign", "a_optimal_gain"]
 
-# Columns of C₀ᵀC₀ that one pass over C₀ fetches: two matrix-vector products' worth of time for
-# sixteen of them, and the best candidates of now are mostly the picks of soon.
-PREFETCH = 16
+# Columns of C₀ᵀC₀ that one pass over C₀ fetches: seven matrix-vector products' worth of time for
+# 32 of them, and the best candidates of now are mostly the picks of soon.
+PREFETCH = 32
 MAX_COLUMNS = 512
+# Covariances that are worked on at once: they go through several passes, which the cache serves.
+BLOCK_SIZE = 2**20
 
 
 def a_optimal_gain(q: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
@@ -81,12 +83,12 @@ class AOptimalDesign:
         z_r = self._posterior.whiten(references)
         c0 = x.h.new_empty(len(x) * rank, len(references) * rank)
         self._n = torch.empty_like(self._q)
-        for block, points in x.split(BLOCK_ROWS // 2):
+        factors = c0.new_ones(len(references)) if weights is None else weights
+        factors = factors.repeat_interleave(rank)
+        for block, points in x.split(max(1, BLOCK_SIZE // (rank * c0.shape[1]))):
             rows = slice(block.start * rank, block.stop * rank)
-            c = self._posterior.covariance(points, references, self._z[rows], z_r)
-            if weights is not None:
-                c *= weights.repeat_interleave(rank)
-            c0[rows] = c
+            covariance = self._posterior.covariance(points, references, self._z[rows], z_r)
+            c = torch.mul(covariance, factors, out=c0[rows])
             if rank == 1:
                 self._n[block, 0, 0] = torch.linalg.vector_norm(c, dim=1).square_()
             else:
@@ -111,7 +113,7 @@ class AOptimalDesign:
             picked.append(best)
             gains.append(float(scores[best]))
             if best not in self._columns:
-                self._fetch(self._promising(scores, best))
+                self._fetch(self._promising(scores, best, len(first) + n - step))
             self._condition(best)
         return picked, gains
 
@@ -144,12 +146,12 @@ class AOptimalDesign:
         self._n -= cross + cross.transpose(1, 2) - f * f * norm * (c @ c.transpose(1, 2))
         self._q -= f * (c @ c.transpose(1, 2))
 
-    def _promising(self, scores: torch.Tensor, best: int) -> torch.Tensor:
+    def _promising(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
         """Give the candidates that are likely picked soon and have no column yet, best first."""
         scores = scores.clone()
         scores[list(self._columns)] = -torch.inf
         scores[best] = torch.inf
-        fetch = scores.topk(min(PREFETCH, len(scores)))
+        fetch = scores.topk(min(PREFETCH, wanted, len(scores)))
         return fetch.indices[fetch.values > -torch.inf]
 
     def _fetch(self, indices: torch.Tensor) -> None:

@@ -163,9 +163,13 @@ class RadialKernel:
     def points(self, output: ModelOutput) -> Points:
         """Turn model outputs into points of unit norm (an embedding of zeros stays zero)."""
         h = output.embedding
-        # Scaled by the largest entry first, so that no square over- or underflows.
-        h = h / h.abs().amax(dim=1, keepdim=True).clamp_min(self.tiny)
-        return Points(h / h.norm(dim=1, keepdim=True).clamp_min(self.tiny))
+        norm = torch.linalg.vector_norm(h, dim=1, keepdim=True)
+        smallest, largest = norm.aminmax()
+        if not (smallest > 1e-12 and largest < 1e12):
+            # Scaled by the largest entry first, so that no square over- or underflows.
+            h = h / h.abs().amax(dim=1, keepdim=True).clamp_min(self.tiny)
+            norm = torch.linalg.vector_norm(h, dim=1, keepdim=True).clamp_min_(self.tiny)
+        return Points(h / norm)
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
         """Give the (len(x), len(y)) inner products."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .gram import Posterior
+from .gram import BLOCK_ROWS, Posterior
 from .kernels import Points
 
 __all__ = ["Step", "Tracked"]
@@ -114,8 +114,12 @@ class Tracked:
 
         ``z`` is what `Posterior.whiten` gives of those points.
         """
-        gram = self._posterior.kernel.gram(points, self.points[:stop])
-        return gram.addmm_(z, self._z[: z.shape[1], : stop * self._rank], alpha=-1)
+        columns = self._z.new_empty(len(points) * self._rank, stop * self._rank)
+        for block, x in self.points[:stop].split(BLOCK_ROWS):
+            rows = slice(block.start * self._rank, block.stop * self._rank)
+            gram = self._posterior.kernel.gram(points, x)
+            torch.addmm(gram, z, self._z[: z.shape[1], rows], alpha=-1, out=columns[:, rows])
+        return columns
 
     def fetch(self, indices: list[int], stop: int) -> dict[int, tuple[torch.Tensor, int]]:
         """Give what `condition` may be given of some of the points, by index."""

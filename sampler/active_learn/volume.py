@@ -57,7 +57,7 @@ class VolumeSampler:
     ) -> None:
         self._points = points
         # Each pick updates the rest of its block too, which is small against what has passed.
-        self._block_rows = block_rows or min(BLOCK_ROWS, max(512, len(points) // 16))
+        self._block_rows = block_rows or max(512, len(points) // 8)
         self._posterior = posterior
         self._labeled = labeled
         self._kept: list[int] = []
