@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import shutil
 import signal
 import sys
@@ -33,6 +34,8 @@ ACTIVE_SHARE = 0.6
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status: 0 done, 1 failed, 130 interrupted."""
     options = parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log file shows each line as it comes
     # Asked to end, unwind as after Ctrl-C: every `with` below stops what it started.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
