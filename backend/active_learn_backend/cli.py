@@ -22,7 +22,7 @@ __all__ = ["main"]
 log = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-WORKER_NICENESS = 5  # a round on every core must not make a webhook wait
+WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
 
 
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 
 WATCHED = ("active", "yielded")
 TICK = 0.05
-RETIRE_AT_ONCE = 10  # rows between two looks at what else is due
-RETIRE_PAUSE = 0.03  # seconds between two rows: SQLite lets a waiting submit in
+RETIRE_AT_ONCE = 6  # rows between two looks at what else is due
+# Seconds between two rows. A submit that waits for SQLite looks up to 0.1 s apart whether it is
+# its turn, and would miss a shorter pause again and again.
+RETIRE_PAUSE = 0.1
 MOST_BACKOFF = 30.0
 STORE_PAUSE = 2.0
 

@@ -51,7 +51,7 @@ def main() -> None:
             )
             _label_to_queue(studio, project, annotator, arguments.rounds)
             _print_stages(backend)
-            _submits(studio, project, annotator)
+            _submits(studio, project, annotator, arguments.images)
             _webhooks(studio, backend, project, arguments.requests)
 
 
@@ -107,26 +107,23 @@ def _print_stages(backend: BackendServer) -> None:
         _row(f"  of it: {stage}", seconds_of)
 
 
-def _submits(studio: LabelStudioServer, project: int, annotator: Annotator) -> None:
-    """Submit while old rows are being deleted, and again when none are left."""
+def _submits(studio: LabelStudioServer, project: int, annotator: Annotator, images: int) -> None:
+    """Submit in a project beside it, which starts no rounds, while old rows are being deleted."""
+    data = digits.load()
+    beside = digits.create_project(studio, "Beside")
+    digits.upload(studio, beside, data.png, data.pool[: min(images, 400)].tolist())
+    page = studio.api("GET", f"/api/tasks/?project={beside}&page_size=500&include=id")
+    tasks = iter([task["id"] for task in page["tasks"]])
     retiring: list[float] = []
     while len(retiring) < 60:
-        list(annotator.label(RETRAIN_EVERY))
         before = _version(studio, project)
-        _wait_version(studio, project, after=before - 1)
-        wait_until(lambda: _old_rows(studio, project), timeout=30, what="a queue to retire")
-        for task in _open_tasks(studio, project, 4):
-            if _old_rows(studio, project):
-                retiring.append(_submit(studio, task))
-    wait_until(lambda: not _old_rows(studio, project), timeout=180, what="a quiet backend")
-    quiet = [_submit(studio, task) for task in _open_tasks(studio, project, 4)]
+        list(annotator.label(RETRAIN_EVERY))
+        _wait_version(studio, project, after=before)
+        while _old_rows(studio, project):
+            retiring.append(_submit(studio, next(tasks)))
+    quiet = [_submit(studio, next(tasks)) for _ in range(60)]
     _row("submit while retiring", retiring, "target: none over 0.3 s")
     _row("submit in quiet", quiet)
-
-
-def _open_tasks(studio: LabelStudioServer, project: int, count: int) -> list[int]:
-    page = studio.api("GET", f"/api/tasks/?project={project}&page_size=500&include=id,is_labeled")
-    return [task["id"] for task in page["tasks"] if not task["is_labeled"]][-count:]
 
 
 def _submit(studio: LabelStudioServer, task: int) -> float:

@@ -20,7 +20,7 @@ __all__ = ["UNCERTAINTY_SAMPLING", "Queue", "Retirement", "round_of"]
 log = logging.getLogger(__name__)
 
 UNCERTAINTY_SAMPLING = "Uncertainty sampling"
-AT_ONCE = 25  # rows that Label Studio deletes in about 0.12 s
+AT_ONCE = 10  # rows that Label Studio deletes in about 0.12 s
 _VERSION = re.compile(r"al-(\d+)")
 
 
