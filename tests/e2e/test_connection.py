@@ -153,6 +153,18 @@ def test_commands_on_a_project_that_is_not_connected_say_so(kit: Kit) -> None:
         kit.backend.run("connect", "--project", "999")
 
 
+def test_a_second_connection_remembers_anew_what_it_found(
+    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    project, _ = make_text_project(TEXTS)
+    for sampling in ("Sequential sampling", "Uniform sampling"):
+        kit.api("PATCH", f"/api/projects/{project}/", {"sampling": sampling})
+        kit.backend.run("connect", "--project", str(project), "--pull")
+        assert kit.project(project)["sampling"] == "Uncertainty sampling"
+        kit.backend.run("disconnect", "--project", str(project))
+        assert kit.project(project)["sampling"] == sampling
+
+
 def test_pause_and_resume(
     kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:

@@ -65,11 +65,7 @@ def connect(
     done = []
     if not project.sampling_set:
         # Before the backend's row is made: that sets model_version to the row's title.
-        store.update(
-            project_id,
-            former_sampling=remote["sampling"],
-            former_model_version=remote["model_version"] or "",
-        )
+        _remember_stream(store, project_id, remote)
     if not pull:
         done += _register_backend(client, store, settings, project)
         done += _tidy_webhooks(client, store, settings, project)
@@ -87,11 +83,7 @@ def take_over_stream(
     """Turn on the sampling that follows our scores, and remember what was there before."""
     project = store.register(project_id)
     if project.former_sampling is None:
-        store.update(
-            project_id,
-            former_sampling=remote["sampling"],
-            former_model_version=remote["model_version"] or "",
-        )
+        _remember_stream(store, project_id, remote)
     if remote["sampling"] != UNCERTAINTY_SAMPLING:
         client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
     store.update(project_id, sampling_set=True)
@@ -132,7 +124,17 @@ def _disconnect(
         and _our_backends(client, settings, project_id)
     ):
         done.append("the model was added in Label Studio by hand: remove it under Settings, Model")
-    store.update(project_id, backend_id=None, webhook_id=None, version="", stale=True)
+    store.update(
+        project_id,
+        backend_id=None,
+        webhook_id=None,
+        version="",
+        stale=True,
+        # The next connection remembers what it finds, not what this one found.
+        sampling_set=False,
+        former_sampling=None,
+        former_model_version=None,
+    )
     return done
 
 
@@ -295,6 +297,14 @@ def _known(store: Store, project_id: int) -> None:
 
 
 # -- small pieces -------------------------------------------------------------------------------
+
+
+def _remember_stream(store: Store, project_id: int, remote: Mapping[str, Any]) -> None:
+    store.update(
+        project_id,
+        former_sampling=remote["sampling"],
+        former_model_version=remote["model_version"] or "",
+    )
 
 
 def _restore_stream(client: LabelStudioClient, project: Project) -> str:
