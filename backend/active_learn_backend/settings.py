@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -21,6 +22,30 @@ from .errors import SettingsError
 __all__ = ["Settings", "load_settings"]
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
+
+
+#: What a project may set for itself, by the extra params of its model in Label Studio.
+PROJECT_SETTINGS = (
+    "strategy",
+    "budget",
+    "reserve",
+    "retrain_every",
+    "encoder",
+    "model",
+    "model_use",
+    "class_weight",
+    "audit",
+    "seed_fisher",
+    "precompute_covariance",
+    "prelabel",
+)
+
+
+def _read_number(value: object) -> object:
+    """Read ``"20"`` as an int and ``"0.1"`` as a float."""
+    if isinstance(value, str):
+        return int(value) if value.strip().isdigit() else float(value)
+    return value
 
 
 class Settings(BaseSettings):
@@ -67,12 +92,13 @@ class Settings(BaseSettings):
     )
     web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
 
-    budget: int = Field(
+    budget: Annotated[int | float, BeforeValidator(_read_number)] = Field(
         20,
-        ge=1,
+        gt=0,
         le=1000,
         validation_alias=AliasChoices("BUDGET", "BATCH_SIZE"),
-        description="Tasks that one round selects: the budget of its ActiveSampler.",
+        description="Whole number: tasks that one round selects. Share below 1: tasks are decided "
+        "on as they are imported, and this share of them is queued.",
     )
     reserve: int = Field(
         30,
@@ -90,6 +116,35 @@ class Settings(BaseSettings):
         description="Share of the batch still open at which a new round starts early.",
     )
     strategy: str = Field("auto", description="Selection strategy (see the library's strategies).")
+    encoder: str = Field(
+        "",
+        description="Hugging Face encoders, names or folders, separated by commas: one for text, "
+        "one for images. `minilm`: the packaged one. Empty: the embedded ones.",
+    )
+    model: str = Field(
+        "",
+        description="The team's own model: a Hugging Face folder, an ONNX, TorchScript or "
+        "torch.export file, or a Python factory `module:function`. Empty: our head learns.",
+    )
+    model_use: Literal["as-is", "encoder"] = Field(
+        "as-is",
+        description="`as-is`: the own model's logits decide. `encoder`: only its embeddings are "
+        "used, and our head learns on them.",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where encoders and own models run."
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none", description="Weights of the classes when the head is trained."
+    )
+    audit: float = Field(
+        0.05,
+        ge=0,
+        le=0.5,
+        description="Share of the served tasks that only measure quality: drawn by a hash, never "
+        "trained on. 0: no estimate.",
+    )
+    keep_heads: int = Field(20, ge=1, le=1000, description="Trained heads that are kept.")
     seed_fisher: bool = Field(True, description="Condition the selection on what is labeled.")
     precompute_covariance: bool = Field(
         True, description="Let the selection see the whole pool first."
@@ -123,6 +178,13 @@ class Settings(BaseSettings):
     @classmethod
     def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("budget")
+    @classmethod
+    def _whole_or_share(cls, value: int | float) -> int | float:
+        if isinstance(value, float) and value >= 1:
+            raise ValueError("expected a whole number, or a share below 1")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
