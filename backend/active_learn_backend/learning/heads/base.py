@@ -1,0 +1,90 @@
+"""What a head is: vectors of tasks in, answers out; and what every trained head has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Answer", "FloatArray", "Head", "ProblemType"]
+
+FloatArray = npt.NDArray[np.float32]
+ProblemType = Literal["classification", "regression", "multilabel"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a head says about one task.
+
+    Attributes
+    ----------
+    label : str, list of str or float
+        In classification, multilabel and regression.
+    score : float or None
+        The head's probability that the label is right; None in regression.
+    """
+
+    label: Any
+    score: float | None
+
+
+class Head(ABC):
+    """Answers for vectors of tasks, and the model that the sampler reads.
+
+    Attributes
+    ----------
+    problem_type : {'classification', 'regression', 'multilabel'}
+    labels_offered : tuple of str
+        The labels of the config, in its order; empty in regression.
+    n_features : int
+        Length of the vectors that it takes.
+    version : str
+        Name under which live answers are stored, never the project's current version.
+    """
+
+    problem_type: ProblemType
+    labels_offered: tuple[str, ...]
+    n_features: int
+
+    @property
+    @abstractmethod
+    def version(self) -> str: ...
+
+    @abstractmethod
+    def sampler_model(self) -> Any:
+        """Give what `ActiveSampler` takes as its model, with these vectors as candidates."""
+
+    @abstractmethod
+    def predict(self, vectors: FloatArray) -> list[Answer]:
+        """Answer for each row of an (n, n_features) array."""
+
+    def losses(self, vectors: FloatArray, labels: Sequence[Any]) -> npt.NDArray[np.float64]:
+        """Score the answers against the truth.
+
+        Parameters
+        ----------
+        vectors : array of shape (n, n_features)
+        labels : sequence of length n
+            True labels: str, list of str, or number.
+
+        Returns
+        -------
+        array of shape (n,), float64
+            Classification: 1 where the answer is wrong, else 0. Multilabel: the share of the
+            offered labels that are wrongly set or wrongly missing. Regression: absolute error.
+        """
+        answers = [answer.label for answer in self.predict(vectors)]
+        pairs = zip(answers, labels, strict=True)
+        if self.problem_type == "classification":
+            values = [float(answer != truth) for answer, truth in pairs]
+        elif self.problem_type == "multilabel":
+            offered = set(self.labels_offered)
+            wrong = [len(set(answer) ^ (set(truth) & offered)) for answer, truth in pairs]
+            values = [count / len(offered) for count in wrong]
+        else:
+            values = [abs(answer - float(truth)) for answer, truth in pairs]
+        return np.array(values, dtype=np.float64)
