@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["SCHEMA_VERSION", "Project", "QueueRow", "TaskRow", "open_engine"]
+__all__ = ["SCHEMA_VERSION", "Project", "QueueRow", "TaskRow", "create_tables", "open_engine"]
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
 
@@ -36,6 +39,10 @@ projects = sa.Table(
     sa.Column("cursor", sa.String(40), nullable=False, default=""),
     sa.Column("round", sa.Integer, nullable=False, default=0),
     sa.Column("head_round", sa.Integer, nullable=False, default=0),
+    sa.Column("pinned_round", sa.Integer, nullable=False, default=0),
+    sa.Column("live_version", sa.String(64), nullable=False, default="head-0"),
+    sa.Column("params", sa.Text, nullable=False, default="{}"),  # JSON: the project's own settings
+    sa.Column("stream_state", sa.String(200), nullable=False, default=""),
     sa.Column("version", sa.String(64), nullable=False, default=""),
     sa.Column("stale", sa.Boolean, nullable=False, default=True),
     sa.Column("pending_labels", sa.Integer, nullable=False, default=0),
@@ -54,6 +61,9 @@ tasks = sa.Table(
     sa.Column("content_key", sa.String(64), nullable=False),  # its digest: the cache's key
     sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
     sa.Column("skipped", sa.Boolean, nullable=False, default=False),
+    sa.Column("decision", sa.String(8)),  # of a stream: kept, passed, known; NULL: undecided
+    sa.Column("labeled_at", sa.Float),  # when the label was first seen
+    sa.Column("proposal", sa.Float),  # probability with which it was drawn, if our queue served it
 )
 
 queue = sa.Table(
@@ -65,6 +75,8 @@ queue = sa.Table(
     sa.Column("in_batch", sa.Boolean, nullable=False),
     sa.Column("uncertainty", sa.Float, nullable=False),
     sa.Column("novelty", sa.Float, nullable=False),
+    sa.Column("audit", sa.Boolean, nullable=False, default=False),
+    sa.Column("proposal", sa.Float),
 )
 
 rounds = sa.Table(
@@ -97,7 +109,15 @@ class Project:
     stale : bool
         A new round is due whatever the counts say.
     head_round : int
-        Round of the newest trained head; 0 before the first.
+        Round of the head that answers: the newest, or the pinned one; 0 before the first.
+    pinned_round : int
+        Round of the head that a person went back to; 0: every round trains a new one.
+    live_version : str
+        Name under which live answers are stored.
+    params : str
+        JSON object: the project's own settings.
+    stream_state : str
+        File of the stream's state after its last decisions; empty before the first.
     pending_labels, pending_tasks : int
         Labels and tasks changed since the last round began.
     """
@@ -119,6 +139,10 @@ class Project:
     cursor: str
     round: int
     head_round: int
+    pinned_round: int
+    live_version: str
+    params: str
+    stream_state: str
     version: str
     stale: bool
     pending_labels: int
@@ -130,24 +154,85 @@ class Project:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task: what the encoder reads of it, and the label that its annotations resolve to."""
+    """One task: what the encoder reads of it, and the label that its annotations resolve to.
+
+    Attributes
+    ----------
+    decision : {'kept', 'passed', 'known'} or None
+        What the stream decided; 'known': it was labeled without having been kept, and the stream
+        is conditioned on it. None: not decided yet.
+    labeled_at : float or None
+        When its label was first seen, in seconds since 1970.
+    proposal : float or None
+        Probability with which it was drawn from the tasks then left, if our queue served it.
+    """
 
     task_id: int
     content: Mapping[str, Any]
     content_key: str
     label: Any
     skipped: bool
+    decision: str | None = None
+    labeled_at: float | None = None
+    proposal: float | None = None
 
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One task of the published queue; rank 0 is served first."""
+    """One task of the published queue; rank 0 is served first.
+
+    Attributes
+    ----------
+    audit : bool
+        It only measures quality.
+    proposal : float or None
+        Probability with which it was drawn.
+    """
 
     task_id: int
     rank: int
     in_batch: bool
     uncertainty: float
     novelty: float
+    audit: bool = False
+    proposal: float | None = None
+
+
+def create_tables(connection: sa.Connection) -> None:
+    """Make the tables; those of another schema version are made anew.
+
+    What is known of the connections (projects, secrets, former sampling) is carried over, column
+    by column. All else is read from Label Studio again.
+    """
+    if sa.inspect(connection).has_table(meta.name):
+        found = connection.scalar(sa.select(meta.c.schema_version))
+        if found == SCHEMA_VERSION:
+            return
+        log.warning(
+            "the project state has schema version %s, this is version %s: it is rebuilt from "
+            "Label Studio",
+            found,
+            SCHEMA_VERSION,
+        )
+    kept = _old_projects(connection)
+    old = sa.MetaData()
+    old.reflect(connection, only=lambda name, _: name in metadata.tables)
+    old.drop_all(connection)
+    metadata.create_all(connection)
+    connection.execute(meta.insert().values(schema_version=SCHEMA_VERSION))
+    if kept:
+        connection.execute(projects.insert(), kept)
+
+
+def _old_projects(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Read of the former projects what this version knows too; an empty cursor reads all again."""
+    if not sa.inspect(connection).has_table(projects.name):
+        return []
+    old = sa.Table(projects.name, sa.MetaData(), autoload_with=connection)
+    shared = [column for column in old.columns if column.name in projects.columns]
+    anew = {"cursor": "", "stale": True, "lease_owner": None, "lease_until": 0.0}
+    rows = connection.execute(sa.select(*shared)).mappings()
+    return [{**row, **anew} for row in rows]
 
 
 def open_engine(url: str) -> sa.Engine:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -19,7 +21,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SettingsError
 
-__all__ = ["Settings", "load_settings"]
+__all__ = [
+    "PROJECT_SETTINGS",
+    "Settings",
+    "load_settings",
+    "parse_params",
+    "project_settings",
+]
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
 
@@ -221,10 +229,60 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [
-            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            f"{str(item['loc'][0]).upper()}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        raise SettingsError("bad settings: " + "; ".join(lines)) from None
+        # A value of two types is refused once for each.
+        raise SettingsError("bad settings: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def parse_params(params: object) -> dict[str, Any]:
+    """Read a model's extra params as Label Studio sends them: a JSON object, maybe as text.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if isinstance(params, str):
+        try:
+            params = json.loads(params) if params.strip() else None
+        except (ValueError, RecursionError):
+            params = params[:40]
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise SettingsError(
+            f"the extra params are {str(params)[:40]!r}; expected a JSON object such as "
+            '{"strategy": "margin"}'
+        )
+    return params
+
+
+def project_settings(settings: Settings, params: Mapping[str, Any]) -> Settings:
+    """Apply a project's own settings over those of the environment.
+
+    Parameters
+    ----------
+    params : mapping
+        By name, in lower or upper case.
+
+    Raises
+    ------
+    SettingsError
+        For a name that a project may not set, and for a bad value.
+    """
+    if not params:
+        return settings
+    own = {name.lower(): value for name, value in params.items()}
+    for name, value in own.items():
+        if name not in PROJECT_SETTINGS:
+            raise SettingsError(
+                f"the extra params have {name[:40]!r}, which no project can set; "
+                f"expected some of {', '.join(PROJECT_SETTINGS)}"
+            )
+        if value is None:
+            raise SettingsError(f"{name.upper()} is null in the extra params; leave it out")
+    return load_settings(**{**settings.model_dump(), **own})
 
 
 @lru_cache(maxsize=1)

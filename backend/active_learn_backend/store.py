@@ -20,13 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StoreError
-from .schema import SCHEMA_VERSION, Project, QueueRow, TaskRow, open_engine
-from .schema import meta as _meta
-from .schema import metadata as _metadata
+from .schema import Project, QueueRow, TaskRow, create_tables, open_engine
 from .schema import projects as _projects
 from .schema import queue as _queue
 from .schema import rounds as _rounds
 from .schema import tasks as _tasks
+from .taskrows import note_decisions, read_tasks, write_changes
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
 
@@ -42,7 +41,7 @@ class Store:
     Raises
     ------
     StoreError
-        When it cannot be opened, or was written by another version of this software.
+        When it cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
@@ -50,15 +49,7 @@ class Store:
         self._one_writer = threading.Lock()
         self._reader = self._engine.execution_options(reads=True)
         with self._write() as connection:
-            _metadata.create_all(connection)
-            found = connection.scalar(sa.select(_meta.c.schema_version))
-            if found is None:
-                connection.execute(_meta.insert().values(schema_version=SCHEMA_VERSION))
-        if found not in (None, SCHEMA_VERSION):
-            raise StoreError(
-                f"the project state has schema version {found}, expected {SCHEMA_VERSION}; remove "
-                "it and connect the projects again: everything in it is read from Label Studio"
-            )
+            create_tables(connection)
 
     def close(self) -> None:
         """Close all connections."""
@@ -133,6 +124,17 @@ class Store:
                 _projects.update().where(_projects.c.id == project_id).values(**values)
             )
 
+    def set_params(self, project_id: int, params: Mapping[str, Any]) -> bool:
+        """Set the project's own settings; tells whether they changed, and a round is due then."""
+        text = json.dumps(params, sort_keys=True)
+        with self._write() as connection:
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id, _projects.c.params != text)
+                .values(params=text, stale=True, marks=_projects.c.marks + 1)
+            )
+            return bool(done.rowcount)
+
     def change_status(self, project_id: int, before: str, after: str, reason: str) -> bool:
         """Set another status, unless somebody else changed it first; tells whether it was set."""
         with self._write() as connection:
@@ -197,21 +199,7 @@ class Store:
     def tasks(self, project_id: int) -> list[TaskRow]:
         """List the tasks of a project by id."""
         with self._read() as connection:
-            rows = connection.execute(
-                sa.select(_tasks)
-                .where(_tasks.c.project_id == project_id)
-                .order_by(_tasks.c.task_id)
-            )
-            return [
-                TaskRow(
-                    row.task_id,
-                    json.loads(row.content),
-                    row.content_key,
-                    None if row.label is None else json.loads(row.label),
-                    row.skipped,
-                )
-                for row in rows
-            ]
+            return read_tasks(connection, project_id)
 
     def task_ids(self, project_id: int) -> set[int]:
         """Ids of all known tasks of a project."""
@@ -239,39 +227,9 @@ class Store:
             added to the project's pending counts.
         """
         with self._write() as connection:
-            wanted = None if replace else [row.task_id for row in changed]
-            known = _known_rows(connection, project_id, wanted)
-            gone = set(deleted) | (set(known) - {r.task_id for r in changed} if replace else set())
-            n_labels = n_tasks = 0
-            fresh: list[dict[str, Any]] = []
-            for row in changed:
-                label = None if row.label is None else json.dumps(row.label, sort_keys=True)
-                before = known.get(row.task_id)
-                now = (row.content_key, label, row.skipped)
-                if before == now:
-                    continue
-                n_labels += (before[1] if before else None) != label
-                n_tasks += before is None or before[0] != now[0] or before[2] != now[2]
-                fresh.append(
-                    {
-                        "project_id": project_id,
-                        "task_id": row.task_id,
-                        "content": json.dumps(row.content, sort_keys=True),
-                        "content_key": row.content_key,
-                        "label": label,
-                        "skipped": row.skipped,
-                    }
-                )
-            _delete_rows(connection, project_id, [*gone, *(row["task_id"] for row in fresh)])
-            n_tasks += len(gone)
-            if fresh:
-                connection.execute(_tasks.insert(), fresh)
-            for ids in _chunks(sorted(gone)):
-                connection.execute(
-                    _queue.delete().where(
-                        _queue.c.project_id == project_id, _queue.c.task_id.in_(ids)
-                    )
-                )
+            n_labels, n_tasks = write_changes(
+                connection, project_id, changed, deleted=deleted, replace=replace
+            )
             values: dict[str, Any] = {
                 "pending_labels": _projects.c.pending_labels + n_labels,
                 "pending_tasks": _projects.c.pending_tasks + n_tasks,
@@ -281,23 +239,28 @@ class Store:
             )
             return n_labels, n_tasks
 
+    def note_decisions(
+        self, project_id: int, decisions: Mapping[int, str | None], stream_state: str
+    ) -> None:
+        """Note what a stream decided, and the file that holds its state after that."""
+        with self._write() as connection:
+            note_decisions(connection, project_id, decisions)
+            connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project_id)
+                .values(stream_state=stream_state)
+            )
+
     # -- the published queue ----------------------------------------------------------------
 
     def queue(self, project_id: int) -> list[QueueRow]:
         """List the published queue in the order in which it is served."""
         with self._read() as connection:
+            columns = [column for column in _queue.columns if column.name != "project_id"]
             rows = connection.execute(
-                sa.select(
-                    _queue.c.task_id,
-                    _queue.c.rank,
-                    _queue.c.in_batch,
-                    _queue.c.uncertainty,
-                    _queue.c.novelty,
-                )
-                .where(_queue.c.project_id == project_id)
-                .order_by(_queue.c.rank)
-            )
-            return [QueueRow(*row) for row in rows]
+                sa.select(*columns).where(_queue.c.project_id == project_id).order_by(_queue.c.rank)
+            ).mappings()
+            return [QueueRow(**row) for row in rows]
 
     def open_in_batch(self, project_id: int) -> tuple[int, int]:
         """Count the batch's tasks that are still open, and all of the batch."""
@@ -398,37 +361,3 @@ def _is_dead(owner: str) -> bool:
     except PermissionError:  # it runs, under another user
         return False
     return False
-
-
-def _chunks(values: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
-    """Split ids so that a statement stays below the databases' limit of parameters."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-def _known_rows(
-    connection: sa.Connection, project_id: int, task_ids: Sequence[int] | None
-) -> dict[int, tuple[str, str | None, bool]]:
-    query = sa.select(
-        _tasks.c.task_id,
-        _tasks.c.content_key,
-        _tasks.c.label,
-        _tasks.c.skipped,
-    ).where(_tasks.c.project_id == project_id)
-    queries = (
-        [query]
-        if task_ids is None
-        else [query.where(_tasks.c.task_id.in_(ids)) for ids in _chunks(task_ids)]
-    )
-    return {
-        row.task_id: (row.content_key, row.label, row.skipped)
-        for one in queries
-        for row in connection.execute(one)
-    }
-
-
-def _delete_rows(connection: sa.Connection, project_id: int, task_ids: Sequence[int]) -> None:
-    for ids in _chunks(task_ids):
-        connection.execute(
-            _tasks.delete().where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids))
-        )

@@ -23,12 +23,12 @@ from .arguments import (
 from .backtest import Candidate
 from .errors import BudgetError, DataError, ParameterError, StateError
 from .fisher import ProblemType
-from .models import ModelOutput, adapt
+from .models import LinearHead, ModelOutput, adapt
 from .pipe import is_pipe, select_from_pipe
 from .pool import Pool, run_batch, run_model
 from .ranking import Ranking, explain
 from .samples import Samples
-from .state import pack_output, read_state, unpack_output, write_state
+from .state import pack_output, read_state, retake_logits, unpack_output, write_state
 from .strategies import Context, build_strategy
 from .stream import RateController, Stream, cat_outputs
 from .tuning import Tuning, tune
@@ -325,7 +325,8 @@ class ActiveSampler:
         ----------
         path : path of the file
         model
-            The model, which is not part of the state.
+            The model, which is not part of the state. It has to be the one that was saved with,
+            but for a `LinearHead`, which may have been trained on, also on other classes.
         **arguments
             ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler.
 
@@ -338,6 +339,8 @@ class ActiveSampler:
         try:
             seed = int(meta["random_state"])
             sampler = cls(model=model, random_state=seed, **meta["arguments"], **arguments)
+            if isinstance(model, LinearHead):
+                retake_logits(groups, model)
             if "labeled" in groups:
                 sampler._labeled = unpack_output(groups["labeled"], sampler._device)
             if "stream" in meta:

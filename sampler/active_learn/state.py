@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from .errors import StateError
-from .models import ModelOutput
+from .models import LinearHead, ModelOutput
 
-__all__ = ["pack_output", "read_state", "unpack_output", "write_state"]
+__all__ = ["pack_output", "read_state", "retake_logits", "unpack_output", "write_state"]
 
 FORMAT = "active_learn state"
 VERSION = 1
@@ -95,3 +95,29 @@ def unpack_output(group: dict[str, np.ndarray], device: torch.device) -> ModelOu
     """Give the model outputs of a group."""
     logits, embedding = (torch.from_numpy(group[name]) for name in ("logits", "embedding"))
     return ModelOutput(logits.to(device), embedding.to(device))
+
+
+def retake_logits(groups: Groups, head: LinearHead) -> None:
+    """Replace saved logits by those of a head that was trained on since.
+
+    What a linear head reads is the embedding itself, which is saved: so a stream goes on under a
+    new head, also one of other classes, as if that had been its head all along.
+
+    Raises
+    ------
+    ValueError
+        When the head reads embeddings of another size.
+    """
+    for arrays in groups.values():
+        for name in [name for name in arrays if name.endswith("embedding")]:
+            of = name.removesuffix("embedding") + "logits"
+            embedding = arrays[name]
+            if embedding.shape[1] != head.weight.shape[1]:
+                raise ValueError(
+                    f"it holds embeddings of size {embedding.shape[1]}, the head reads "
+                    f"{head.weight.shape[1]}"
+                )
+            logits = head(torch.from_numpy(embedding)).logits.cpu().numpy()
+            same = logits.shape == arrays[of].shape and np.allclose(logits, arrays[of], atol=1e-5)
+            if not same:  # under the same head the bits stay as they were
+                arrays[of] = logits

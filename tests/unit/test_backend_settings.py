@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from active_learn_backend.cli import main, warn_of_what_is_unsafe
 from active_learn_backend.errors import SettingsError
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import (
+    PROJECT_SETTINGS,
+    Settings,
+    load_settings,
+    parse_params,
+    project_settings,
+)
 from active_learn_backend.store import Project, Store
 from active_learn_backend.worker import round_is_due
 from click.testing import CliRunner
@@ -53,6 +59,46 @@ def test_a_bad_value_is_said_with_its_name(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"bad settings: {name}: "):
         load_settings()
+
+
+def test_a_budget_is_a_number_of_tasks_or_a_share() -> None:
+    assert load_settings(budget="20").budget == 20
+    assert load_settings(budget="0.1").budget == 0.1
+    for bad in ("0", "-1", "1.5", "nan", "2000", "many"):
+        with pytest.raises(SettingsError, match="BUDGET"):
+            load_settings(budget=bad)
+
+
+def test_a_project_sets_its_own_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUDGET", "7")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret")
+    settings = load_settings(reserve=3)
+    own = project_settings(settings, parse_params('{"STRATEGY": "margin", "budget": 0.2}'))
+    assert (own.strategy, own.budget, own.reserve) == ("margin", 0.2, 3)
+    assert own.label_studio_api_key.get_secret_value() == "very-secret"
+    assert project_settings(settings, parse_params("")) == settings
+    assert project_settings(settings, parse_params(None)) == settings
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"label_studio_url": "http://evil"}, "'label_studio_url', which no project can set"),
+        ({"stratgy": "margin"}, "'stratgy', which no project can set; expected some of strategy,"),
+        ({"budget": "many"}, "BUDGET: "),
+        ({"audit": 2}, "AUDIT: "),
+        ({"prelabel": "all"}, "PRELABEL: "),
+        ({"model": None}, "MODEL is null"),
+        ("[1]", "expected a JSON object"),
+        ("{", "expected a JSON object"),
+        ("[" * 100_000, "expected a JSON object"),
+    ],
+)
+def test_bad_extra_params_are_refused_in_one_line(params: object, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        project_settings(load_settings(), parse_params(params))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_secrets_are_in_no_message_and_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +162,8 @@ def documented(name: str) -> str:
     if hasattr(default, "get_secret_value"):
         default = default.get_secret_value()
     shown = "" if default == "" else f"`{default}`"
-    return f"| `{name.upper()}` | {shown} | {field.description} |"
+    own = "yes" if name in PROJECT_SETTINGS else ""
+    return f"| `{name.upper()}` | {shown} | {own} | {field.description} |"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

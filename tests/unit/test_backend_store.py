@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import socket
 import sqlite3
@@ -199,13 +201,78 @@ def test_start_training_asks_for_a_round(store: Store) -> None:
     assert project.stale
 
 
-def test_a_foreign_schema_is_refused_in_words(tmp_path: Path) -> None:
+def test_another_schema_version_is_rebuilt_and_the_connections_stay(tmp_path: Path) -> None:
+    """All that Label Studio holds too is read again; secrets and former sampling are not there."""
     path = tmp_path / "state.sqlite3"
-    Store(f"sqlite:///{path}").close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match="schema version 99, expected 1; remove it"):
-        Store(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:  # as version 1 wrote it, cut short
+        connection.executescript(
+            """
+            CREATE TABLE meta (schema_version INTEGER PRIMARY KEY);
+            INSERT INTO meta VALUES (1);
+            CREATE TABLE projects (
+                id INTEGER PRIMARY KEY, status VARCHAR(16), former_sampling TEXT,
+                webhook_secret VARCHAR(64), cursor VARCHAR(40), marks INTEGER, gone_since TEXT,
+                lease_owner VARCHAR(64), lease_until FLOAT, sampling_set BOOLEAN, round INTEGER
+            );
+            INSERT INTO projects VALUES
+                (7, 'paused', 'Sequential sampling', 'secret', '2026-01-01T00:00:00.0Z', 5, 'x',
+                 'host/1/x', 9e9, 1, 12);
+            CREATE TABLE tasks (project_id INTEGER, task_id INTEGER, content TEXT);
+            INSERT INTO tasks VALUES (7, 1, '{}');
+            """
+        )
+    for _ in range(2):  # rebuilt once, and then as it is
+        store = Store(f"sqlite:///{path}")
+        project = store.project(7)
+        assert project is not None
+        assert project.webhook_secret == "secret"
+        assert project.former_sampling == "Sequential sampling"
+        assert (project.status, project.sampling_set, project.round) == ("paused", True, 12)
+        assert (project.cursor, project.stale, project.lease_owner) == ("", True, None)
+        assert store.tasks(7) == []
+        store.close()
+
+
+def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
+    store.register(1)
+    plain = [
+        TaskRow(task_id, {"text": str(task_id)}, f"{task_id:032x}", None, False)
+        for task_id in (1, 2, 3)
+    ]
+    store.apply_changes(1, plain)
+    store.note_decisions(1, {1: "kept", 2: "passed"}, "stream-3")
+    store.set_queue(1, "al-1", [QueueRow(1, 0, True, 0.5, 0.5, audit=True, proposal=0.25)])
+    labeled = dataclasses.replace(plain[0], label="a")
+    assert store.apply_changes(1, [labeled, plain[1]]) == (1, 0)
+    first, second, third = store.tasks(1)
+    assert (first.decision, first.label, first.proposal) == ("kept", "a", 0.25)
+    assert first.labeled_at is not None
+    assert (second.decision, second.labeled_at, second.proposal) == ("passed", None, None)
+    assert third.decision is None
+    store.set_queue(1, "al-2", [])
+    store.apply_changes(1, [dataclasses.replace(labeled, label="b")])
+    again = store.tasks(1)[0]
+    assert (again.label, again.proposal) == ("b", 0.25)
+    assert again.labeled_at == first.labeled_at
+    edited = dataclasses.replace(labeled, content_key=f"{9:032x}", label=None)
+    store.apply_changes(1, [edited])
+    again = store.tasks(1)[0]
+    assert (again.decision, again.labeled_at, again.proposal) == (None, None, None)
+    project = store.project(1)
+    assert project is not None
+    assert project.stream_state == "stream-3"
+
+
+def test_a_projects_own_settings_are_noted_once(store: Store) -> None:
+    store.register(1)
+    store.finish_round(1, 1, {}, labels=0, tasks=0)
+    assert store.set_params(1, {"strategy": "margin"})
+    assert not store.set_params(1, {"strategy": "margin"})
+    project = store.project(1)
+    assert project is not None
+    assert project.stale
+    assert json.loads(project.params) == {"strategy": "margin"}
+    assert store.set_params(1, {})
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

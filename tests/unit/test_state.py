@@ -42,6 +42,35 @@ def test_a_resumed_stream_goes_on_as_if_never_stopped(
     assert start + indices(resumed, STREAM[resumed.seen :]) == whole
 
 
+@pytest.mark.parametrize("strategy", ["aopt", "bait", "margin", "vessal"])
+def test_a_stream_goes_on_under_a_head_that_was_trained_on(tmp_path: Path, strategy: str) -> None:
+    """Also on more classes; afterwards it is the stream of the new head, known and references."""
+    labeled = RNG.normal(size=(20, 10))
+    first = sampler(labeled_data=labeled, seed_fisher=True, strategy=strategy, budget=0.2)
+    list(first.select(iter(STREAM[:300])))
+    first.save(tmp_path / "state")
+    grown = LinearHead(0.4 * np.random.default_rng(1).normal(size=(5, 10)))
+    resumed = ActiveSampler.load(tmp_path / "state", grown)
+    assert resumed.seen == 300
+    kept = [index for _, index in resumed.select(iter(STREAM[300:]), return_indices=True)]
+    assert 80 < len(kept) < 160  # the rate is held: 120 were due
+    assert min(kept) >= 300
+    resumed.save(tmp_path / "later")
+    with np.load(tmp_path / "later") as file:
+        for name in file.files:
+            if name.endswith("embedding"):
+                logits = file[name.removesuffix("embedding") + "logits"]
+                expected = file[name] @ grown.weight.numpy().T
+                assert np.allclose(logits, expected, atol=1e-4)
+
+
+def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
+    first = sampler(labeled_data=STREAM[:20])
+    first.save(tmp_path / "state")
+    with pytest.raises(StateError, match="embeddings of size 10, the head reads 4"):
+        ActiveSampler.load(tmp_path / "state", LinearHead(np.ones((3, 4))))
+
+
 def test_an_exact_number_is_reached_across_a_save(tmp_path: Path) -> None:
     first = sampler(budget=50)
     some = list(islice(first.select(iter(STREAM), total=900), 20))
