@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -151,14 +149,6 @@ def test_an_exported_program():
     for exported in (program, program.module()):
         output = classify(exported, x)
         torch.testing.assert_close(output.logits, module.logits(x))
-
-
-def test_torchscript_names_the_ways_out():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        script = torch.jit.trace(nn.Linear(4, 2), torch.randn(1, 4))
-    with pytest.raises(ModelError, match=r"TorchScript.*ONNX"):
-        classify(script, torch.randn(3, 4))
 
 
 def test_wrappers_are_taken_off():

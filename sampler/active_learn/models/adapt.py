@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..errors import ModelError
 from .base import Adapter, LinearHead
 from .batched import BatchedAdapter
 from .callable_model import CallableModel
+from .torch_files import EXPORTED, TORCHSCRIPT, read_exported, read_torchscript
 from .torch_module import TorchModule
 
 __all__ = ["adapt"]
@@ -29,9 +31,9 @@ def adapt(
     Parameters
     ----------
     model : object
-        A PyTorch module or exported program; ``(model, tokenizer)`` or
-        ``(model, image processor)`` of Hugging Face; an ONNX model as path, bytes or ModelProto;
-        a callable that returns
+        A PyTorch module, TorchScript or exported program, or the path of a file of the latter two
+        (.pt, .ts, .torchscript; .pt2); ``(model, tokenizer)`` or ``(model, image processor)`` of
+        Hugging Face; an ONNX model as path, bytes or ModelProto; a callable that returns
         ``(logits, embedding)``; or a `LinearHead`, which passes through.
     layer : str or nn.Module, optional
         The linear layer that gives the logits, where it cannot be found (PyTorch only).
@@ -54,6 +56,8 @@ def adapt(
         return model
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()
+    if isinstance(model, (str, os.PathLike)):
+        model = read_torch_file(Path(model)) or model
     if isinstance(model, nn.Module):
         return TorchModule(model, layer=layer, device=device, batch_size=batch_size)
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], nn.Module):
@@ -66,9 +70,18 @@ def adapt(
         return CallableModel(model, batch_size=batch_size)
     raise ModelError(
         f"a model of type {type(model).__name__} is not known; expected a PyTorch module, "
-        "(model, tokenizer), an ONNX file, a callable that returns (logits, embedding), "
+        "(model, tokenizer), a model file, a callable that returns (logits, embedding), "
         "or a LinearHead"
     )
+
+
+def read_torch_file(path: Path) -> nn.Module | None:
+    """Read a TorchScript or torch.export file; None when the name is of another kind."""
+    if path.suffix.lower() in TORCHSCRIPT:
+        return read_torchscript(path)
+    if path.suffix.lower() in EXPORTED:
+        return read_exported(path)
+    return None
 
 
 def is_onnx(model: Any) -> bool:

@@ -10,20 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ModelError
 
 __all__ = [
-    "FunctionalCalls",
     "LinearCall",
     "NoLinearLayer",
+    "OperatorCalls",
     "find_last_call",
     "linear_layers",
     "model_logits",
     "pick_token",
     "record_calls",
 ]
+
+aten = torch.ops.aten
 
 # What may stand between the last linear layer and the model's output.
 ACTIVATIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
@@ -52,6 +54,15 @@ class LinearCall:
     bias: torch.Tensor | None
     input: torch.Tensor
     output: torch.Tensor
+
+    def split(self, n_samples: int) -> LinearCall:
+        """Give rows back to their samples, where they divide evenly."""
+        if len(self.output) % n_samples:
+            return self
+        features, output = (
+            values.reshape(n_samples, -1, values.shape[-1]) for values in (self.input, self.output)
+        )
+        return replace(self, input=features, output=output)
 
     def at(self, token: torch.Tensor) -> LinearCall:
         """Keep one token of each sample; ``token`` has shape (n,)."""
@@ -88,11 +99,12 @@ def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
             hook.remove()
 
 
-class FunctionalCalls(TorchFunctionMode):
-    """Records `torch.nn.functional.linear` wherever it is called, within its context.
+class OperatorCalls(TorchDispatchMode):
+    """Records linear layers by the operators that run, within its context.
 
-    It sees heads without a module of their own: weights tied to an embedding, and programs of
-    `torch.export`, whose layers are dissolved into operators.
+    It sees heads without a module of their own: weights tied to an embedding, programs of
+    `torch.export`, whose layers are dissolved into operators, and TorchScript, whose interpreter
+    calls no hooks.
 
     Parameters
     ----------
@@ -104,22 +116,59 @@ class FunctionalCalls(TorchFunctionMode):
         super().__init__()
         self.shape = shape
         self.calls: list[LinearCall] = []
+        self._product: torch.Tensor | None = None
 
     def __enter__(self) -> list[LinearCall]:
+        # Else layers would arrive as products of flattened rows, of all samples and tokens.
+        self._inference = torch.inference_mode()
+        self._inference.__enter__()
         super().__enter__()
         return self.calls
 
-    def __torch_function__(
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._inference.__exit__(*error)
+
+    def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func in (F.linear, torch.ops.aten.linear.default):
-            arguments = dict(zip(("input", "weight", "bias"), args, strict=False))
-            arguments = {"bias": None, **arguments, **(kwargs or {})}
-            if self.shape in (None, tuple(arguments["weight"].shape)):
-                arguments["input"] = arguments["input"].clone()
-                self.calls.append(LinearCall("linear", output=output.clone(), **arguments))
+        arguments = read_linear(func, args, kwargs or {})
+        if arguments is not None and self.shape in (None, tuple(arguments[1].shape)):
+            features, weight, bias = arguments
+            self.calls.append(LinearCall("linear", weight, bias, kept(features), kept(output)))
+            self._product = output if bias is None else None
+        elif self._product is not None and func.overloadpacket in (aten.add, aten.add_):
+            self._add_bias(args, output)
         return output
+
+    def _add_bias(self, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        """Take a vector that is added to the last product for the bias of its layer."""
+        others = [arg for arg in args[:2] if arg is not self._product]
+        bias = others[0] if len(others) == 1 else None
+        if isinstance(bias, torch.Tensor) and bias.numel() == bias.shape[-1] == output.shape[-1]:
+            call = replace(self.calls[-1], bias=bias.reshape(-1), output=kept(output))
+            self.calls[-1], self._product = call, None
+
+
+def read_linear(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None:
+    """Give input, weight (K, d) and bias of an operator that is a linear layer; None of others."""
+    if func.overloadpacket is aten.linear:
+        arguments = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+        return arguments["input"], arguments["weight"], arguments.get("bias")
+    if func.overloadpacket is aten.addmm and not kwargs and args[0].ndim == 1:
+        return args[1], args[2].T, args[0]
+    if func.overloadpacket in (aten.mm, aten.matmul) and args[1].ndim == 2:
+        return args[0], args[1].T, None
+    return None
+
+
+def kept(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor, for use outside of inference mode: what comes after may work in place."""
+    with torch.inference_mode(False), torch.no_grad():
+        return tensor.clone()
 
 
 def model_logits(output: Any) -> torch.Tensor:
@@ -179,6 +228,8 @@ def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
 def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
     """Match one call with the model's output; None when it did not make it."""
     n_samples = logits.shape[0]
+    if call.output.ndim == 2 and n_samples < len(call.output):  # the tokens of all samples in a row
+        call = call.split(n_samples)
     fits = (
         call.output.ndim in (2, 3)
         and call.output.shape[0] == n_samples

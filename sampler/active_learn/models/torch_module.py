@@ -1,4 +1,4 @@
-"""Any PyTorch module: forward hooks read what goes into its last linear layer."""
+"""Any PyTorch module: what goes into its last linear layer is read as it runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
 from .detect import (
-    FunctionalCalls,
     LinearCall,
     NoLinearLayer,
+    OperatorCalls,
     find_last_call,
     linear_layers,
     model_logits,
@@ -59,11 +59,6 @@ class TorchModule(BatchedAdapter):
         batch_size: int | str = "auto",
     ) -> None:
         super().__init__(batch_size)
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(
-                "a TorchScript module cannot be hooked; give the nn.Module it came from, "
-                "its ONNX export, or a callable that returns (logits, embedding)"
-            )
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             module = module.module
         # A compiled module runs a graph in which hooks set later are not seen.
@@ -89,11 +84,12 @@ class TorchModule(BatchedAdapter):
             self._record = self._find_layer(take_samples(inputs, 0, n_probes))
         call = self._last_call(*self._run(inputs, self._record))
         logits, embedding = call.output.float(), call.input.float()
-        self.weight = call.weight.detach().float()
+        # Copies: a weight that was computed on the way belongs to inference mode.
+        self.weight = call.weight.detach().float().clone()
         self.bias = (
             self.weight.new_zeros(self.weight.shape[0])
             if call.bias is None
-            else call.bias.detach().float()
+            else call.bias.detach().float().clone()
         )
         require_linear(
             logits, embedding, self.weight, self.bias, call.output.dtype, f"layer {call.name!r}"
@@ -108,11 +104,11 @@ class TorchModule(BatchedAdapter):
         except NoLinearLayer as error:
             # Perhaps one without a module of its own.
             try:
-                found = self._last_call(*self._run(probes, FunctionalCalls))
+                found = self._last_call(*self._run(probes, OperatorCalls))
             except NoLinearLayer:
                 raise error from None
             shape = tuple(found.weight.shape)
-            return lambda: FunctionalCalls(shape)
+            return lambda: OperatorCalls(shape)
         return lambda: record_calls({found.name: layers[found.name]})
 
     def _run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
@@ -169,6 +165,9 @@ def call_module(module: nn.Module, inputs: Any) -> Any:
 
 def count_required_inputs(module: nn.Module) -> int:
     """Count the inputs that ``forward`` cannot do without; at least one."""
+    if isinstance(module, torch.jit.ScriptModule):  # which has no signature once it was saved
+        arguments = module.forward.schema.arguments[1:]
+        return max(1, sum(not argument.has_default_value() for argument in arguments))
     parameters = inspect.signature(module.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p for p in parameters if p.kind in positional and p.default is p.empty]
@@ -198,7 +197,8 @@ def torch_device(device: str | torch.device) -> torch.device:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to eval mode; afterwards each part has its own mode again (frozen parts too)."""
-    modes = [(part, part.training) for part in module.modules()]
+    # A frozen TorchScript module has no modes.
+    modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
     # Not by eval(): programs of torch.export refuse it, and others merge weights in it.
     for part, _ in modes:
         part.training = False
