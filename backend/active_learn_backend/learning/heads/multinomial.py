@@ -1,0 +1,61 @@
+"""Classification: multinomial logistic regression over the classes seen so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from .base import Answer, FloatArray
+from .calibration import Choice, choose, probabilities
+from .logistic import LogisticProblem
+from .trained import Description, Recipe, TrainedHead
+
+__all__ = ["MultinomialHead"]
+
+
+class MultinomialHead(TrainedHead):
+    """Softmax over the classes that have a label, in the order of the config."""
+
+    problem_type = "classification"
+
+    @classmethod
+    def fit(
+        cls,
+        recipe: Recipe,
+        embeddings: FloatArray,
+        labels: Sequence[Any],
+        *,
+        round: int,
+        choice: Choice | None = None,
+        start: Self | None = None,
+        random_state: int = 0,
+    ) -> Self | None:
+        place = {label: at for at, label in enumerate(recipe.labels_offered)}
+        rows = [at for at, label in enumerate(labels) if label in place]
+        places, targets = np.unique([place[labels[at]] for at in rows], return_inverse=True)
+        if len(places) < 2:
+            return None
+        classes = tuple(recipe.labels_offered[at] for at in places)
+        weights = None
+        if recipe.class_weight == "balanced":
+            counts = np.bincount(targets)
+            weights = (len(targets) / (len(classes) * counts[targets])).astype(np.float32)
+        problem = LogisticProblem(
+            embeddings[rows], np.eye(len(classes), dtype=np.float32)[targets], "softmax", weights
+        )
+        choice = choice or choose(problem, random_state)
+        weight, bias = problem.solve(
+            choice.inverse_penalty, start=start.rows_of(classes) if start else None
+        )
+        description = Description(
+            problem_type="classification", recipe=recipe, choice=choice, classes=classes
+        )
+        return cls(description, weight, bias, round)
+
+    def predict(self, vectors: FloatArray) -> list[Answer]:
+        """Give the likeliest class and its probability for each row."""
+        shares = probabilities(self.outputs(vectors), "softmax")
+        best = shares.argmax(axis=1)
+        return [Answer(self.classes[k], float(row[k])) for row, k in zip(shares, best, strict=True)]

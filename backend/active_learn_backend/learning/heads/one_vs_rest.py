@@ -1,0 +1,74 @@
+"""Multilabel: one binary logistic regression for each label, all with the same penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from .base import Answer, FloatArray
+from .calibration import Choice, choose, confidence, probabilities
+from .logistic import LogisticProblem
+from .trained import Description, Recipe, TrainedHead
+
+__all__ = ["OneVsRestHead"]
+
+
+class OneVsRestHead(TrainedHead):
+    """A sigmoid for each label that the config offers.
+
+    A label that no task has so far is not learned but gets the low probability of the rule of
+    succession, 1 / (n + 2), whatever the task; one that all tasks have, 1 minus that. All labels
+    share one temperature: few of them have enough labels for one of their own.
+    """
+
+    problem_type = "multilabel"
+
+    @classmethod
+    def fit(
+        cls,
+        recipe: Recipe,
+        embeddings: FloatArray,
+        labels: Sequence[Any],
+        *,
+        round: int,
+        choice: Choice | None = None,
+        start: Self | None = None,
+        random_state: int = 0,
+    ) -> Self | None:
+        classes = recipe.labels_offered
+        bits = np.array([[name in chosen for name in classes] for chosen in labels], np.float32)
+        if not len(labels) or (bits == bits[0]).all():
+            return None
+        weights = _balanced(bits) if recipe.class_weight == "balanced" else None
+        problem = LogisticProblem(embeddings, bits, "sigmoid", weights)
+        choice = choice or choose(problem, random_state)
+        weight, bias = problem.solve(
+            choice.inverse_penalty, start=start.rows_of(classes) if start else None
+        )
+        description = Description(
+            problem_type="multilabel", recipe=recipe, choice=choice, classes=classes
+        )
+        return cls(description, weight, bias, round)
+
+    def predict(self, vectors: FloatArray) -> list[Answer]:
+        """Give the labels of probability 1/2 or more, in the order of the config.
+
+        The score is the probability of the least certain of all labels to be rightly set or
+        missing: what an annotator has to look at. The whole set is right at most that often.
+        """
+        shares = probabilities(self.outputs(vectors), "sigmoid")
+        least = confidence(shares, "sigmoid").min(axis=1)
+        return [
+            Answer([self.classes[k] for k in np.flatnonzero(row >= 0.5)], float(score))
+            for row, score in zip(shares, least, strict=True)
+        ]
+
+
+def _balanced(bits: FloatArray) -> FloatArray:
+    """Weights (n, L) under which both sides of each label weigh the same; 1 with one side only."""
+    rate = bits.mean(axis=0)
+    both = (rate > 0) & (rate < 1)
+    rate = np.where(both, rate, 0.5)
+    return np.where(bits > 0, 0.5 / rate, 0.5 / (1 - rate)).astype(np.float32)
