@@ -8,14 +8,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from active_learn.errors import ActiveLearnError
 from pydantic import SecretStr
 
 from .errors import SettingsError
-from .settings import Settings, load_settings
+from .settings import Settings, load_settings, parse_params
+
+if TYPE_CHECKING:
+    from .store import Store
 
 __all__ = ["main"]
 
@@ -104,12 +107,18 @@ _project = click.option("--project", "project_id", type=int, required=True, help
 @main.command()
 @_project
 @click.option("--pull", is_flag=True, help="Register nothing in Label Studio; only poll it.")
+@click.option(
+    "--params",
+    metavar="JSON",
+    help='The project\'s own settings, such as \'{"strategy": "margin"}\'; "{}" takes them back.',
+)
 @_with_settings
-def connect(project_id: int, pull: bool, **given: Any) -> None:
+def connect(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
     """Connect a project, or repair its connection."""
     from .labelstudio.connection import connect as run
 
-    _speak(run, project_id, given, pull=pull)
+    own = None if params is None else parse_params(params)
+    _speak(run, project_id, given, pull=pull, params=own)
 
 
 @main.command()
@@ -140,6 +149,35 @@ def resume(project_id: int, **given: Any) -> None:
     from .labelstudio.connection import resume as run
 
     _speak(run, project_id, given)
+
+
+@main.command()
+@_project
+@_with_settings
+def versions(project_id: int, **given: Any) -> None:
+    """List the trained heads that are kept, newest first."""
+    from .learning.versions import list_versions
+
+    for line in list_versions(*_state(given), project_id):
+        click.echo(line)
+
+
+@main.command()
+@_project
+@click.option("--to", "version", required=True, metavar="VERSION", help="head-<round>, or latest.")
+@_with_settings
+def rollback(project_id: int, version: str, **given: Any) -> None:
+    """Go back to an earlier head: it answers and orders until `--to latest`."""
+    from .learning.versions import roll_back
+
+    click.echo(f"project {project_id}: {roll_back(*_state(given), project_id, version)}")
+
+
+def _state(given: dict[str, Any]) -> tuple[Settings, Store]:
+    from .store import Store
+
+    settings = _settings(given)
+    return settings, Store(settings.store_url)
 
 
 def _speak(

@@ -8,6 +8,7 @@ label-studio-ml 1.0.9 has the same base class with another constructor.
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,12 @@ from .changes import ChangeNotes
 from .errors import BadRequestError, StoreError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import LabelingTask, parse_label_config
+from .labelstudio.content import ContentLoader
 from .learning.embedding import TaskEmbedder, project_folder
-from .learning.head import Head
-from .settings import Settings, environment_settings
-from .store import Store
+from .learning.heads import Head, load_head
+from .learning.params import check_params
+from .settings import Settings, environment_settings, parse_params, project_settings
+from .store import Project, Store
 
 __all__ = ["ActiveLearningModel", "Runtime", "project_number"]
 
@@ -57,13 +60,16 @@ class Runtime:
     store: Store
     changes: ChangeNotes
     client: LabelStudioClient
+    content: ContentLoader
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
         """Open the store and the client."""
         settings.model_dir.mkdir(parents=True, exist_ok=True)
         store = Store(settings.store_url)
-        return cls(settings, store, ChangeNotes(store), LabelStudioClient(settings))
+        client = LabelStudioClient(settings)
+        content = ContentLoader(settings, client)
+        return cls(settings, store, ChangeNotes(store), client, content)
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +123,22 @@ class ActiveLearningModel(LabelStudioMLBase):
     def live_version(self) -> str:
         """Version of live answers: ``head-<round>``, never the project's current version."""
         project = None if self._number is None else self._runtime.store.project(self._number)
-        return f"head-{project.head_round if project else 0}"
+        return project.live_version if project else "head-0"
+
+    def set_extra_params(self, extra_params: Any) -> None:
+        """Take a project in with settings of its own (label-studio-ml 2.x calls it too).
+
+        Raises
+        ------
+        LabelConfigError, SettingsError, ParameterError
+            When the labeling config or one of the settings cannot be used; all stays as it was.
+        """
+        params = parse_params(extra_params)
+        check_params(self._runtime.settings, self._labeling_task(), params)
+        self.register()
+        number = self._project_number()
+        if self._runtime.store.set_params(number, params):
+            log.info("project %s: has settings of its own: %s", number, ", ".join(params) or "none")
 
     def register(self) -> str:
         """Take in a project that Label Studio sets up, and give the version of live answers.
@@ -153,28 +174,30 @@ class ActiveLearningModel(LabelStudioMLBase):
         A task whose content cannot be loaded, and every task before the first head, gets an empty
         result with score 0.
         """
-        head = self._head()
-        version = head.version if head else "head-0"
         answers: list[dict[str, Any]] = [
-            {"result": [], "score": 0.0, "model_version": version} for _ in tasks
+            {"result": [], "score": 0.0, "model_version": self.live_version()} for _ in tasks
         ]
-        if head is None or not tasks:
+        project = None if self._number is None else self._runtime.store.project(self._number)
+        if project is None or project.live_version == "head-0" or not tasks:
             return answers
         labeling = self._labeling_task()
+        settings = project_settings(self._runtime.settings, json.loads(project.params))
+        embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
+        head = embedder.fixed_head or self._trained_head(project, labeling, embedder.n_features)
+        if head is None:
+            return answers
         contents = [labeling.content(task["data"]) for task in tasks]
-        runtime = self._runtime
-        embeddings, usable, failed = TaskEmbedder(
-            runtime.settings, self._project_number(), labeling, runtime.client.download
-        ).embed(contents, [labeling.content_key(content) for content in contents])
+        embeddings, usable, failed = embedder.embed(
+            contents, [labeling.content_key(content) for content in contents]
+        )
         for at, error in failed.items():
             log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
-        if embeddings.shape[1] != head.weight.shape[1]:
-            log.info("%s was trained under another labeling config; no answers", version)
-            return answers
-        for at, (label, probability) in zip(usable, head.predict(embeddings), strict=True):
-            if label in labeling.control.labels:
-                answers[at]["result"] = labeling.control.write(label, probability)
-                answers[at]["score"] = probability
+        for at, answer in zip(usable, head.predict(embeddings), strict=True):
+            answers[at] = {
+                "result": labeling.control.write(answer.label, answer.score),
+                "score": answer.score or 0.0,  # of a number there is no probability
+                "model_version": head.version,
+            }
         return answers
 
     def fit(
@@ -212,13 +235,18 @@ class ActiveLearningModel(LabelStudioMLBase):
             config = project.label_config if project else ""
         return parse_label_config(config)
 
-    def _head(self) -> Head | None:
-        project = None if self._number is None else self._runtime.store.project(self._number)
-        if project is None or not project.head_round:
+    def _trained_head(
+        self, project: Project, labeling: LabelingTask, n_features: int
+    ) -> Head | None:
+        if not project.head_round:
             return None
         folder = project_folder(self._runtime.settings, project.id) / "heads"
         try:
-            return Head.load(folder, project.head_round)
+            head = load_head(folder, project.head_round)
         except StoreError as error:
             log.warning("project %s: %s", project.id, error)
             return None
+        if (head.problem_type, head.n_features) != (labeling.control.problem_type, n_features):
+            log.info("%s was trained under another labeling config; no answers", head.version)
+            return None
+        return head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ projects = sa.Table(
     sa.Column("label_config", sa.Text, nullable=False, default=""),
     sa.Column("status", sa.String(16), nullable=False, default="active"),
     sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("connected_at", sa.Float, nullable=False, default=time.time),
     sa.Column("mode", sa.String(8), nullable=False, default="push"),
     sa.Column("sampling_set", sa.Boolean, nullable=False, default=False),
     sa.Column("former_sampling", sa.Text),
@@ -62,7 +64,7 @@ tasks = sa.Table(
     sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
     sa.Column("skipped", sa.Boolean, nullable=False, default=False),
     sa.Column("decision", sa.String(8)),  # of a stream: kept, passed, known; NULL: undecided
-    sa.Column("labeled_at", sa.Float),  # when the label was first seen
+    sa.Column("labeled_at", sa.Float),  # when it was first labeled
     sa.Column("proposal", sa.Float),  # probability with which it was drawn, if our queue served it
 )
 
@@ -98,6 +100,8 @@ class Project:
     status : {'active', 'paused', 'yielded', 'disconnected'}
         'paused': by the operator. 'yielded': a person chose another sampling in Label Studio,
         and ours comes back when theirs is taken back. `reason` says it in words.
+    connected_at : float
+        When it was first connected, in seconds since 1970.
     mode : {'push', 'pull'}
         'pull': nothing is registered in Label Studio, the poller does everything.
     marks, marks_seen : int
@@ -126,6 +130,7 @@ class Project:
     label_config: str
     status: str
     reason: str
+    connected_at: float
     mode: str
     sampling_set: bool
     former_sampling: str | None
@@ -162,7 +167,7 @@ class TaskRow:
         What the stream decided; 'known': it was labeled without having been kept, and the stream
         is conditioned on it. None: not decided yet.
     labeled_at : float or None
-        When its label was first seen, in seconds since 1970.
+        When it was first labeled, by Label Studio's clock, in seconds since 1970.
     proposal : float or None
         Probability with which it was drawn from the tasks then left, if our queue served it.
     """

@@ -32,6 +32,8 @@ __all__ = [
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
 
 
+BATCH = 20
+
 #: What a project may set for itself, by the extra params of its model in Label Studio.
 PROJECT_SETTINGS = (
     "strategy",
@@ -101,7 +103,7 @@ class Settings(BaseSettings):
     web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
 
     budget: Annotated[int | float, BeforeValidator(_read_number)] = Field(
-        20,
+        BATCH,
         gt=0,
         le=1000,
         validation_alias=AliasChoices("BUDGET", "BATCH_SIZE"),
@@ -177,6 +179,20 @@ class Settings(BaseSettings):
     max_content_mb: float = Field(
         32.0, gt=0, description="Largest image or document of a task, in MiB."
     )
+    content_timeout: float = Field(
+        60.0, gt=0, description="Seconds that one image or document of a task may take."
+    )
+    content_hosts: str = Field(
+        "",
+        description="Further hosts that images and texts of tasks are fetched from, separated by "
+        "commas, such as `bucket.s3.amazonaws.com`. Label Studio itself is always one.",
+    )
+    content_private: bool = Field(
+        False, description="Let those hosts have private addresses (10.*, 192.168.*, ...)."
+    )
+    content_roots: str = Field(
+        "", description="Folders, separated by commas, that `file://` addresses may lead into."
+    )
     max_image_megapixels: float = Field(
         100.0, gt=0, description="Largest image of a task, in millions of pixels."
     )
@@ -204,6 +220,11 @@ class Settings(BaseSettings):
         """Address of this backend as Label Studio calls it."""
         host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
         return self.backend_url or f"http://{host}:{self.port}"
+
+    @property
+    def batch(self) -> int:
+        """Tasks that one round selects, also of a stream."""
+        return self.budget if isinstance(self.budget, int) else BATCH
 
     @property
     def store_url(self) -> str:

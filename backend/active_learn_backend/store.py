@@ -99,6 +99,21 @@ class Store:
             first = row.first()
             return Project(**first) if first else None
 
+    def known_project(self, project_id: int) -> Project:
+        """Read a project that has to be known.
+
+        Raises
+        ------
+        StoreError
+        """
+        project = self.project(project_id)
+        if project is None:
+            raise StoreError(
+                f"project {project_id} is not connected in this project state; use the MODEL_DIR "
+                "or DATABASE_URL of the backend that orders it"
+            )
+        return project
+
     def register(self, project_id: int, label_config: str = "") -> Project:
         """Add a project if it is new, and give it as it stands."""
         with self._write() as connection:

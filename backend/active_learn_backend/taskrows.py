@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -119,9 +118,7 @@ def _as_columns(
         "label": json.dumps(row.label, sort_keys=True) if labeled else None,
         "skipped": row.skipped,
         "decision": before["decision"] if before and same_content else None,
-        "labeled_at": time.time()
-        if first_seen
-        else (before["labeled_at"] if before and labeled else None),
+        "labeled_at": row.labeled_at if labeled else None,
         "proposal": served.get(row.task_id)
         if first_seen
         else (before["proposal"] if before and labeled else None),

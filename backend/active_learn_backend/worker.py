@@ -6,6 +6,7 @@ event, a restart or a double delivery changes nothing but the time.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -19,11 +20,12 @@ from .errors import LabelStudioError, StoreError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
 from .labelstudio.connection import secure_webhook, take_over_stream
+from .labelstudio.content import ContentLoader
 from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
 from .learning.round import Round
 from .lease import Lease, owner_name
-from .settings import Settings
+from .settings import Settings, project_settings
 from .store import Project, Store
 
 __all__ = ["Worker", "round_is_due"]
@@ -65,6 +67,8 @@ def round_is_due(
         return f"{open_tasks} of {batch} tasks of the batch are left"
     if retiring:
         return ""
+    if project.pending_tasks and isinstance(settings.budget, float):
+        return f"{project.pending_tasks} tasks to decide on"
     if project.pending_labels >= settings.retrain_every:
         return f"{project.pending_labels} new labels"
     if project.pending_tasks >= settings.retrain_every:
@@ -84,6 +88,7 @@ class Worker:
 
     def __init__(self, settings: Settings, store: Store, client: LabelStudioClient) -> None:
         self._settings, self._store, self._client = settings, store, client
+        self._load = ContentLoader(settings, client).load
         self._owner = owner_name()
         self._paces: dict[int, _Pace] = {}
         self.stopping = threading.Event()
@@ -232,9 +237,8 @@ class Worker:
     def _run_round(self, project_id: int, lease: Lease, pace: _Pace) -> None:
         project = self._store.register(project_id)
         open_tasks, batch = self._store.open_in_batch(project_id)
-        reason = round_is_due(
-            project, open_tasks, batch, self._settings, retiring=bool(pace.to_retire)
-        )
+        settings = project_settings(self._settings, json.loads(project.params))
+        reason = round_is_due(project, open_tasks, batch, settings, retiring=bool(pace.to_retire))
         if not reason:
             return
         report = Round(
@@ -242,8 +246,8 @@ class Worker:
             task=parse_label_config(project.label_config),
             store=self._store,
             queue=Queue(self._client, project_id),
-            settings=self._settings,
-            load=self._client.download,
+            settings=settings,
+            load=self._load,
             kept=lambda version: {
                 row["task"]: row["result"] for row in self._client.predictions(project_id, version)
             },

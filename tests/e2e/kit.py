@@ -44,6 +44,30 @@ class Kit:
         finally:
             store.close()
 
+    def rounds(self, project: int) -> list[dict[str, Any]]:
+        """Give the reports of all rounds, oldest first."""
+        store = self.store
+        try:
+            return store.rounds(project)
+        finally:
+            store.close()
+
+    def decisions(self, project: int) -> dict[int, str]:
+        """Give what the stream decided, by task id."""
+        store = self.store
+        try:
+            return {row.task_id: row.decision for row in store.tasks(project) if row.decision}
+        finally:
+            store.close()
+
+    def audit_rows(self, project: int) -> list[int]:
+        """Give the tasks of the served queue that only measure."""
+        store = self.store
+        try:
+            return [row.task_id for row in store.queue(project) if row.audit]
+        finally:
+            store.close()
+
     def log(self, command: str = "serve") -> str:
         """Read the log of the backend."""
         folder: Path = self.backend.model_dir

@@ -16,7 +16,7 @@ import active_learn_backend.model as real
 import label_studio_ml.model
 import pytest
 from active_learn_backend.learning.encoders import TextEncoder
-from active_learn_backend.learning.head import Head
+from active_learn_backend.learning.heads import fit_head
 from active_learn_backend.settings import load_settings
 
 CONFIG = (
@@ -116,10 +116,12 @@ def module_2x(environment: real.Runtime, monkeypatch: pytest.MonkeyPatch) -> typ
 
 def train(runtime: real.Runtime, project: int) -> None:
     texts = ["apples and pears", "pears and apples", "red cars", "fast cars"]
-    head = Head.fit(TextEncoder().encode(texts), ["A", "A", "B", "B"], round=2)
+    head = fit_head(
+        "classification", ["A", "B"], TextEncoder().encode(texts), ["A", "A", "B", "B"], round=2
+    )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / str(project) / "heads")
-    runtime.store.update(project, head_round=2)
+    runtime.store.update(project, head_round=2, live_version="head-2")
 
 
 def test_2x_hosts_the_class_with_the_same_answers(

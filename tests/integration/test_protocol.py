@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from active_learn_backend.app import create_app
 from active_learn_backend.learning.encoders import TextEncoder
-from active_learn_backend.learning.head import Head
+from active_learn_backend.learning.heads import fit_head
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.store import Store
 from flask import Flask
@@ -69,10 +69,16 @@ def train_head(app: Flask, number: int = 3) -> None:
     """Put a head in place, as a round of the worker does."""
     runtime = app.extensions["active_learn"]
     texts = ["apples and pears", "pears and apples", "red cars", "fast cars"]
-    head = Head.fit(TextEncoder().encode(texts), ["A", "A", "B", "B"], round=number)
+    head = fit_head(
+        "classification",
+        ["A", "B"],
+        TextEncoder().encode(texts),
+        ["A", "A", "B", "B"],
+        round=number,
+    )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / "9" / "heads")
-    runtime.store.update(9, head_round=number)
+    runtime.store.update(9, head_round=number, live_version=head.version)
 
 
 def test_health_says_up_and_touches_nothing(client: FlaskClient, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Encoders, the embedding cache, and the head."""
+"""Embedded encoders and the embedding cache."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from active_learn_backend.errors import ContentError, StoreError
+from active_learn_backend.errors import ContentError
 from active_learn_backend.learning.cache import KEY_BYTES, EmbeddingCache
 from active_learn_backend.learning.encoders import ImageEncoder, TaskEncoder, TextEncoder
-from active_learn_backend.learning.head import Head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -161,79 +160,3 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, 4)
     assert len(cache) == 50
     assert np.array_equal(cache.get(keys(*range(50))), vectors)
-
-
-# -- the head -----------------------------------------------------------------------------------
-
-
-def blobs(per_class: int, n_classes: int, d: int = 30) -> tuple[np.ndarray, list[str]]:
-    rng = np.random.default_rng(1)
-    centers = rng.normal(size=(n_classes, d))
-    rows = np.repeat(centers, per_class, axis=0) + rng.normal(size=(per_class * n_classes, d)) / 3
-    labels = [f"class {k}" for k in range(n_classes) for _ in range(per_class)]
-    return rows.astype(np.float32), labels
-
-
-@pytest.mark.parametrize(("per_class", "n_classes"), [(1, 2), (2, 5), (30, 2), (30, 4)])
-def test_the_head_is_the_penalized_optimum(per_class: int, n_classes: int) -> None:
-    """In fewer coordinates than features or not, and for two classes, as scikit-learn finds it."""
-    rows, labels = blobs(per_class, n_classes)
-    head = Head.fit(rows, labels, round=1)
-    assert head is not None
-    model = LogisticRegression(C=head.penalty[0], max_iter=5000, tol=1e-8).fit(rows, labels)
-    probabilities = dict.fromkeys(head.classes, 0.0)
-    for row in rows[:10]:
-        label, probability = head.predict(row[None])[0]
-        probabilities[label] = probability
-        expected = model.predict_proba(row[None])[0]
-        assert label == model.classes_[expected.argmax()]
-        assert probability == pytest.approx(expected.max(), abs=2e-3)
-
-
-def test_there_is_no_head_before_two_classes() -> None:
-    rows, _ = blobs(3, 2)
-    assert Head.fit(rows[:0], [], round=1) is None
-    assert Head.fit(rows[:3], ["a"] * 3, round=1) is None
-
-
-def test_the_penalty_is_kept_until_a_quarter_more_labels(tmp_path: Path) -> None:
-    rows, labels = blobs(20, 4)
-    first = Head.fit(rows[::2], labels[::2], round=1)
-    assert first is not None
-    assert first.penalty[1] == 40
-    second = Head.fit(rows[:48], labels[:48], round=2, former=first)
-    third = Head.fit(rows, labels, round=3, former=first)
-    assert second is not None
-    assert third is not None
-    assert second.penalty == first.penalty
-    assert third.penalty[1] == 80
-
-
-def test_a_saved_head_answers_the_same_and_old_ones_go(tmp_path: Path) -> None:
-    rows, labels = blobs(5, 3)
-    for number in (1, 2, 10):
-        head = Head.fit(rows, labels, round=number)
-        assert head is not None
-        head.save(tmp_path)
-    again = Head.load(tmp_path, 10)
-    assert again.version == "head-10"
-    assert again.predict(rows) == head.predict(rows)
-    assert again.penalty == head.penalty
-    assert Head.saved(tmp_path) == [10, 2, 1]
-    Head.prune(tmp_path, keep=2)
-    assert Head.saved(tmp_path) == [10, 2]
-
-
-def test_a_damaged_head_is_a_store_error(tmp_path: Path) -> None:
-    rows, labels = blobs(5, 3)
-    head = Head.fit(rows, labels, round=4)
-    assert head is not None
-    head.save(tmp_path)
-    path = tmp_path / "head-4.safetensors"
-    whole = path.read_bytes()
-    for data in (b"", whole[:20], whole[:-4], b"\xff" * 64):
-        path.write_bytes(data)
-        with pytest.raises(StoreError, match="the next round trains a new one"):
-            Head.load(tmp_path, 4)
-    with pytest.raises(StoreError):
-        Head.load(tmp_path, 5)

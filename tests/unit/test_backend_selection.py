@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn import ActiveSampler, LinearHead, ParameterError
+from active_learn_backend.errors import SettingsError
 from active_learn_backend.labelstudio.config import parse_label_config
 from active_learn_backend.learning.audit import in_audit, mix, place
-from active_learn_backend.learning.selection import Snapshot, check_selection, choose
+from active_learn_backend.learning.params import check_params
+from active_learn_backend.learning.selection import Snapshot, choose
 from active_learn_backend.learning.task_stream import TaskStream
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.store import Store, TaskRow
@@ -219,8 +221,12 @@ def test_older_states_are_removed(tmp_path: Path) -> None:
 
 def test_a_strategy_that_does_not_fit_is_refused_before_any_round() -> None:
     task = parse_label_config(CONFIG)
-    check_selection(task, load_settings(strategy="margin"))
+    check_params(load_settings(), task, {"strategy": "margin"})
     with pytest.raises(ParameterError, match="strategy"):
-        check_selection(task, load_settings(strategy="best"))
+        check_params(load_settings(), task, {"strategy": "best"})
     with pytest.raises(ParameterError, match="stream"):
-        check_selection(task, load_settings(strategy="typiclust", budget=0.1))
+        check_params(load_settings(budget=0.1), task, {"strategy": "typiclust"})
+    with pytest.raises(SettingsError, match="a project may not name"):
+        check_params(load_settings(), task, {"model": "os:system"})
+    with pytest.raises(SettingsError, match="a project may not name"):
+        check_params(load_settings(), task, {"Encoder": "/etc"})

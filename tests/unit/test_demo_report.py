@@ -12,7 +12,7 @@ from active_learn_backend.demo.__main__ import claimed, parse
 from active_learn_backend.demo.evaluation import LearningCurve, learning_curve
 from active_learn_backend.demo.process import ServerError
 from active_learn_backend.learning.encoders import ImageEncoder
-from active_learn_backend.learning.head import Head
+from active_learn_backend.learning.heads import fit_head
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -52,11 +52,12 @@ def test_curve_is_the_backends_head_on_the_first_labels(pool):
     curve = learning_curve(pool, labeled, step=10)
     assert curve.labels == (10, 20, 25)
     encode = ImageEncoder().encode
-    head = Head.fit(
-        encode([pool.png[i] for i in labeled[:10]]), [pool.truth[i] for i in labeled[:10]], round=1
-    )
+    labels = [pool.truth[i] for i in labeled[:10]]
+    rows = encode([pool.png[i] for i in labeled[:10]])
+    head = fit_head("classification", sorted(set(labels)), rows, labels, round=1)
+    assert head is not None
     answers = head.predict(encode([pool.png[i] for i in pool.held_out]))
-    right = [pool.truth[i] == a for i, (a, _) in zip(pool.held_out, answers, strict=True)]
+    right = [pool.truth[i] == a.label for i, a in zip(pool.held_out, answers, strict=True)]
     assert curve.accuracy[0] == pytest.approx(np.mean(right))
 
 

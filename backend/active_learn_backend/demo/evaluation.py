@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..learning.encoders import ImageEncoder
-from ..learning.head import Head
+from ..learning.heads import fit_head
 from .digits import Digits
 
 __all__ = ["LearningCurve", "learning_curve"]
@@ -65,12 +65,19 @@ def learning_curve(digits: Digits, labeled: Sequence[int], step: int = 10) -> Le
     truth = np.asarray([digits.truth[i] for i in digits.held_out])
     embeddings = encoder.encode([digits.png[i] for i in labeled])
     labels = [digits.truth[i] for i in labeled]
+    classes = sorted(set(digits.truth))
 
     counts = sorted({*range(step, len(labeled), step), len(labeled)})
     accuracy, head = [], None
     for count in counts:
-        head = Head.fit(embeddings[:count], labels[:count], round=1, former=head)
+        head = fit_head(
+            "classification", classes, embeddings[:count], labels[:count], round=1, former=head
+        )
         # One class seen so far: that class is the answer to everything.
-        answers = [c for c, _ in head.predict(held_out)] if head else [labels[0]] * len(truth)
+        answers = (
+            [answer.label for answer in head.predict(held_out)]
+            if head
+            else [labels[0]] * len(truth)
+        )
         accuracy.append(float(np.mean(np.asarray(answers) == truth)))
     return LearningCurve(tuple(counts), tuple(accuracy))

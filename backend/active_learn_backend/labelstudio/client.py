@@ -12,15 +12,15 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from ..errors import ContentError, LabelStudioError, LabelStudioUnreachableError
+from ..errors import LabelStudioError, LabelStudioUnreachableError
 from ..settings import Settings
 
 __all__ = ["Filter", "LabelStudioClient"]
@@ -37,8 +37,6 @@ MAX_RETRY_AFTER = 30.0
 
 class _Token(httpx.Auth):
     """Either kind of token: a legacy key as it is, a personal access token by its access token."""
-
-    requires_response_body = True
 
     def __init__(self, key: str, url: str) -> None:
         self._key = key
@@ -61,16 +59,29 @@ class _Token(httpx.Auth):
         refreshed = yield httpx.Request(
             "POST", f"{self._url}/api/token/refresh/", json={"refresh": self._key}
         )
-        if refreshed.status_code != 200:
-            raise LabelStudioError(
-                "Label Studio refuses the personal access token (expired or revoked); make a new "
-                "one under Account & Settings and set LABEL_STUDIO_API_KEY",
-                refreshed.status_code,
-            )
+        refreshed.read()  # other answers are left to whoever asked, unread: a file may be large
+        access = _access_token(refreshed)
         with self._lock:
-            self._access = str(refreshed.json()["access"])
+            self._access = access
         request.headers["Authorization"] = f"Bearer {self._access}"
         yield request
+
+
+def _access_token(refreshed: httpx.Response) -> str:
+    if refreshed.status_code in (400, 401, 403):
+        raise LabelStudioError(
+            "Label Studio refuses the personal access token (expired or revoked); make a new "
+            "one under Account & Settings and set LABEL_STUDIO_API_KEY",
+            refreshed.status_code,
+        )
+    try:
+        return str(refreshed.raise_for_status().json()["access"])
+    except (httpx.HTTPStatusError, KeyError, TypeError, ValueError) as error:
+        raise LabelStudioError(
+            f"Label Studio answered {refreshed.status_code} with no access token when ours was to "
+            "be renewed; is it restarting?",
+            refreshed.status_code,
+        ) from error
 
 
 def _expires_soon(access_token: str, margin: float = 20.0) -> bool:
@@ -115,7 +126,6 @@ class LabelStudioClient:
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.label_studio_url
-        self._max_content = int(settings.max_content_mb * 2**20)
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
         #: Label Studio's clock, as its last answer told it (whole seconds, UTC).
@@ -295,43 +305,18 @@ class LabelStudioClient:
 
     # -- content ------------------------------------------------------------------------------
 
-    def download(self, location: str) -> bytes:
-        """Fetch a file that Label Studio itself serves (uploads, its storage proxy).
-
-        Raises
-        ------
-        ContentError
-            When the address leads elsewhere, or the file is missing or too large.
-        """
-        base, target = urlsplit(self.url), urlsplit(location)
-        if (target.scheme or target.netloc) and target[:2] != base[:2]:
-            raise ContentError(
-                f"{location[:120]!r} is not served by Label Studio at {self.url}; upload the file "
-                "or use Label Studio's storage proxy"
-            )
-        path = target.path + (f"?{target.query}" if target.query else "")
-        if not path.startswith("/") or ".." in path.split("?")[0].split("/"):
-            raise ContentError(f"{location[:120]!r} is no address of a file in Label Studio")
-        data = bytearray()
+    @contextmanager
+    def stream(self, path: str) -> Iterator[httpx.Response]:
+        """Open a file that Label Studio serves; redirects are not followed."""
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         try:
-            with self._http.stream("GET", path, headers={"Accept": "*/*"}) as response:
-                if not response.is_success:
-                    raise ContentError(
-                        f"Label Studio answered {response.status_code} for {path[:120]!r}"
-                    )
-                for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) > self._max_content:
-                        raise ContentError(
-                            f"{path[:120]!r} is larger than {self._max_content >> 20} MiB; "
-                            "raise MAX_CONTENT_MB to take it"
-                        )
+            with self._http.stream("GET", path, headers=headers) as response:
+                yield response
         except httpx.HTTPError as error:
             raise LabelStudioUnreachableError(
-                f"Label Studio at {self.url} broke off while sending {path[:120]!r} "
-                f"({type(error).__name__})"
+                f"Label Studio at {self.url} does not send {path.split('?')[0][:120]!r} "
+                f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
             ) from error
-        return bytes(data)
 
 
 def _date(response: httpx.Response) -> datetime:

@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import (
     ConnectionRefusedByLabelStudioError,
     LabelStudioError,
-    StoreError,
 )
+from ..learning.params import check_params
 from ..lease import exclusively
 from ..settings import Settings
 from ..store import Project, Store
@@ -38,12 +38,20 @@ TITLE = "Active sampler"
 
 
 def connect(
-    client: LabelStudioClient, store: Store, settings: Settings, project_id: int, *, pull: bool
+    client: LabelStudioClient,
+    store: Store,
+    settings: Settings,
+    project_id: int,
+    *,
+    pull: bool,
+    params: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Connect a project, or repair a half-made connection.
 
     Parameters
     ----------
+    params : mapping, optional
+        The project's own settings; as they are when omitted.
     pull : bool
         Register nothing in Label Studio: the worker's poller does everything.
 
@@ -60,14 +68,19 @@ def connect(
         When Label Studio's address protection refuses our address.
     """
     remote = client.project(project_id)
-    parse_label_config(remote["label_config"] or "")
+    task = parse_label_config(remote["label_config"] or "")
+    if params is not None:
+        check_params(settings, task, params)
     project = store.register(project_id)
     done = []
     if not project.sampling_set:
         # Before the backend's row is made: that sets model_version to the row's title.
         _remember_stream(store, project_id, remote)
+    if params is not None:
+        store.set_params(project_id, params)
+        done.append(f"settings of its own: {', '.join(params) or 'none'}")
     if not pull:
-        done += _register_backend(client, store, settings, project)
+        done += _register_backend(client, store, settings, project, params)
         done += _tidy_webhooks(client, store, settings, project)
     take_over_stream(client, store, project_id, remote)
     mode = "pull" if pull else "push"
@@ -94,7 +107,7 @@ def disconnect(
     client: LabelStudioClient, store: Store, settings: Settings, project_id: int
 ) -> list[str]:
     """Undo `connect`: former sampling and version, and none of our rows and webhooks left."""
-    _known(store, project_id)
+    store.known_project(project_id)
     # First, so that no worker starts another round; one that runs is waited for.
     store.update(project_id, status="disconnected", reason="by `active-learn disconnect`")
     with exclusively(store, project_id, settings.lease_seconds):
@@ -142,7 +155,7 @@ def pause(
     client: LabelStudioClient, store: Store, settings: Settings, project_id: int
 ) -> list[str]:
     """Stop ordering, and give the project its former sampling back until `resume`."""
-    _known(store, project_id)
+    store.known_project(project_id)
     store.update(project_id, status="paused", reason="by `active-learn pause`")
     with exclusively(store, project_id, settings.lease_seconds):
         sampling = store.register(project_id).former_sampling or "Sequential sampling"
@@ -154,7 +167,7 @@ def resume(
     client: LabelStudioClient, store: Store, settings: Settings, project_id: int
 ) -> list[str]:
     """Order the stream again."""
-    _known(store, project_id)
+    store.known_project(project_id)
     client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
     store.update(project_id, status="active", reason="", sampling_set=True, stale=True)
     store.mark_changed(project_id)
@@ -175,18 +188,23 @@ def secure_webhook(
 
 
 def _register_backend(
-    client: LabelStudioClient, store: Store, settings: Settings, project: Project
+    client: LabelStudioClient,
+    store: Store,
+    settings: Settings,
+    project: Project,
+    params: Mapping[str, Any] | None,
 ) -> list[str]:
+    row = _row(settings, project.id) | ({} if params is None else {"extra_params": dict(params)})
     ours = _our_backends(client, settings, project.id)
     done = []
     for duplicate in ours[1:]:
         _delete(client, f"/api/ml/{duplicate['id']}")
         done.append(f"duplicate model {duplicate['id']} removed")
     if ours:
-        backend = client.call("PATCH", f"/api/ml/{ours[0]['id']}", json=_row(settings, project.id))
+        backend = client.call("PATCH", f"/api/ml/{ours[0]['id']}", json=row)
         done.append(f"model {backend['id']} was there already")
     else:
-        backend = _create_backend(client, settings, project.id)
+        backend = _create_backend(client, settings, project.id, row)
         done.append(f"model {backend['id']} registered at {settings.url}")
     if backend.get("state") not in (None, "CO"):
         raise LabelStudioError(
@@ -200,10 +218,10 @@ def _register_backend(
 
 
 def _create_backend(
-    client: LabelStudioClient, settings: Settings, project_id: int
+    client: LabelStudioClient, settings: Settings, project_id: int, row: Mapping[str, Any]
 ) -> dict[str, Any]:
     try:
-        backend: dict[str, Any] = client.call("POST", "/api/ml/", json=_row(settings, project_id))
+        backend: dict[str, Any] = client.call("POST", "/api/ml/", json=row)
         return backend
     except LabelStudioError as error:
         if error.status == 403:
@@ -286,14 +304,6 @@ def _webhooks(client: LabelStudioClient, project_id: int) -> list[dict[str, Any]
 
 def _webhook_url(settings: Settings) -> str:
     return f"{settings.url}/webhook"
-
-
-def _known(store: Store, project_id: int) -> None:
-    if store.project(project_id) is None:
-        raise StoreError(
-            f"project {project_id} is not connected in this project state; use the MODEL_DIR or "
-            "DATABASE_URL of the backend that orders it"
-        )
 
 
 # -- small pieces -------------------------------------------------------------------------------

@@ -117,13 +117,19 @@ def _read_many(
 def _row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
+    stamps = [one["created_at"] for one in annotations if not one.get("was_cancelled")]
     return TaskRow(
         task_id=item["id"],
         content=content,
         content_key=task.content_key(content),
         label=resolve_label(annotations, task.control.read),
         skipped=is_skipped(annotations),
+        labeled_at=min(map(_seconds, stamps), default=None),
     )
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 def _advance(

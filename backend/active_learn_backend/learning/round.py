@@ -1,35 +1,35 @@
-"""One round, start to end: embed what is new, fit the head, rank, publish, flip."""
+"""One round, start to end: embed what is new, fit the head, rank, publish, flip, evaluate."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from active_learn import ActiveSampler, LinearHead, Ranking
+from active_learn import LinearHead
 
 from ..errors import StoreError
 from ..labelstudio.config import LabelingTask
 from ..labelstudio.queue import Queue
 from ..settings import Settings
-from ..store import Project, QueueRow, Store, TaskRow
+from ..store import Project, QueueRow, Store
 from .embedding import TaskEmbedder, project_folder
-from .head import Head
+from .heads import Head, fit_head, load_head, prune_heads
+from .selection import Snapshot, choose
+from .task_stream import TaskStream
 
 __all__ = ["Round"]
 
 log = logging.getLogger(__name__)
 
-KEEP_HEADS = 20
+# Cross-validation costs several fits: it is repeated when there are this many more labels.
+EVALUATE_AGAIN = 1.1
 
-FloatArray = npt.NDArray[np.float32]
-Results = list[list[dict[str, Any]]]
+Result = list[dict[str, Any]]
 
 
 @dataclass
@@ -38,6 +38,8 @@ class Round:
 
     Attributes
     ----------
+    settings : Settings
+        The project's own over those of the environment.
     load : callable
         Bytes of an image, from its address in a task.
     kept : callable
@@ -52,7 +54,7 @@ class Round:
     queue: Queue
     settings: Settings
     load: Callable[[str], bytes]
-    kept: Callable[[str], dict[int, list[dict[str, Any]]]]
+    kept: Callable[[str], dict[int, Result]]
     still_ours: Callable[[], None]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -62,26 +64,37 @@ class Round:
         Returns
         -------
         dict
-            The report that the store keeps: counts, seconds by stage, the version served now.
+            The report that the store keeps: counts, seconds by stage, the version served now, the
+            version of live answers, and what is known of its quality.
         """
         number = 1 + max([self.project.round, *self.queue.versions()])
         # Noted first: a round that dies after publishing must not share its version with the next.
         self.store.update(self.project.id, round=number)
         with self._timed("embed"):
-            rows, embeddings = self._embed(self.store.tasks(self.project.id))
-        labeled = np.array([row.label is not None for row in rows], dtype=bool)
+            embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
+            snapshot = self._embed(embedder)
         with self._timed("fit"):
-            head = self._fit(rows, embeddings, labeled, number)
+            head = embedder.fixed_head or self._head(snapshot, number)
+            self._note_head(head)
+        model = head.sampler_model() if head else self._untrained(snapshot)
+        if isinstance(self.settings.budget, float):
+            with self._timed("decide"):
+                snapshot = self._decide(snapshot, model, embedder, number)
         with self._timed("rank"):
-            order, ranking = self._rank(rows, embeddings, labeled, head)
-        report = {
-            "labeled": int(labeled.sum()),
-            "unlabeled": int((~labeled).sum()),
+            order, rows = choose(snapshot, self.task.control.problem_type, model, self.settings)
+        report: dict[str, Any] = {
+            "labeled": int(snapshot.labeled.sum()),
+            "audit": len(snapshot.measuring),
+            "unlabeled": int((~snapshot.labeled).sum()),
             "version": "",
+            "head": head.version if head else "",
             "seconds": self.seconds,
         }
-        if len(order):
-            report["version"] = self._publish(number, rows, embeddings, head, order, ranking)
+        if rows:
+            answers = self._answers(rows, head, snapshot, order)
+            report["version"] = self._publish(number, rows, answers)
+        with self._timed("evaluate"):
+            report["evaluation"] = self._evaluate(snapshot, head)
         self.store.finish_round(
             self.project.id,
             number,
@@ -93,9 +106,9 @@ class Round:
 
     # -- stages -------------------------------------------------------------------------------
 
-    def _embed(self, rows: Sequence[TaskRow]) -> tuple[list[TaskRow], FloatArray]:
+    def _embed(self, embedder: TaskEmbedder) -> Snapshot:
         """Embed all tasks; those whose content cannot be loaded are left out of this round."""
-        embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
+        rows = self.store.tasks(self.project.id)
         embeddings, usable, failed = embedder.embed(
             [row.content for row in rows],
             [row.content_key for row in rows],
@@ -105,115 +118,116 @@ class Round:
             log.warning(
                 "project %s: task %s is left out: %s", self.project.id, rows[at].task_id, error
             )
-        return [rows[at] for at in usable], embeddings
+        return Snapshot.take(self.project, [rows[at] for at in usable], embeddings, self.settings)
 
-    def _fit(
-        self,
-        rows: Sequence[TaskRow],
-        embeddings: FloatArray,
-        labeled: npt.NDArray[np.bool_],
-        number: int,
-    ) -> Head | None:
-        folder = project_folder(self.settings, self.project.id) / "heads"
-        head = Head.fit(
-            embeddings[labeled],
-            [row.label for row in rows if row.label is not None],
+    def _head(self, snapshot: Snapshot, number: int) -> Head | None:
+        """Train the head of this round, or take the one that a person went back to."""
+        former = self._former_head(snapshot)
+        if self.project.pinned_round and former is not None:
+            return former
+        training = snapshot.training
+        head = fit_head(
+            self.task.control.problem_type,
+            self.task.control.labels,
+            snapshot.embeddings[training],
+            snapshot.labels(training),
             round=number,
-            former=self._former_head(folder),
+            former=former,
+            class_weight=self.settings.class_weight,
+            bounds=self.task.control.bounds,
             random_state=self.settings.random_state,
         )
         if head is not None:
-            head.save(folder)
+            head.save(self._heads)
             self.store.update(self.project.id, head_round=number)
-            Head.prune(folder, KEEP_HEADS)
+            prune_heads(self._heads, self.settings.keep_heads)
         return head
 
-    def _former_head(self, folder: Path) -> Head | None:
+    @property
+    def _heads(self) -> Path:
+        return project_folder(self.settings, self.project.id) / "heads"
+
+    def _former_head(self, snapshot: Snapshot) -> Head | None:
+        """Give the last head, where it can be read and reads such embeddings."""
         if not self.project.head_round:
             return None
         try:
-            return Head.load(folder, self.project.head_round)
+            head = load_head(self._heads, self.project.head_round)
         except StoreError as error:
             log.warning("project %s: %s", self.project.id, error)
             return None
+        fits = (
+            head.problem_type == self.task.control.problem_type
+            and head.n_features == snapshot.embeddings.shape[1]
+        )
+        if not fits and self.project.pinned_round:
+            log.warning(
+                "project %s: %s was trained under another config or encoder; a new head is trained",
+                self.project.id,
+                head.version,
+            )
+            self.store.update(self.project.id, pinned_round=0)
+        return head if fits else None
 
-    def _rank(
-        self,
-        rows: Sequence[TaskRow],
-        embeddings: FloatArray,
-        labeled: npt.NDArray[np.bool_],
-        head: Head | None,
-    ) -> tuple[npt.NDArray[np.int64], Ranking | None]:
-        """Choose what is published: positions in `rows`, in the order in which they are served."""
-        skipped = np.array([row.skipped for row in rows], dtype=bool)
-        # A task that somebody skipped may be left for others, but only when nothing else is.
-        pool = np.flatnonzero(~labeled & ~skipped)
-        spare = np.flatnonzero(~labeled & skipped)
-        wanted = self.settings.budget + self.settings.reserve
-        if not len(pool):
-            return spare[:wanted], None
-        known = embeddings[labeled]
-        model = head.linear() if head else self._untrained(embeddings.shape[1])
-        sampler = ActiveSampler(
+    def _note_head(self, head: Head | None) -> None:
+        version = head.version if head else "head-0"
+        if version != self.project.live_version:
+            self.store.update(self.project.id, live_version=version)
+
+    def _untrained(self, snapshot: Snapshot) -> LinearHead:
+        outputs = max(len(self.task.control.labels), 1)
+        return LinearHead.untrained(outputs, snapshot.embeddings.shape[1])
+
+    def _decide(
+        self, snapshot: Snapshot, model: Any, embedder: TaskEmbedder, number: int
+    ) -> Snapshot:
+        """Let the stream decide on the new tasks; both its state and its word are kept or none."""
+        stream = TaskStream(
+            project_folder(self.settings, self.project.id) / "stream",
+            self.project.stream_state,
             self.task.control.problem_type,
             model,
-            min(self.settings.budget, len(pool)),
-            precompute_covariance=self.settings.precompute_covariance,
-            seed_fisher=self.settings.seed_fisher,
-            labeled_data=known if len(known) else None,
-            strategy=self.settings.strategy,
-            random_state=self.settings.random_state,
+            self.settings,
+            embedder.fingerprint,
         )
-        ranking = sampler.rank(embeddings[pool], min(wanted, len(pool)))
-        order = pool[ranking.indices]
-        return np.concatenate([order, spare[: wanted - len(order)]]), ranking
+        decisions, name = stream.decide(snapshot, number)
+        self.still_ours()
+        self.store.note_decisions(self.project.id, decisions, name)
+        stream.forget_older(name)
+        return snapshot.with_decisions(decisions)
 
-    def _untrained(self, n_features: int) -> LinearHead:
-        return LinearHead.untrained(len(self.task.control.labels), n_features)
-
-    def _publish(
-        self,
-        number: int,
-        rows: Sequence[TaskRow],
-        embeddings: FloatArray,
-        head: Head | None,
-        order: npt.NDArray[np.int64],
-        ranking: Ranking | None,
-    ) -> str:
-        chosen = [rows[at] for at in order]
+    def _publish(self, number: int, rows: Sequence[QueueRow], answers: Sequence[Result]) -> str:
         with self._timed("publish"):
-            results = self._results(chosen, embeddings[order], head)
             self.still_ours()
-            version = self.queue.publish(number, [row.task_id for row in chosen], results)
+            version = self.queue.publish(number, [row.task_id for row in rows], answers)
         with self._timed("flip"):
             self.still_ours()
             self.queue.flip(version)
-            self.store.set_queue(self.project.id, version, self._queue_rows(chosen, ranking))
+            self.store.set_queue(self.project.id, version, rows)
         return version
 
-    def _results(
-        self, chosen: Sequence[TaskRow], embeddings: FloatArray, head: Head | None
-    ) -> Results:
-        """Choose what annotators see in the queue, by the setting ``prelabel``."""
+    def _answers(
+        self, rows: Sequence[QueueRow], head: Head | None, snapshot: Snapshot, order: Any
+    ) -> list[Result]:
+        """Choose what annotators see in the queue, by the setting ``prelabel``.
+
+        Tasks of the audit set show nothing: an answer that is there already sways people.
+        """
         if self.settings.keep_version is not None:
             kept = self.kept(self.settings.keep_version)
-            return [kept.get(row.task_id, []) for row in chosen]
-        if self.settings.prelabel == "none" or head is None:
-            return [[] for _ in chosen]
-        return [self.task.control.write(*answer) for answer in head.predict(embeddings)]
+            shown = [kept.get(row.task_id, []) for row in rows]
+        elif self.settings.prelabel == "none" or head is None or not self.task.control.can_prelabel:
+            shown = [[] for _ in rows]
+        else:
+            answers = head.predict(snapshot.embeddings[order])
+            shown = [self.task.control.write(one.label, one.score) for one in answers]
+        return [[] if row.audit else one for row, one in zip(rows, shown, strict=True)]
 
-    def _queue_rows(self, chosen: Sequence[TaskRow], ranking: Ranking | None) -> list[QueueRow]:
-        ranked = 0 if ranking is None else len(ranking.indices)
-        return [
-            QueueRow(
-                row.task_id,
-                rank,
-                rank < self.settings.budget,
-                float(ranking.uncertainty[rank]) if ranking and rank < ranked else 0.0,
-                float(ranking.novelty[rank]) if ranking and rank < ranked else 0.0,
-            )
-            for rank, row in enumerate(chosen)
-        ]
+    def _evaluate(self, snapshot: Snapshot, head: Head | None) -> Mapping[str, Any]:
+        """Estimate the quality of this round's head; cross-validation now and then only."""
+        if head is None:
+            return {}
+        return {}
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

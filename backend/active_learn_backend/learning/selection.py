@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler
-from active_learn.strategies import build_strategy
 
-from ..labelstudio.config import LabelingTask
 from ..settings import Settings
 from ..store import Project, QueueRow, TaskRow
 from .audit import in_audit, mix, place
 
-__all__ = ["Snapshot", "check_selection", "choose", "sampler_for"]
+__all__ = ["Snapshot", "choose", "sampler_for"]
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -90,20 +88,6 @@ class Snapshot:
     def decided(self, *decisions: str | None) -> Mask:
         """Tell of which tasks the stream decided so (None: not yet)."""
         return np.array([row.decision in decisions for row in self.rows], dtype=bool)
-
-
-def check_selection(task: LabelingTask, settings: Settings) -> None:
-    """Refuse a strategy that does not fit what is labeled, or has no form for streams.
-
-    Raises
-    ------
-    ParameterError
-    """
-    problem_type = task.control.problem_type
-    strategy = build_strategy(settings.strategy, {})
-    strategy.check(problem_type)
-    if isinstance(settings.budget, float):
-        strategy.scorer(problem_type, 1.0)
 
 
 def sampler_for(

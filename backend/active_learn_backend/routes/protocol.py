@@ -7,14 +7,14 @@ import json
 import logging
 from typing import Any, TypeVar
 
-from active_learn.errors import ActiveLearnError
+from active_learn.errors import ActiveLearnError, ParameterError
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import BadRequestError, LabelConfigError
+from ..errors import BadRequestError, LabelConfigError, SettingsError
 from ..labelstudio.connection import SECRET_HEADER
 from ..learning.embedding import project_folder
-from ..learning.head import Head
+from ..learning.heads import saved_heads
 from ..model import ActiveLearningModel, Runtime, project_number
 
 __all__ = ["protocol"]
@@ -30,6 +30,7 @@ class SetupRequest(BaseModel):
 
     project: str | int
     schema_: str = Field(alias="schema")
+    extra_params: Any = None
 
 
 class PredictTask(BaseModel):
@@ -137,8 +138,9 @@ def setup() -> Response:
     try:
         body = _read(SetupRequest)
         model = ActiveLearningModel(body.project, body.schema_, runtime=_runtime())
-        return jsonify({"model_version": model.register()})
-    except (BadRequestError, LabelConfigError) as error:
+        model.set_extra_params(body.extra_params)
+        return jsonify({"model_version": model.live_version()})
+    except (BadRequestError, LabelConfigError, ParameterError, SettingsError) as error:
         response = jsonify({"error": str(error)})
         response.status = f"400 {_reason_phrase(str(error))}"
         return response
@@ -186,7 +188,7 @@ def versions() -> Response:
     rounds = {
         saved
         for number in numbers
-        for saved in Head.saved(project_folder(runtime.settings, number) / "heads")
+        for saved in saved_heads(project_folder(runtime.settings, number) / "heads")
     }
     return jsonify({"versions": [f"head-{number}" for number in sorted(rounds, reverse=True)]})
 

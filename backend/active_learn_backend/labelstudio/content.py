@@ -1,0 +1,252 @@
+"""Loads the files that tasks point at. Their addresses are untrusted: any annotator may write them.
+
+Fetched are files of Label Studio itself (with its token), of the hosts that the operator allows
+(without it), and below the folders that the operator allows. Of other hosts every address that a
+name resolves to has to be public, the connection goes to the address that was checked (so a name
+cannot change its mind in between), and every redirect is checked like the first address.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
+
+import httpx
+
+from ..errors import ContentError, LabelStudioUnreachableError
+from ..settings import Settings
+from .client import LabelStudioClient
+
+__all__ = ["ContentLoader"]
+
+MAX_REDIRECTS = 3
+SHOWN = 120  # characters of an address in a message
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A redirect: where to."""
+
+    address: str
+
+
+class ContentLoader:
+    """Gives the bytes behind an address in a task, or says why not.
+
+    Parameters
+    ----------
+    settings : Settings
+        Uses ``content_hosts``, ``content_private``, ``content_roots``, ``content_timeout`` and
+        ``max_content_mb``.
+    client : LabelStudioClient
+        For what Label Studio itself serves: uploads, local files, its storage proxy.
+    """
+
+    def __init__(self, settings: Settings, client: LabelStudioClient) -> None:
+        self._client = client
+        self._origin = urlsplit(settings.label_studio_url)
+        self._hosts = {host.strip().lower() for host in settings.content_hosts.split(",")} - {""}
+        self._private = settings.content_private
+        roots = (part.strip() for part in settings.content_roots.split(","))
+        self._roots = [Path(part).expanduser().resolve() for part in roots if part]
+        self._most = int(settings.max_content_mb * 2**20)
+        self._timeout = settings.content_timeout
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(min(self._timeout, 30.0), connect=5.0),
+            headers={"User-Agent": "label-studio-active-sampler", "Accept-Encoding": "identity"},
+            trust_env=False,  # no proxy and no .netrc: the address that was checked is the one used
+            follow_redirects=False,
+        )
+
+    def load(self, address: str) -> bytes:
+        """Load one file.
+
+        Raises
+        ------
+        ContentError
+            When it may not be loaded, is missing, too large, too slow, or sent on too often.
+        LabelStudioUnreachableError
+            When Label Studio does not answer: that is no fault of the task.
+        """
+        deadline = time.monotonic() + self._timeout
+        for _ in range(MAX_REDIRECTS + 1):
+            found = self._load_one(address, deadline)
+            if isinstance(found, bytes):
+                return found
+            address = found.address
+        raise ContentError(f"{_short(address)} was sent on more than {MAX_REDIRECTS} times")
+
+    def _load_one(self, address: str, deadline: float) -> bytes | _Moved:
+        try:
+            target = urlsplit(address)
+            port = target.port
+        except ValueError as error:
+            raise ContentError(f"{_short(address)} is no address: {error}") from error
+        if target.scheme == "data":
+            return self._decode(address)
+        if target.scheme == "file":
+            return self._read_file(target)
+        if not target.scheme and not target.netloc:
+            return self._from_label_studio(target, address, deadline)
+        if target[:2] == self._origin[:2]:
+            return self._from_label_studio(target, address, deadline)
+        if target.scheme in ("http", "https") and target.hostname:
+            return self._from_host(target, port, deadline)
+        raise ContentError(
+            f"{_short(address)} cannot be loaded; expected a file of Label Studio, or http(s)"
+        )
+
+    # -- Label Studio itself ------------------------------------------------------------------
+
+    def _from_label_studio(
+        self, target: SplitResult, address: str, deadline: float
+    ) -> bytes | _Moved:
+        path = target.path + (f"?{target.query}" if target.query else "")
+        segments = unquote_to_bytes(target.path).split(b"/")
+        if not path.startswith("/") or b".." in segments:
+            raise ContentError(f"{_short(address)} is no address of a file in Label Studio")
+        with self._client.stream(path) as response:
+            return self._take(response, f"{self._origin.geturl()}{path}", deadline)
+
+    # -- other hosts --------------------------------------------------------------------------
+
+    def _from_host(self, target: SplitResult, port: int | None, deadline: float) -> bytes | _Moved:
+        host = str(target.hostname).lower()
+        if host not in self._hosts:
+            raise ContentError(
+                f"{_short(target.geturl())} is on a host that is not allowed; upload the file, use "
+                f"Label Studio's storage proxy, or add {host[:SHOWN]!r} to CONTENT_HOSTS"
+            )
+        if target.username or target.password:
+            raise ContentError(f"an address on {host!r} holds a user name; remove it")
+        port = port or (443 if target.scheme == "https" else 80)
+        address = self._resolve(host, port)
+        literal = f"[{address}]" if ":" in address else address
+        query = f"?{target.query}" if target.query else ""
+        request = self._http.build_request(
+            "GET",
+            f"{target.scheme}://{literal}:{port}{target.path or '/'}{query}",
+            headers={"Host": target.netloc},
+            extensions={"sni_hostname": host},  # the certificate has to be the name's
+        )
+        with self._sent(request, host) as response:
+            return self._take(response, target.geturl(), deadline)
+
+    @contextmanager
+    def _sent(self, request: httpx.Request, host: str) -> Iterator[httpx.Response]:
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                response.close()
+        except httpx.HTTPError as error:
+            raise ContentError(f"{host} does not answer ({type(error).__name__})") from error
+
+    def _resolve(self, host: str, port: int) -> str:
+        """Give an address of a host; every one that it has must be allowed."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise ContentError(f"the host {host!r} cannot be found: {error}") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not self._private and not _is_public(address):
+                raise ContentError(
+                    f"the host {host!r} leads to the private address {address}; set "
+                    "CONTENT_PRIVATE=true if files may be fetched from there"
+                )
+        return addresses[0]
+
+    # -- what comes back ----------------------------------------------------------------------
+
+    def _take(self, response: httpx.Response, where: str, deadline: float) -> bytes | _Moved:
+        if response.is_redirect and "Location" in response.headers:
+            return _Moved(urljoin(where, response.headers["Location"]))
+        if not response.is_success:
+            raise ContentError(f"{_short(where)} answered {response.status_code}")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ContentError(f"{_short(where)} is sent compressed, although that was not asked")
+        data = bytearray()
+        try:
+            for chunk in response.iter_raw():
+                data += chunk
+                self._check_size(len(data), where)
+                if time.monotonic() > deadline:
+                    raise ContentError(
+                        f"{_short(where)} took longer than {self._timeout:g} s; raise "
+                        "CONTENT_TIMEOUT to wait for it"
+                    )
+        except httpx.HTTPError as error:
+            if where.startswith(self._origin.geturl()):
+                raise LabelStudioUnreachableError(
+                    f"Label Studio broke off while sending {_short(where)} ({type(error).__name__})"
+                ) from error
+            raise ContentError(f"{_short(where)} broke off ({type(error).__name__})") from error
+        return bytes(data)
+
+    def _check_size(self, size: int, where: str) -> None:
+        if size > self._most:
+            raise ContentError(
+                f"{_short(where)} is larger than {self._most / 2**20:g} MiB; raise MAX_CONTENT_MB "
+                "to take it"
+            )
+
+    # -- without a network --------------------------------------------------------------------
+
+    def _decode(self, address: str) -> bytes:
+        head, comma, body = address.partition(",")
+        self._check_size(len(body) * 3 // 4, "an embedded file")
+        try:
+            if not comma:
+                raise ValueError("it has no comma")
+            if head.endswith(";base64"):
+                return base64.b64decode(body, validate=True)
+            return unquote_to_bytes(body)
+        except (ValueError, binascii.Error) as error:
+            raise ContentError(f"{_short(address)} is no data address: {error}") from error
+
+    def _read_file(self, target: SplitResult) -> bytes:
+        name = unquote_to_bytes(target.path).decode("utf-8", "surrogateescape")
+        if target.netloc not in ("", "localhost") or "\0" in name:
+            raise ContentError(f"{_short(target.geturl())} is no file of this machine")
+        try:
+            path = Path(name).resolve()
+            if not any(path.is_relative_to(root) for root in self._roots):
+                raise ContentError(
+                    f"{_short(target.geturl())} is not below a folder of CONTENT_ROOTS"
+                )
+            with path.open("rb") as file:
+                data = file.read(self._most + 1)
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+            raise ContentError(f"{_short(target.geturl())} cannot be read: {error}") from error
+        self._check_size(len(data), target.geturl())
+        return data
+
+
+def _is_public(address: str) -> bool:
+    """Tell whether an address belongs to the open internet, whatever it is wrapped in."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _short(address: str) -> str:
+    """Show an address without its query, which may hold a signature."""
+    plain = address.partition("?")[0]
+    return repr(plain if len(plain) <= SHOWN else plain[:SHOWN] + "...")

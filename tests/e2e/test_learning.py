@@ -1,0 +1,328 @@
+"""Every kind of labeling task is learned on a real Label Studio: labels in, answers out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import pytest
+from active_learn_backend.demo.annotator import Annotator
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import wait_until
+from active_learn_backend.labelstudio.config import parse_label_config
+from kit import Kit
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "12", "POLL_INTERVAL": "1"}
+VEHICLES = {
+    "road": ["car", "bus", "lorry", "bicycle", "tram", "scooter"],
+    "water": ["ship", "ferry", "canoe", "submarine", "sailboat", "barge"],
+    "air": ["plane", "helicopter", "glider", "balloon", "drone", "jet"],
+}
+COLORS = ["red", "green", "blue", "yellow"]
+
+
+@pytest.fixture
+def kit(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Kit:
+    return Kit(label_studio, backend(**SETTINGS))
+
+
+@pytest.fixture
+def make_project(label_studio: LabelStudioServer) -> Callable[..., int]:
+    """``make_project(config, [data, ...])`` -> id of a project with these tasks."""
+
+    def make(config: str, data: Sequence[dict[str, Any]]) -> int:
+        body = {"title": "Learning", "label_config": config}
+        project = label_studio.api("POST", "/api/projects/", body)["id"]
+        label_studio.api("POST", f"/api/projects/{project}/import", list(data))
+        return int(project)
+
+    return make
+
+
+def choices(labels: Sequence[str], **attributes: str) -> str:
+    given = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
+    items = "".join(f"<Choice value={quoteattr(label)}/>" for label in labels)
+    return (
+        '<View><Text name="text" value="$text"/>'
+        f'<Choices name="label" toName="text" {given}>{items}</Choices></View>'
+    )
+
+
+def rows_of(name: str, delimiter: str, count: int) -> list[dict[str, str]]:
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"../shared/data/{name} is not there")
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter, quoting=quoting))
+    return [rows[at] for at in np.random.default_rng(0).permutation(len(rows))[:count]]
+
+
+def label(
+    kit: Kit,
+    make_annotator: Callable[..., Annotator],
+    project: int,
+    truth: Callable[[dict[str, Any]], Any],
+    count: int,
+) -> None:
+    """Label some tasks as served, and wait until a head knows all of these labels."""
+    control = parse_label_config(kit.project(project)["label_config"]).control
+    before = len(kit.labels(project))
+    annotator = make_annotator(project, lambda task: control.write(truth(task["data"])))
+    for submission in annotator.label(count):
+        assert submission.result
+
+    def learned() -> bool:
+        rounds = kit.rounds(project)
+        known = rounds[-1]["labeled"] if rounds else 0
+        return known >= before + count - int(SETTINGS["RETRAIN_EVERY"])
+
+    wait_until(learned, timeout=90, what="a round that knows the labels")
+
+
+def live_answers(kit: Kit, project: int) -> dict[int, dict[str, Any]]:
+    """Ask Label Studio for answers to all open tasks, as "Retrieve predictions" does."""
+    version = kit.state(project).live_version
+    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=500&fields=all")["tasks"]
+    open_ids = [task["id"] for task in tasks if not task["annotations"]]
+    kit.api(
+        "POST",
+        f"/api/dm/actions/?project={project}&id=retrieve_tasks_predictions",
+        {"selectedItems": {"all": False, "included": open_ids}, "project": project},
+        timeout=120,
+    )
+    return {row["task"]: row for row in kit.rows(project, version)}
+
+
+def share_right(
+    kit: Kit,
+    project: int,
+    answers: dict[int, dict[str, Any]],
+    truth: Callable[[dict[str, Any]], Any],
+) -> float:
+    read = parse_label_config(kit.project(project)["label_config"]).control.read
+    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=500&include=id,data")["tasks"]
+    data = {task["id"]: task["data"] for task in tasks}
+    right = [read(row["result"]) == truth(data[task]) for task, row in answers.items()]
+    return float(np.mean(right))
+
+
+@pytest.mark.parametrize("encoder", ["", "minilm"])
+def test_intents_of_banking77(
+    kit: Kit,
+    make_project: Callable[..., int],
+    make_annotator: Callable[..., Annotator],
+    encoder: str,
+) -> None:
+    """All 77 classes in the config; tasks of six of them, so that 60 labels are enough to learn."""
+    rows = rows_of("banking77_train.csv", ",", 10_000)
+    labels = sorted({row["category"] for row in rows})
+    some = [row for row in rows if row["category"] in labels[::13]][:240]
+    intents = {row["text"]: row["category"] for row in some}
+    project = make_project(choices(labels), [{"text": text} for text in intents])
+    kit.connect(project, "--params", f'{{"encoder": "{encoder}"}}')
+
+    def truth(data: dict[str, Any]) -> str:
+        return intents[data["text"]]
+
+    label(kit, make_annotator, project, truth, 60)
+    answers = live_answers(kit, project)
+    assert len(answers) > 150
+    assert all(0 < row["score"] <= 1 for row in answers.values())
+    assert share_right(kit, project, answers, truth) > (0.9 if encoder else 0.75)
+
+
+def test_multilabel(
+    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+) -> None:
+    """Several labels a task, or one; the queue's answers come with them."""
+    texts = {
+        f"a {color} {vehicle} and the {other}": sorted({kind, kind2})
+        for kind, vehicles in VEHICLES.items()
+        for kind2, others in VEHICLES.items()
+        for color in COLORS[:2]
+        for vehicle, other in zip(vehicles, others[1:], strict=False)
+    }
+    config = choices(list(VEHICLES), choice="multiple")
+    project = make_project(config, [{"text": text} for text in texts])
+    kit.connect(project)
+    read = parse_label_config(config).control.read
+
+    def truth(data: dict[str, Any]) -> Any:
+        return read(parse_label_config(config).control.write(texts[data["text"]]))
+
+    label(kit, make_annotator, project, truth, 48)
+    assert kit.labels(project)
+    assert all(isinstance(label, list) for label in kit.labels(project).values())
+    answers = live_answers(kit, project)
+    assert share_right(kit, project, answers, truth) > 0.6
+    shown = [row for row in kit.rows(project, kit.version(project)) if row["result"]]
+    assert shown  # answers in the queue too, and Label Studio took them all
+
+
+def test_regression_of_sentence_similarity(
+    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+) -> None:
+    """STS-B: two texts, one number."""
+    rows = rows_of("stsb_train.tsv", "\t", 200)
+    config = (
+        '<View><Text name="one" value="$one"/><Text name="two" value="$two"/>'
+        '<Number name="similarity" toName="one" min="0" max="5" step="0.1"/></View>'
+    )
+    scores = {(row["sentence1"], row["sentence2"]): float(row["score"]) for row in rows}
+    project = make_project(config, [{"one": one, "two": two} for one, two in scores])
+    kit.connect(project, "--params", '{"encoder": "minilm"}')
+    label(kit, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
+    answers = live_answers(kit, project)
+    assert len(answers) > 100
+    read = parse_label_config(config).control.read
+    assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
+    assert kit.rounds(project)[-1]["head"].startswith("head-")
+
+
+def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
+    label_studio: LabelStudioServer,
+    backend: Callable[..., BackendServer],
+    make_project: Callable[..., int],
+) -> None:
+    """A quarter is kept, of each import, and no task is decided twice."""
+    texts = [
+        f"{color} {vehicle} {number}"
+        for number in range(6)
+        for color in COLORS
+        for vehicles in VEHICLES.values()
+        for vehicle in vehicles
+    ]
+    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts[:200]])
+    server = backend(**SETTINGS)
+    kit = Kit(label_studio, server)
+    kit.connect(project, "--params", '{"budget": 0.25, "audit": 0}')
+    first = kit.decisions(project)
+    assert len(first) == 200
+    assert 35 <= sum(word == "kept" for word in first.values()) <= 65
+    queue = kit.queue(project)
+    assert queue
+    assert all(first[task] == "kept" for task in queue)
+
+    state = kit.state(project).stream_state
+    server.stop()
+    label_studio.api(
+        "POST", f"/api/projects/{project}/import", [{"text": text} for text in texts[200:400]]
+    )
+    again = Kit(label_studio, backend(model_dir=server.model_dir, **SETTINGS))
+    wait_until(lambda: len(again.decisions(project)) == 400, timeout=60, what="all are decided")
+    second = again.decisions(project)
+    assert {task: second[task] for task in first} == first
+    assert 80 <= sum(word == "kept" for word in second.values()) <= 120
+    assert again.state(project).stream_state != state
+
+
+def test_a_projects_own_settings_from_label_studio(
+    kit: Kit, make_project: Callable[..., int]
+) -> None:
+    """Set where a team sets them: as extra params of the model in Label Studio."""
+    texts = [{"text": f"{color} {word}"} for color in COLORS for word in VEHICLES["air"]]
+    project = make_project(choices(list(VEHICLES)), texts)
+    version = kit.connect(project)
+    assert len(kit.rows(project, version)) == 16
+    backend = kit.state(project).backend_id
+
+    def set_params(params: Any) -> dict[str, Any]:
+        body = {
+            "project": project,
+            "url": kit.backend.url,
+            "title": "Active sampler",
+            "extra_params": params,
+        }
+        return dict(kit.api("PATCH", f"/api/ml/{backend}", body))
+
+    set_params({"budget": 3, "reserve": 2, "prelabel": "none"})
+    later = kit.wait_queue(project, after=int(version[3:]))
+    wait_until(lambda: len(kit.queue(project)) == 5, timeout=30, what="a queue of 5")
+
+    refused = set_params({"budgte": 3})
+    listed = kit.api("GET", f"/api/ml/{backend}")
+    said = f"{refused.get('error_message')} {listed.get('error_message')}"
+    assert "'budgte', which no project can set" in said
+    assert kit.state(project).params == '{"budget": 3, "prelabel": "none", "reserve": 2}'
+
+    set_params({})
+    kit.wait_queue(project, after=int(later[3:]))
+    wait_until(lambda: len(kit.queue(project)) == 16, timeout=30, what="the usual queue")
+
+
+def test_versions_and_a_rollback(
+    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+) -> None:
+    texts = {
+        f"{color} {vehicle}": kind
+        for color in COLORS
+        for kind, vehicles in VEHICLES.items()
+        for vehicle in vehicles
+    }
+    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts])
+    kit.connect(project)
+
+    def truth(data: dict[str, Any]) -> str:
+        return texts[data["text"]]
+
+    label(kit, make_annotator, project, truth, 24)
+    label(kit, make_annotator, project, truth, 14)
+    listed = kit.backend.run("versions", "--project", str(project)).splitlines()
+    names = [line.split()[0] for line in listed]
+    assert len(names) >= 2
+    assert "(in use)" in listed[0]
+    served = kit.api("GET", f"/api/ml/{kit.state(project).backend_id}/versions")["versions"]
+    assert set(names) <= set(served)
+
+    former, before = names[-1], int(kit.version(project)[3:])
+    kit.backend.run("rollback", "--project", str(project), "--to", former)
+    kit.wait_queue(project, after=before)
+    answers = live_answers(kit, project)
+    assert answers
+    assert {row["model_version"] for row in answers.values()} == {former}
+    assert kit.rounds(project)[-1]["head"] == former
+    assert "(pinned)" in kit.backend.run("versions", "--project", str(project))
+
+    before = int(kit.version(project)[3:])
+    kit.backend.run("rollback", "--project", str(project), "--to", "latest")
+    kit.wait_queue(project, after=before)
+    assert kit.state(project).live_version not in names
+
+
+def test_the_audit_set_measures_and_does_not_train(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_project: Callable[..., int],
+    make_annotator: Callable[..., Annotator],
+) -> None:
+    kit = Kit(label_studio, backend(**SETTINGS, AUDIT="0.3"))
+    texts = {
+        f"{color} {vehicle}": kind
+        for color in COLORS
+        for kind, vehicles in VEHICLES.items()
+        for vehicle in vehicles
+    }
+    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts])
+    kit.connect(project)
+    audit = kit.audit_rows(project)
+    assert len(audit) == 4  # of 16 rows: 0.3 of what is served, after the first is due
+    label(kit, make_annotator, project, lambda data: texts[data["text"]], 40)
+
+    last = kit.rounds(project)[-1]
+    assert 0.25 <= last["audit"] / last["labeled"] <= 0.35
+    estimate = last["evaluation"]["audit"]
+    assert estimate["n"] == last["audit"]
+    assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+    assert last["evaluation"]["cross_validation"]["value"] > 0.4
+    hidden = {row["task"]: row["result"] for row in kit.rows(project, kit.version(project))}
+    shown = set(kit.audit_rows(project))
+    assert shown
+    assert all(hidden[task] == [] for task in shown)
+    assert all(hidden[task] for task in set(hidden) - shown)

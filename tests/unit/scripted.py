@@ -1,0 +1,57 @@
+"""A real HTTP server on this machine that answers as a test says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.settings import load_settings
+
+__all__ = ["KEY", "Answer", "Script"]
+
+Answer = tuple[int, dict[str, str], bytes]
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Script:
+    """A server that answers from a function, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.hosts: list[str | None] = []
+        self.answer: Callable[[str, str, str | None], Answer] = lambda *_: (200, {}, b"{}")
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None: ...
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                self.rfile.read(length)
+                request = (self.command, self.path, self.headers.get("Authorization"))
+                script.asked.append(request)
+                script.hosts.append(self.headers.get("Host"))
+                status, headers, body = script.answer(*request)
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def client(self, key: str = KEY, **settings: Any) -> LabelStudioClient:
+        return LabelStudioClient(
+            load_settings(label_studio_url=self.url, label_studio_api_key=key, **settings)
+        )
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
