@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn_backend.errors import ContentError
+from active_learn_backend.labelstudio.config import Field
 from active_learn_backend.learning.cache import KEY_BYTES, EmbeddingCache
 from active_learn_backend.learning.encoders import ImageEncoder, TaskEncoder, TextEncoder
 from hypothesis import given, settings
@@ -84,7 +85,11 @@ def test_a_task_that_cannot_be_read_leaves_the_others() -> None:
             raise ContentError("it is gone")
         return png(np.arange(100).reshape(10, 10))
 
-    encoder = TaskEncoder([("image", "image"), ("text", "text")], load)
+    encoder = TaskEncoder(
+        [Field("image", "image"), Field("text", "text")],
+        load,
+        {"image": ImageEncoder(), "text": TextEncoder()},
+    )
     contents: list[dict[str, Any]] = [
         {"image": "a", "text": "x"},
         {"image": "gone", "text": "x"},

@@ -31,6 +31,7 @@ class Field:
 
     name: str
     kind: Literal["image", "text"]
+    by_url: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class OnnxModel(BatchedAdapter):
         'cpu' (when omitted) or 'cuda', which needs onnxruntime-gpu.
     batch_size : int or 'auto'
         A model of fixed batch size has its own; the last batch is filled up with copies.
+
+    Attributes
+    ----------
+    input_names : tuple of str
+        The model's inputs, in its order.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class OnnxModel(BatchedAdapter):
         provider = execution_provider(device)
         self._session = open_session(expose(model, self._outputs), folder, provider)
         self._inputs = read_inputs(self._session)
+        self.input_names = tuple(node.name for node in self._inputs)
         self._fixed_size = fixed_batch_size(self._inputs)
         if self._fixed_size is not None:
             self.batch_size, self._may_halve = self._fixed_size, False
@@ -161,6 +167,9 @@ def read_inputs(session: ort.InferenceSession) -> list[Input]:
 
 def to_numpy(column: Any, node: Input) -> np.ndarray:
     """Bring one input to the type that the model declares."""
+    if node.type == "tensor(string)":
+        texts = np.asarray(column, dtype=object)
+        return texts.reshape(len(texts), *(-1 for _ in node.shape[1:]))
     dtype = NUMPY_TYPES.get(node.type)
     if dtype is None:
         raise ModelError(f"input {node.name!r} of the ONNX model is {node.type}; not supported")

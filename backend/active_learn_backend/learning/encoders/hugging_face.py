@@ -1,0 +1,89 @@
+"""Loads Hugging Face models: safetensors only, and no code that a model brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from ...errors import SettingsError
+
+__all__ = ["load_model", "load_processor"]
+
+
+def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module, set[str]]:
+    """Load a model, in float32 and ready to run.
+
+    Parameters
+    ----------
+    auto : class
+        ``AutoModel`` or one of its kind.
+
+    Returns
+    -------
+    model : nn.Module
+    missing : set of str
+        Names of the weights that the folder does not hold, which are random: of the pooler only.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be loaded, or other weights are missing.
+    """
+    with _told_shortly(folder):
+        model, info = auto.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        missing = set(info["missing_keys"])
+        lost = sorted(name for name in missing if "pooler" not in name)
+        if lost or info["mismatched_keys"]:
+            raise SettingsError(
+                f"the model '{folder.name}' lacks weights of {type(model).__name__} "
+                f"({', '.join(lost[:3]) or 'of the right shape'}); save the whole model"
+            )
+        return model.float().eval().to(device), missing
+
+
+def load_processor(folder: Path, kind: Literal["image", "text"]) -> Any:
+    """Load the tokenizer, or the image processor.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be loaded.
+    """
+    auto = AutoImageProcessor if kind == "image" else AutoTokenizer
+    with _told_shortly(folder):
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def _told_shortly(folder: Path) -> Iterator[None]:
+    """Keep the library's reports and bars out of the log; say in one line what failed."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except SettingsError:
+        raise
+    except Exception as error:  # whatever the libraries of models, tokenizers and files raise
+        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise SettingsError(
+            f"the model '{folder.name}' cannot be loaded: {reason[:200]}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,85 @@
+"""Encodes whole tasks: each field by the encoder of its kind, the parts side by side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import ContentError
+from ...labelstudio.config import Field
+from ..contents import ContentReader, run_each
+from .base import Encoder, FloatArray
+
+__all__ = ["TaskEncoder"]
+
+LONGEST_NAME = 120  # of a fingerprint, which is a folder's name
+
+
+class TaskEncoder:
+    """Encodes whole tasks.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+        What to read of a task's content, in order.
+    load : callable
+        Gives the bytes of a file, from its address in the task; raises ContentError.
+    encoders : mapping from 'image' and 'text' to Encoder
+        One of each kind that the fields have.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Names everything that the vectors depend on; fit for a folder's name.
+    n_features : int
+        Length of the vectors: every field's part has unit length (two of them, of the embedded
+        image encoder), so that none drowns another.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        load: Callable[[str], bytes],
+        encoders: Mapping[str, Encoder],
+    ) -> None:
+        self._reader = ContentReader(fields, load)
+        self._encoders = [encoders[field.kind] for field in fields]
+        name = "+".join(encoder.fingerprint for encoder in self._encoders)
+        if len(name) > LONGEST_NAME:
+            digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+            name = f"{len(fields)}-fields-{digest}"
+        self.fingerprint = name
+        self.n_features = sum(encoder.n_features for encoder in self._encoders)
+
+    def encode(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> tuple[FloatArray, dict[int, ContentError]]:
+        """Encode tasks.
+
+        Returns
+        -------
+        (array of shape (n, n_features), dict)
+            Rows that could not be encoded are zero, and stand in the dict with the reason.
+        """
+        prepared = self._reader.map(contents, self._prepare)
+        failed = {row: p for row, p in enumerate(prepared) if isinstance(p, ContentError)}
+        vectors = np.zeros((len(contents), self.n_features), np.float32)
+        start = 0
+        for part, encoder in enumerate(self._encoders):
+            rows = [row for row in range(len(contents)) if row not in failed]
+            column: list[Any] = [prepared[row] for row in rows]
+            found = run_each(encoder.run, [parts[part] for parts in column])
+            for row, vector in zip(rows, found, strict=True):
+                if isinstance(vector, ContentError):
+                    failed[row] = vector
+                else:
+                    vectors[row, start : start + encoder.n_features] = vector
+            start += encoder.n_features
+        vectors[list(failed)] = 0.0
+        return vectors, failed
+
+    def _prepare(self, raws: list[str | bytes]) -> list[Any]:
+        return [encoder.prepare(raw) for encoder, raw in zip(self._encoders, raws, strict=True)]

@@ -1,0 +1,103 @@
+"""Images by any Hugging Face vision model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from active_learn.models.base import ModelOutput
+from active_learn.models.transformers_model import ImageTransformer
+from transformers import AutoModel
+
+from ...errors import ContentError
+from .base import Encoder, FloatArray
+from .folders import content_digest
+from .hugging_face import load_model, load_processor
+from .images import PROBE, open_image
+
+__all__ = ["TransformerImageEncoder", "pixels_of"]
+
+
+class PooledImage(ImageTransformer):
+    """The vision model; an image's vector stands for logits and embedding.
+
+    The image features of CLIP's kind, else the pooled output where its weights are trained, else
+    the class token, else the mean over the patches.
+    """
+
+    def __init__(self, model: Any, processor: Any, trained_pooler: bool) -> None:
+        super().__init__(model, processor)
+        self._trained_pooler = trained_pooler
+        self._has_class_token = any("cls_token" in name for name, _ in model.named_parameters())
+
+    def _forward(self, samples: Any) -> ModelOutput:
+        pooled = self._pooled(self._inputs(samples)["pixel_values"]).flatten(1)
+        vectors = torch.nn.functional.normalize(pooled.float(), dim=1).cpu()
+        return ModelOutput(vectors, vectors)
+
+    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
+        model: Any = self.module
+        if hasattr(model, "get_image_features"):
+            features = model.get_image_features(pixel_values=pixels)
+            return features if isinstance(features, torch.Tensor) else features.pooler_output
+        output = model(pixel_values=pixels)
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is not None and self._trained_pooler:
+            return pooled
+        tokens = output.last_hidden_state
+        if tokens.ndim == 4:  # maps of a convolutional network: (n, channels, height, width)
+            return tokens.mean(dim=(2, 3))
+        return tokens[:, 0] if self._has_class_token else tokens.mean(dim=1)
+
+
+class TransformerImageEncoder(Encoder):
+    """Images by a Hugging Face vision model (ViT, DINO, CLIP, ConvNeXt, ...), in unit length.
+
+    Parameters
+    ----------
+    folder : Path
+        As written by `save_pretrained`, with the image processor.
+    device : torch.device
+    max_megapixels : float
+        Largest image taken, in millions of pixels.
+
+    Raises
+    ------
+    SettingsError
+        When the folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, max_megapixels: float) -> None:
+        self._lock = threading.Lock()  # the model is not to be run by two threads at once
+        self._max_megapixels = max_megapixels
+        self._processor = load_processor(folder, "image")
+        model, missing = load_model(AutoModel, folder, device)
+        self._model = PooledImage(model, self._processor, trained_pooler=not missing)
+        self.fingerprint = f"image-hf1-{content_digest(folder)}"
+        self.n_features = self.encode([PROBE]).shape[1]
+
+    def prepare(self, raw: bytes) -> dict[str, torch.Tensor]:
+        return pixels_of(self._processor, raw, self._max_megapixels)
+
+    def run(self, prepared: Sequence[dict[str, torch.Tensor]]) -> FloatArray:
+        with self._lock:
+            return self._model(list(prepared)).embedding.numpy()
+
+
+def pixels_of(processor: Any, raw: bytes, max_megapixels: float) -> dict[str, torch.Tensor]:
+    """Bring an image file to a model's size at once, so that no large image is held.
+
+    Raises
+    ------
+    ContentError
+        When it is no image that can be read, or is refused by the processor.
+    """
+    image = open_image(raw, max_megapixels)
+    try:
+        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    except (ValueError, TypeError) as error:
+        raise ContentError(f"the image processor refuses an image: {error}") from error
+    return {"pixel_values": pixels[0]}

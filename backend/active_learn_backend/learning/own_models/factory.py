@@ -1,0 +1,110 @@
+"""A Python factory ``module:function``: anything that the other kinds are not."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from active_learn.errors import ModelError
+from active_learn.models import adapt
+from torch import nn
+
+from ...errors import SettingsError
+from ...labelstudio.config import Field
+from ..encoders.images import open_image
+from .base import Inputs, LoadedModel
+
+__all__ = ["load_factory"]
+
+
+def load_factory(
+    name: str, labels: tuple[str, ...], device: torch.device, max_megapixels: float
+) -> LoadedModel:
+    """Call a factory.
+
+    It is called with the config's labels, and returns what `active_learn.models.adapt` takes, or a
+    tuple of that and a function ``prepare(contents) -> batch``. ``contents`` is a list of
+    dictionaries, of a text or the bytes of an image file by field of the labeling config. Without
+    ``prepare`` the model is given the texts, or RGB images of PIL, of each task: a tuple of them
+    where the config shows several.
+
+    The model may have an attribute ``classes``, the names of its outputs where these are not the
+    labels in the config's order, and ``version``, a text to be changed whenever its answers change
+    for another reason than its weights or the factory's source.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such function, or it fails.
+    ModelError
+        When what it returns is no model.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        made = function(labels)
+    except Exception as error:  # the operator's code may raise anything
+        raise SettingsError(
+            f"MODEL '{name}' fails: {type(error).__name__}: {str(error)[:200]}; it has to be a "
+            "function module:function that Python can import and call with the labels"
+        ) from error
+    prepare = None
+    if isinstance(made, tuple) and len(made) == 2 and inspect.isroutine(made[1]):
+        made, prepare = made
+    model = made[0] if isinstance(made, tuple) else made
+    if isinstance(model, nn.Module):
+        model.to(device)
+    classes = getattr(model, "classes", None)
+    return LoadedModel(
+        name,
+        adapt(made),
+        AnyInputs(prepare, max_megapixels),
+        None if classes is None else tuple(map(str, classes)),
+        _digest(name, function, labels, model),
+    )
+
+
+class AnyInputs(Inputs):
+    """All fields that the labeling config shows, as the factory's ``prepare`` wants them."""
+
+    def __init__(
+        self, prepare: Callable[[list[dict[str, Any]]], Any] | None, max_megapixels: float
+    ) -> None:
+        self._prepare = prepare
+        self._max_megapixels = max_megapixels
+
+    def choose(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+        return fields
+
+    def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
+        if self._prepare is not None:
+            return {field.name: raw for field, raw in zip(fields, raws, strict=True)}
+        values = [
+            open_image(raw, self._max_megapixels) if isinstance(raw, bytes) else raw for raw in raws
+        ]
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def collate(self, prepared: Sequence[Any]) -> Any:
+        if self._prepare is None:
+            return list(prepared)
+        try:
+            return self._prepare(list(prepared))
+        except Exception as error:  # the operator's code may raise anything
+            raise ModelError(f"the factory's prepare fails: {error}") from error
+
+
+def _digest(name: str, function: Any, labels: tuple[str, ...], model: Any) -> str:
+    """Digest of the factory's source, and of the weights where the model is a module."""
+    digest = hashlib.blake2b(digest_size=6)
+    module = inspect.getmodule(function)
+    source = inspect.getsource(module) if module is not None else ""
+    digest.update(repr((name, labels, source, str(getattr(model, "version", "")))).encode())
+    if isinstance(model, nn.Module):
+        for key, tensor in sorted(model.state_dict().items()):
+            digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

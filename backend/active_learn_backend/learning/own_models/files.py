@@ -1,0 +1,86 @@
+"""Loads an own model from an ONNX, TorchScript or torch.export file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+import torch
+from active_learn.models import adapt
+from active_learn.models.onnx_graph import all_tensors
+from active_learn.models.torch_files import EXPORTED, TORCHSCRIPT, read_exported, read_torchscript
+
+from ...errors import SettingsError
+from ..encoders.folders import content_digest
+from .base import LoadedModel
+from .file_inputs import FileInputs
+from .specification import Specification, TokensInput, read_specification, specification_path
+
+__all__ = ["FILES", "load_file"]
+
+ONNX = (".onnx",)
+FILES = ONNX + TORCHSCRIPT + EXPORTED
+
+
+def load_file(name: str, path: Path, device: torch.device, max_megapixels: float) -> LoadedModel:
+    """Load a model file with the JSON beside it.
+
+    A program of torch.export runs where it was exported for; others run on the device.
+
+    Raises
+    ------
+    SettingsError
+        When the JSON is missing or wrong, or does not fit the model.
+    ModelError
+        When the model cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FILES:
+        raise SettingsError(
+            f"MODEL '{name}' is a file of no known kind; expected one of {', '.join(FILES)}"
+        )
+    specification = read_specification(path)
+    if suffix in ONNX:
+        adapter: Any = adapt(path, device=_onnx_device(device))
+    elif suffix in TORCHSCRIPT:
+        adapter = adapt(read_torchscript(path).to(device))
+    else:
+        adapter = adapt(read_exported(path))
+    inputs = FileInputs(specification, adapter.input_names, path.parent, max_megapixels)
+    classes = tuple(specification.labels)
+    return LoadedModel(name, adapter, inputs, classes, _digest(path, specification))
+
+
+def _onnx_device(device: torch.device) -> str:
+    """Run on the GPU where ONNX Runtime can; its usual package cannot."""
+    gpu = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
+    return "cuda" if gpu else "cpu"
+
+
+def _digest(path: Path, specification: Specification) -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for file in [path, specification_path(path), *_external_data(path)]:
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    for spec in specification.inputs:
+        if isinstance(spec, TokensInput):
+            digest.update(content_digest(path.parent / spec.tokenizer).encode())
+    return digest.hexdigest()
+
+
+def _external_data(path: Path) -> list[Path]:
+    """List the files in which an ONNX model keeps its weights; the library has checked them."""
+    if path.suffix.lower() not in ONNX:
+        return []
+    entries = [
+        entry
+        for tensor in all_tensors(onnx.load(path, load_external_data=False))
+        for entry in tensor.external_data
+    ]
+    names = {entry.value for entry in entries if entry.key == "location"}
+    return [path.parent / name for name in sorted(names)]

@@ -1,0 +1,141 @@
+"""What the inputs of a model file are, by the JSON beside it (of model.onnx: model.onnx.json)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ...errors import SettingsError
+
+__all__ = [
+    "ImageInput",
+    "Specification",
+    "TextInput",
+    "TokensInput",
+    "read_specification",
+    "specification_path",
+]
+
+Positive = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know: a misspelt key is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ImageInput(Strict):
+    """An image: resized, scaled, normalized.
+
+    Attributes
+    ----------
+    name : str
+        Of the model's input; may be left out where the model has one.
+    size : (int, int)
+        Height and width that images are resized to (bilinear), whatever their shape.
+    mode : {'RGB', 'L'}
+        Three colors, or gray.
+    scale : float
+        Values 0 .. 255 are multiplied by it; then ``(value - mean) / std``, by channel or one for
+        all.
+    layout : {'nchw', 'nhwc', 'nhw'}
+    dtype : {'float32', 'float16', 'uint8'}
+    """
+
+    kind: Literal["image"]
+    name: str = ""
+    size: tuple[Positive, Positive]
+    mode: Literal["RGB", "L"] = "RGB"
+    scale: float = 1 / 255
+    mean: list[float] = [0.0]
+    std: list[Annotated[float, Field(gt=0)]] = [1.0]
+    layout: Literal["nchw", "nhwc", "nhw"] = "nchw"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+
+    @model_validator(mode="after")
+    def _fits_its_channels(self) -> ImageInput:
+        channels = 3 if self.mode == "RGB" else 1
+        if any(len(values) not in (1, channels) for values in (self.mean, self.std)):
+            raise ValueError(f"mean and std need one number, or {channels} of mode {self.mode}")
+        if self.layout == "nhw" and channels > 1:
+            raise ValueError("layout nhw has no channels; set mode L")
+        return self
+
+
+class TokensInput(Strict):
+    """A text as tokens; gives every input of the model that is named as the tokenizer names it.
+
+    Attributes
+    ----------
+    tokenizer : str
+        Folder of a Hugging Face tokenizer, seen from the model file.
+    texts : {1, 2}
+        Texts of a task that are read: one, or a pair.
+    max_length : int
+        Tokens after which texts are cut.
+    length : int, optional
+        Tokens that every text is padded to, where the model takes no other number.
+    """
+
+    kind: Literal["tokens"]
+    tokenizer: str
+    texts: Literal[1, 2] = 1
+    max_length: Positive = 512
+    length: Positive | None = None
+
+
+class TextInput(Strict):
+    """A text as it is, for ONNX models that take strings."""
+
+    kind: Literal["text"]
+    name: str = ""
+
+
+class Specification(Strict):
+    """Outputs and inputs of a model file.
+
+    Attributes
+    ----------
+    labels : list of str
+        Names of the classes, in the order of the outputs; empty in regression.
+    inputs : list
+        In the order of the labeling config: each reads the next image, or the next text or texts,
+        that it shows.
+    """
+
+    labels: list[str] = []
+    inputs: Annotated[
+        list[Annotated[ImageInput | TokensInput | TextInput, Field(discriminator="kind")]],
+        Field(min_length=1),
+    ]
+
+
+def specification_path(path: Path) -> Path:
+    """Name the JSON beside a model file."""
+    return path.with_name(path.name + ".json")
+
+
+def read_specification(path: Path) -> Specification:
+    """Read what the inputs of a model file are.
+
+    Raises
+    ------
+    SettingsError
+        When the JSON is missing or wrong; says where.
+    """
+    beside = specification_path(path)
+    try:
+        return Specification.model_validate_json(beside.read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"beside MODEL '{path.name}' there has to be '{beside.name}', which says what its "
+            'inputs and labels are, such as {"labels": ["cat", "dog"], "inputs": [{"kind": '
+            '"image", "size": [224, 224]}]}'
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise SettingsError(f"'{beside.name}' is wrong at {where}: {first['msg']}") from error

@@ -1,0 +1,50 @@
+"""Embeddings and logits as one row of the cache, which holds float16.
+
+A row is ``[embedding (d) | coarse (K) | fine (K)]`` with ``logit = COARSE * coarse + fine``: two
+float16 numbers keep 22 bits of a logit, and those of regressors far beyond float16's 65504.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from active_learn.errors import ModelError
+
+__all__ = ["embedding_of", "logits_of", "pack"]
+
+FloatArray = npt.NDArray[np.float32]
+
+COARSE = 65536.0
+LARGEST = 65504.0  # of float16
+
+
+def pack(embedding: FloatArray, logits: FloatArray) -> FloatArray:
+    """Put embeddings (n, d) and logits (n, K) into rows (n, d + 2K) that survive float16.
+
+    Raises
+    ------
+    ModelError
+        When a value is too large for that.
+    """
+    largest = float(np.abs(embedding).max(initial=0.0))
+    if largest > LARGEST:
+        raise ModelError(
+            f"the model's embedding holds {largest:.3g}, and the cache at most {LARGEST:g}; "
+            "put a normalization before its last linear layer, or set MODEL_USE=encoder"
+        )
+    if float(np.abs(logits).max(initial=0.0)) > LARGEST * COARSE:
+        raise ModelError(f"the model gives a number beyond {LARGEST * COARSE:.2g}; scale it")
+    coarse = (logits.astype(np.float64) / COARSE).astype(np.float16)
+    fine = logits.astype(np.float64) - coarse.astype(np.float64) * COARSE
+    return np.concatenate([embedding, coarse, fine], axis=1).astype(np.float32)
+
+
+def embedding_of(rows: FloatArray, n_outputs: int) -> FloatArray:
+    """Take the embeddings, of shape (n, d), out of rows."""
+    return rows[:, : rows.shape[1] - 2 * n_outputs]
+
+
+def logits_of(rows: FloatArray, n_outputs: int) -> FloatArray:
+    """Take the logits, of shape (n, K), out of rows."""
+    start = rows.shape[1] - 2 * n_outputs
+    return rows[:, start : start + n_outputs] * np.float32(COARSE) + rows[:, start + n_outputs :]
