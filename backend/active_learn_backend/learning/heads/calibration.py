@@ -24,7 +24,7 @@ INVERSE_PENALTIES = (1.0, 10.0, 100.0)  # in units of 1 / (mean squared distance
 FOLDS = 3
 LEAST_LABELS = 12  # for folds
 MORE_LABELS = 1.25  # so many times the labels call for new folds
-ROUGH = 0.1  # precision of a fit that is only compared with its like
+ROUGH = 1e-3  # precision of a fit that is only compared with its like
 HOTTEST = 5.0  # temperatures go from 1 / HOTTEST to HOTTEST
 
 

@@ -41,7 +41,7 @@ class MultinomialHead(TrainedHead):
         weights = None
         if recipe.class_weight == "balanced":
             counts = np.bincount(targets)
-            weights = (len(targets) / (len(classes) * counts[targets])).astype(np.float32)
+            weights = (len(targets) / (len(classes) * counts[targets, None])).astype(np.float32)
         problem = LogisticProblem(
             embeddings[rows], np.eye(len(classes), dtype=np.float32)[targets], "softmax", weights
         )

@@ -45,6 +45,8 @@ class Recipe(BaseModel):
         Regression has no classes.
     bounds : (float, float) or None
         Least and greatest answer in regression.
+    encoder : str
+        Fingerprint of what made the vectors; it answers for no others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,6 +54,7 @@ class Recipe(BaseModel):
     labels_offered: tuple[str, ...]
     class_weight: ClassWeight = "none"
     bounds: tuple[float, float] | None = None
+    encoder: str = ""
 
 
 class Description(BaseModel):
@@ -170,6 +173,10 @@ class TrainedHead(Head):
                 choice=self.description.choice,
             )
 
+    def reads(self, encoder: str, n_features: int) -> bool:
+        """Tell whether it was trained on vectors of this encoder."""
+        return (self.description.recipe.encoder, self.n_features) == (encoder, n_features)
+
     def rows_of(self, classes: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Give weight and bias for these classes; zeros for those that the head does not know."""
         weight = np.zeros((len(classes), self.n_features), np.float32)
@@ -206,6 +213,7 @@ def fit_head(
     former: Head | None = None,
     class_weight: ClassWeight = "none",
     bounds: tuple[float, float] | None = None,
+    encoder: str = "",
     random_state: int = 0,
 ) -> TrainedHead | None:
     """Train a head on labeled embeddings.
@@ -225,10 +233,12 @@ def fit_head(
     former : Head, optional
         The last round's. Training starts from it, and its penalty and temperature are kept until
         there are a quarter more labels than they were chosen on, which saves the cross-validation
-        in most rounds. Ignored where it does not fit: another problem type, other features.
+        in most rounds. Ignored where it does not fit: another problem type, another encoder.
     class_weight : {'none', 'balanced'}
     bounds : (float, float), optional
         Least and greatest answer in regression.
+    encoder : str
+        Fingerprint of what made the embeddings.
     random_state : int
         Decides on the folds.
 
@@ -252,9 +262,14 @@ def fit_head(
     if not np.isfinite(embeddings).all():
         raise DataError("embeddings hold NaN or infinity; check the encoder")
     kind = REGISTRY[problem_type]
-    if not (isinstance(former, kind) and former.n_features == embeddings.shape[1]):
+    if not (isinstance(former, kind) and former.reads(encoder, embeddings.shape[1])):
         former = None
-    recipe = Recipe(labels_offered=tuple(labels_offered), class_weight=class_weight, bounds=bounds)
+    recipe = Recipe(
+        labels_offered=tuple(labels_offered),
+        class_weight=class_weight,
+        bounds=bounds,
+        encoder=encoder,
+    )
     lasts = former is not None and former.description.choice.lasts(len(labels))
     # One BLAS thread: on problems of this size a second one gains nothing on an idle machine,
     # and on a busy one (Label Studio runs beside us) waiting for it takes 50 times as long.
