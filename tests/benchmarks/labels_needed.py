@@ -1,7 +1,7 @@
 """Labels needed for a test accuracy by the backend's own loop, active against random.
 
-    python tests/benchmarks/labels_needed.py --cases digits          # a minute
-    python tests/benchmarks/labels_needed.py --report backend/active_learn_backend/learning/QUALITY.md
+    python tests/benchmarks/labels_needed.py --cases digits     # seconds
+    python tests/benchmarks/labels_needed.py --report FILE      # a Markdown file with marks for it
 
 Both train the same head (`fit_head`, from the former one, as a round does) after every batch; one
 labels what `ActiveSampler` ranks first, the other what comes first in random order. Each seed has a

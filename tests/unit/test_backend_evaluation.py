@@ -344,7 +344,7 @@ def test_a_round_of_any_problem_type_is_told(problem_type: Any) -> None:
     assert head is not None
     told = evaluate(
         head, rows[:50], labels[:50], rows[50:], labels[50:],
-        proposals=1 / (500.0 - np.arange(80)), order=np.arange(80), n_tasks=500,
+        proposals=1 / (5000.0 - np.arange(80)), order=np.arange(80), n_tasks=5000,
     )  # fmt: skip
     metric = {"multilabel": "label accuracy", "regression": "mean absolute error"}[problem_type]
     for estimate in told.values():
