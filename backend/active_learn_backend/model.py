@@ -24,7 +24,7 @@ from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import LabelingTask, parse_label_config
 from .labelstudio.content import ContentLoader
 from .learning.embedding import TaskEmbedder, project_folder
-from .learning.heads import Head, load_head
+from .learning.heads import TrainedHead, load_head
 from .learning.params import check_params
 from .settings import Settings, environment_settings, parse_params, project_settings
 from .store import Project, Store
@@ -183,7 +183,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         labeling = self._labeling_task()
         settings = project_settings(self._runtime.settings, json.loads(project.params))
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
-        head = embedder.fixed_head or self._trained_head(project, labeling, embedder.n_features)
+        head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
         if head is None:
             return answers
         contents = [labeling.content(task["data"]) for task in tasks]
@@ -236,8 +236,8 @@ class ActiveLearningModel(LabelStudioMLBase):
         return parse_label_config(config)
 
     def _trained_head(
-        self, project: Project, labeling: LabelingTask, n_features: int
-    ) -> Head | None:
+        self, project: Project, labeling: LabelingTask, encoder: str
+    ) -> TrainedHead | None:
         if not project.head_round:
             return None
         folder = project_folder(self._runtime.settings, project.id) / "heads"
@@ -246,7 +246,8 @@ class ActiveLearningModel(LabelStudioMLBase):
         except StoreError as error:
             log.warning("project %s: %s", project.id, error)
             return None
-        if (head.problem_type, head.n_features) != (labeling.control.problem_type, n_features):
-            log.info("%s was trained under another labeling config; no answers", head.version)
+        fits = head.problem_type == labeling.control.problem_type
+        if not (fits and head.reads(encoder, head.n_features)):
+            log.info("%s was trained under another labeling config or encoder", head.version)
             return None
         return head

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import logging
+import re
+import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import dialects
 
-__all__ = ["SCHEMA_VERSION", "Project", "QueueRow", "TaskRow", "create_tables", "open_engine"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Project",
+    "QueueRow",
+    "TaskRow",
+    "create_tables",
+    "insert_if_new",
+    "open_engine",
+]
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
+SQLITE_WAIT = 10.0  # seconds that a writer waits for another
+SCHEMA_LOCK = 2_611_220  # any number, ours alone
 
 metadata = sa.MetaData()
 
@@ -209,6 +222,8 @@ def create_tables(connection: sa.Connection) -> None:
     What is known of the connections (projects, secrets, former sampling) is carried over, column
     by column. All else is read from Label Studio again.
     """
+    if connection.dialect.name == "postgresql":  # one process at a time; SQLite's lock does that
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
     if sa.inspect(connection).has_table(meta.name):
         found = connection.scalar(sa.select(meta.c.schema_version))
         if found == SCHEMA_VERSION:
@@ -240,17 +255,41 @@ def _old_projects(connection: sa.Connection) -> list[dict[str, Any]]:
     return [{**row, **anew} for row in rows]
 
 
+def insert_if_new(
+    connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]
+) -> sa.Insert:
+    """Give the statement that inserts a row, or does nothing where its key is there."""
+    postgresql = connection.dialect.name == "postgresql"
+    insert = dialects.postgresql.insert if postgresql else dialects.sqlite.insert
+    return insert(table).values(values).on_conflict_do_nothing()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for a lock there, so we do."""
+    deadline = time.monotonic() + SQLITE_WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 def open_engine(url: str) -> sa.Engine:
     """Open a database; on SQLite in WAL mode, its transactions begun by hand."""
+    # The driver of our extra [postgresql], unless the address names one.
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
     engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
 
         @sa.event.listens_for(engine, "connect")
         def _connect(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions begin where _begin says so
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA busy_timeout={SQLITE_WAIT * 1000:.0f}")
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA busy_timeout=10000")
+            _use_wal(connection)
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:

@@ -265,10 +265,11 @@ def parse_params(params: object) -> dict[str, Any]:
     SettingsError
     """
     if isinstance(params, str):
+        text = params.strip()
         try:
-            params = json.loads(params) if params.strip() else None
+            params = json.loads(text) if text else None
         except (ValueError, RecursionError):
-            params = params[:40]
+            params = text[:40]
     if params is None:
         return {}
     if not isinstance(params, dict):

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StoreError
-from .schema import Project, QueueRow, TaskRow, create_tables, open_engine
+from .schema import Project, QueueRow, TaskRow, create_tables, insert_if_new, open_engine
 from .schema import projects as _projects
 from .schema import queue as _queue
 from .schema import rounds as _rounds
@@ -117,16 +117,13 @@ class Store:
     def register(self, project_id: int, label_config: str = "") -> Project:
         """Add a project if it is new, and give it as it stands."""
         with self._write() as connection:
-            known = connection.scalar(sa.select(_projects.c.id).where(_projects.c.id == project_id))
-            if known is None:
-                connection.execute(
-                    _projects.insert().values(
-                        id=project_id,
-                        label_config=label_config,
-                        webhook_secret=secrets.token_hex(32),
-                        marks=1,
-                    )
-                )
+            values = {
+                "id": project_id,
+                "label_config": label_config,
+                "webhook_secret": secrets.token_hex(32),
+                "marks": 1,
+            }
+            connection.execute(insert_if_new(connection, _projects, values))
         project = self.project(project_id)
         if project is None:
             raise StoreError(f"project {project_id} was removed while it was being registered")
@@ -348,6 +345,17 @@ class Store:
                     last_error="",
                 )
             )
+
+    def last_round(self, project_id: int) -> dict[str, Any] | None:
+        """Give the report of the last finished round; None before the first."""
+        with self._read() as connection:
+            row = connection.execute(
+                sa.select(_rounds.c.report)
+                .where(_rounds.c.project_id == project_id)
+                .order_by(_rounds.c.round.desc())
+                .limit(1)
+            ).first()
+            return None if row is None else json.loads(row.report)
 
     def rounds(self, project_id: int) -> list[dict[str, Any]]:
         """List the reports of all finished rounds, oldest first."""

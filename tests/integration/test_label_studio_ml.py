@@ -117,7 +117,12 @@ def module_2x(environment: real.Runtime, monkeypatch: pytest.MonkeyPatch) -> typ
 def train(runtime: real.Runtime, project: int) -> None:
     texts = ["apples and pears", "pears and apples", "red cars", "fast cars"]
     head = fit_head(
-        "classification", ["A", "B"], TextEncoder().encode(texts), ["A", "A", "B", "B"], round=2
+        "classification",
+        ["A", "B"],
+        TextEncoder().encode(texts),
+        ["A", "A", "B", "B"],
+        round=2,
+        encoder=TextEncoder.fingerprint,
     )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / str(project) / "heads")

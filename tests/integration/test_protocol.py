@@ -75,6 +75,7 @@ def train_head(app: Flask, number: int = 3) -> None:
         TextEncoder().encode(texts),
         ["A", "A", "B", "B"],
         round=number,
+        encoder=TextEncoder.fingerprint,
     )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / "9" / "heads")

@@ -20,8 +20,8 @@ from active_learn_backend.store import QueueRow, Store, TaskRow
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+def store(store_url: str) -> Iterator[Store]:
+    opened = Store(store_url)
     yield opened
     opened.close()
 
@@ -116,8 +116,29 @@ def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> No
     assert not store.take_lease(1, f"{host}/1/z", 3600)
 
 
-def test_only_one_of_many_workers_gets_the_lease(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.sqlite3'}"
+def test_many_processes_open_an_empty_state_at_once(store_url: str) -> None:
+    start = threading.Barrier(8)
+    failed: list[BaseException] = []
+
+    def open_it() -> None:
+        start.wait()
+        try:
+            mine = Store(store_url)
+            mine.register(1)
+            mine.close()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_only_one_of_many_workers_gets_the_lease(store_url: str) -> None:
+    url = store_url
     Store(url).register(1)
     start = threading.Barrier(8)
     won: list[int] = []
@@ -137,8 +158,8 @@ def test_only_one_of_many_workers_gets_the_lease(tmp_path: Path) -> None:
     assert len(won) == 1
 
 
-def test_marks_of_many_writers_are_all_counted(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.sqlite3'}"
+def test_marks_of_many_writers_are_all_counted(store_url: str) -> None:
+    url = store_url
     first = Store(url)
     first.register(1)
 
@@ -242,11 +263,11 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
     store.apply_changes(1, plain)
     store.note_decisions(1, {1: "kept", 2: "passed"}, "stream-3")
     store.set_queue(1, "al-1", [QueueRow(1, 0, True, 0.5, 0.5, audit=True, proposal=0.25)])
-    labeled = dataclasses.replace(plain[0], label="a")
+    labeled = dataclasses.replace(plain[0], label="a", labeled_at=12.5)
     assert store.apply_changes(1, [labeled, plain[1]]) == (1, 0)
     first, second, third = store.tasks(1)
     assert (first.decision, first.label, first.proposal) == ("kept", "a", 0.25)
-    assert first.labeled_at is not None
+    assert first.labeled_at == 12.5
     assert (second.decision, second.labeled_at, second.proposal) == ("passed", None, None)
     assert third.decision is None
     store.set_queue(1, "al-2", [])

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from active_learn import LinearHead
 
 from ..errors import StoreError
@@ -18,7 +19,8 @@ from ..labelstudio.queue import Queue
 from ..settings import Settings
 from ..store import Project, QueueRow, Store
 from .embedding import TaskEmbedder, project_folder
-from .heads import Head, fit_head, load_head, prune_heads
+from .evaluation import audit_estimate, evaluate
+from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .selection import Snapshot, choose
 from .task_stream import TaskStream
 
@@ -74,7 +76,7 @@ class Round:
             embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
             snapshot = self._embed(embedder)
         with self._timed("fit"):
-            head = embedder.fixed_head or self._head(snapshot, number)
+            head = embedder.fixed_head or self._head(snapshot, embedder.fingerprint, number)
             self._note_head(head)
         model = head.sampler_model() if head else self._untrained(snapshot)
         if isinstance(self.settings.budget, float):
@@ -120,9 +122,9 @@ class Round:
             )
         return Snapshot.take(self.project, [rows[at] for at in usable], embeddings, self.settings)
 
-    def _head(self, snapshot: Snapshot, number: int) -> Head | None:
+    def _head(self, snapshot: Snapshot, encoder: str, number: int) -> TrainedHead | None:
         """Train the head of this round, or take the one that a person went back to."""
-        former = self._former_head(snapshot)
+        former = self._former_head(encoder, snapshot.embeddings.shape[1])
         if self.project.pinned_round and former is not None:
             return former
         training = snapshot.training
@@ -135,6 +137,7 @@ class Round:
             former=former,
             class_weight=self.settings.class_weight,
             bounds=self.task.control.bounds,
+            encoder=encoder,
             random_state=self.settings.random_state,
         )
         if head is not None:
@@ -147,8 +150,8 @@ class Round:
     def _heads(self) -> Path:
         return project_folder(self.settings, self.project.id) / "heads"
 
-    def _former_head(self, snapshot: Snapshot) -> Head | None:
-        """Give the last head, where it can be read and reads such embeddings."""
+    def _former_head(self, encoder: str, n_features: int) -> TrainedHead | None:
+        """Give the last head, where it can be read and answers for such embeddings."""
         if not self.project.head_round:
             return None
         try:
@@ -156,9 +159,8 @@ class Round:
         except StoreError as error:
             log.warning("project %s: %s", self.project.id, error)
             return None
-        fits = (
-            head.problem_type == self.task.control.problem_type
-            and head.n_features == snapshot.embeddings.shape[1]
+        fits = head.problem_type == self.task.control.problem_type and head.reads(
+            encoder, n_features
         )
         if not fits and self.project.pinned_round:
             log.warning(
@@ -225,9 +227,27 @@ class Round:
 
     def _evaluate(self, snapshot: Snapshot, head: Head | None) -> Mapping[str, Any]:
         """Estimate the quality of this round's head; cross-validation now and then only."""
+        training, measuring = snapshot.training, snapshot.measuring
         if head is None:
             return {}
-        return {}
+        former = (self.store.last_round(self.project.id) or {}).get("evaluation") or {}
+        if former.get("labels") and len(training) < EVALUATE_AGAIN * former["labels"]:
+            losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
+            audit = audit_estimate(head.problem_type, losses, len(snapshot.rows))
+            return former | {"audit": asdict(audit) if audit else None}
+        both = np.concatenate([training, measuring])
+        estimates = evaluate(
+            head,
+            snapshot.embeddings[training],
+            snapshot.labels(training),
+            snapshot.embeddings[measuring],
+            snapshot.labels(measuring),
+            proposals=snapshot.proposals(both),
+            order=snapshot.labeled_at(both),
+            n_tasks=len(snapshot.rows),
+            random_state=self.settings.random_state,
+        )
+        return estimates | {"labels": len(training)}
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

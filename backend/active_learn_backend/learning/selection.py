@@ -78,6 +78,15 @@ class Snapshot:
         """Give the labels of some tasks."""
         return [self.rows[position].label for position in at]
 
+    def proposals(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Give the probabilities with which some tasks were drawn; NaN where not by our queue."""
+        given = [self.rows[position].proposal for position in at]
+        return np.array([np.nan if one is None else one for one in given], dtype=np.float64)
+
+    def labeled_at(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Give the times at which some tasks were labeled."""
+        return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
+
     def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
         """Give the same tasks after a stream decided on some, by task id."""
         rows = [

@@ -1,0 +1,87 @@
+"""Servers of system packages, for the tests that need one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from active_learn_backend.demo.process import free_port, wait_until
+
+
+def _postgresql_programs() -> Path | None:
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = str(debian[-1]) if debian else shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """Address of a real PostgreSQL, started for this session; it ends with the database's name."""
+    programs = _postgresql_programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL (Debian's package postgresql)")
+    pytest.importorskip("psycopg", reason="needs psycopg (the extra [postgresql])")
+    # PostgreSQL refuses to run as root; its package makes a user for it.
+    user = "postgres" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    if user:
+        shutil.chown(folder, user)
+    port = free_port()
+    data = folder / "data"
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "tester", "--auth=trust", "--no-sync"],
+            user=user,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+        server = subprocess.Popen(
+            [
+                programs / "postgres",
+                *("-D", data, "-k", folder, "-p", str(port)),
+                *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+            ],
+            user=user,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            wait_until(
+                lambda: subprocess.run(ready, capture_output=True).returncode == 0,
+                timeout=30,
+                what="PostgreSQL",
+            )
+            yield f"postgresql://tester@127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait(20)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """Address of an empty database of its own."""
+    import psycopg
+
+    name = f"test_{os.urandom(6).hex()}"
+    with psycopg.connect(f"{postgresql_server}postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        yield postgresql_server + name
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty project state, on each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.sqlite3'}"
+    return str(request.getfixturevalue("postgresql_url"))
