@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import dialects
+from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -259,9 +259,9 @@ def insert_if_new(
     connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]
 ) -> sa.Insert:
     """Give the statement that inserts a row, or does nothing where its key is there."""
-    postgresql = connection.dialect.name == "postgresql"
-    insert = dialects.postgresql.insert if postgresql else dialects.sqlite.insert
-    return insert(table).values(values).on_conflict_do_nothing()
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).values(values).on_conflict_do_nothing()
+    return sqlite.insert(table).values(values).on_conflict_do_nothing()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from active_learn.backtest import folds
 from active_learn.errors import DataError
 
-from .heads import ProblemType, TrainedHead
+from .heads import Head, ProblemType, TrainedHead
 from .heads.base import FloatArray
 from .intervals import binomial_interval, hypergeometric_interval, mean_interval
 
@@ -235,7 +235,7 @@ def cross_validated_losses(
 
 
 def evaluate(
-    head: TrainedHead,
+    head: Head,
     train_embeddings: FloatArray,
     train_labels: Sequence[Any],
     audit_embeddings: FloatArray,
@@ -250,8 +250,9 @@ def evaluate(
 
     Parameters
     ----------
-    head : TrainedHead
-        Trained on the n_train labels, on none of the n_audit.
+    head : Head
+        Trained on the n_train labels, on none of the n_audit; or the team's own, which has seen
+        none at all: then every label measures it, and there is nothing to cross-validate.
     proposals : array of shape (n_train + n_audit,)
         Probability with which each was drawn, training labels first; NaN for labels that came
         otherwise. Those are left out of the weighted estimate, which is then about the others.
@@ -269,7 +270,11 @@ def evaluate(
     """
     problem_type = head.problem_type
     audit = head.losses(audit_embeddings, audit_labels)
-    own = cross_validated_losses(head, train_embeddings, train_labels, random_state=random_state)
+    own: Array | None = (
+        cross_validated_losses(head, train_embeddings, train_labels, random_state=random_state)
+        if isinstance(head, TrainedHead)
+        else head.losses(train_embeddings, train_labels)
+    )
     estimates: dict[str, Estimate | None] = {
         "audit": audit_estimate(problem_type, audit, n_tasks),
         "importance_weighted": None,
@@ -287,7 +292,8 @@ def evaluate(
                 proposals[drawn],
                 n_tasks - others,
             )
-        estimates["cross_validation"] = _cross_validation(problem_type, own)
+        if isinstance(head, TrainedHead):
+            estimates["cross_validation"] = _cross_validation(problem_type, own)
     return {name: None if found is None else asdict(found) for name, found in estimates.items()}
 
 
