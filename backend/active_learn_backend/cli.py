@@ -15,6 +15,7 @@ from active_learn.errors import ActiveLearnError
 from pydantic import SecretStr
 
 from .errors import SettingsError
+from .logs import set_up
 from .settings import Settings, load_settings, parse_params
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
 
 
@@ -43,8 +43,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _settings(given: dict[str, Any]) -> Settings:
     settings = load_settings(**given)
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up(settings)
     return settings
 
 

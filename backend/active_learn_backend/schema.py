@@ -103,6 +103,25 @@ rounds = sa.Table(
     sa.Column("report", sa.Text, nullable=False),  # JSON: counts and seconds by stage
 )
 
+# What metrics count: it has to outlive the processes, and several of them count together.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("project_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("what", sa.String(16), primary_key=True),  # round, stage, error
+    sa.Column("name", sa.String(100), primary_key=True),  # the stage; the kind of error
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("last_at", sa.Float, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)
+
 
 @dataclass(frozen=True)
 class Project:
@@ -281,7 +300,7 @@ def open_engine(url: str) -> sa.Engine:
     """Open a database; on SQLite in WAL mode, its transactions begun by hand."""
     # The driver of our extra [postgresql], unless the address names one.
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
-    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
     if engine.dialect.name == "sqlite":
 
         @sa.event.listens_for(engine, "connect")

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="How much the log says."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines of the log: `text`, or `json` objects."
+    )
     max_request_mb: float = Field(
         64.0, gt=0, description="Largest request that the web process takes, in MiB."
     )

@@ -24,7 +24,9 @@ from .schema import Project, QueueRow, TaskRow, create_tables, insert_if_new, op
 from .schema import projects as _projects
 from .schema import queue as _queue
 from .schema import rounds as _rounds
+from .schema import tallies as _tallies
 from .schema import tasks as _tasks
+from .tallies import Tally, count, count_round, note_worker, read_tallies, seen_workers
 from .taskrows import note_decisions, read_tasks, write_changes
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
@@ -174,7 +176,7 @@ class Store:
     def forget(self, project_id: int) -> None:
         """Remove everything that is known of a project."""
         with self._write() as connection:
-            for table in (_tasks, _queue, _rounds):
+            for table in (_tasks, _queue, _rounds, _tallies):
                 connection.execute(table.delete().where(table.c.project_id == project_id))
             connection.execute(_projects.delete().where(_projects.c.id == project_id))
 
@@ -345,6 +347,7 @@ class Store:
                     last_error="",
                 )
             )
+            count_round(connection, project_id, report.get("seconds", {}))
 
     def last_round(self, project_id: int) -> dict[str, Any] | None:
         """Give the report of the last finished round; None before the first."""
@@ -369,6 +372,31 @@ class Store:
                 {"round": row.round, "finished_at": row.finished_at, **json.loads(row.report)}
                 for row in rows
             ]
+
+    # -- what is watched ----------------------------------------------------------------------
+
+    def note_error(self, project_id: int, kind: str, message: str) -> None:
+        """Note the error that a project's work ended with, and count it by its kind."""
+        with self._write() as connection:
+            connection.execute(
+                _projects.update().where(_projects.c.id == project_id).values(last_error=message)
+            )
+            count(connection, project_id, "error", kind)
+
+    def tallies(self) -> list[Tally]:
+        """Read what was counted in all projects."""
+        with self._read() as connection:
+            return read_tallies(connection)
+
+    def note_worker(self, owner: str) -> None:
+        """Note that a worker lives."""
+        with self._write() as connection:
+            note_worker(connection, owner)
+
+    def workers(self) -> dict[str, float]:
+        """Tell when each worker was last seen, in seconds since 1970."""
+        with self._read() as connection:
+            return seen_workers(connection)
 
 
 def _is_dead(owner: str) -> bool:

@@ -86,6 +86,7 @@ def _web_command(settings: Settings) -> list[str]:
         "--worker-class=gthread",
         "--timeout=120",
         f"--log-level={settings.log_level.lower()}",
+        "--logger-class=active_learn_backend.logs.WebLogger",
         "--no-control-socket",
         "active_learn_backend.app:create_app()",
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
 from .learning.round import Round
 from .lease import Lease, owner_name
+from .logs import about
 from .settings import Settings, project_settings
 from .store import Project, Store
 
@@ -40,6 +42,7 @@ RETIRE_AT_ONCE = 6  # rows between two looks at what else is due
 RETIRE_PAUSE = 0.1
 MOST_BACKOFF = 30.0
 STORE_PAUSE = 2.0
+SAY_ALIVE = 5.0
 
 
 @dataclass
@@ -91,6 +94,7 @@ class Worker:
         self._load = ContentLoader(settings, client).load
         self._owner = owner_name()
         self._paces: dict[int, _Pace] = {}
+        self._said_alive = -math.inf
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -99,10 +103,22 @@ class Worker:
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):
+                self._say_alive()
                 for project in self._projects():
                     busy = project.id in under_way and not under_way[project.id].done()
                     if not busy and self._is_due(project):
                         under_way[project.id] = pool.submit(self.turn, project.id)
+
+    def _say_alive(self) -> None:
+        """Let the web process see now and then that a worker lives."""
+        now = time.monotonic()
+        if now < self._said_alive + SAY_ALIVE:
+            return
+        self._said_alive = now
+        try:
+            self._store.note_worker(self._owner)
+        except StoreError as error:
+            log.error("%s; trying again", error)
 
     def _projects(self) -> list[Project]:
         try:
@@ -129,6 +145,10 @@ class Worker:
 
     def turn(self, project_id: int) -> None:
         """Read one project and do what is due, under its lease. Errors are noted, never fatal."""
+        with about(project=project_id):
+            self._turn(project_id)
+
+    def _turn(self, project_id: int) -> None:
         pace = self._paces.setdefault(project_id, _Pace())
         lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
         try:
@@ -140,19 +160,19 @@ class Worker:
             pace.failures = 0
         except ActiveLearnError as error:
             log.warning("project %s: %s", project_id, error)
-            self._note_failure(project_id, pace, str(error))
+            self._note_failure(project_id, pace, error, str(error))
         except Exception as error:  # a fault in one project must not stop the others
             log.exception("project %s: internal error", project_id)
-            self._note_failure(project_id, pace, f"internal error: {type(error).__name__}")
+            self._note_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
 
-    def _note_failure(self, project_id: int, pace: _Pace, message: str) -> None:
+    def _note_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
         pace.failures += 1
         pause = min(2.0 ** min(pace.failures, 10) / 2, MOST_BACKOFF)
         pace.not_before = time.monotonic() + pause
         try:
-            self._store.update(project_id, last_error=message)
-        except StoreError as error:
-            log.error("project %s: %s", project_id, error)
+            self._store.note_error(project_id, type(error).__name__, message)
+        except StoreError as failed:
+            log.error("project %s: %s", project_id, failed)
 
     def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
         project = self._store.register(project_id)

@@ -16,6 +16,7 @@ from active_learn import LinearHead
 from ..errors import StoreError
 from ..labelstudio.config import LabelingTask
 from ..labelstudio.queue import Queue
+from ..logs import note
 from ..settings import Settings
 from ..store import Project, QueueRow, Store
 from .embedding import TaskEmbedder, project_folder
@@ -72,6 +73,7 @@ class Round:
         number = 1 + max([self.project.round, *self.queue.versions()])
         # Noted first: a round that dies after publishing must not share its version with the next.
         self.store.update(self.project.id, round=number)
+        note(round=number)
         with self._timed("embed"):
             embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
             snapshot = self._embed(embedder)
