@@ -4,7 +4,7 @@ One folder per project and encoder fingerprint holds two files that only grow: `
 bytes a row) and ``vectors.f16`` (float16, row-major). A row counts once its key is written, and
 keys are written after the vectors reached the disk, so a crash leaves at most vectors without
 keys, which the next writer overwrites. Writers exclude each other by a file lock; readers need
-none.
+none. QUALITY.md has what SQLite and LMDB take for the same.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .key_index import KEY_BYTES, KeyArray, KeyIndex, read_keys
+
 __all__ = ["EmbeddingCache"]
 
-KEY_BYTES = 16
+BLOCK = 16384  # rows of a block: 25 MB as float32 with 384 features
 
 
 class EmbeddingCache:
@@ -42,22 +44,19 @@ class EmbeddingCache:
         self._lock_path = folder / "lock"
         for path in (self._vectors_path, self._keys_path):
             path.touch()
-        self._rows: dict[bytes, int] = {}
+        self._index = KeyIndex()
         self._refresh()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._index)
 
     def missing(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that are not cached, the first of each only."""
         self._refresh()
-        seen: set[bytes] = set()
-        positions = []
-        for position, key in enumerate(map(bytes.fromhex, keys)):
-            if key not in self._rows and key not in seen:
-                seen.add(key)
-                positions.append(position)
-        return positions
+        wanted = _parse(keys)
+        absent = np.flatnonzero(self._index.find(wanted) < 0)
+        _, first = np.unique(wanted[absent], return_index=True)
+        return sorted(absent[first].tolist())
 
     def get(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
         """Read embeddings as float32, shape (n, n_features).
@@ -67,15 +66,43 @@ class EmbeddingCache:
         KeyError
             When a key is not cached.
         """
-        rows = np.fromiter(
-            (self._rows[bytes.fromhex(key)] for key in keys), dtype=np.int64, count=len(keys)
-        )
-        if not len(rows):
-            return np.empty((0, self.n_features), np.float32)
-        vectors = np.memmap(
-            self._vectors_path, np.float16, "r", shape=(len(self._rows), self.n_features)
-        )
-        return vectors[rows].astype(np.float32)
+        embeddings = np.empty((len(keys), self.n_features), np.float32)
+        start = 0
+        for block in self.blocks(keys):
+            embeddings[start : start + len(block)] = block
+            start += len(block)
+        return embeddings
+
+    def blocks(self, keys: Sequence[str]) -> Iterator[npt.NDArray[np.float16]]:
+        """Read embeddings in blocks of shape (m, n_features), float16, in bounded memory.
+
+        Blocks that lie one row behind the other on disk are not copied but mapped, read-only.
+
+        Raises
+        ------
+        KeyError
+            When a key is not cached.
+        """
+        wanted = _parse(keys)
+        if not len(wanted):
+            return
+        n = len(self)
+        shape = (n, self.n_features)
+        vectors = np.asarray(np.memmap(self._vectors_path, np.float16, "r", shape=shape))
+        stored = np.asarray(np.memmap(self._keys_path, wanted.dtype, "r", shape=(n,)))
+        for start in range(0, len(wanted), BLOCK):
+            part = wanted[start : start + BLOCK]
+            # Tasks mostly come in the order in which they were embedded: one look tells, where
+            # looking up each takes longer than reading its vector.
+            first = int(self._index.find(part[:1])[0])
+            following = slice(first, first + len(part))
+            if first >= 0 and np.array_equal(stored[following], part):
+                yield vectors[following]
+                continue
+            rows = self._index.find(part)
+            if rows.min() < 0:
+                raise KeyError(keys[start + int(rows.argmin())])
+            yield vectors.take(rows, axis=0)
 
     def add(self, keys: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
         """Append embeddings; keys that another process added meanwhile are left as they are."""
@@ -86,13 +113,13 @@ class EmbeddingCache:
                 return
             block = np.ascontiguousarray(vectors[wanted], dtype=np.float16)
             with self._vectors_path.open("r+b") as file:
-                file.seek(len(self._rows) * self.n_features * 2)
+                file.seek(len(self) * self.n_features * 2)
                 file.write(block.tobytes())
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
             with self._keys_path.open("r+b") as file:
-                file.seek(len(self._rows) * KEY_BYTES)
+                file.seek(len(self) * KEY_BYTES)
                 file.write(b"".join(bytes.fromhex(keys[position]) for position in wanted))
                 file.truncate()
                 file.flush()
@@ -101,18 +128,21 @@ class EmbeddingCache:
 
     def _refresh(self) -> None:
         """Take in the rows that were added since the last look."""
-        known = len(self._rows)
+        known = len(self)
         size = self._keys_path.stat().st_size // KEY_BYTES
         if size <= known:
             return
         with self._keys_path.open("rb") as file:
             file.seek(known * KEY_BYTES)
             data = file.read((size - known) * KEY_BYTES)
-        for row in range(size - known):
-            self._rows[data[row * KEY_BYTES : (row + 1) * KEY_BYTES]] = known + row
+        self._index.append(read_keys(data))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._lock_path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _parse(keys: Sequence[str]) -> KeyArray:
+    return read_keys(bytes.fromhex("".join(keys)))
