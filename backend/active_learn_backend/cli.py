@@ -88,6 +88,7 @@ def worker(**given: Any) -> None:
     # a machine where Label Studio is at work too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .labelstudio.client import LabelStudioClient
+    from .repair import DAMAGED_EXIT
     from .store import Store
     from .worker import Worker
 
@@ -98,6 +99,8 @@ def worker(**given: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stopping.set())
     running.run()
+    if running.damaged:
+        sys.exit(DAMAGED_EXIT)
 
 
 _project = click.option("--project", "project_id", type=int, required=True, help="Project id.")

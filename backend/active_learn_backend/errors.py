@@ -21,7 +21,17 @@ class SettingsError(ActiveLearnError):
 
 
 class StoreError(ActiveLearnError):
-    """The project state cannot be read or written."""
+    """The project state cannot be read or written.
+
+    Attributes
+    ----------
+    damaged : bool
+        Trying again will not help.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class BadRequestError(ActiveLearnError):

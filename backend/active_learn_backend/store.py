@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StoreError
+from .repair import is_damage
 from .schema import Project, QueueRow, TaskRow, create_tables, insert_if_new, open_engine
 from .schema import projects as _projects
 from .schema import queue as _queue
@@ -78,10 +79,12 @@ class Store:
         try:
             yield
         except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or type(error).__name__)
             raise StoreError(
                 f"the project state at {self._engine.url.render_as_string()} fails: "
-                f"{getattr(error, 'orig', None) or type(error).__name__}; check the disk and the "
-                "database, nothing is lost in Label Studio"
+                f"{' '.join(reason.split())}; check the disk and the database, nothing is lost in "
+                "Label Studio",
+                damaged=self._engine.dialect.name == "sqlite" and is_damage(reason),
             ) from error
 
     # -- projects ---------------------------------------------------------------------------

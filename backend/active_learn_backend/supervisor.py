@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from .errors import SettingsError
+from .repair import DAMAGED_EXIT, put_aside_if_damaged
 from .settings import Settings
 
 __all__ = ["serve"]
@@ -46,10 +47,15 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
         "worker", [sys.executable, "-m", "active_learn_backend.cli", "worker"], environment
     )
     children = [web, worker]
+    put_aside_if_damaged(settings.store_url)
     try:
         for child in children:
             child.start()
         while not stopping.wait(0.2):
+            if not worker.running() and worker.status() == DAMAGED_EXIT:
+                web.stop()
+                put_aside_if_damaged(settings.store_url)
+                web.start()
             for child in children:
                 if not child.running():
                     if child is web and child.died_at_once():

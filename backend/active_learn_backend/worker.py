@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from active_learn.errors import ActiveLearnError
 
-from .errors import LabelStudioError, StoreError
+from .errors import LabelStudioError, LabelStudioUnreachableError, StoreError
 from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
-from .labelstudio.connection import secure_webhook, take_over_stream
+from .labelstudio.connection import adopt, secure_webhook, take_over_stream
 from .labelstudio.content import ContentLoader
 from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
@@ -96,10 +96,12 @@ class Worker:
         self._paces: dict[int, _Pace] = {}
         self._said_alive = -math.inf
         self.stopping = threading.Event()
+        self.damaged = False
 
     def run(self) -> None:
         """Work until `stopping` is set; rounds under way are finished."""
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
+        self._adopt()
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):
@@ -108,6 +110,15 @@ class Worker:
                     busy = project.id in under_way and not under_way[project.id].done()
                     if not busy and self._is_due(project):
                         under_way[project.id] = pool.submit(self.turn, project.id)
+
+    def _adopt(self) -> None:
+        """Find our projects again in Label Studio where the state knows none: new, or lost."""
+        if not self._client.has_token or self._projects():
+            return
+        try:
+            adopt(self._client, self._store, self._settings)
+        except (LabelStudioError, LabelStudioUnreachableError) as error:
+            log.warning("no look at Label Studio for projects of ours: %s", error)
 
     def _say_alive(self) -> None:
         """Let the web process see now and then that a worker lives."""
@@ -124,6 +135,11 @@ class Worker:
         try:
             return self._store.projects()
         except StoreError as error:
+            self.damaged = error.damaged
+            if self.damaged:  # `serve` puts it aside, once nobody has it open
+                log.error("%s", error)
+                self.stopping.set()
+                return []
             log.error("%s; trying again", error)
             self.stopping.wait(STORE_PAUSE)
             return []

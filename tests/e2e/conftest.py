@@ -66,6 +66,14 @@ def make_user(label_studio: LabelStudioServer) -> Callable[[], User]:
     return make
 
 
+@pytest.fixture(scope="session")
+def personal_access_token(label_studio: LabelStudioServer) -> str:
+    """The administrator's; Label Studio shows it once, and gives no second one."""
+    allowed = {"legacy_api_tokens_enabled": True, "api_tokens_enabled": True}
+    label_studio.api("POST", "/api/jwt/settings", allowed)
+    return str(label_studio.api("POST", "/api/token/")["token"])
+
+
 @pytest.fixture
 def make_annotator(
     label_studio: LabelStudioServer,

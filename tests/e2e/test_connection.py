@@ -258,14 +258,10 @@ def test_a_personal_access_token_is_enough(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,
     make_text_project: Callable[..., tuple[int, list[int]]],
+    personal_access_token: str,
 ) -> None:
     project, tasks = make_text_project(TEXTS)
-    label_studio.api(
-        "POST",
-        "/api/jwt/settings",
-        {"legacy_api_tokens_enabled": True, "api_tokens_enabled": True},
-    )
-    token = label_studio.api("POST", "/api/token/")["token"]
+    token = personal_access_token
     server = backend(start=False, **SETTINGS, LABEL_STUDIO_API_KEY=token)
     server.server("worker").start()
     kit = Kit(label_studio, server)

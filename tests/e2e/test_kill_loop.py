@@ -17,7 +17,7 @@ from active_learn_backend.demo.process import wait_until
 from kit import Kit
 
 SETTINGS = {"BUDGET": "5", "RESERVE": "5", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
-KILLS = 20
+KILLS = 50
 
 
 def workers(kit: Kit) -> list[int]:

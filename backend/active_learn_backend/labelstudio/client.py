@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -197,6 +198,15 @@ class LabelStudioClient:
         """Read a project: label_config, sampling, model_version, task_number, ..."""
         project: dict[str, Any] = self.call("GET", f"/api/projects/{project_id}/")
         return project
+
+    def projects(self) -> Iterator[dict[str, Any]]:
+        """List all projects that the token's user sees."""
+        page: str | None = "/api/projects/?page_size=100"
+        while page:
+            body = self.call("GET", page)
+            yield from body["results"]
+            following = urlsplit(body.get("next") or "")
+            page = f"{following.path}?{following.query}" if following.query else None
 
     def patch_project(self, project_id: int, **values: Any) -> dict[str, Any]:
         """Change fields of a project."""

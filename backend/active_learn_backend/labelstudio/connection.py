@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..store import Project, Store
 from .client import LabelStudioClient
 from .config import parse_label_config
-from .queue import UNCERTAINTY_SAMPLING, Queue
+from .queue import UNCERTAINTY_SAMPLING, Queue, round_of
 
 __all__ = [
     "SECRET_HEADER",
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
 TITLE = "Active sampler"
+DEFAULT_SAMPLING = "Sequential sampling"  # of a new project
 
 
 def connect(
@@ -88,6 +89,34 @@ def connect(
     store.mark_changed(project_id)
     done.append("the annotation stream is ordered" + (" (by polling only)" if pull else ""))
     return done
+
+
+def adopt(client: LabelStudioClient, store: Store, settings: Settings) -> list[int]:
+    """Register the projects again that Label Studio shows to be ours.
+
+    Those are served by a queue version of ours and have a model at our address. Projects that were
+    connected with ``--pull`` have none, and have to be connected again.
+
+    Returns
+    -------
+    list of int
+        Their ids.
+    """
+    adopted = []
+    for remote in client.projects():
+        served = round_of(remote.get("model_version") or "")
+        ours = _our_backends(client, settings, remote["id"]) if served is not None else []
+        if ours:
+            store.register(remote["id"])
+            store.update(
+                remote["id"],
+                round=served,
+                version=remote["model_version"],
+                backend_id=ours[0]["id"],
+            )
+            log.warning("project %s: taken in again, as Label Studio shows it", remote["id"])
+            adopted.append(int(remote["id"]))
+    return adopted
 
 
 def take_over_stream(
@@ -158,7 +187,7 @@ def pause(
     store.known_project(project_id)
     store.update(project_id, status="paused", reason="by `active-learn pause`")
     with exclusively(store, project_id, settings.lease_seconds):
-        sampling = store.register(project_id).former_sampling or "Sequential sampling"
+        sampling = store.register(project_id).former_sampling or DEFAULT_SAMPLING
         client.patch_project(project_id, sampling=sampling)
     return [f"paused: the sampling is {sampling!r} again"]
 
@@ -310,15 +339,18 @@ def _webhook_url(settings: Settings) -> str:
 
 
 def _remember_stream(store: Store, project_id: int, remote: Mapping[str, Any]) -> None:
+    """Note what `disconnect` gives back; not our own, found after the state was lost."""
+    version = remote["model_version"] or ""
+    ours = round_of(version) is not None
     store.update(
         project_id,
-        former_sampling=remote["sampling"],
-        former_model_version=remote["model_version"] or "",
+        former_sampling=DEFAULT_SAMPLING if ours else remote["sampling"],
+        former_model_version="" if ours else version,
     )
 
 
 def _restore_stream(client: LabelStudioClient, project: Project) -> str:
-    sampling = project.former_sampling or "Sequential sampling"
+    sampling = project.former_sampling or DEFAULT_SAMPLING
     version = project.former_model_version or ""
     try:
         client.patch_project(project.id, sampling=sampling, model_version=version)

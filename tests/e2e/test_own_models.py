@@ -1,0 +1,207 @@
+"""A team's own models, made small by these tests, on a real Label Studio."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+from active_learn_backend.demo.annotator import Annotator
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.digits import Digits, digit_index
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import wait_until
+from kit import Kit
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from sklearn.neural_network import MLPClassifier
+from tiny_models import WORDS, save_bert, save_vit
+
+SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "8", "POLL_INTERVAL": "1"}
+
+
+def queue_answers(kit: Kit, project: int) -> dict[int, dict[str, Any]]:
+    """Give the answers that annotators see in the queue, by task."""
+    rows = kit.rows(project, kit.version(project))
+    return {row["task"]: row["result"][0] for row in rows if row["result"]}
+
+
+def test_a_hugging_face_classifier_is_used_as_it_is(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+    tmp_path: Path,
+) -> None:
+    """Its answers are those of the model itself, its classes named otherwise than the labels."""
+    folder = save_bert(
+        tmp_path / "classifier",
+        "BertForSequenceClassification",
+        id2label={0: "CARD LOST", 1: "rates", 2: "Top_Up"},
+        label2id={"CARD LOST": 0, "rates": 1, "Top_Up": 2},
+    )
+    config = (
+        '<View><Text name="text" value="$text"/><Choices name="intent" toName="text">'
+        '<Choice value="card lost"/><Choice value="exchange rate" predicted_values="rates,fx"/>'
+        '<Choice value="A top-up failed" alias="top_up"/></Choices></View>'
+    )
+    texts = [f"{a} {b} {c}" for a in WORDS[:4] for b in WORDS[4:7] for c in WORDS[7:]]
+    project, ids = make_text_project(texts, config=config)
+    kit = Kit(label_studio, backend(**SETTINGS, MODEL=str(folder), AUDIT="0"))
+    kit.connect(project)
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    names = ["card lost", "exchange rate", "top_up"]
+    expected = dict(zip(ids, (names[k] for k in logits.argmax(dim=1).tolist()), strict=True))
+    assert len(set(expected.values())) > 1
+
+    answers = queue_answers(kit, project)
+    assert len(answers) == 16
+    for task, item in answers.items():
+        assert item["value"]["choices"] == [expected[task]]
+        probability = float(torch.softmax(logits[ids.index(task)], dim=0).max())
+        assert item["score"] == pytest.approx(probability, abs=5e-3)
+    state = kit.state(project)
+    assert state.live_version.startswith("model-")
+    assert state.head_round == 0  # nothing was trained
+
+
+def digits_onnx(digits: Digits, path: Path) -> float:
+    """Write a network of two layers, trained on images that are in no test; its accuracy there."""
+
+    def pixels(numbers: np.ndarray) -> np.ndarray:
+        images = [Image.open(io.BytesIO(digits.png[n])).convert("L") for n in numbers]
+        return np.stack([np.asarray(image.resize((8, 8), 2), np.float32) for image in images])
+
+    truth = np.array([digits.truth[n] for n in digits.held_out])
+    network = MLPClassifier((32,), max_iter=400, random_state=0)
+    network.fit(pixels(digits.held_out).reshape(-1, 64) / 255, truth)
+    weights = [
+        numpy_helper.from_array(array.astype(np.float32), name)
+        for name, array in (
+            ("w1", network.coefs_[0]), ("b1", network.intercepts_[0]),
+            ("w2", network.coefs_[1]), ("b2", network.intercepts_[1]),
+        )
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "w1", "b1"], ["hidden"]),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("Gemm", ["active", "w2", "b2"], ["logits"]),
+        ],
+        "digits",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    classes = [str(name) for name in network.classes_]
+    image = {"kind": "image", "size": [8, 8], "mode": "L"}
+    path.with_name(path.name + ".json").write_text(
+        json.dumps({"labels": classes, "inputs": [image]})
+    )
+    others = digits.pool[:300]
+    right = network.predict(pixels(others).reshape(-1, 64) / 255)
+    return float(np.mean(right == np.array([digits.truth[n] for n in others])))
+
+
+def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_digits_project: Callable[..., int],
+    make_annotator: Callable[..., Annotator],
+    digit_images: Digits,
+    answer_digit: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    server = backend(**SETTINGS, AUDIT="0")
+    models = server.model_dir / "models"
+    models.mkdir()
+    accuracy = digits_onnx(digit_images, models / "digits.onnx")
+    assert accuracy > 0.8
+    kit = Kit(label_studio, server)
+    project = make_digits_project(60)
+    kit.connect(project, "--params", '{"model": "digits.onnx"}')
+    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")["tasks"]
+    truth = {task["id"]: digit_images.truth[digit_index(task)] for task in tasks}
+
+    answers = queue_answers(kit, project)
+    right = [item["value"]["choices"] == [truth[task]] for task, item in answers.items()]
+    assert len(right) == 16
+    assert np.mean(right) > 0.4  # those that it is least sure of
+    assert kit.state(project).live_version.startswith("model-")
+
+    before = int(kit.version(project)[3:])
+    kit.backend.run(
+        *("connect", "--project", str(project)),
+        *("--params", '{"model": "digits.onnx", "model_use": "encoder"}'),
+    )
+    kit.wait_queue(project, after=before)
+    for _ in make_annotator(project, answer_digit).label(24):
+        pass
+    wait_until(
+        lambda: kit.rounds(project)[-1]["labeled"] >= 16 and kit.rounds(project)[-1]["head"],
+        timeout=60,
+        what="a head on the embeddings of the own model",
+    )
+    assert kit.rounds(project)[-1]["head"].startswith("head-")
+
+
+def test_images_by_a_vision_model(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_digits_project: Callable[..., int],
+    make_annotator: Callable[..., Annotator],
+    answer_digit: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Its weights are random, which is enough to tell some digits from others."""
+    encoder = save_vit(tmp_path / "vit")
+    kit = Kit(label_studio, backend(**SETTINGS, ENCODER=str(encoder)))
+    project = make_digits_project(60)
+    kit.connect(project)
+    for _ in make_annotator(project, answer_digit).label(24):
+        pass
+    wait_until(
+        lambda: kit.rounds(project)[-1]["labeled"] >= 16 and kit.rounds(project)[-1]["head"],
+        timeout=60,
+        what="a head on the vision model's embeddings",
+    )
+    folders = list((kit.backend.model_dir / "projects" / str(project) / "embeddings").iterdir())
+    assert len(folders) == 1
+    assert "pixels" not in folders[0].name
+    assert (folders[0] / "vectors.f16").stat().st_size == 60 * 16 * 2
+
+
+def test_a_model_that_does_not_fit_is_said_and_the_stream_stays(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+    tmp_path: Path,
+) -> None:
+    folder = save_bert(
+        tmp_path / "classifier",
+        "BertForSequenceClassification",
+        id2label={0: "cat", 1: "dog"},
+        label2id={"cat": 0, "dog": 1},
+    )
+    project, _ = make_text_project(["my card", "top up"])
+    server = backend(**SETTINGS, MODEL=str(folder))
+    kit = Kit(label_studio, server)
+    server.run("connect", "--project", str(project))
+    wait_until(
+        lambda: "cat" in kit.state(project).last_error, timeout=60, what="the error in words"
+    )
+    assert "\n" not in kit.state(project).last_error
+    assert kit.version(project) == "" or not kit.version(project).startswith("al-")
