@@ -15,6 +15,7 @@ from active_learn_backend.errors import StoreError
 from active_learn_backend.learning.heads import (
     Head,
     TrainedHead,
+    calibration,
     fit_head,
     load_head,
     prune_heads,
@@ -486,3 +487,24 @@ def test_overconfidence_does_not_decide_on_the_penalty() -> None:
     noisy = choose(LogisticProblem(rows, np.eye(3, dtype=np.float32)[flipped], "softmax"), 0)
     assert noisy.inverse_penalty <= choice.inverse_penalty
     assert noisy.temperature > choice.temperature
+
+
+def test_with_enough_rows_held_out_the_other_folds_are_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, places = blobs(600)
+    problem = LogisticProblem(rows, np.eye(3, dtype=np.float32)[places], "softmax")
+    full = choose(problem, 0)
+    trained: list[int] = []
+    solve = LogisticProblem.solve
+
+    def counted(self: LogisticProblem, *arguments: Any, **options: Any) -> Any:
+        trained.append(len(options["rows"]))
+        return solve(self, *arguments, **options)
+
+    monkeypatch.setattr(LogisticProblem, "solve", counted)
+    monkeypatch.setattr(calibration, "ENOUGH_ROWS", 200)
+    saved = choose(problem, 0)
+    assert trained == [400] * 3
+    assert saved.n_labels == 600
+    assert saved.temperature == pytest.approx(full.temperature, rel=0.3)

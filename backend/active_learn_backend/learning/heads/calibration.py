@@ -23,6 +23,7 @@ __all__ = ["Choice", "choose", "confidence", "probabilities"]
 INVERSE_PENALTIES = (1.0, 10.0, 100.0)  # in units of 1 / (mean squared distance from the mean)
 FOLDS = 3
 LEAST_LABELS = 12  # for folds
+ENOUGH_ROWS = 3000  # held out
 MORE_LABELS = 1.25  # so many times the labels call for new folds
 ROUGH = 1e-3  # precision of a fit that is only compared with its like
 HOTTEST = 5.0  # temperatures go from 1 / HOTTEST to HOTTEST
@@ -57,12 +58,14 @@ def choose(problem: LogisticProblem, random_state: int) -> Choice:
     n = len(problem.targets)
     if n < LEAST_LABELS:
         return Choice()
-    held_out = _held_out_logits(problem, random_state)
-    losses = {}
-    for penalty, logits in held_out.items():
-        losses[penalty] = _least(_likelihood_loss(logits, problem))[1]
+    rows, held_out = _held_out_logits(problem, random_state)
+    targets, weights, link = problem.targets[rows], problem.weights[rows], problem.link
+    losses = {
+        penalty: _least(_likelihood_loss(logits, targets, weights, link))[1]
+        for penalty, logits in held_out.items()
+    }
     best = min(losses, key=lambda penalty: losses[penalty])
-    temperature = _least(_confidence_loss(held_out[best], problem))[0]
+    temperature = _least(_confidence_loss(held_out[best], targets, link))[0]
     return Choice(inverse_penalty=best, temperature=temperature, n_labels=n)
 
 
@@ -79,26 +82,36 @@ def confidence(values: npt.NDArray[Any], link: Link) -> npt.NDArray[Any]:
     return values.max(axis=1) if link == "softmax" else np.maximum(values, 1 - values)
 
 
-def _held_out_logits(problem: LogisticProblem, random_state: int) -> dict[float, FloatArray]:
-    """Give logits (n, K) of heads that have not seen the row, for each penalty."""
-    targets, link = problem.targets, problem.link
-    stratified = targets.argmax(axis=1) if link == "softmax" else targets
-    found = {penalty: np.empty_like(targets) for penalty in INVERSE_PENALTIES}
-    for train, test in folds(stratified, FOLDS, [random_state]):
+def _held_out_logits(
+    problem: LogisticProblem, random_state: int
+) -> tuple[npt.NDArray[np.int64], dict[float, FloatArray]]:
+    """Give rows (m,), and their logits (m, K) by heads that have not seen them, for each penalty.
+
+    With many labels fewer folds are held out: enough rows are enough.
+    """
+    n = len(problem.targets)
+    stratified = problem.targets
+    if problem.link == "softmax":
+        stratified = problem.targets.argmax(axis=1)
+    splits = folds(stratified, FOLDS, [random_state])[: max(1, -(-FOLDS * ENOUGH_ROWS // n))]
+    found: dict[float, list[FloatArray]] = {penalty: [] for penalty in INVERSE_PENALTIES}
+    for train, test in splits:
         start = None
         for penalty in INVERSE_PENALTIES:
             weight, bias = start = problem.solve(penalty, rows=train, start=start, precision=ROUGH)
-            found[penalty][test] = problem.embeddings[test] @ weight.T + bias
-    return found
+            found[penalty].append(problem.embeddings[test] @ weight.T + bias)
+    rows = np.concatenate([test for _, test in splits])
+    return rows, {penalty: np.concatenate(parts) for penalty, parts in found.items()}
 
 
-def _likelihood_loss(logits: FloatArray, problem: LogisticProblem) -> Callable[[float], float]:
+def _likelihood_loss(
+    logits: FloatArray, targets: FloatArray, weights: FloatArray, link: Link
+) -> Callable[[float], float]:
     """Negative log-likelihood of the labels at a temperature.
 
     Rows whose class no other fold holds are left out: they are as unlikely under every penalty.
     """
-    targets, weights = problem.targets, problem.weights
-    if problem.link == "sigmoid":
+    if link == "sigmoid":
         signs = 2 * targets - 1
         return lambda t: float(
             (np.logaddexp(0, -signs * logits / t) * weights).sum(dtype=np.float64)
@@ -113,22 +126,24 @@ def _likelihood_loss(logits: FloatArray, problem: LogisticProblem) -> Callable[[
     return loss
 
 
-def _confidence_loss(logits: FloatArray, problem: LogisticProblem) -> Callable[[float], float]:
+def _confidence_loss(
+    logits: FloatArray, targets: FloatArray, link: Link
+) -> Callable[[float], float]:
     """Log loss of the confidence, as a forecast of the answer being right, at a temperature.
 
     Rows of a class that no other fold holds count as the wrong answers that they are, as they will
     among the tasks to come. Truth is smoothed as in Platt (1999): few labels do not make certain.
     """
-    if problem.link == "softmax":
-        right = (logits.argmax(axis=1) == problem.targets.argmax(axis=1)).astype(np.float64)
+    if link == "softmax":
+        right = (logits.argmax(axis=1) == targets.argmax(axis=1)).astype(np.float64)
     else:
-        right = ((logits > 0) == (problem.targets > 0)).astype(np.float64)
+        right = ((logits > 0) == (targets > 0)).astype(np.float64)
     n_right = right.sum()
     truth = np.where(right > 0, (n_right + 1) / (n_right + 2), 1 / (right.size - n_right + 2))
 
     def loss(temperature: float) -> float:
-        scaled = probabilities(logits / temperature, problem.link).astype(np.float64)
-        sure: Any = np.clip(confidence(scaled, problem.link), 1e-9, 1 - 1e-9)
+        scaled = probabilities(logits / temperature, link).astype(np.float64)
+        sure: Any = np.clip(confidence(scaled, link), 1e-9, 1 - 1e-9)
         return float(-(truth * np.log(sure) + (1 - truth) * np.log1p(-sure)).sum())
 
     return loss
