@@ -8,8 +8,11 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from .model import Runtime
+from .routes.metrics import metrics
+from .routes.openapi import openapi
 from .routes.protocol import protocol
 from .settings import Settings, load_settings
+from .vitals import Vitals
 
 __all__ = ["create_app"]
 
@@ -32,8 +35,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 2**20)
-    app.extensions["active_learn"] = Runtime.open(settings)
-    app.register_blueprint(protocol)
+    app.extensions["active_learn"] = runtime = Runtime.open(settings)
+    app.extensions["active_learn_vitals"] = Vitals(runtime.store, settings.model_dir)
+    for blueprint in (metrics, protocol, openapi):  # metrics first: it times the others' checks
+        app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _internal_error)
     return app

@@ -29,9 +29,13 @@ from .learning.params import check_params
 from .settings import Settings, environment_settings, parse_params, project_settings
 from .store import Project, Store
 
-__all__ = ["ActiveLearningModel", "Runtime", "project_number"]
+__all__ = ["LARGEST_ID", "PROJECT_ID", "ActiveLearningModel", "Runtime", "project_number"]
 
 log = logging.getLogger(__name__)
+
+#: Project ids in Label Studio's requests; the first group is the number.
+PROJECT_ID = r"([1-9][0-9]{0,8})(\.[0-9]+)?"
+LARGEST_ID = 999_999_999
 
 _BASE_TAKES_PROJECT = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
 
@@ -44,7 +48,7 @@ def project_number(project_id: Any) -> int:
     BadRequestError
         When it is neither.
     """
-    match = re.fullmatch(r"(\d{1,9})(\.\d+)?", str(project_id))
+    match = re.fullmatch(PROJECT_ID, str(project_id))
     if match is None:
         raise BadRequestError(
             f'project {str(project_id)[:40]!r} is no project id; expected "<id>.<created_at>"'

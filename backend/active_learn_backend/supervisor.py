@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 from .errors import SettingsError
+from .metrics import SHARED_FOLDER
 from .repair import DAMAGED_EXIT, put_aside_if_damaged
 from .settings import Settings
 
@@ -42,7 +44,9 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    web = _Child("web process", _web_command(settings), environment)
+    shared = tempfile.TemporaryDirectory(prefix="active-learn-metrics-")
+    web_environment = {**environment, SHARED_FOLDER: shared.name}
+    web = _Child("web process", _web_command(settings), web_environment)
     worker = _Child(
         "worker", [sys.executable, "-m", "active_learn_backend.cli", "worker"], environment
     )
@@ -65,6 +69,7 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
     finally:
         for child in children:
             child.stop()
+        shared.cleanup()
 
 
 def _check_address(settings: Settings) -> None:

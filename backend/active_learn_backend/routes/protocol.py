@@ -3,91 +3,36 @@
 from __future__ import annotations
 
 import hmac
-import json
 import logging
-from typing import Any, TypeVar
 
 from active_learn.errors import ActiveLearnError, ParameterError
 from flask import Blueprint, Response, current_app, jsonify, request
-from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import BadRequestError, LabelConfigError, SettingsError
 from ..labelstudio.connection import SECRET_HEADER
 from ..learning.embedding import project_folder
 from ..learning.heads import saved_heads
-from ..model import ActiveLearningModel, Runtime, project_number
+from ..model import ActiveLearningModel, project_number
+from ..vitals import Vitals
+from . import current_runtime
+from .messages import (
+    HealthAnswer,
+    NotedAnswer,
+    PredictAnswer,
+    PredictRequest,
+    SetupAnswer,
+    SetupRequest,
+    TrainRequest,
+    VersionsAnswer,
+    WebhookRequest,
+    exchanges,
+    read_body,
+)
 
 __all__ = ["protocol"]
 
 log = logging.getLogger(__name__)
 protocol = Blueprint("protocol", __name__)
-
-LARGEST_ID = 2**31 - 1
-
-
-class SetupRequest(BaseModel):
-    """Body of /setup; its host name and access token are not used."""
-
-    project: str | int
-    schema_: str = Field(alias="schema")
-    extra_params: Any = None
-
-
-class PredictTask(BaseModel):
-    """One task of /predict."""
-
-    id: int | None = None
-    data: dict[str, Any]
-
-
-class PredictRequest(BaseModel):
-    """Body of /predict."""
-
-    tasks: list[PredictTask]
-    project: str | int
-    label_config: str | None = None
-
-
-class WebhookProject(BaseModel):
-    """The part of a webhook's project that is read."""
-
-    id: int = Field(ge=1, le=LARGEST_ID)
-
-
-class WebhookRequest(BaseModel):
-    """The part of a webhook's body that is read."""
-
-    action: str = Field(max_length=100)
-    project: WebhookProject
-
-
-Body = TypeVar("Body", bound=BaseModel)
-
-
-def _runtime() -> Runtime:
-    runtime: Runtime = current_app.extensions["active_learn"]
-    return runtime
-
-
-def _read(kind: type[Body]) -> Body:
-    """Read the request's JSON body.
-
-    Raises
-    ------
-    BadRequestError
-        In one line, naming the first field that does not fit.
-    """
-    try:
-        return kind.model_validate(json.loads(request.get_data()))
-    except (ValidationError, ValueError, RecursionError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the body"
-            raise BadRequestError(f"{where}: {first['msg']}") from None
-        raise BadRequestError(
-            f"the body of {request.path} is no JSON; expected an object"
-        ) from None
-
 
 # -- who may ask --------------------------------------------------------------------------------
 
@@ -95,7 +40,7 @@ def _read(kind: type[Body]) -> Body:
 @protocol.before_app_request
 def _authenticate() -> Response | None:
     """Ask for Basic auth where it is configured; a webhook may bear its project's secret."""
-    settings = _runtime().settings
+    settings = current_runtime().settings
     if not settings.basic_auth_user:
         return None
     given = request.authorization
@@ -114,7 +59,7 @@ def _bears_secret() -> bool:
     given = request.headers.get(SECRET_HEADER, "")
     if not given:
         return False
-    project = _runtime().store.project(_read(WebhookRequest).project.id)
+    project = current_runtime().store.project(read_body(WebhookRequest).project.id)
     return project is not None and _same(given, project.webhook_secret)
 
 
@@ -127,60 +72,56 @@ def _same(given: str, expected: str) -> bool:
 
 @protocol.route("/health", methods=["GET"])
 @protocol.route("/", methods=["GET"])
+@exchanges(HealthAnswer)
 def health() -> Response:
-    """Say that the web process is up: no store, no Label Studio, whatever the worker does."""
-    return jsonify({"status": "UP", "model_class": ActiveLearningModel.__name__})
+    """Say that the web process is up, and what ails the rest; waits for nothing."""
+    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    name = ActiveLearningModel.__name__
+    return jsonify({"status": "UP", "model_class": name, "degraded": vitals.degraded()})
 
 
 @protocol.route("/setup", methods=["POST"])
-def setup() -> Response:
+@exchanges(SetupAnswer, takes=SetupRequest)
+def setup(body: SetupRequest) -> Response:
     """Take a project in; Label Studio shows the reason phrase of a refusal to its user."""
+    model = ActiveLearningModel(body.project, body.schema_, runtime=current_runtime())
     try:
-        body = _read(SetupRequest)
-        model = ActiveLearningModel(body.project, body.schema_, runtime=_runtime())
         model.set_extra_params(body.extra_params)
-        return jsonify({"model_version": model.live_version()})
-    except (BadRequestError, LabelConfigError, ParameterError, SettingsError) as error:
-        response = jsonify({"error": str(error)})
-        response.status = f"400 {_reason_phrase(str(error))}"
-        return response
+    except (ParameterError, SettingsError) as error:
+        raise BadRequestError(str(error)) from error
+    return jsonify({"model_version": model.live_version()})
 
 
 @protocol.route("/predict", methods=["POST"])
-def predict() -> Response:
+@exchanges(PredictAnswer, takes=PredictRequest)
+def predict(body: PredictRequest) -> Response:
     """Answer one result per task, in order, under a version that never orders the stream."""
-    body = _read(PredictRequest)
-    model = ActiveLearningModel(body.project, body.label_config, runtime=_runtime())
+    model = ActiveLearningModel(body.project, body.label_config, runtime=current_runtime())
     answers = model.predict([task.model_dump() for task in body.tasks])
     return jsonify({"results": answers, "model_version": model.live_version()})
 
 
 @protocol.route("/webhook", methods=["POST"])
-def webhook() -> Response:
+@exchanges(NotedAnswer, takes=WebhookRequest)
+def webhook(body: WebhookRequest) -> Response:
     """Note the event for the worker, and answer at once: an annotator's submit waits for this."""
-    body = _read(WebhookRequest)
-    ActiveLearningModel(body.project.id, runtime=_runtime()).fit(event=body.action)
+    ActiveLearningModel(body.project.id, runtime=current_runtime()).fit(event=body.action)
     return jsonify({"status": "noted"})
 
 
 @protocol.route("/train", methods=["POST"])
-def train() -> Response:
+@exchanges(NotedAnswer, takes=TrainRequest)
+def train(body: TrainRequest) -> Response:
     """Ask for a round now (older versions of Label Studio call this)."""
-    body = _read(WebhookTrain)
-    ActiveLearningModel(body.project, runtime=_runtime()).fit(event="START_TRAINING")
+    ActiveLearningModel(body.project, runtime=current_runtime()).fit(event="START_TRAINING")
     return jsonify({"status": "noted"})
 
 
-class WebhookTrain(BaseModel):
-    """Body of /train."""
-
-    project: str | int
-
-
 @protocol.route("/versions", methods=["GET"])
+@exchanges(VersionsAnswer)
 def versions() -> Response:
     """List the heads that are kept: of one project, or of all (Label Studio names none)."""
-    runtime = _runtime()
+    runtime = current_runtime()
     asked = request.args.get("project")
     numbers = (
         [project_number(asked)] if asked else [project.id for project in runtime.store.projects()]
@@ -198,14 +139,23 @@ def versions() -> Response:
 
 @protocol.app_errorhandler(ActiveLearnError)
 def _refused(error: ActiveLearnError) -> Response:
-    bad_input = isinstance(error, (BadRequestError, LabelConfigError))
-    if not bad_input:
-        log.warning("%s %s: %s", request.method, request.path, error)
-    response = jsonify({"error": str(error)})
-    response.status_code = 400 if bad_input else 503
+    if isinstance(error, (BadRequestError, LabelConfigError)):
+        return _bad_request(str(error))
+    log.warning("%s %s: %s", request.method, request.path, error)
+    # The error itself may name files and servers: it is for the log.
+    response = jsonify({"error": "the backend cannot answer now; its log says why"})
+    response.status_code = 503
     return response
 
 
-def _reason_phrase(text: str) -> str:
-    line = " ".join(text.split())
-    return line.encode("latin-1", "replace").decode("latin-1")[:420]
+@protocol.app_errorhandler(RecursionError)
+def _too_deep(_error: RecursionError) -> Response:
+    return _bad_request("the body is nested too deeply; expected what Label Studio sends")
+
+
+def _bad_request(message: str) -> Response:
+    line = " ".join(message.split())
+    response = jsonify({"error": line})
+    phrase = "".join(one if one.isprintable() else "?" for one in line)
+    response.status = f"400 {phrase.encode('latin-1', 'replace').decode('latin-1')[:420]}"
+    return response
