@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection
 from pathlib import Path
 
-import httpx
-from active_learn.errors import MissingOptionalDependencyError
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
+from active_learn.errors import MissingOptionalDependencyError, ModelError
 
 from ...errors import SettingsError
 from ...settings import Settings
@@ -18,6 +14,7 @@ from ..model_names import find_path, is_hub_name, split_encoders
 from .base import Encoder
 from .folders import kind_of
 from .gradients import ImageEncoder
+from .hub import hub_folder
 from .loaded import LoadedModels, pick_device, signature
 from .ngrams import TextEncoder
 
@@ -25,15 +22,8 @@ __all__ = ["configured_encoders"]
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 600.0  # seconds until the hub is asked again after it could not be reached
-HUB_TIMEOUT = 10.0  # seconds to wait for an answer of the hub
-# All that an encoder needs; a repository often holds the same weights in further formats.
-WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
-UNWANTED = ("onnx/*", "openvino/*", "*/*.safetensors")
-
 _encoders = LoadedModels(capacity=4)
 _told: set[str] = set()
-_unreachable: dict[str, float] = {}
 
 
 def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
@@ -88,25 +78,7 @@ def _folder(name: str, settings: Settings) -> Path | None:
             f"ENCODER names '{name}', which is no model below MODEL_DIR/models and no name of the "
             "Hugging Face hub; begin a path with / or ./"
         )
-    if time.monotonic() < _unreachable.get(name, 0.0):
-        return None
-    try:
-        folder = snapshot_download(
-            name,
-            allow_patterns=list(WANTED),
-            ignore_patterns=list(UNWANTED),
-            etag_timeout=HUB_TIMEOUT,
-        )
-    except (OSError, httpx.HTTPError, HfHubHTTPError) as error:
-        _unreachable[name] = time.monotonic() + RETRY_AFTER
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        _tell_once(
-            name,
-            f"the encoder '{name}' cannot be had from the Hugging Face hub ({reason[:200]}); until "
-            "it can, tasks are embedded without a model. Correct its name, or name a folder",
-        )
-        return None
-    return Path(folder)
+    return hub_folder(name)
 
 
 def _packaged_minilm() -> Path:
@@ -138,7 +110,10 @@ def _load(folder: Path, kind: str, settings: Settings) -> Encoder:
         return TransformerTextEncoder(folder, device)
 
     key = (signature(folder), str(device), megapixels if kind == "image" else None)
-    return _encoders.get(key, load)
+    try:
+        return _encoders.get(key, load)
+    except ModelError as error:  # what it makes of a probe
+        raise SettingsError(f"the encoder '{folder.name}' cannot be used: {error}") from error
 
 
 def _embedded(kind: str, settings: Settings) -> Encoder:

@@ -1,0 +1,79 @@
+"""Hugging Face models of a few weights, random and fixed, in folders as save_pretrained writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+
+WORDS = ["card", "lost", "my", "is", "rate", "exchange", "why", "top", "up", "failed", "text"]
+BERT = {
+    "vocab_size": 4 + len(WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+}
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 16,
+    "patch_size": 8,
+}
+
+
+def save_tokenizer(folder: Path) -> Any:
+    """One token a word, [CLS] and [SEP] around."""
+    vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS]
+    model = tokenizers.models.WordLevel({w: i for i, w in enumerate(vocabulary)}, "[UNK]")
+    backend = tokenizers.Tokenizer(model)
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def save_processor(folder: Path, kind: str = "ViT") -> Any:
+    processor = getattr(transformers, f"{kind}ImageProcessor")(size={"height": 16, "width": 16})
+    processor.save_pretrained(folder)
+    return processor
+
+
+def save_bert(folder: Path, kind: str = "BertModel", **config: Any) -> Path:
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(transformers.BertConfig(**BERT, **config))
+    if hasattr(model, "classifier"):  # the random heads start so small that all is alike
+        with torch.no_grad():
+            model.classifier.weight.mul_(30.0)
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_vit(folder: Path, kind: str = "ViTModel", **config: Any) -> Path:
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(transformers.ViTConfig(**VIT, **config))
+    if hasattr(model, "classifier"):
+        with torch.no_grad():
+            model.classifier.weight.mul_(30.0)
+    model.save_pretrained(folder)
+    save_processor(folder)
+    return folder
