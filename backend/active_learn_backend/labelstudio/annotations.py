@@ -2,7 +2,8 @@
 
 Skipped (cancelled) annotations are no labels, and neither are empty results. Several annotations
 of one task are resolved in this order: a ground truth wins (the latest, if there are several);
-else the majority; a tie goes to the side with the latest annotation.
+else numbers give their median, which one odd annotator cannot move far; else the majority, of
+whole sets in multi-label; a tie goes to the side with the latest annotation.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 __all__ = ["is_skipped", "resolve_label"]
@@ -46,6 +48,8 @@ def resolve_label(
     truth, _, _, latest = votes[-1]
     if truth:  # ground truths sort last
         return latest
+    if isinstance(latest, float):
+        return median(label for *_, label in votes)
     names = [json.dumps(label, sort_keys=True) for *_, label in votes]
     counts = Counter(names)
     most = max(counts.values())

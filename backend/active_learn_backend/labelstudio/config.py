@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
+from xml.etree import ElementTree
 
 from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
 from .controls import REGISTRY, ControlTag
+from .objects import Field, fields_of
 
 __all__ = ["Field", "LabelingTask", "parse_label_config"]
 
-OBJECT_KINDS: dict[str, Literal["image", "text"]] = {
-    "Image": "image",
-    "Text": "text",
-    "HyperText": "text",
-}
 MAX_CONFIG_CHARS = 2_000_000
 MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a task's data that the encoder reads."""
-
-    name: str
-    kind: Literal["image", "text"]
-    by_url: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,13 +29,16 @@ class LabelingTask:
     control: ControlTag
     fields: tuple[Field, ...]
 
-    def content(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Pick what the encoder reads out of a task's data."""
-        return {field.name: data.get(field.name) for field in self.fields}
+    def content(self, data: Mapping[str, Any]) -> dict[str, str | None]:
+        """Pick what the encoder reads out of a task's data: text, addresses, None if missing."""
+        return {field.name: field.content(data) for field in self.fields}
 
     def content_key(self, content: Mapping[str, Any]) -> str:
         """Digest of that content: the same text twice has one key, an edited task a new one."""
-        kinds = [(field.kind, content[field.name]) for field in self.fields]
+        kinds = [
+            (f"{field.markup} by url" if field.by_url else field.kind, content[field.name])
+            for field in self.fields
+        ]
         return hashlib.blake2b(
             json.dumps(kinds, sort_keys=True).encode(), digest_size=16
         ).hexdigest()
@@ -73,13 +64,12 @@ def parse_label_config(label_config: str) -> LabelingTask:
         When there is none. The message is one line, fit for an HTTP reason phrase.
     """
     try:
-        interface = _parse_xml(label_config)
-        return _first_usable(list(interface.controls))
+        return _first_usable(*_parse_xml(label_config))
     except LabelConfigError as error:
         raise LabelConfigError(_one_line(str(error))) from None
 
 
-def _parse_xml(label_config: str) -> LabelInterface:
+def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
     if not label_config.strip():
         raise LabelConfigError("the labeling config is empty; set one under Labeling Interface")
     if len(label_config) > MAX_CONFIG_CHARS:
@@ -90,50 +80,48 @@ def _parse_xml(label_config: str) -> LabelInterface:
     if "<!DOCTYPE" in label_config.upper() or "<!ENTITY" in label_config.upper():
         raise LabelConfigError("the labeling config declares XML entities; remove the DOCTYPE")
     try:
-        return LabelInterface(label_config)
+        # The second parser is for the tree, which LabelInterface flattens. It is safe: entities
+        # were refused, and the first parser bounds the depth.
+        return LabelInterface(label_config), ElementTree.fromstring(label_config)  # noqa: S314
     except Exception as error:  # the SDK raises whatever its XML library and its tags raise
         raise LabelConfigError(f"the labeling config cannot be read: {error}") from error
 
 
-def _first_usable(controls: Sequence[Any]) -> LabelingTask:
+def _first_usable(interface: LabelInterface, root: ElementTree.Element) -> LabelingTask:
+    elements = {(element.tag, element.get("name")): element for element in root.iter()}
     reasons = []
-    for parsed in controls:
+    for parsed in interface.controls:
         kind = REGISTRY.get(parsed.tag)
         if kind is None:
             continue
         try:
-            control = kind(parsed)
-            return LabelingTask(control, _fields(control, parsed.objects))
+            control = kind(parsed, elements[parsed.tag, parsed.name])
+            return LabelingTask(control, _fields(control, parsed, interface.objects))
         except LabelConfigError as error:
             reasons.append(str(error))
     if reasons:
         raise LabelConfigError("; ".join(reasons))
     known = ", ".join(sorted(REGISTRY))
-    raise LabelConfigError(f"the labeling config has no control that can be learned; add {known}")
+    found = sorted({parsed.tag for parsed in interface.controls})
+    reason = f"the labeling config has no control that can be learned; add {known}"
+    if found:
+        reason += f" (it has {', '.join(found)})"
+    if "Slider" in found:  # often asked for, yet no tag of Label Studio
+        reason += '; Label Studio\'s slider is <Number slider="true">'
+    raise LabelConfigError(reason)
 
 
-def _fields(control: ControlTag, objects: Sequence[Any]) -> tuple[Field, ...]:
-    fields = []
-    for parsed in objects:
-        kind = OBJECT_KINDS.get(parsed.tag)
-        if kind is None:
-            raise LabelConfigError(
-                f"{control.tag} '{control.from_name}' labels a <{parsed.tag}>, which cannot be "
-                f"encoded; use one of {', '.join(OBJECT_KINDS)}"
-            )
-        value = parsed.attr.get("value") or ""
-        if not value.startswith("$") or len(value) < 2:
-            raise LabelConfigError(
-                f'<{parsed.tag} name="{parsed.name}"> reads no task data; '
-                'set its value to a field, such as value="$image"'
-            )
-        fields.append(Field(value[1:], kind))
-    if not fields:
-        raise LabelConfigError(
-            f"{control.tag} '{control.from_name}' labels '{control.to_name}', which is not in the "
-            "config; add that object or correct toName"
+def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[Field, ...]:
+    missing = set(parsed.to_name) - {labeled.name for labeled in parsed.objects}
+    if missing:
+        raise control.error(
+            f"labels '{', '.join(sorted(missing))}', which is not in the config; add that object "
+            "or correct toName"
         )
-    return tuple(fields)
+    try:
+        return fields_of(parsed.objects, objects)
+    except LabelConfigError as error:
+        raise control.error(f"cannot be learned: {error}") from None
 
 
 def _one_line(text: str) -> str:

@@ -2,5 +2,17 @@
 
 from .base import REGISTRY, ControlTag
 from .choices import ChoicesTag
+from .number import NumberTag
+from .pairwise import PairwiseTag
+from .rating import RatingTag
+from .taxonomy import TaxonomyTag
 
-__all__ = ["REGISTRY", "ChoicesTag", "ControlTag"]
+__all__ = [
+    "REGISTRY",
+    "ChoicesTag",
+    "ControlTag",
+    "NumberTag",
+    "PairwiseTag",
+    "RatingTag",
+    "TaxonomyTag",
+]

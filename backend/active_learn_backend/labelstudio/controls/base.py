@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
+from xml.etree.ElementTree import Element
 
 from ...errors import LabelConfigError
 
-__all__ = ["REGISTRY", "ControlTag"]
+__all__ = ["REGISTRY", "ControlTag", "ProblemType"]
 
 REGISTRY: dict[str, type[ControlTag]] = {}
 
@@ -18,10 +19,15 @@ ProblemType = Literal["classification", "regression", "multilabel"]
 class ControlTag(ABC):
     """One control tag of a labeling config.
 
+    A tag is added by one file with one class that names its ``tag`` (and one class in the contract
+    suite, ``tests/contract/test_controls.py``).
+
     Parameters
     ----------
     control : label_studio_sdk.label_interface.control_tags.ControlTag
-        The parsed tag.
+        The tag as LabelInterface parsed it.
+    element : Element
+        The same tag in the XML, with the choices inside.
 
     Raises
     ------
@@ -30,63 +36,111 @@ class ControlTag(ABC):
 
     Attributes
     ----------
+    tag : str
+        Name of the tag.
     from_name, to_name : str
-        Names of the control and of the object that it labels.
+        Names of the control and of the (first) object that it labels.
+    problem_type : {'classification', 'multilabel', 'regression'}
+        What is learned.
     labels : tuple of str
         All labels that the config offers (the alias where there is one); empty in regression.
+    bounds : (float, float) or None
+        Smallest and largest answer in regression, when the config gives both.
+    can_prelabel : bool
+        Whether Label Studio stores predictions of this tag. If not, a queue row that holds one
+        vanishes, so queue rows stay empty.
+    predicted_values : dict of str to str
+        Label by the name that a team's own model may have for it. A name that two labels claim is
+        left out.
     """
 
     tag: ClassVar[str]
-    problem_type: ClassVar[ProblemType]
+    can_prelabel: ClassVar[bool] = True
+    problem_type: ProblemType
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        REGISTRY[cls.tag] = cls
+        if "tag" in vars(cls):  # not the families of tags in between
+            REGISTRY[cls.tag] = cls
 
-    def __init__(self, control: Any) -> None:
+    def __init__(self, control: Any, element: Element) -> None:
         self.from_name: str = control.name
-        self.labels: tuple[str, ...] = tuple(control.labels)
-        if len(control.to_name) != 1:
-            raise LabelConfigError(
-                f"{self.tag} '{self.from_name}' has to label exactly one object; set its toName"
-            )
         self.to_name: str = control.to_name[0]
-        if _is_true(control.attr.get("perRegion")):
-            raise LabelConfigError(
-                f"{self.tag} '{self.from_name}' has perRegion=\"true\"; only labels of the whole "
-                "task can be learned, remove perRegion"
-            )
+        self.predicted_values: dict[str, str] = {}
+        # As Label Studio's frontend does, which reads the names of attributes in any case.
+        self._attributes = {name.lower(): value for name, value in element.attrib.items()}
+        for mode, thing in (("perRegion", "regions"), ("perItem", "single items")):
+            if self.is_true(mode):
+                raise self.error(
+                    f'has {mode}="true", which labels {thing}; only labels of the whole task can '
+                    f"be learned, remove {mode}"
+                )
 
     @abstractmethod
     def read(self, result: Sequence[Mapping[str, Any]]) -> Any:
-        """Read the label (a JSON value) out of one annotation's result; None when it has none."""
+        """Read the label out of one annotation's result.
+
+        Parameters
+        ----------
+        result : list of dict
+            As Label Studio gives it: it was never validated, so anything is survived.
+
+        Returns
+        -------
+        str, list of str, float or None
+            In classification, multi-label (in the config's order) and regression; None when the
+            annotation holds no label of this control.
+        """
 
     @abstractmethod
     def write(self, label: Any, score: float | None = None) -> list[dict[str, Any]]:
-        """Write a label as a prediction's result, with the head's probability if given."""
+        """Write a label as a prediction's result.
 
-    def values(self, result: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        Parameters
+        ----------
+        label : str, list of str or float
+            As `read` gives it.
+        score : float, optional
+            Probability, written to the result's item.
+
+        Returns
+        -------
+        list of dict
+            One item; none when the config does not offer the label.
+        """
+
+    def attribute(self, name: str) -> str | None:
+        """Value of an attribute of the tag; None when it is missing or blank."""
+        return self._attributes.get(name.lower(), "").strip() or None
+
+    def is_true(self, name: str) -> bool:
+        """Tell whether an attribute of the tag is ``"true"``."""
+        return (self.attribute(name) or "").lower() == "true"
+
+    def error(self, problem: str) -> LabelConfigError:
+        """Make the error that names this tag and says what is wrong with it."""
+        return LabelConfigError(f"{self.tag} '{self.from_name}' {problem}")
+
+    def values(self, result: Any) -> list[Mapping[str, Any]]:
         """Pick the values that this control gave, out of an annotation's result."""
         return [
             item["value"]
-            for item in result
-            if item.get("from_name") == self.from_name and isinstance(item.get("value"), Mapping)
+            for item in (result if isinstance(result, list) else [])
+            if isinstance(item, Mapping)
+            and item.get("from_name") == self.from_name
+            and isinstance(item.get("value"), Mapping)
         ]
 
-    def item(
-        self, kind: str, value: Mapping[str, Any], score: float | None
-    ) -> list[dict[str, Any]]:
+    def item(self, value: Mapping[str, Any], score: float | None) -> list[dict[str, Any]]:
         """Wrap a value as the one item of a prediction's result."""
         item: dict[str, Any] = {
             "from_name": self.from_name,
             "to_name": self.to_name,
-            "type": kind,
+            "type": self.tag.lower(),
             "value": dict(value),
         }
         if score is not None:
             item["score"] = round(float(score), 6)
         return [item]
-
-
-def _is_true(attribute: str | None) -> bool:
-    return str(attribute).lower() == "true"

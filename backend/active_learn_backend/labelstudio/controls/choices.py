@@ -1,45 +1,54 @@
-"""``<Choices>``: classification with one label a task."""
+"""``<Choices>``: one label a task, or with ``choice="multiple"`` any number of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from xml.etree.ElementTree import Element
 
-from ...errors import LabelConfigError
-from .base import ControlTag
+from .categorical import CategoricalTag, choice_name, model_names
 
 __all__ = ["ChoicesTag"]
 
 
-class ChoicesTag(ControlTag):
-    """Choices with ``choice="single"`` (the default) or ``"single-radio"``."""
+class ChoicesTag(CategoricalTag):
+    """Choices: ``"single"`` (the default) and ``"single-radio"`` are classification.
+
+    A <Choice> inside of another is not shown by Label Studio, so it is no label. With
+    ``allowNested`` the answers are paths, for which there is Taxonomy.
+    """
 
     tag = "Choices"
-    problem_type = "classification"
 
-    def __init__(self, control: Any) -> None:
-        super().__init__(control)
-        if control.attr.get("choice", "single") == "multiple":
-            raise LabelConfigError(
-                f"Choices '{self.from_name}' has choice=\"multiple\", which is not supported; "
-                'set choice="single"'
+    def __init__(self, control: Any, element: Element) -> None:
+        super().__init__(control, element)
+        multiple = self.attribute("choice") == "multiple"
+        self.problem_type = "multilabel" if multiple else "classification"
+        if self.is_true("allowNested"):
+            raise self.error(
+                'has allowNested="true", whose answers Label Studio refuses as predictions; '
+                "make it a <Taxonomy>"
             )
-        if control.dynamic_value or not self.labels:
-            raise LabelConfigError(
-                f"Choices '{self.from_name}' has no fixed choices; list them as <Choice value=.../>"
-            )
-        if len(self.labels) < 2:
-            raise LabelConfigError(
-                f"Choices '{self.from_name}' has one choice; add a second <Choice>, "
-                "there is nothing to learn from one"
-            )
+        choices = {name: choice for choice in _shown(element) if (name := choice_name(choice))}
+        if control.dynamic_value or not choices:
+            raise self.error("has no fixed choices; list them as <Choice value=.../>")
+        self.offer(
+            list(choices),
+            [(name, label) for label, choice in choices.items() for name in model_names(choice)],
+        )
 
-    def read(self, result: Sequence[Mapping[str, Any]]) -> str | None:
-        for value in self.values(result):
-            chosen = value.get("choices")
-            if isinstance(chosen, list) and chosen and chosen[0] in self.labels:
-                return str(chosen[0])
-        return None
+    def chosen(self, value: Mapping[str, Any]) -> list[str]:
+        choices = value.get("choices")
+        return [c for c in choices if c in self.labels] if isinstance(choices, list) else []
 
-    def write(self, label: str, score: float | None = None) -> list[dict[str, Any]]:
-        return self.item("choices", {"choices": [label]}, score)
+    def payload(self, labels: Sequence[str]) -> dict[str, Any]:
+        return {"choices": list(labels)}
+
+
+def _shown(element: Element) -> Iterator[Element]:
+    """Find the choices, also within views, but not those inside of another choice."""
+    for child in element:
+        if child.tag == "Choice":
+            yield child
+        else:
+            yield from _shown(child)

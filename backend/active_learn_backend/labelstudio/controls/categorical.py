@@ -1,0 +1,68 @@
+"""What the tags have in common whose labels are names."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from .base import ControlTag
+
+__all__ = ["CategoricalTag", "choice_name", "model_names"]
+
+
+class CategoricalTag(ControlTag):
+    """A tag that offers named labels: one a task, or (multi-label) any number of them.
+
+    An annotation with none of them is no label, in multi-label too: Label Studio stores nothing
+    for a control that nobody touched, so "none of these" cannot be told from "not answered".
+    """
+
+    @abstractmethod
+    def chosen(self, value: Mapping[str, Any]) -> list[str]:
+        """Labels that are chosen in one value of an annotation."""
+
+    @abstractmethod
+    def payload(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Write labels (at least one, all of them offered) as such a value."""
+
+    def offer(self, labels: Sequence[str], names: Iterable[tuple[str, str]]) -> None:
+        """Set what is offered: labels, and pairs of (name that a model may have, label)."""
+        if len(labels) < 2:
+            raise self.error("has one choice; add a second <Choice>, one teaches nothing")
+        self.labels = tuple(labels)
+        claims: dict[str, set[str]] = {}
+        for name, label in names:
+            claims.setdefault(name, set()).add(label)
+        self.predicted_values = {
+            name: next(iter(claimed))
+            for name, claimed in claims.items()
+            if len(claimed) == 1 and name not in self.labels
+        }
+
+    def read(self, result: Sequence[Mapping[str, Any]]) -> str | list[str] | None:
+        for value in self.values(result):
+            chosen = self.chosen(value)
+            if chosen and self.problem_type == "multilabel":
+                return [label for label in self.labels if label in chosen]
+            if chosen:
+                return chosen[0]
+        return None
+
+    def write(self, label: str | Sequence[str], score: float | None = None) -> list[dict[str, Any]]:
+        wanted = [label] if isinstance(label, str) else label
+        offered = [name for name in self.labels if name in wanted]
+        return self.item(self.payload(offered), score) if offered else []
+
+
+def choice_name(choice: Element) -> str | None:
+    """Name under which Label Studio stores a <Choice>: its alias, else its value."""
+    return choice.get("alias") or choice.get("value")
+
+
+def model_names(choice: Element) -> list[str]:
+    """Names that a model may have for a <Choice>: its ``predicted_values``, name and value."""
+    predicted = (choice.get("predicted_values") or "").split(",")
+    names = [*(name.strip() for name in predicted), choice_name(choice), choice.get("value")]
+    return [name for name in names if name]

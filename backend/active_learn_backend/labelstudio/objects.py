@@ -1,0 +1,196 @@
+"""From the objects of a labeling config to the fields of a task that the encoder reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from html import unescape
+from typing import Any, Literal
+
+from ..errors import LabelConfigError
+
+__all__ = ["Field", "field_of", "fields_of"]
+
+Markup = Literal["plain", "html", "dialogue"]
+
+OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
+    "Image": ("image", "plain"),
+    "Text": ("text", "plain"),
+    "HyperText": ("text", "html"),
+    "Paragraphs": ("text", "dialogue"),
+}
+VARIABLE = re.compile(r"\$([^,\s$]+)")
+# These do not end a word; any other tag does.
+INLINE = re.compile(
+    "</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|del|kbd|mark|q|s|small|span|strike|strong"
+    r"|sub|sup|tt|u|var|wbr)(?![^\s/>])",
+    re.IGNORECASE,
+)
+MARKUP = re.compile(
+    r"""
+    <!--.*?(?:-->|\Z)
+    | <(?P<hidden>script|style|template)\b.*?(?:</(?P=hidden)\s*>|\Z)
+    | </?[a-z](?:"[^"]*"|'[^']*'|[^>])*+(?:>|\Z)
+    | <[!?/][^>]*+(?:>|\Z)
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a task's data that the encoder reads.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the data; ``a.b`` is also looked for as b inside of a.
+    kind : {'image', 'text'}
+        What it holds: an image's address, or text.
+    by_url : bool
+        Whether it holds the address of the text instead (``valueType="url"``).
+    markup : {'plain', 'html', 'dialogue'}
+        What becomes plain text, see `plain_text`.
+    name_key, text_key : str
+        Keys of who speaks and of what is said, in a dialogue.
+    """
+
+    name: str
+    kind: Literal["image", "text"]
+    by_url: bool = False
+    markup: Markup = "plain"
+    name_key: str = "author"
+    text_key: str = "text"
+
+    def content(self, data: Mapping[str, Any]) -> str | None:
+        """Pick the field's content out of a task's data: text, or an address; None if missing."""
+        value = _look_up(data, self.name)
+        if self.kind == "image" or self.by_url:
+            return value if isinstance(value, str) else None
+        return self.plain_text(value)
+
+    def plain_text(self, value: Any) -> str | None:
+        """Make plain text of a value of the data, or of what was loaded from its address.
+
+        Tags of HTML are dropped, with scripts and styles. A dialogue (a list of paragraphs, or
+        its JSON) is written a paragraph a line, with who speaks before it.
+        """
+        if self.markup == "dialogue":
+            return self._dialogue(value)
+        if not isinstance(value, (str, int, float)):
+            return None
+        return (
+            _strip_tags(value) if self.markup == "html" and isinstance(value, str) else str(value)
+        )
+
+    def _dialogue(self, value: Any) -> str | None:
+        if isinstance(value, str):
+            try:
+                paragraphs = json.loads(value)
+            except (ValueError, RecursionError):
+                return value
+            if not isinstance(paragraphs, list):
+                return value
+            value = paragraphs
+        if not isinstance(value, list):
+            return None
+        lines = []
+        for paragraph in value:
+            if isinstance(paragraph, Mapping):
+                parts = [paragraph.get(key) for key in (self.name_key, self.text_key)]
+                lines.append(": ".join(str(p) for p in parts if isinstance(p, (str, int, float))))
+        return "\n".join(lines)
+
+
+def field_of(parsed: Any) -> Field:
+    """Read one object tag.
+
+    Parameters
+    ----------
+    parsed : label_studio_sdk.label_interface.object_tags.ObjectTag
+        As LabelInterface parsed it.
+
+    Raises
+    ------
+    LabelConfigError
+        When it cannot be encoded; says what to change.
+    """
+    tag = f'<{parsed.tag} name="{parsed.name}">'
+    if parsed.tag not in OBJECTS:
+        raise LabelConfigError(f"{tag} cannot be encoded; use one of {', '.join(OBJECTS)}")
+    attributes = {name.lower(): value for name, value in parsed.attr.items()}
+    if attributes.get("valuelist"):
+        raise LabelConfigError(
+            f"{tag} shows a list (valueList), of which it is unclear what a label means; give each "
+            f'task one {parsed.tag.lower()}, value="$field"'
+        )
+    if attributes.get("encoding", "none") != "none":
+        raise LabelConfigError(
+            f'{tag} has encoding="{attributes["encoding"]}"; import decoded text and remove it'
+        )
+    variable = VARIABLE.fullmatch(attributes.get("value") or "")
+    if variable is None:
+        raise LabelConfigError(
+            f"{tag} reads no task data; set its value to one field, such as "
+            f'value="${parsed.tag.lower()}"'
+        )
+    kind, markup = OBJECTS[parsed.tag]
+    return Field(
+        variable[1],
+        kind,
+        by_url=kind == "text" and attributes.get("valuetype") == "url",
+        markup=markup,
+        name_key=attributes.get("namekey") or "author",
+        text_key=attributes.get("textkey") or "text",
+    )
+
+
+def fields_of(labeled: Iterable[Any], others: Iterable[Any]) -> tuple[Field, ...]:
+    """Read all objects that the encoder reads: what is labeled first, then the others.
+
+    The others are context that annotators see, so they are encoded too. One that cannot be is
+    left out. A field that is shown twice is encoded once.
+
+    Raises
+    ------
+    LabelConfigError
+        When an object that is labeled cannot be encoded.
+    """
+    fields = {field.name: field for field in reversed([field_of(parsed) for parsed in labeled])}
+    fields = dict(reversed(fields.items()))
+    for parsed in others:
+        try:
+            field = field_of(parsed)
+        except LabelConfigError:
+            continue
+        fields.setdefault(field.name, field)
+    return tuple(fields.values())
+
+
+def _look_up(data: Mapping[str, Any], name: str) -> Any:
+    if name in data:
+        return data[name]
+    value: Any = data
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _strip_tags(markup: str) -> str:
+    """Keep the text that a browser would show, with single spaces.
+
+    Not by html.parser: it needs minutes for a hostile text of 1 MB, as it looks for the end of
+    each unclosed comment anew. Here whatever opens also matches without its end, so the time is
+    linear.
+    """
+
+    def gap(match: re.Match[str]) -> str:
+        return "" if INLINE.match(match[0]) else " "
+
+    text = MARKUP.sub(gap, markup)
+    with suppress(ValueError):  # a character reference of thousands of digits
+        text = unescape(text)
+    return " ".join(text.split())
