@@ -1,0 +1,403 @@
+"""One contract for every control tag: add one, and add a class here that names its config."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn_backend.errors import LabelConfigError
+from active_learn_backend.labelstudio.config import LabelingTask, parse_label_config
+from active_learn_backend.labelstudio.controls import REGISTRY, ControlTag
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from label_studio_sdk.label_interface import LabelInterface
+
+OBJECT = '<Text name="t" value="$text"/>'
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.sampled_from(["A", "left", "Car", "Animal", "Dog"])
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+# Each class runs an inherited test on its own config: replayed examples differ, and are still true.
+inherited = settings(suppress_health_check=[HealthCheck.differing_executors])
+
+
+class ControlContract:
+    """What every control tag promises."""
+
+    tag: str  # the XML of the control under test
+    objects = OBJECT
+    name: str
+    problem_type: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    can_prelabel = True
+    to_name = "t"
+    # What annotators submitted, as Label Studio gives it, and the label that it is.
+    read: list[tuple[dict[str, Any], Any]]
+    # Values that are no label.
+    unread: list[dict[str, Any]]
+    # Labels, and the value that predictions of them have.
+    written: list[tuple[Any, dict[str, Any]]]
+    # Labels that cannot be written.
+    unwritten: list[Any]
+
+    @property
+    def config(self) -> str:
+        other = '<TextArea name="note" toName="t"/>' if 'name="t"' in self.objects else ""
+        return f'<View><Header value="h"/>{self.objects}{other}{self.tag}</View>'
+
+    @property
+    def task(self) -> LabelingTask:
+        return parse_label_config(self.config)
+
+    @property
+    def control(self) -> ControlTag:
+        return self.task.control
+
+    def result(self, value: Any) -> list[dict[str, Any]]:
+        kind = self.name.lower()
+        return [{"from_name": "c", "to_name": self.to_name, "type": kind, "value": value}]
+
+    def test_says_what_it_is(self) -> None:
+        control = self.control
+        assert isinstance(control, REGISTRY[self.name])
+        assert (control.tag, control.from_name, control.to_name) == (self.name, "c", self.to_name)
+        assert control.problem_type == self.problem_type
+        assert control.labels == self.labels
+        assert control.bounds == self.bounds
+        assert control.can_prelabel == self.can_prelabel
+        assert set(control.predicted_values.values()) <= set(self.labels)
+        assert not set(control.predicted_values) & set(self.labels)
+
+    def test_reads_annotations(self) -> None:
+        note = {"from_name": "note", "to_name": "t", "type": "textarea", "value": {"text": ["A"]}}
+        for value, label in self.read:
+            found = self.control.read([note, *self.result(value)])
+            assert found == label
+            assert type(found) is type(label)
+
+    def test_other_values_are_no_labels(self) -> None:
+        assert self.control.read([]) is None
+        for value in self.unread:
+            assert self.control.read(self.result(value)) is None, value
+        for value, _ in self.read:  # of another control
+            assert self.control.read([self.result(value)[0] | {"from_name": "d"}]) is None
+
+    def test_writes_predictions_that_are_read_back(self) -> None:
+        for label, value in self.written:
+            (item,) = self.control.write(label, np.float32(0.25))
+            assert item == self.result(value)[0] | {"score": 0.25}
+            assert type(item["score"]) is float
+            assert self.control.write(label) == self.result(value)
+            again = self.control.read(self.control.write(label))
+            assert self.control.write(again) == self.result(value)
+
+    def test_writes_nothing_of_what_the_config_does_not_offer(self) -> None:
+        for label in self.unwritten:
+            assert self.control.write(label, 0.5) == []
+
+    def test_predictions_validate(self) -> None:
+        for label, _ in self.written:
+            prediction = {"result": self.control.write(label, 0.5), "score": 0.5}
+            errors = LabelInterface(self.config).validate_prediction(prediction, return_errors=True)
+            assert (errors == []) == self.can_prelabel, errors
+
+    @inherited
+    @given(JSON)
+    def test_any_annotation_is_a_label_or_none(self, found: Any) -> None:
+        key = next(iter(self.written[0][1]))
+        for result in (found, [found], self.result(found), self.result({key: found})):
+            self.check(self.control.read(result))
+
+    def check(self, label: Any) -> None:
+        """A label is None or one that the config offers."""
+        if label is not None:
+            assert self.control.read(self.control.write(label)) == label
+
+    @pytest.mark.parametrize("mode", ["perRegion", "perregion", "perItem"])
+    def test_labels_of_parts_of_a_task_are_refused(self, mode: str) -> None:
+        config = self.config.replace(f"<{self.name} ", f'<{self.name} {mode}="true" ')
+        with pytest.raises(LabelConfigError, match=r"of the whole task can be learned, remove per"):
+            parse_label_config(config)
+
+    def test_conditional_visibility_is_fine(self) -> None:
+        when = 'visibleWhen="region-selected" perRegion="false" '
+        config = self.config.replace(f"<{self.name} ", f"<{self.name} {when}")
+        assert parse_label_config(config).control.labels == self.labels
+
+    def test_what_it_labels_must_be_there(self) -> None:
+        with pytest.raises(LabelConfigError, match=r"not in the config; add that object"):
+            parse_label_config(self.config.replace(self.objects, ""))
+
+    def test_content_is_what_it_labels(self) -> None:
+        assert self.task.content({"text": "a", "other": "b"}) == {"text": "a"}
+
+
+class TestChoices(ControlContract):
+    tag = (
+        '<Choices name="c" toName="t"><Choice value="A" alias="al" predicted_values="a, x , x"/>'
+        '<View><Choice value="B" predicted_values="x,b"/></View>'
+        '<Choice value="C"><Choice value="hidden"/></Choice></Choices>'
+    )
+    name = "Choices"
+    problem_type = "classification"
+    labels = ("al", "B", "C")
+    read = [({"choices": ["al"]}, "al"), ({"choices": ["B"]}, "B")]
+    unread = [
+        {"choices": []},
+        {"choices": ["A"]},  # the alias is the label
+        {"choices": ["hidden"]},  # Label Studio does not show it
+        {"choices": "B"},
+        {"choices": [["B"]]},
+    ]
+    written = [("al", {"choices": ["al"]}), ("C", {"choices": ["C"]})]
+    unwritten = ["A", "hidden", ""]
+
+    def test_maps_names_that_a_model_may_have(self) -> None:
+        assert self.control.predicted_values == {"A": "al", "a": "al", "b": "B"}
+
+    def test_single_radio_is_classification_too(self) -> None:
+        config = self.config.replace("<Choices ", '<Choices choice="single-radio" ')
+        assert parse_label_config(config).control.problem_type == "classification"
+
+    @pytest.mark.parametrize(
+        ("tag", "reason"),
+        [
+            ('<Choices name="c" toName="t" value="$list"/>', "has no fixed choices"),
+            ('<Choices name="c" toName="t"/>', "has no fixed choices"),
+            ('<Choices name="c" toName="t"><Choice value="A"/></Choices>', "add a second"),
+            (tag.replace("<Choices ", '<Choices allowNested="true" '), "make it a <Taxonomy>"),
+        ],
+    )
+    def test_choices_that_cannot_be_learned(self, tag: str, reason: str) -> None:
+        with pytest.raises(LabelConfigError, match=reason):
+            parse_label_config(f"<View>{OBJECT}{tag}</View>")
+
+
+class TestMultipleChoices(ControlContract):
+    tag = (
+        '<Choices name="c" toName="t" choice="multiple"><Choice value="A"/><Choice value="B"/>'
+        '<Choice value="Third" alias="C"/></Choices>'
+    )
+    name = "Choices"
+    problem_type = "multilabel"
+    labels = ("A", "B", "C")
+    read = [
+        ({"choices": ["A", "C"]}, ["A", "C"]),
+        ({"choices": ["C", "A", "C", "gone", 3]}, ["A", "C"]),
+        ({"choices": ["B"]}, ["B"]),
+    ]
+    unread = [{"choices": []}, {"choices": ["gone"]}, {"choices": None}]
+    written = [
+        (["A"], {"choices": ["A"]}),
+        (["C", "gone", "A", "A"], {"choices": ["A", "C"]}),
+        (["A", "B", "C"], {"choices": ["A", "B", "C"]}),
+    ]
+    unwritten = [[], ["gone"], ["Third"]]
+
+
+TREE = (
+    '<Choice value="Animal"><Choice value="Dog" predicted_values="poodle"/>'
+    '<Choice value="Cat"/><Choice value="Dog" alias="Fox"/></Choice>'
+    '<Choice value="Thing" alias="th"><Choice value="Car" alias="auto"/><Choice value="Cat"/>'
+    '</Choice><Choice value="Other"/>'
+)
+LEAVES = ("Animal / Dog", "Animal / Cat", "th / auto", "th / Cat", "Other")
+
+
+class TestTaxonomy(ControlContract):
+    tag = f'<Taxonomy name="c" toName="t">{TREE}</Taxonomy>'
+    name = "Taxonomy"
+    problem_type = "multilabel"
+    labels = LEAVES
+    read = [
+        ({"taxonomy": [["Animal", "Dog"], ["Other"]]}, ["Animal / Dog", "Other"]),
+        ({"taxonomy": [["th", "auto"], ["Animal", "Dog"]]}, ["Animal / Dog", "th / auto"]),
+        ({"taxonomy": [["Animal"], ["Animal", "Cat"]]}, ["Animal / Cat"]),  # says nothing more
+        ({"taxonomy": [["Other"], ["added", "by", "hand"], "x", [3]]}, ["Other"]),
+    ]
+    unread = [
+        {"taxonomy": []},
+        {"taxonomy": [["Animal"]]},  # leaves open which
+        {"taxonomy": [["Animal"], ["Other"]]},
+        {"taxonomy": [["Thing", "Car"]]},  # the aliases are the path
+        {"taxonomy": ["Other"]},
+        {"taxonomy": [["Dog"]]},
+    ]
+    written = [
+        (["Animal / Dog"], {"taxonomy": [["Animal", "Dog"]]}),
+        (["Other", "th / auto"], {"taxonomy": [["th", "auto"], ["Other"]]}),
+    ]
+    unwritten = [[], ["Animal"], ["Dog"]]
+
+    def test_maps_names_that_a_model_may_have(self) -> None:
+        assert self.control.predicted_values == {
+            "Dog": "Animal / Dog",
+            "poodle": "Animal / Dog",
+            "auto": "th / auto",
+            "Car": "th / auto",
+        }
+
+    @pytest.mark.parametrize(
+        ("tag", "reason"),
+        [
+            ('<Taxonomy name="c" toName="t" apiUrl="http://x/"/>', "choices from elsewhere"),
+            ('<Taxonomy name="c" toName="t"/>', "has no fixed choices"),
+            ('<Taxonomy name="c" toName="t"><Choice value="A"/></Taxonomy>', "add a second"),
+            (
+                '<Taxonomy name="c" toName="t"><Choice value="A / B"/>'
+                '<Choice value="A"><Choice value="B"/></Choice></Taxonomy>',
+                "two choices with the path 'A / B'",
+            ),
+            ('<Taxonomy name="c" toName="t"><Choice/></Taxonomy>', "without a value"),
+            (tag.replace("<Taxonomy ", '<Taxonomy labeling="true" '), "remove labeling"),
+        ],
+    )
+    def test_taxonomies_that_cannot_be_learned(self, tag: str, reason: str) -> None:
+        with pytest.raises(LabelConfigError, match=reason):
+            parse_label_config(f"<View>{OBJECT}{tag}</View>")
+
+
+class TestTaxonomyOfOneAnswer(ControlContract):
+    tag = f'<Taxonomy name="c" toName="t" maxUsages="1" leafsOnly="true">{TREE}</Taxonomy>'
+    name = "Taxonomy"
+    problem_type = "classification"
+    labels = LEAVES
+    read = [({"taxonomy": [["th", "auto"]]}, "th / auto"), ({"taxonomy": [["Other"]]}, "Other")]
+    unread = [{"taxonomy": [["th"]]}, {"taxonomy": {}}]
+    written = [("th / auto", {"taxonomy": [["th", "auto"]]})]
+    unwritten = ["th", ""]
+
+
+class RegressionContract(ControlContract):
+    """What tags with a number promise besides."""
+
+    problem_type = "regression"
+
+    def check(self, label: Any) -> None:
+        assert label is None or (type(label) is float and math.isfinite(label))
+        if label is not None and self.bounds is not None:
+            assert self.bounds[0] <= label <= self.bounds[1]
+
+    @inherited
+    @given(st.floats(-1e9, 1e9))
+    def test_writes_any_number_as_one_that_is_allowed(self, number: float) -> None:
+        (item,) = self.control.write(number)
+        (value,) = item["value"].values()
+        assert math.isfinite(value)
+        if self.bounds is not None:
+            assert self.bounds[0] <= value <= self.bounds[1]
+        assert self.control.read([item]) == value
+        assert self.control.write(value) == [item]
+
+
+class TestRating(RegressionContract):
+    tag = '<Rating name="c" toName="t"/>'
+    name = "Rating"
+    bounds = (1.0, 5.0)
+    read = [({"rating": 4}, 4.0), ({"rating": 1}, 1.0)]
+    unread = [{"rating": 0}, {"rating": 6}, {"rating": True}, {"rating": "4"}, {"rating": None}]
+    written = [
+        (3.4, {"rating": 3}),
+        (np.float32(3.6), {"rating": 4}),
+        (-2.0, {"rating": 1}),
+        (99.0, {"rating": 5}),
+    ]
+    unwritten = [math.nan, math.inf, None, "4"]
+
+    def test_writes_whole_stars(self) -> None:
+        assert type(self.control.write(3.0)[0]["value"]["rating"]) is int
+
+    @pytest.mark.parametrize(
+        ("stars", "reason"), [("1", "nothing to learn"), ("2.5", "whole number"), ("x", "whole")]
+    )
+    def test_ratings_that_cannot_be_learned(self, stars: str, reason: str) -> None:
+        with pytest.raises(LabelConfigError, match=reason):
+            parse_label_config(self.config.replace("<Rating ", f'<Rating maxRating="{stars}" '))
+
+
+class TestNumber(RegressionContract):
+    tag = '<Number name="c" toName="t" min="-1" max="10" step="0.25"/>'
+    name = "Number"
+    bounds = (-1.0, 10.0)
+    read = [({"number": 3.5}, 3.5), ({"number": 0}, 0.0), ({"number": 1.1}, 1.1)]
+    unread = [{"number": 11}, {"number": math.nan}, {"number": False}, {"number": 10**400}]
+    written = [
+        (3.6, {"number": 3.5}),
+        (-7, {"number": -1.0}),
+        (1e9, {"number": 10.0}),
+        (0.1, {"number": 0.0}),
+    ]
+    unwritten = [math.nan, -math.inf, True]
+
+    @pytest.mark.parametrize(
+        ("attributes", "reason"),
+        [
+            ('min="3" max="3"', "goes from 3 to 3"),
+            ('min="low"', 'has min="low"; make it a number'),
+            ('max="inf"', "make it a number"),
+            ('step="0"', "larger than 0"),
+        ],
+    )
+    def test_numbers_that_cannot_be_learned(self, attributes: str, reason: str) -> None:
+        with pytest.raises(LabelConfigError, match=reason):
+            parse_label_config(f'<View>{OBJECT}<Number name="c" toName="t" {attributes}/></View>')
+
+
+class TestNumberWithoutBounds(RegressionContract):
+    tag = '<Number name="c" toName="t" min="0.5"/>'
+    name = "Number"
+    read = [({"number": 1e12}, 1e12)]
+    unread = [{"number": 0.25}, {"number": 1e39}]
+    written = [(2 / 3, {"number": 0.666667}), (0.1, {"number": 0.5}), (1e-9, {"number": 0.5})]
+    unwritten = [math.inf]
+
+
+class TestSlider(RegressionContract):
+    tag = '<Number name="c" toName="t" slider="true" step="30"/>'
+    name = "Number"
+    bounds = (0.0, 100.0)
+    read = [({"number": 90}, 90.0)]
+    unread = [{"number": 101}]
+    written = [(44.0, {"number": 30.0}), (100.0, {"number": 90.0})]  # 100 is not on the scale
+    unwritten = [math.nan]
+
+
+class TestPairwise(ControlContract):
+    tag = '<Pairwise name="c" toName="t,u"/>'
+    objects = '<Text name="t" value="$text"/><Image name="u" value="$image"/>'
+    name = "Pairwise"
+    problem_type = "classification"
+    labels = ("left", "right")
+    can_prelabel = False  # FACTS: the SDK, and so the import, refuses any Pairwise prediction
+    to_name = "c"
+    read = [({"selected": "left"}, "left"), ({"selected": "right"}, "right")]
+    unread = [{"selected": "none"}, {"selected": None}, {"selected": ["left"]}]
+    written = [("left", {"selected": "left"})]
+    unwritten = ["none"]
+
+    def test_content_is_what_it_labels(self) -> None:
+        data = {"text": "a", "image": "/i.png"}
+        assert self.task.content(data) == data
+        assert [field.kind for field in self.task.fields] == ["text", "image"]
+
+    @pytest.mark.parametrize("names", ["t", "t,t", "t,u,v"])
+    def test_two_objects_are_compared(self, names: str) -> None:
+        with pytest.raises(LabelConfigError, match=r"has to compare two objects"):
+            parse_label_config(self.config.replace("t,u", names))
+
+
+def test_every_registered_tag_has_its_class_here() -> None:
+    contracts = [ControlContract]
+    for contract in contracts:
+        contracts += contract.__subclasses__()
+    assert {contract.name for contract in contracts if "name" in vars(contract)} == set(REGISTRY)
