@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from active_learn_backend.errors import LabelConfigError
 from active_learn_backend.labelstudio.annotations import is_skipped, resolve_label
 from active_learn_backend.labelstudio.config import parse_label_config
+from active_learn_backend.labelstudio.objects import Field
 from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
@@ -105,6 +107,108 @@ def test_the_same_content_has_one_key_and_an_edit_a_new_one() -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_keys_depend_on_kinds_and_values_not_on_names() -> None:
+    """Digests address the embedding cache: they must not change between releases."""
+    image = parse_label_config(CONFIG)
+    assert image.content_key({"image": "/x.png"}) == "bb51da470e26285a3f19fdf3264091f5"
+    config = f"<View><Text name='i' value='$other'/>{CHOICES}</View>"
+    text = parse_label_config(config)
+    assert text.content_key({"other": "/x.png"}) == "410f7e2fbd2fa3078e7ba9a8d5a90e5b"
+    renamed = parse_label_config(config.replace("$other", "$text"))
+    assert renamed.content_key({"text": "/x.png"}) == text.content_key({"other": "/x.png"})
+    by_url = parse_label_config(config.replace("<Text", '<Text valueType="url"'))
+    hyper = parse_label_config(config.replace("<Text", '<HyperText valueType="url"'))
+    keys = {task.content_key({"other": "/x.png"}) for task in (text, by_url, hyper)}
+    assert len(keys) == 3
+
+
+def test_all_that_annotators_see_is_encoded_the_labeled_first() -> None:
+    task = parse_label_config(
+        """<View><Text name="context" value="$about"/><Text name="again" value="$page"/>
+        <Header value="$title"/><Audio name="a" value="$sound"/><Image name="l" valueList="$all"/>
+        <Text name="fixed" value="Read this"/><Paragraphs name="p" value="$talk" nameKey="who"/>
+        <HyperText name="i" value="$page" valueType="url"/><Image name="im" value="$a.b"/>
+        <Choices name="c" toName="i"><Choice value="A"/><Choice value="B"/></Choices></View>"""
+    )
+    assert task.fields == (
+        Field("page", "text", by_url=True, markup="html"),
+        Field("about", "text"),
+        Field("talk", "text", markup="dialogue", name_key="who"),
+        Field("a.b", "image"),
+    )
+    data = {"page": "s3://x.html", "about": 3, "a": {"b": "/i.png"}, "talk": [{"text": "hi"}]}
+    content = {"page": "s3://x.html", "about": "3", "talk": "hi", "a.b": "/i.png"}
+    assert task.content(data) == content
+    assert task.content({}) == dict.fromkeys(content)
+
+
+def test_a_control_may_label_several_objects() -> None:
+    task = parse_label_config(
+        '<View><Text name="x" value="$x"/><Text name="y" value="$y"/><Choices name="c" '
+        'toName="y,x"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    assert [field.name for field in task.fields] == ["y", "x"]
+    assert task.control.to_name == "y"
+
+
+def test_the_first_control_that_can_be_learned_is() -> None:
+    per_region = CHOICES.replace("<Choices ", '<Choices perRegion="true" ').replace('"c"', '"d"')
+    labels = "<Labels name='l' toName='i'><Label value='x'/></Labels>"
+    task = parse_label_config(
+        f"<View>{IMAGE}{labels}{per_region}{CHOICES}<Rating name='r' toName='i'/></View>"
+    )
+    assert task.control.from_name == "c"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<b>W</b>ord<p>x</p>y<br/>z &amp; &eacute;&nbsp;&lt;b&gt;", "Word x y z & é <b>"),
+        ("<script>if (a < b) {}</script>a<STYLE>p {}</STYLE >b<!-- c > d -->e", "abe"),
+        ("<p title='a>b' x=\"c>d\">e</p>", "e"),
+        ("a < b > c, 2<3 & <", "a < b > c, 2<3 & <"),
+        ("a<!-- never closed", "a"),
+        ("a<script>never closed", "a"),
+        ("a<p class='never closed", "a"),
+        ("<![CDATA[x]]>y<?php z ?>", "y"),
+        ("a<div/>b<article>c", "a b c"),
+        ("&#" + "9" * 5000 + ";", "&#" + "9" * 5000 + ";"),
+        (7, "7"),
+        (["a"], None),
+    ],
+)
+def test_hypertext_becomes_what_a_browser_shows(markup: Any, text: str | None) -> None:
+    assert Field("f", "text", markup="html").plain_text(markup) == text
+
+
+@given(st.text(st.sampled_from("<>!-/ab'\"& ;#9[]?p"), max_size=40))
+def test_any_markup_becomes_text(markup: str) -> None:
+    text = Field("f", "text", markup="html").plain_text(markup)
+    assert text is not None
+    assert len(text) <= len(markup)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<!--", "<a ", "<a b='", "<a \"'", "<script>", "<script", "</", "<![", "&", "<a\"b'>"],
+)
+def test_hostile_markup_takes_linear_time(hostile: str) -> None:
+    """A quadratic reader needs minutes for one of these, and runs into the test's timeout."""
+    Field("f", "text", markup="html").plain_text(hostile * 300_000)
+
+
+def test_a_dialogue_becomes_lines() -> None:
+    field = Field("f", "text", markup="dialogue", name_key="who")
+    talk = [{"who": "Ann", "text": "Hi"}, {"text": "Hello"}, {"who": 2, "text": [1]}, "x", {}]
+    lines = "Ann: Hi\nHello\n2\n"
+    assert field.plain_text(talk) == lines
+    assert field.plain_text(json.dumps(talk)) == lines  # loaded from its address
+    assert field.plain_text("just text") == "just text"
+    assert field.plain_text("[" * 100_000) == "[" * 100_000
+    assert field.plain_text('"text"') == '"text"'
+    assert field.plain_text({"who": "Ann"}) is None
+
+
 def test_skipped_and_empty_annotations_are_no_labels() -> None:
     assert resolve() is None
     assert resolve(annotation(1, "A", was_cancelled=True)) is None
@@ -124,6 +228,27 @@ def test_ground_truth_then_majority_then_the_latest() -> None:
     assert resolve(*latest_first) == "A"
     truths = [annotation(n, label, ground_truth=True) for n, label in ((1, "A"), (2, "B"))]
     assert resolve(*truths) == "B"
+
+
+def test_numbers_give_their_median() -> None:
+    def resolve_numbers(*numbers: float, **fields: Any) -> Any:
+        votes = [annotation(n, None, result=[number]) for n, number in enumerate(numbers)]
+        votes[0] |= fields
+        return resolve_label(votes, lambda result: result[0])
+
+    assert resolve_numbers(1.0, 99.0, 2.0) == 2.0
+    assert resolve_numbers(1.0, 2.0) == 1.5
+    assert resolve_numbers(4.0) == 4.0
+    assert resolve_numbers(1.0, 2.0, 2.0, ground_truth=True) == 1.0
+
+
+def test_sets_of_labels_are_resolved_as_a_whole() -> None:
+    def resolve_sets(*sets: list[str]) -> Any:
+        votes = [annotation(n, None, result=[labels]) for n, labels in enumerate(sets)]
+        return resolve_label(votes, lambda result: result[0])
+
+    assert resolve_sets(["A", "B"], ["A"], ["A", "B"], ["B"]) == ["A", "B"]
+    assert resolve_sets(["A", "B"], ["A"]) == ["A"]
 
 
 @given(

@@ -23,10 +23,10 @@ OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
     "Paragraphs": ("text", "dialogue"),
 }
 VARIABLE = re.compile(r"\$([^,\s$]+)")
-# These do not end a word; any other tag does.
+# These do not end a word, comments do not either; any other tag does.
 INLINE = re.compile(
-    "</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|del|kbd|mark|q|s|small|span|strike|strong"
-    r"|sub|sup|tt|u|var|wbr)(?![^\s/>])",
+    "<[!?]|</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|del|kbd|mark|q|s|small|span|strike|strong"
+    r"|sub|sup|tt|u|var|wbr|script|style|template)(?![^\s/>])",
     re.IGNORECASE,
 )
 MARKUP = re.compile(
