@@ -25,8 +25,8 @@ OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
 VARIABLE = re.compile(r"\$([^,\s$]+)")
 # These do not end a word, comments do not either; any other tag does.
 INLINE = re.compile(
-    "<[!?]|</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|del|kbd|mark|q|s|small|span|strike|strong"
-    r"|sub|sup|tt|u|var|wbr|script|style|template)(?![^\s/>])",
+    "<[!?]|</?(?:a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|script|small|span"
+    r"|strike|strong|style|sub|sup|template|tt|u|var|wbr)(?![^\s/>])",
     re.IGNORECASE,
 )
 MARKUP = re.compile(
