@@ -272,8 +272,8 @@ def test_a_damaged_image_does_not_cost_the_others(tmp_path: Path) -> None:
 
 
 def test_texts_behind_addresses_are_loaded() -> None:
-    fields = [Field("page", "text", by_url=True), Field("title", "text")]
-    pages = {"http://a": b"card lost", "http://b": b"\xff broken utf-8"}
+    fields = [Field("page", "text", by_url=True, markup="html"), Field("title", "text")]
+    pages = {"http://a": b"<p>card <b>lost</b></p>", "http://b": b"\xff broken utf-8"}
 
     def load(address: str) -> bytes:
         if address not in pages:
@@ -281,7 +281,7 @@ def test_texts_behind_addresses_are_loaded() -> None:
         return pages[address]
 
     encoder = TaskEncoder(fields, load, {"text": TextEncoder()})
-    contents = [{"page": page, "title": 7} for page in ("http://a", "http://b", "http://c", "")]
+    contents = [{"page": page, "title": "7"} for page in ("http://a", "http://b", "http://c", "")]
     vectors, failed = encoder.encode(contents)
     assert sorted(failed) == [2, 3]
     expected = TextEncoder().encode(["card lost", "\ufffd broken utf-8"])

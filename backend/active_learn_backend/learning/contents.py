@@ -61,14 +61,15 @@ class ContentReader:
             return list(pool.map(one, contents))
 
     def _read(self, field: Field, value: Any) -> str | bytes:
-        wanted = (str,) if field.kind == "image" or field.by_url else (str, int, float)
-        if not isinstance(value, wanted) or (wanted == (str,) and not value):
+        loaded = field.kind == "image" or field.by_url
+        if not isinstance(value, str) or (loaded and not value):
             raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
         if field.kind == "image":
-            return self._load(str(value))
+            return self._load(value)
         if field.by_url:
-            return self._load(str(value)).decode("utf-8", "replace")
-        return str(value).encode("utf-8", "replace").decode()  # no lone surrogates
+            text = field.plain_text(self._load(value).decode("utf-8", "replace"))
+            return text or ""
+        return value.encode("utf-8", "replace").decode()  # no lone surrogates
 
 
 def run_each(run: Callable[[Sequence[Any]], FloatArray], prepared: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ __all__ = ["embedding_of", "logits_of", "pack"]
 
 FloatArray = npt.NDArray[np.float32]
 
-COARSE = 65536.0
+COARSE = 2048.0  # more, and the rest of a large logit would be beyond float16
 LARGEST = 65504.0  # of float16
 
 
