@@ -118,8 +118,12 @@ def test_keys_depend_on_kinds_and_values_not_on_names() -> None:
     assert renamed.content_key({"text": "/x.png"}) == text.content_key({"other": "/x.png"})
     by_url = parse_label_config(config.replace("<Text", '<Text valueType="url"'))
     hyper = parse_label_config(config.replace("<Text", '<HyperText valueType="url"'))
-    keys = {task.content_key({"other": "/x.png"}) for task in (text, by_url, hyper)}
-    assert len(keys) == 3
+    talks = [
+        parse_label_config(config.replace("<Text", f'<Paragraphs valueType="url" textKey="{key}"'))
+        for key in "ab"
+    ]
+    keys = {task.content_key({"other": "/x.png"}) for task in (text, by_url, hyper, *talks)}
+    assert len(keys) == 5
 
 
 def test_all_that_annotators_see_is_encoded_the_labeled_first() -> None:
@@ -132,14 +136,14 @@ def test_all_that_annotators_see_is_encoded_the_labeled_first() -> None:
     )
     assert task.fields == (
         Field("page", "text", by_url=True, markup="html"),
-        Field("about", "text"),
-        Field("talk", "text", markup="dialogue", name_key="who"),
-        Field("a.b", "image"),
+        Field("about", "text", required=False),
+        Field("talk", "text", markup="dialogue", name_key="who", required=False),
+        Field("a.b", "image", required=False),
     )
     data = {"page": "s3://x.html", "about": 3, "a": {"b": "/i.png"}, "talk": [{"text": "hi"}]}
     content = {"page": "s3://x.html", "about": "3", "talk": "hi", "a.b": "/i.png"}
     assert task.content(data) == content
-    assert task.content({}) == dict.fromkeys(content)
+    assert task.content({}) == {"page": None, "about": "", "talk": "", "a.b": None}
 
 
 def test_a_control_may_label_several_objects() -> None:

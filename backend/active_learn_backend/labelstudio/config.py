@@ -35,10 +35,7 @@ class LabelingTask:
 
     def content_key(self, content: Mapping[str, Any]) -> str:
         """Digest of that content: the same text twice has one key, an edited task a new one."""
-        kinds = [
-            (f"{field.markup} by url" if field.by_url else field.kind, content[field.name])
-            for field in self.fields
-        ]
+        kinds = [(field.content_kind, content[field.name]) for field in self.fields]
         return hashlib.blake2b(
             json.dumps(kinds, sort_keys=True).encode(), digest_size=16
         ).hexdigest()

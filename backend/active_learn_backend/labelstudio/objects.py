@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ class Field:
         What becomes plain text, see `plain_text`.
     name_key, text_key : str
         Keys of who speaks and of what is said, in a dialogue.
+    required : bool
+        Whether a task that lacks its text cannot be learned from; else the text counts as empty.
     """
 
     name: str
@@ -64,13 +66,24 @@ class Field:
     markup: Markup = "plain"
     name_key: str = "author"
     text_key: str = "text"
+    required: bool = True
+
+    @property
+    def content_kind(self) -> str:
+        """What `content` is: an address of text also says how the text behind it is read."""
+        if not self.by_url:
+            return self.kind
+        return f"{self.markup} by url" + (
+            f" ({self.name_key}, {self.text_key})" if self.markup == "dialogue" else ""
+        )
 
     def content(self, data: Mapping[str, Any]) -> str | None:
         """Pick the field's content out of a task's data: text, or an address; None if missing."""
         value = _look_up(data, self.name)
         if self.kind == "image" or self.by_url:
             return value if isinstance(value, str) else None
-        return self.plain_text(value)
+        text = self.plain_text(value)
+        return "" if text is None and not self.required else text
 
     def plain_text(self, value: Any) -> str | None:
         """Make plain text of a value of the data, or of what was loaded from its address.
@@ -152,21 +165,22 @@ def fields_of(labeled: Iterable[Any], others: Iterable[Any]) -> tuple[Field, ...
     """Read all objects that the encoder reads: what is labeled first, then the others.
 
     The others are context that annotators see, so they are encoded too. One that cannot be is
-    left out. A field that is shown twice is encoded once.
+    left out, and of their texts a task may lack some. A field that is shown twice is encoded
+    once.
 
     Raises
     ------
     LabelConfigError
         When an object that is labeled cannot be encoded.
     """
-    fields = {field.name: field for field in reversed([field_of(parsed) for parsed in labeled])}
-    fields = dict(reversed(fields.items()))
-    for parsed in others:
-        try:
-            field = field_of(parsed)
-        except LabelConfigError:
-            continue
+    fields: dict[str, Field] = {}
+    for parsed in labeled:
+        field = field_of(parsed)
         fields.setdefault(field.name, field)
+    for parsed in others:
+        with suppress(LabelConfigError):
+            field = field_of(parsed)
+            fields.setdefault(field.name, replace(field, required=False))
     return tuple(fields.values())
 
 
