@@ -169,7 +169,7 @@ def importance_weighted_estimate(
     References
     ----------
     Farquhar, Gal & Rainforth, "On Statistical Bias in Active Learning: How and When to Fix It",
-    ICLR 2021, eq. 11.
+    ICLR 2021.
     """
     losses, proposals = _checked(losses), np.asarray(proposals, np.float64)
     drawn = len(losses)

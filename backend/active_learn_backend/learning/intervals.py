@@ -62,7 +62,7 @@ def binomial_interval(wrong: float, n: float) -> tuple[float, float]:
 
 def hypergeometric_interval(wrong: int, n: int, population: int) -> tuple[float, float]:
     """Give the exact interval of the share of wrong tasks among all that the n were drawn from."""
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - CONFIDENCE) / 2 * (1 - 1e-9)  # a tie, as computed, belongs to the interval
 
     def enough(total: int) -> bool:  # with fewer, the sample would hardly hold so many
         return bool(stats.hypergeom.sf(wrong - 1, population, total, n) >= tail)
