@@ -168,6 +168,10 @@ BAD = [
     (b"not json", "no JSON"),
     (b"\xff\xfe", "no JSON"),
     (b"[" * 100_000, "no JSON"),
+    (b"[" * 500 + b"]" * 500, "nested more than 100 levels deep"),
+    (b'{"project": NaN}', "no JSON"),
+    (b'{"project": 1e999}', "no JSON"),
+    (b'{"project": "\xed\xa0\x80"}', "no JSON"),
     (b"[]", "the body"),
     (b"null", "the body"),
     (b"{}", "Field required"),
@@ -195,6 +199,9 @@ def test_bad_bodies_are_400_in_one_line_and_change_nothing(
         ("/setup", setup_body(project="9" * 5000)),
         ("/setup", setup_body(project={"id": 9})),
         ("/setup", setup_body(schema=None)),
+        ("/setup", setup_body(extra_params={"encoder": "\ud800"})),
+        ("/setup", setup_body(extra_params={"model": "x" * 300})),
+        ("/setup", setup_body(extra_params={"encoder": "\u00e9" * 90})),
         ("/predict", predict_body("x") | {"tasks": "x"}),
         ("/predict", predict_body("x") | {"tasks": [3]}),
         ("/predict", predict_body("x") | {"tasks": [{"id": 1}]}),
@@ -293,3 +300,25 @@ def test_recorded_requests_of_label_studio(client: FlaskClient, app: Flask) -> N
             results = answer.get_json()["results"]
             assert len(results) == len(request["body"]["tasks"])
             assert np.isfinite([one["score"] for one in results]).all()
+
+
+def test_the_document_describes_every_route(app: Flask, client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    described = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    routed = {
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if rule.endpoint != "static"
+    }
+    assert described == routed
+    assert len(described) == 9
+    for path in ("/setup", "/predict", "/webhook", "/train"):
+        operation = document["paths"][path]["post"]
+        model = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        assert model.rpartition("/")[2] in document["components"]["schemas"]
+        assert {"200", "400", "401", "413", "503"} == set(operation["responses"])

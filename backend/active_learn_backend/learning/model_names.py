@@ -14,7 +14,9 @@ from ..settings import Settings
 
 __all__ = ["check_project_value", "find_path", "is_factory", "is_hub_name", "split_encoders"]
 
-HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+HUB_NAME = re.compile(
+    r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII
+)
 FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -89,5 +91,9 @@ def _below_models(value: str, settings: Settings) -> bool:
     if not parts or "\0" in value or "\\" in value or value.startswith(("/", "~", ".")):
         return False
     root = models_folder(settings).resolve()
-    target = (root / value).resolve()
-    return ".." not in parts and target.is_relative_to(root) and target != root and target.exists()
+    try:
+        target = (root / value).resolve()
+        exists = target.exists()
+    except (OSError, UnicodeError):  # no name that a file can have: too long, a lone surrogate
+        return False
+    return ".." not in parts and target.is_relative_to(root) and target != root and exists

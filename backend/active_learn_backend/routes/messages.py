@@ -35,6 +35,8 @@ __all__ = [
     "read_body",
 ]
 
+MOST_LEVELS = 100  # of a body; Label Studio's own have about ten
+
 # As Label Studio writes it, "<id>.<created_at>"; what does not fit is refused by project_number.
 ProjectId = Annotated[
     str | int,
@@ -185,7 +187,9 @@ def read_body(kind: type[Body]) -> Body:
         In one line, naming the first field that does not fit.
     """
     try:
-        return kind.model_validate(_parse(request.get_data()))
+        body = _parse(request.get_data())
+        _check_depth(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
@@ -199,6 +203,24 @@ def read_body(kind: type[Body]) -> Body:
 def _parse(raw: bytes) -> Any:
     """Read JSON in UTF-8; NaN and infinities are none."""
     return json.loads(raw.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+
+
+def _check_depth(body: Any) -> None:
+    """Refuse what is nested so deeply that whoever walks through it later might fail."""
+    level = [body]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise BadRequestError(
+        f"the body of {request.path} is nested more than {MOST_LEVELS} levels deep; "
+        "expected what Label Studio sends"
+    )
 
 
 def _finite(text: str) -> float:

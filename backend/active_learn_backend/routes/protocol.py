@@ -148,11 +148,6 @@ def _refused(error: ActiveLearnError) -> Response:
     return response
 
 
-@protocol.app_errorhandler(RecursionError)
-def _too_deep(_error: RecursionError) -> Response:
-    return _bad_request("the body is nested too deeply; expected what Label Studio sends")
-
-
 def _bad_request(message: str) -> Response:
     line = " ".join(message.split())
     response = jsonify({"error": line})
