@@ -266,7 +266,7 @@ def evaluate(
     dict
         By the name of each estimate: an `Estimate` as a dict, or None where there are too few
         labels; the weighted one also where more than a tenth of the tasks is labeled, as it is
-        biased then and the audit large.
+        biased then.
     """
     problem_type = head.problem_type
     audit = head.losses(audit_embeddings, audit_labels)
