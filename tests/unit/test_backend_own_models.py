@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,11 +19,13 @@ from active_learn import ActiveSampler
 from active_learn.errors import ModelError
 from active_learn_backend.errors import ContentError, SettingsError
 from active_learn_backend.labelstudio.config import LabelingTask, parse_label_config
+from active_learn_backend.learning import own_models
 from active_learn_backend.learning.embedding import TaskEmbedder
 from active_learn_backend.learning.heads import Head
 from active_learn_backend.learning.model_names import check_project_value
 from active_learn_backend.learning.own_models import OwnModel, load_own_model
 from active_learn_backend.learning.own_models.classes import labels_of_classes
+from active_learn_backend.learning.own_models.specification import Specification
 from active_learn_backend.learning.own_models.vectors import embedding_of, logits_of, pack
 from active_learn_backend.settings import Settings
 from hypothesis import given
@@ -549,11 +552,27 @@ def brightness(labels):
         return np.array(rows, np.float32)
     return model, prepare
 
+def reversed_bert(labels):
+    model, tokenizer = bert(labels)
+    model.config.id2label = {0: "Top up", 1: "Rate", 2: "Card"}
+    return model, tokenizer
+
+def counted_bert(labels):
+    model, tokenizer = bert(labels)
+    model.config.id2label = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+    return model, tokenizer
+
 def bert(labels):
     import transformers
     folder = %r
     return (transformers.AutoModelForSequenceClassification.from_pretrained(folder),
             transformers.AutoTokenizer.from_pretrained(folder))
+
+def vit(labels):
+    import transformers
+    folder = %r
+    return (transformers.AutoModelForImageClassification.from_pretrained(folder),
+            transformers.AutoImageProcessor.from_pretrained(folder))
 
 def broken(labels):
     raise RuntimeError("no such weights")
@@ -566,7 +585,7 @@ def nothing(labels):
 @pytest.fixture
 def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"factories_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(FACTORY % str(tmp_path / "bert"))
+    (tmp_path / f"{name}.py").write_text(FACTORY % (str(tmp_path / "bert"), str(tmp_path / "vit")))
     monkeypatch.syspath_prepend(tmp_path)
     return name
 
@@ -605,8 +624,20 @@ def test_a_file_that_prepare_fails_on_does_not_cost_the_others(
 
 def test_a_model_and_its_tokenizer(tmp_path: Path, factories: str) -> None:
     folder = save_bert(tmp_path / "bert", "BertForSequenceClassification", **IDS)
-    logits, _ = answers(own(tmp_path, f"{factories}:bert"), texts())
-    np.testing.assert_allclose(logits, bert_logits(folder, TEXTS), atol=1e-4)
+    expected = bert_logits(folder, TEXTS)
+    orders = {"bert": LABELS, "reversed_bert": LABELS[::-1], "counted_bert": LABELS}
+    for function, order in orders.items():
+        logits, found = answers(own(tmp_path, f"{factories}:{function}"), texts())
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+        assert [answer.label for answer in found] == [order[k] for k in expected.argmax(axis=1)]
+
+
+def test_a_model_and_its_image_processor(tmp_path: Path, factories: str) -> None:
+    folder = save_vit(tmp_path / "vit", "ViTForImageClassification", **IDS)
+    contents = [{"image": str(at)} for at in range(3)]
+    logits, _ = answers(own(tmp_path, f"{factories}:vit", IMAGES), contents)
+    expected, _ = answers(own(tmp_path, folder, IMAGES), contents)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -620,6 +651,25 @@ def test_a_model_and_its_tokenizer(tmp_path: Path, factories: str) -> None:
 def test_a_factory_that_fails(tmp_path: Path, factories: str, function: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         own(tmp_path, f"{factories}:{function}")
+
+
+def test_the_factory_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(own_models.__file__).parents[1] / "README.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "team_model.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = own(tmp_path, "team_model:make")
+    assert model.n_features == 16 + 2 * 3
+    logits, found = answers(model, texts())
+    assert np.abs(logits[0] - logits[2]).max() > 1e-3
+    assert {answer.label for answer in found} <= set(LABELS)
+
+
+def test_the_json_of_the_documentation() -> None:
+    page = Path(own_models.__file__).parents[1] / "README.md"
+    (described,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
+    specification = Specification.model_validate_json(described)
+    assert specification.labels == ["cat", "dog"]
 
 
 def test_a_module_that_is_not_there(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
                 "name at most one for texts and one for images"
             )
         named[its_kind] = (name, folder)
-    encoders = {kind: _load(named[kind][1], kind, settings) for kind in kinds if kind in named}
+    encoders = {kind: _load(*named[kind], kind, settings) for kind in kinds if kind in named}
     for kind in set(kinds) - named.keys():
         if all_there:
             _tell_once(
@@ -92,14 +92,12 @@ def _packaged_minilm() -> Path:
     return Path(get_model_path())
 
 
-def _load(folder: Path, kind: str, settings: Settings) -> Encoder:
-    if not folder.is_dir():
-        raise SettingsError(f"ENCODER names the file '{folder.name}'; expected a model's folder")
+def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
     device = pick_device(settings.device)
     megapixels = settings.max_image_megapixels
 
     def load() -> Encoder:
-        log.info("loading the %s encoder '%s' on %s", kind, folder.name, device)
+        log.info("loading the %s encoder '%s' on %s", kind, name, device)
         # transformers takes seconds to import: only for those who use it.
         if kind == "image":
             from .transformer_image import TransformerImageEncoder
@@ -112,8 +110,8 @@ def _load(folder: Path, kind: str, settings: Settings) -> Encoder:
     key = (signature(folder), str(device), megapixels if kind == "image" else None)
     try:
         return _encoders.get(key, load)
-    except ModelError as error:  # what it makes of a probe
-        raise SettingsError(f"the encoder '{folder.name}' cannot be used: {error}") from error
+    except (ModelError, SettingsError) as error:
+        raise SettingsError(f"ENCODER '{name}' cannot be used: {error}") from error
 
 
 def _embedded(kind: str, settings: Settings) -> Encoder:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from active_learn.errors import ModelError
 from active_learn.models import adapt
 from torch import nn
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ...errors import SettingsError
 from ...labelstudio.config import Field
 from ..encoders.images import open_image
 from .base import Inputs, LoadedModel
+from .hugging_face import Pixels, Texts
 
 __all__ = ["load_factory"]
+
+COUNTED = re.compile(r"LABEL_\d+")
 
 
 def load_factory(
@@ -33,8 +40,9 @@ def load_factory(
     where the config shows several.
 
     The model may have an attribute ``classes``, the names of its outputs where these are not the
-    labels in the config's order, and ``version``, a text to be changed whenever its answers change
-    for another reason than its weights or the factory's source.
+    labels in the config's order (a Hugging Face model has them as ``id2label``), and ``version``,
+    a text to be changed whenever its answers change for another reason than its weights or the
+    factory's source.
 
     Raises
     ------
@@ -58,14 +66,32 @@ def load_factory(
     model = made[0] if isinstance(made, tuple) else made
     if isinstance(model, nn.Module):
         model.to(device)
-    classes = getattr(model, "classes", None)
     return LoadedModel(
         name,
         adapt(made),
-        AnyInputs(prepare, max_megapixels),
-        None if classes is None else tuple(map(str, classes)),
+        _inputs(made, prepare, max_megapixels),
+        _classes(model),
         _digest(name, function, labels, model),
     )
+
+
+def _inputs(made: Any, prepare: Any, max_megapixels: float) -> Inputs:
+    processor = made[1] if isinstance(made, tuple) else None
+    if isinstance(processor, PreTrainedTokenizerBase):
+        return Texts()
+    if isinstance(processor, ImageProcessingMixin):
+        return Pixels(processor, max_megapixels)
+    return AnyInputs(prepare, max_megapixels)
+
+
+def _classes(model: Any) -> tuple[str, ...] | None:
+    """Name the outputs; by a Hugging Face config too, where it does not only count them."""
+    classes = getattr(model, "classes", None)
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    if classes is None and isinstance(names, dict):
+        named = [str(names[index]) for index in sorted(names)]
+        classes = None if all(COUNTED.fullmatch(name) for name in named) else named
+    return None if classes is None else tuple(map(str, classes))
 
 
 class AnyInputs(Inputs):
@@ -101,7 +127,8 @@ def _digest(name: str, function: Any, labels: tuple[str, ...], model: Any) -> st
     """Digest of the factory's source, and of the weights where the model is a module."""
     digest = hashlib.blake2b(digest_size=6)
     module = inspect.getmodule(function)
-    source = inspect.getsource(module) if module is not None else ""
+    file = getattr(module, "__file__", None)
+    source = Path(file).read_bytes() if file else b""
     digest.update(repr((name, labels, source, str(getattr(model, "version", "")))).encode())
     if isinstance(model, nn.Module):
         for key, tensor in sorted(model.state_dict().items()):

@@ -13,7 +13,6 @@ from ...settings import Settings
 from ..encoders.loaded import LoadedModels, pick_device, signature
 from ..model_names import find_path, is_factory
 from .base import LoadedModel
-from .factory import load_factory
 from .files import load_file
 from .hugging_face import load_folder
 from .own_model import OwnModel
@@ -55,6 +54,8 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
     if is_factory(name):
         labels = tuple(task.control.labels)
         made = (name, labels, str(device), megapixels)
+        from .factory import load_factory  # imports transformers, which takes seconds
+
         return _models.get(made, lambda: load_factory(name, labels, device, megapixels))
     path = find_path(name, settings)
     if path is None:
