@@ -145,8 +145,9 @@ def time_report() -> str:
     return (
         "First: penalty and temperature by 3 penalties on 3 folds (one of them with 10,000 labels: "
         "3,333 held out are enough), then the head. No folds: the head alone, from nothing. 20 "
-        "more labels: as in most rounds, from the former head. Limit: the matrix products of those evaluations without folds, at the speed of such products "
-        "alone. scikit-learn: its logistic regression at the same penalty and precision, no folds."
+        "more labels: as in most rounds, from the former head. Limit: the matrix "
+        "products of those evaluations without folds, at the speed of such products alone. "
+        "scikit-learn: its logistic regression at the same penalty and precision, no folds."
         "\n\n" + "\n".join(lines) + f"\n\n{time_of_other_kinds()}"
     )
 
