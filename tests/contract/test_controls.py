@@ -363,6 +363,16 @@ class TestNumberWithoutBounds(RegressionContract):
 
 
 class TestSlider(RegressionContract):
+    tag = '<Slider name="c" toName="t" min="-5" max="5" step="0.5"/>'
+    name = "Slider"
+    bounds = (-5.0, 5.0)
+    read = [({"slider": 4.5}, 4.5), ({"number": -5}, -5.0)]
+    unread = [{"slider": 5.1}, {"slider": None, "number": 1}]
+    written = [(0.3, {"slider": 0.5}), (9.0, {"slider": 5.0})]
+    unwritten = [math.nan]
+
+
+class TestNumberAsSlider(RegressionContract):
     tag = '<Number name="c" toName="t" slider="true" step="30"/>'
     name = "Number"
     bounds = (0.0, 100.0)

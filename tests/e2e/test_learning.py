@@ -13,7 +13,7 @@ import pytest
 from active_learn_backend.demo.annotator import Annotator
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
-from active_learn_backend.demo.process import wait_until
+from active_learn_backend.demo.process import ServerError, wait_until
 from active_learn_backend.labelstudio.config import parse_label_config
 from kit import Kit
 
@@ -86,18 +86,21 @@ def label(
     wait_until(learned, timeout=90, what="a round that knows the labels")
 
 
-def live_answers(kit: Kit, project: int) -> dict[int, dict[str, Any]]:
-    """Ask Label Studio for answers to all open tasks, as "Retrieve predictions" does."""
-    version = kit.state(project).live_version
+def live_answers(kit: Kit, project: int, most: int = 60) -> dict[int, dict[str, Any]]:
+    """Ask Label Studio for answers to open tasks, as "Retrieve predictions" does."""
     tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=500&fields=all")["tasks"]
-    open_ids = [task["id"] for task in tasks if not task["annotations"]]
+    open_ids = [task["id"] for task in tasks if not task["annotations"]][:most]
     kit.api(
         "POST",
         f"/api/dm/actions/?project={project}&id=retrieve_tasks_predictions",
         {"selectedItems": {"all": False, "included": open_ids}, "project": project},
         timeout=120,
     )
-    return {row["task"]: row for row in kit.rows(project, version)}
+    rows = sorted(kit.rows(project), key=lambda row: row["id"])
+    live = [row for row in rows if not row["model_version"].startswith("al-")]
+    answers = {row["task"]: row for row in live}  # the latest of each
+    assert set(answers) >= set(open_ids)
+    return answers
 
 
 def share_right(
@@ -133,7 +136,6 @@ def test_intents_of_banking77(
 
     label(kit, make_annotator, project, truth, 60)
     answers = live_answers(kit, project)
-    assert len(answers) > 150
     assert all(0 < row["score"] <= 1 for row in answers.values())
     assert share_right(kit, project, answers, truth) > (0.9 if encoder else 0.75)
 
@@ -180,7 +182,6 @@ def test_regression_of_sentence_similarity(
     kit.connect(project, "--params", '{"encoder": "minilm"}')
     label(kit, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
     answers = live_answers(kit, project)
-    assert len(answers) > 100
     read = parse_label_config(config).control.read
     assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
     assert kit.rounds(project)[-1]["head"].startswith("head-")
@@ -246,10 +247,9 @@ def test_a_projects_own_settings_from_label_studio(
     later = kit.wait_queue(project, after=int(version[3:]))
     wait_until(lambda: len(kit.queue(project)) == 5, timeout=30, what="a queue of 5")
 
-    refused = set_params({"budgte": 3})
-    listed = kit.api("GET", f"/api/ml/{backend}")
-    said = f"{refused.get('error_message')} {listed.get('error_message')}"
-    assert "'budgte', which no project can set" in said
+    # Label Studio asks us first, and shows its user our words.
+    with pytest.raises(ServerError, match="'budgte', which no project can set; expected some of"):
+        set_params({"budgte": 3})
     assert kit.state(project).params == '{"budget": 3, "prelabel": "none", "reserve": 2}'
 
     set_params({})

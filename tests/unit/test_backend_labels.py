@@ -69,10 +69,6 @@ def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
         (f"<View>{IMAGE}</View>", "no control that can be learned"),
         (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
         (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "reads no task data"),
-        (
-            f"<View>{IMAGE}</View>".replace("/>", '/><Slider name="s" toName="i"/>'),
-            "<Number slider=",
-        ),
         (CONFIG.replace('value="$image"', 'valueList="$images"'), "give each task one image"),
         (CONFIG.replace('"$image"', '"$a and $b"'), "set its value to one field"),
         (CONFIG.replace("<Image", '<Text encoding="base64"'), "import decoded text"),

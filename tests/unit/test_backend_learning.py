@@ -12,7 +12,13 @@ import pytest
 from active_learn_backend.errors import ContentError
 from active_learn_backend.labelstudio.config import Field
 from active_learn_backend.learning.cache import KEY_BYTES, EmbeddingCache
-from active_learn_backend.learning.encoders import ImageEncoder, TaskEncoder, TextEncoder
+from active_learn_backend.learning.encoders import (
+    ImageEncoder,
+    TaskEncoder,
+    TextEncoder,
+    configured_encoders,
+)
+from active_learn_backend.settings import load_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -103,6 +109,21 @@ def test_a_task_that_cannot_be_read_leaves_the_others() -> None:
     assert not vectors[[1, 2, 3]].any()
     assert vectors[0].any()
     assert vectors[4].any()
+
+
+def test_what_stands_beside_may_be_missing() -> None:
+    """A picture that only some tasks have: zeros for the others, which are learned all the same."""
+    fields = (Field("text", "text"), Field("image", "image", required=False))
+    encoders = configured_encoders(load_settings(), {"text", "image"})
+    encoder = TaskEncoder(fields, lambda _: png(np.eye(10) * 200), encoders)
+    vectors, failed = encoder.encode(
+        [{"text": "x", "image": "a"}, {"text": "x", "image": None}, {"text": None, "image": "a"}]
+    )
+    assert sorted(failed) == [2]
+    n_text = TextEncoder.n_features
+    assert np.array_equal(vectors[0, :n_text], vectors[1, :n_text])
+    assert vectors[0, n_text:].any()
+    assert not vectors[1, n_text:].any()
 
 
 # -- the cache ----------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ class LabelStudioServer:
         response = self._client.request(method, path, json=json, **request)
         if response.is_error:
             raise ServerError(
-                f"{method} {path} answered {response.status_code}: {response.text[:300]}"
+                f"{method} {path} answered {response.status_code}: {response.text[:1000]}"
             )
         return response.json() if response.content else None
 

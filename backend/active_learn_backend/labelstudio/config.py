@@ -103,8 +103,6 @@ def _first_usable(interface: LabelInterface, root: ElementTree.Element) -> Label
     reason = f"the labeling config has no control that can be learned; add {known}"
     if found:
         reason += f" (it has {', '.join(found)})"
-    if "Slider" in found:  # often asked for, yet no tag of Label Studio
-        reason += '; Label Studio\'s slider is <Number slider="true">'
     raise LabelConfigError(reason)
 
 

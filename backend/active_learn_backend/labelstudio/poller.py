@@ -117,13 +117,19 @@ def _read_many(
 def _row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
-    stamps = [one["created_at"] for one in annotations if not one.get("was_cancelled")]
+    stamps = [
+        one["created_at"]
+        for one in annotations
+        if one.get("created_at") and not one.get("was_cancelled")
+    ]
+    label = resolve_label(annotations, task.control.read)
     return TaskRow(
         task_id=item["id"],
         content=content,
         content_key=task.content_key(content),
-        label=resolve_label(annotations, task.control.read),
-        skipped=is_skipped(annotations),
+        label=label,
+        # An annotation that says nothing of our control: Label Studio serves the task no more.
+        skipped=is_skipped(annotations) or (label is None and bool(annotations)),
         labeled_at=min(map(_seconds, stamps), default=None),
     )
 

@@ -40,11 +40,12 @@ class ContentReader:
     def map(
         self,
         contents: Sequence[Mapping[str, Any]],
-        prepare: Callable[[list[str | bytes]], Prepared],
+        prepare: Callable[[list[str | bytes | None]], Prepared],
     ) -> list[Prepared | ContentError]:
         """Read and prepare tasks; the error stands in place of one that cannot be.
 
-        ``prepare`` is given a task's fields, in order: texts, and the bytes of images.
+        ``prepare`` is given a task's fields, in order: texts, and the bytes of images; None for
+        one that the task does without (it stands beside what is labeled).
         """
 
         def one(content: Mapping[str, Any]) -> Prepared | ContentError:
@@ -60,8 +61,10 @@ class ContentReader:
         with ThreadPoolExecutor(LOADERS) as pool:
             return list(pool.map(one, contents))
 
-    def _read(self, field: Field, value: Any) -> str | bytes:
+    def _read(self, field: Field, value: Any) -> str | bytes | None:
         loaded = field.kind == "image" or field.by_url
+        if not value and loaded and not field.required:
+            return None
         if not isinstance(value, str) or (loaded and not value):
             raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
         if field.kind == "image":

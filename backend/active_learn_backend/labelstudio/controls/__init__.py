@@ -5,6 +5,7 @@ from .choices import ChoicesTag
 from .number import NumberTag
 from .pairwise import PairwiseTag
 from .rating import RatingTag
+from .slider import SliderTag
 from .taxonomy import TaxonomyTag
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "NumberTag",
     "PairwiseTag",
     "RatingTag",
+    "SliderTag",
     "TaxonomyTag",
 ]

@@ -13,10 +13,7 @@ SLIDER_BOUNDS = (0.0, 100.0)  # of a slider that is given none: what browsers dr
 
 
 class NumberTag(NumericTag):
-    """Number: regression, within ``min`` and ``max`` and in steps of ``step`` where they are set.
-
-    Label Studio has no <Slider>: its slider is a Number with ``slider="true"``.
-    """
+    """Number: regression, within ``min`` and ``max``, in steps of ``step`` where they are set."""
 
     tag = "Number"
 

@@ -69,9 +69,9 @@ class TaskEncoder:
         vectors = np.zeros((len(contents), self.n_features), np.float32)
         start = 0
         for part, encoder in enumerate(self._encoders):
-            rows = [row for row in range(len(contents)) if row not in failed]
-            column: list[Any] = [prepared[row] for row in rows]
-            found = run_each(encoder.run, [parts[part] for parts in column])
+            column = [None if isinstance(p, ContentError) else p[part] for p in prepared]
+            rows = [row for row, p in enumerate(column) if p is not None and row not in failed]
+            found = run_each(encoder.run, [column[row] for row in rows])
             for row, vector in zip(rows, found, strict=True):
                 if isinstance(vector, ContentError):
                     failed[row] = vector
@@ -81,5 +81,9 @@ class TaskEncoder:
         vectors[list(failed)] = 0.0
         return vectors, failed
 
-    def _prepare(self, raws: list[str | bytes]) -> list[Any]:
-        return [encoder.prepare(raw) for encoder, raw in zip(self._encoders, raws, strict=True)]
+    def _prepare(self, raws: list[str | bytes | None]) -> list[Any]:
+        """Prepare each part; one that the task does without stays zero."""
+        return [
+            None if raw is None else encoder.prepare(raw)
+            for encoder, raw in zip(self._encoders, raws, strict=True)
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -56,7 +57,8 @@ class OwnModel:
     ) -> None:
         self._loaded = loaded
         self._as_is = as_is
-        fields = loaded.inputs.choose(task.fields)
+        # What it reads it needs, also where that stands beside what is labeled.
+        fields = [replace(field, required=True) for field in loaded.inputs.choose(task.fields)]
         self._reader = ContentReader(fields, load)
         self._prepare = partial(loaded.inputs.prepare, fields)
         probe = self._prepare([PROBE if field.kind == "image" else "text" for field in fields])

@@ -81,6 +81,12 @@ CASES: dict[str, tuple[str, list[Any], dict[str, Any], Any]] = {
         {"number": 12},
         12.0,
     ),
+    "slider tag": (
+        f'{TEXT}<Slider name="c" toName="t" min="0" max="10"/>',
+        [-1.0, 5.5],
+        {"slider": 5},
+        5.0,
+    ),
     "slider": (
         f'{TEXT}<Number name="c" toName="t" slider="true"/>',
         [-1.0, 55.5],
