@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -283,6 +285,19 @@ def insert_if_new(
     return sqlite.insert(table).values(values).on_conflict_do_nothing()
 
 
+def _make_private(url: sa.URL) -> None:
+    """Keep a SQLite file, which holds the webhooks' secrets, from other users of the machine."""
+    path = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or path.name in ("", ":memory:"):
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)
+    except OSError as error:
+        log.debug("the file %s cannot be made private: %s", path, error)  # opening it says why
+
+
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log. SQLite does not wait for a lock there, so we do."""
     deadline = time.monotonic() + SQLITE_WAIT
@@ -300,6 +315,7 @@ def open_engine(url: str) -> sa.Engine:
     """Open a database; on SQLite in WAL mode, its transactions begun by hand."""
     # The driver of our extra [postgresql], unless the address names one.
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+    _make_private(sa.make_url(url))
     engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
     if engine.dialect.name == "sqlite":
 

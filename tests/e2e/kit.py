@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
@@ -72,6 +73,12 @@ class Kit:
         """Read the log of the backend."""
         folder: Path = self.backend.model_dir
         return folder.with_name(f"{folder.name}.{command}.log").read_text()
+
+    def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask the backend itself, as Label Studio does."""
+        answer = httpx.post(f"{self.backend.url}{path}", json=body, timeout=60)
+        answer.raise_for_status()
+        return dict(answer.json())
 
     # -- Label Studio's side ----------------------------------------------------------------
 

@@ -296,6 +296,22 @@ def test_a_projects_own_settings_are_noted_once(store: Store) -> None:
     assert store.set_params(1, {})
 
 
+@pytest.mark.parametrize("there_before", [False, True])
+def test_the_state_with_its_secrets_is_for_its_owner_only(
+    tmp_path: Path, there_before: bool
+) -> None:
+    path = tmp_path / "state.sqlite3"
+    if there_before:
+        Store(f"sqlite:///{path}").close()
+        path.chmod(0o644)
+    store = Store(f"sqlite:///{path}")
+    store.register(1)
+    modes = {part.name: part.stat().st_mode & 0o777 for part in tmp_path.iterdir()}
+    store.close()
+    assert len(modes) == 3  # the write-ahead log and its index too
+    assert set(modes.values()) == {0o600}
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open database file; check the disk"):
         Store(f"sqlite:///{tmp_path / 'missing' / 'state.sqlite3'}")
