@@ -1,6 +1,6 @@
 # Everything starts here. Needs Python 3.11 or newer with pip, and make; nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint bench clean
+.PHONY: help install demo test soak lint bench constraints audit clean
 
 # The first Python on the path that is new enough; `make install PYTHON=/path/to/python` decides.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -55,6 +55,14 @@ bench: install $(PEERS)  ## run the benchmarks (BENCHMARKS=tests/benchmarks/spee
 		case $$script$$arguments in *quality.py) arguments=--quick ;; esac; \
 		echo "== $$script $$arguments"; $(PY) $$script $$arguments || exit 1; done
 
+constraints: install  ## pin what is installed now, and check it for Python 3.11 to 3.13
+	@sh .ci/update_constraints.sh $(abspath $(PY) $(LS_VENV)/bin/python)
+
+AUDIT := .cache/audit/.installed
+
+audit: install $(AUDIT)  ## look for known vulnerabilities of what is installed (needs the internet)
+	@sh .ci/audit.sh $(abspath $(PY) .cache/audit/bin/pip-audit)
+
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) $(LS_VENV) .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -62,22 +70,30 @@ clean:  ## remove everything that the other targets made
 # label-studio-ml pins a Flask of 2020 with its Werkzeug, Jinja2 and itsdangerous. It runs on the
 # current ones, so these are upgraded last, against its pins. The old ones lie apart, on no path,
 # for the one test that our code runs on them too.
-$(STAMP): pyproject.toml Makefile .ci/constraints.txt .ci/make_venv.sh .ci/install_torch.sh
+PINS := .ci/constraints.txt .ci/upgraded_last.txt
+$(STAMP): pyproject.toml Makefile $(PINS) .ci/make_venv.sh .ci/install_torch.sh
 	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
 	@sh .ci/install_torch.sh $(PY) $(TORCH) $(BUILD)
 	@echo "Installing the project in $(VENV)"
-	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -c .ci/constraints.txt -e '.[demo,dev]'
+	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -c .ci/constraints.txt -e '.[demo,dev,postgresql]'
 	@rm -rf $(VENV)/flask-1.1.2
 	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --no-deps --target $(VENV)/flask-1.1.2 \
 		flask==1.1.2 werkzeug==2.0.2 jinja2==3.0.3 itsdangerous==2.0.1
-	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --upgrade flask werkzeug jinja2 itsdangerous
+	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -r .ci/upgraded_last.txt
 	@rm -f $(VENV)/.installed-* && touch $@
 
-$(LS_STAMP): Makefile .ci/make_venv.sh
+$(LS_STAMP): Makefile .ci/label_studio.txt .ci/make_venv.sh
 	@sh .ci/make_venv.sh "$(PYTHON)" $(LS_VENV)
 	@echo "Installing Label Studio $(LABEL_STUDIO) in $(LS_VENV)"
-	@$(LS_VENV)/bin/python $(PIP_INSTALL) label-studio==$(LABEL_STUDIO)
+	@$(LS_VENV)/bin/python $(PIP_INSTALL) -c .ci/label_studio.txt label-studio==$(LABEL_STUDIO)
 	@rm -f $(LS_VENV)/.installed-* && touch $@
+
+# Apart: it needs packages that nothing else does.
+$(AUDIT): Makefile .ci/make_venv.sh
+	@sh .ci/make_venv.sh "$(PYTHON)" .cache/audit
+	@echo "Installing pip-audit in .cache/audit"
+	@.cache/audit/bin/python $(PIP_INSTALL) pip-audit==2.10.1
+	@touch $@
 
 # What speed is compared with. Apart, because the published active-learn bears our package's name.
 $(PEERS): Makefile
