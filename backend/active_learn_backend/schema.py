@@ -39,6 +39,8 @@ projects = sa.Table(
     "projects",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("title", sa.Text, nullable=False, default=""),
+    sa.Column("title", sa.Text, nullable=False, default=""),
     sa.Column("label_config", sa.Text, nullable=False, default=""),
     sa.Column("status", sa.String(16), nullable=False, default="active"),
     sa.Column("reason", sa.Text, nullable=False, default=""),
@@ -66,6 +68,8 @@ projects = sa.Table(
     sa.Column("pending_tasks", sa.Integer, nullable=False, default=0),
     sa.Column("lease_owner", sa.String(64)),
     sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    sa.Column("activity", sa.String(64), nullable=False, default=""),
+    sa.Column("activity", sa.String(64), nullable=False, default=""),
     sa.Column("last_error", sa.Text, nullable=False, default=""),
 )
 
@@ -82,6 +86,24 @@ tasks = sa.Table(
     sa.Column("labeled_at", sa.Float),  # when it was first labeled
     sa.Column("proposal", sa.Float),  # probability with which it was drawn, if our queue served it
 )
+# The status page counts labels and skips without reading what tasks hold.
+for _name, _rows in (("labeled", tasks.c.label.is_not(None)), ("skipped", tasks.c.skipped)):
+    sa.Index(
+        f"tasks_{_name}",
+        tasks.c.project_id,
+        tasks.c.labeled_at,
+        sqlite_where=_rows,
+        postgresql_where=_rows,
+    )
+# The status page counts labels and skips without reading what tasks hold.
+for _name, _rows in (("labeled", tasks.c.label.is_not(None)), ("skipped", tasks.c.skipped)):
+    sa.Index(
+        f"tasks_{_name}",
+        tasks.c.project_id,
+        tasks.c.labeled_at,
+        sqlite_where=_rows,
+        postgresql_where=_rows,
+    )
 
 queue = sa.Table(
     "queue",
@@ -131,6 +153,8 @@ class Project:
 
     Attributes
     ----------
+    title : str
+        As Label Studio shows it; empty before it was first read.
     status : {'active', 'paused', 'yielded', 'disconnected'}
         'paused': by the operator. 'yielded': a person chose another sampling in Label Studio,
         and ours comes back when theirs is taken back. `reason` says it in words.
@@ -158,9 +182,12 @@ class Project:
         File of the stream's state after its last decisions; empty before the first.
     pending_labels, pending_tasks : int
         Labels and tasks changed since the last round began.
+    activity : str
+        Stage of the round that a worker is at, such as ``embed 640/1400``; empty: in none.
     """
 
     id: int
+    title: str
     label_config: str
     status: str
     reason: str
@@ -188,6 +215,7 @@ class Project:
     pending_tasks: int
     lease_owner: str | None
     lease_until: float
+    activity: str
     last_error: str
 
 

@@ -208,7 +208,7 @@ class Store:
             connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id, _projects.c.lease_owner == owner)
-                .values(lease_owner=None, lease_until=0.0)
+                .values(lease_owner=None, lease_until=0.0, activity="")
             )
 
     # -- tasks ------------------------------------------------------------------------------
@@ -347,6 +347,7 @@ class Store:
                     pending_labels=sa.case((pending > labels, pending - labels), else_=0),
                     pending_tasks=sa.case((pending_tasks > tasks, pending_tasks - tasks), else_=0),
                     stale=False,
+                    activity="",
                     last_error="",
                 )
             )

@@ -45,6 +45,8 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
     settled = client.clock - SETTLE
     label_config = remote["label_config"] or ""
     task = parse_label_config(label_config)
+    if (title := str(remote.get("title") or "")) != project.title:
+        store.update(project.id, title=title)
     if label_config != project.label_config:
         if project.cursor:
             log.info("project %s: the labeling config changed; reading all again", project.id)

@@ -85,7 +85,7 @@ class TaskEmbedder:
         self,
         contents: Sequence[Mapping[str, Any]],
         keys: Sequence[str],
-        checkpoint: Callable[[], None] = lambda: None,
+        checkpoint: Callable[[int, int], None] = lambda done, of: None,
     ) -> tuple[npt.NDArray[np.float32], list[int], dict[int, ContentError]]:
         """Embed tasks, computing only what the cache does not hold.
 
@@ -94,7 +94,8 @@ class TaskEmbedder:
         contents, keys : sequences of length n
             What the encoder reads of each task, and its digest.
         checkpoint : callable
-            Called before each chunk that is computed; what it raises stops the work.
+            Called before each chunk that is computed, with how many of how many are done; what it
+            raises stops the work.
 
         Returns
         -------
@@ -111,7 +112,7 @@ class TaskEmbedder:
         failed: dict[str, ContentError] = {}
         began = told = time.monotonic()
         for start in range(0, len(missing), CHUNK):
-            checkpoint()
+            checkpoint(start, len(missing))
             if time.monotonic() - told > TELL_EVERY:
                 told = time.monotonic()
                 bar = tqdm.format_meter(start, len(missing), told - began, unit=" tasks")

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # Cross-validation costs several fits: it is repeated when there are this many more labels.
 EVALUATE_AGAIN = 1.1
+TELL_EVERY = 1.0  # seconds between two notes of how far the embedding is
 
 Result = list[dict[str, Any]]
 
@@ -60,6 +61,7 @@ class Round:
     kept: Callable[[str], dict[int, Result]]
     still_ours: Callable[[], None]
     seconds: dict[str, float] = field(default_factory=dict)
+    _told: float = field(default=0.0, init=False)
 
     def run(self) -> dict[str, Any]:
         """Do the round.
@@ -116,13 +118,24 @@ class Round:
         embeddings, usable, failed = embedder.embed(
             [row.content for row in rows],
             [row.content_key for row in rows],
-            checkpoint=self.still_ours,
+            checkpoint=self._checkpoint,
         )
         for at, error in failed.items():
             log.warning(
                 "project %s: task %s is left out: %s", self.project.id, rows[at].task_id, error
             )
         return Snapshot.take(self.project, [rows[at] for at in usable], embeddings, self.settings)
+
+    def _checkpoint(self, done: int, of: int) -> None:
+        """Stop when the lease is lost; say now and then how far the embedding is."""
+        self.still_ours()
+        if time.monotonic() >= self._told + TELL_EVERY:
+            self._tell(f"embed {done}/{of}")
+
+    def _tell(self, activity: str) -> None:
+        """Let the status page see what is done now."""
+        self._told = time.monotonic()
+        self.store.update(self.project.id, activity=activity)
 
     def _head(self, snapshot: Snapshot, encoder: str, number: int) -> TrainedHead | None:
         """Train the head of this round, or take the one that a person went back to."""
@@ -253,6 +266,7 @@ class Round:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
+        self._tell(stage)
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 3)
