@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 
 from .errors import SettingsError
 from .logs import set_up
+from .safety import unsafe_packages, unsafe_settings
 from .settings import Settings, load_settings, parse_params
 
 if TYPE_CHECKING:
@@ -213,25 +213,8 @@ def _given_names(given: dict[str, Any]) -> set[str]:
 
 def warn_of_what_is_unsafe(settings: Settings) -> None:
     """Say in the log what is unsafe, before serving."""
-    flask = importlib.metadata.version("flask")
-    if tuple(int(part) for part in flask.split(".")[:2]) < (2, 3):
-        log.warning(
-            "Flask %s has known security holes; run: pip install -U flask werkzeug jinja2 "
-            "itsdangerous",
-            flask,
-        )
-    if "active-learn" in importlib.metadata.packages_distributions().get("active_learn", []):
-        log.warning(
-            "PyPI's package 'active-learn' owns the same import name as ours; "
-            "run: pip uninstall active-learn, then install this project again"
-        )
-    if not settings.basic_auth_user and settings.host not in ("127.0.0.1", "localhost", "::1"):
-        log.warning(
-            "listening on %s without auth: anyone who reaches port %s can use this backend; set "
-            "BASIC_AUTH_USER and BASIC_AUTH_PASS",
-            settings.host,
-            settings.port,
-        )
+    for danger in [*unsafe_packages(), *unsafe_settings(settings)]:
+        log.warning("%s; %s", danger.what, danger.remedy)
 
 
 if __name__ == "__main__":

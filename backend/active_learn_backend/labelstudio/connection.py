@@ -22,18 +22,27 @@ from .config import parse_label_config
 from .queue import UNCERTAINTY_SAMPLING, Queue, round_of
 
 __all__ = [
+    "LET_US_IN",
     "SECRET_HEADER",
     "connect",
     "disconnect",
+    "our_backends",
     "pause",
+    "project_webhooks",
     "resume",
     "secure_webhook",
     "take_over_stream",
+    "webhook_url",
 ]
 
 log = logging.getLogger(__name__)
 
 SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
+#: What to do when Label Studio's address protection refuses our address.
+LET_US_IN = (
+    "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "
+    "USE_DEFAULT_BANNED_SUBNETS=false), or use `active-learn connect --pull`"
+)
 TITLE = "Active sampler"
 DEFAULT_SAMPLING = "Sequential sampling"  # of a new project
 
@@ -105,7 +114,7 @@ def adopt(client: LabelStudioClient, store: Store, settings: Settings) -> list[i
     adopted = []
     for remote in client.projects():
         served = round_of(remote.get("model_version") or "")
-        ours = _our_backends(client, settings, remote["id"]) if served is not None else []
+        ours = our_backends(client, settings, remote["id"]) if served is not None else []
         if ours:
             store.register(remote["id"])
             store.update(
@@ -151,8 +160,8 @@ def _disconnect(
     if project.backend_id is not None:
         _delete(client, f"/api/ml/{project.backend_id}")
         done.append(f"model {project.backend_id} removed")
-    for webhook in _webhooks(client, project_id):
-        if webhook["url"] == _webhook_url(settings) or SECRET_HEADER in webhook["headers"]:
+    for webhook in project_webhooks(client, project_id):
+        if webhook["url"] == webhook_url(settings) or SECRET_HEADER in webhook["headers"]:
             _delete(client, f"/api/webhooks/{webhook['id']}/")
             done.append(f"webhook {webhook['id']} removed")
     queue = Queue(client, project_id)
@@ -163,7 +172,7 @@ def _disconnect(
     if (
         project.backend_id is None
         and project.mode == "push"
-        and _our_backends(client, settings, project_id)
+        and our_backends(client, settings, project_id)
     ):
         done.append("the model was added in Label Studio by hand: remove it under Settings, Model")
     store.update(
@@ -207,8 +216,8 @@ def secure_webhook(
     client: LabelStudioClient, store: Store, project: Project, settings: Settings
 ) -> None:
     """Give the webhook that Label Studio made by itself our secret header (it has no auth)."""
-    for webhook in _webhooks(client, project.id):
-        if webhook["url"] == _webhook_url(settings):
+    for webhook in project_webhooks(client, project.id):
+        if webhook["url"] == webhook_url(settings):
             _set_secret(client, webhook, project.webhook_secret)
             store.update(project.id, webhook_id=webhook["id"])
 
@@ -224,7 +233,7 @@ def _register_backend(
     params: Mapping[str, Any] | None,
 ) -> list[str]:
     row = _row(settings, project.id) | ({} if params is None else {"extra_params": dict(params)})
-    ours = _our_backends(client, settings, project.id)
+    ours = our_backends(client, settings, project.id)
     done = []
     for duplicate in ours[1:]:
         _delete(client, f"/api/ml/{duplicate['id']}")
@@ -254,12 +263,10 @@ def _create_backend(
         return backend
     except LabelStudioError as error:
         if error.status == 403:
-            for half_made in _our_backends(client, settings, project_id):
+            for half_made in our_backends(client, settings, project_id):
                 _delete(client, f"/api/ml/{half_made['id']}")
             raise ConnectionRefusedByLabelStudioError(
-                f"Label Studio's address protection refuses {settings.url}; start Label Studio "
-                "with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "
-                "USE_DEFAULT_BANNED_SUBNETS=false), or use `active-learn connect --pull`",
+                f"Label Studio's address protection refuses {settings.url}; {LET_US_IN}",
                 403,
             ) from error
         raise
@@ -276,9 +283,10 @@ def _row(settings: Settings, project_id: int) -> dict[str, Any]:
     return row
 
 
-def _our_backends(
+def our_backends(
     client: LabelStudioClient, settings: Settings, project_id: int
 ) -> list[dict[str, Any]]:
+    """List a project's models at our address, the oldest first."""
     backends = client.call("GET", "/api/ml/", params={"project": project_id})
     ours = [one for one in backends if str(one["url"]).rstrip("/") == settings.url]
     return sorted(ours, key=lambda one: int(one["id"]))
@@ -291,10 +299,10 @@ def _tidy_webhooks(
     client: LabelStudioClient, store: Store, settings: Settings, project: Project
 ) -> list[str]:
     """Leave exactly one webhook of ours, with the secret header."""
-    url = _webhook_url(settings)
+    url = webhook_url(settings)
     done = []
     kept = None
-    for webhook in _webhooks(client, project.id):
+    for webhook in project_webhooks(client, project.id):
         if webhook["url"] == url and kept is None:
             kept = webhook
         elif webhook["url"] == url or SECRET_HEADER in webhook["headers"]:
@@ -325,13 +333,15 @@ def _set_secret(client: LabelStudioClient, webhook: Mapping[str, Any], secret: s
     )
 
 
-def _webhooks(client: LabelStudioClient, project_id: int) -> list[dict[str, Any]]:
+def project_webhooks(client: LabelStudioClient, project_id: int) -> list[dict[str, Any]]:
+    """List a project's webhooks, whoever's they are, the oldest first."""
     webhooks = client.call("GET", "/api/webhooks/", params={"project": project_id})
     mine = [one for one in webhooks if one.get("project") == project_id]
     return sorted(mine, key=lambda one: int(one["id"]))
 
 
-def _webhook_url(settings: Settings) -> str:
+def webhook_url(settings: Settings) -> str:
+    """Address of our webhook as Label Studio calls it."""
     return f"{settings.url}/webhook"
 
 

@@ -1,0 +1,52 @@
+"""What is unsafe in this installation or in its settings: what it is, and what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+
+from .settings import Settings
+
+__all__ = ["Danger", "unsafe_packages", "unsafe_settings"]
+
+
+@dataclass(frozen=True)
+class Danger:
+    """Something unsafe, and the remedy."""
+
+    what: str
+    remedy: str
+
+
+def unsafe_packages() -> list[Danger]:
+    """Look for packages that are a danger beside or below ours."""
+    dangers = []
+    flask = importlib.metadata.version("flask")
+    if tuple(int(part) for part in flask.split(".")[:2]) < (2, 3):
+        dangers.append(
+            Danger(
+                f"Flask {flask} has known security holes",
+                "run: pip install -U flask werkzeug jinja2 itsdangerous",
+            )
+        )
+    if "active-learn" in importlib.metadata.packages_distributions().get("active_learn", []):
+        dangers.append(
+            Danger(
+                "PyPI's package 'active-learn' owns the same import name as ours",
+                "run: pip uninstall active-learn, then install this project again",
+            )
+        )
+    return dangers
+
+
+def unsafe_settings(settings: Settings) -> list[Danger]:
+    """Look for settings that open the backend to anyone."""
+    if settings.basic_auth_user or settings.host in ("127.0.0.1", "localhost", "::1"):
+        return []
+    return [
+        Danger(
+            f"listening on {settings.host} without auth: anyone who reaches port {settings.port} "
+            "can use this backend",
+            "set BASIC_AUTH_USER and BASIC_AUTH_PASS",
+        )
+    ]
