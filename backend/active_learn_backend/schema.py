@@ -40,7 +40,6 @@ projects = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("title", sa.Text, nullable=False, default=""),
-    sa.Column("title", sa.Text, nullable=False, default=""),
     sa.Column("label_config", sa.Text, nullable=False, default=""),
     sa.Column("status", sa.String(16), nullable=False, default="active"),
     sa.Column("reason", sa.Text, nullable=False, default=""),
@@ -69,7 +68,6 @@ projects = sa.Table(
     sa.Column("lease_owner", sa.String(64)),
     sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
     sa.Column("activity", sa.String(64), nullable=False, default=""),
-    sa.Column("activity", sa.String(64), nullable=False, default=""),
     sa.Column("last_error", sa.Text, nullable=False, default=""),
 )
 
@@ -86,15 +84,6 @@ tasks = sa.Table(
     sa.Column("labeled_at", sa.Float),  # when it was first labeled
     sa.Column("proposal", sa.Float),  # probability with which it was drawn, if our queue served it
 )
-# The status page counts labels and skips without reading what tasks hold.
-for _name, _rows in (("labeled", tasks.c.label.is_not(None)), ("skipped", tasks.c.skipped)):
-    sa.Index(
-        f"tasks_{_name}",
-        tasks.c.project_id,
-        tasks.c.labeled_at,
-        sqlite_where=_rows,
-        postgresql_where=_rows,
-    )
 # The status page counts labels and skips without reading what tasks hold.
 for _name, _rows in (("labeled", tasks.c.label.is_not(None)), ("skipped", tasks.c.skipped)):
     sa.Index(
