@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn.errors import DataError
+from active_learn_backend.learning.cross_validation import cross_validate
 from active_learn_backend.learning.evaluation import (
     audit_estimate,
-    cross_validated_losses,
     evaluate,
     importance_weighted_estimate,
 )
@@ -258,12 +258,19 @@ def trained(rows: np.ndarray, labels: list[Any]) -> TrainedHead:
     return head
 
 
+def train_losses(head: TrainedHead, rows: np.ndarray, labels: list[Any]) -> np.ndarray:
+    found = cross_validate(head, rows, labels)
+    assert found is not None
+    return found.losses
+
+
 def test_held_out_losses_are_those_of_new_tasks_and_not_of_learned_ones() -> None:
     rows, labels = blobs(150, noise=2.0)
     new, truth = blobs(4000, noise=2.0, seed=1)
     head = trained(rows, labels)
-    losses = cross_validated_losses(head, rows, labels)
-    assert losses is not None
+    held_out = cross_validate(head, rows, labels)
+    assert held_out is not None
+    losses = held_out.losses
     assert losses.mean() == pytest.approx(head.losses(new, truth).mean(), abs=0.07)
     assert losses.mean() > head.losses(rows, labels).mean() + 0.02
 
@@ -275,15 +282,16 @@ def test_labels_drawn_at_random_are_guessed_no_better_than_by_chance() -> None:
     labels = [OFFERED[place] for place in rng.integers(0, 3, 120)]
     head = trained(rows, labels)
     assert head.losses(rows, labels).mean() < 0.15
-    losses = cross_validated_losses(head, rows, labels)
-    assert losses is not None
+    held_out = cross_validate(head, rows, labels)
+    assert held_out is not None
+    losses = held_out.losses
     assert losses.mean() > 0.5
 
 
 def test_the_cost_is_bounded_and_every_label_gets_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, labels = blobs(300)
     head = trained(rows, labels)
-    monkeypatch.setattr("active_learn_backend.learning.evaluation.MOST_TRAINED_ON", 50)
+    monkeypatch.setattr("active_learn_backend.learning.cross_validation.MOST_TRAINED_ON", 50)
     seen: list[int] = []
     refit = TrainedHead.refit
 
@@ -292,8 +300,9 @@ def test_the_cost_is_bounded_and_every_label_gets_a_loss(monkeypatch: pytest.Mon
         return refit(self, embeddings, labels)
 
     monkeypatch.setattr(TrainedHead, "refit", count)
-    losses = cross_validated_losses(head, rows, labels)
-    assert losses is not None
+    held_out = cross_validate(head, rows, labels)
+    assert held_out is not None
+    losses = held_out.losses
     assert losses.shape == (300,)
     assert np.isfinite(losses).all()
     assert len(seen) == 5
@@ -303,8 +312,8 @@ def test_the_cost_is_bounded_and_every_label_gets_a_loss(monkeypatch: pytest.Mon
 def test_folds_that_leave_nothing_to_tell_apart_are_no_estimate() -> None:
     rows, _ = blobs(6)
     head = trained(rows, ["a", "b", "a", "a", "a", "a"])
-    assert cross_validated_losses(head, rows, ["a", "b", "a", "a", "a", "a"]) is None
-    assert cross_validated_losses(head, rows[:3], ["a", "b", "a"]) is None
+    assert cross_validate(head, rows, ["a", "b", "a", "a", "a", "a"]) is None
+    assert cross_validate(head, rows[:3], ["a", "b", "a"]) is None
 
 
 def test_a_round_is_told_in_three_ways_that_json_can_hold() -> None:
@@ -316,10 +325,8 @@ def test_a_round_is_told_in_three_ways_that_json_can_hold() -> None:
     order = np.random.default_rng(0).permutation(150)
     told = evaluate(
         head,
-        rows[:100],
-        labels[:100],
-        rows[100:150],
-        labels[100:150],
+        train_losses(head, rows[:100], labels[:100]),
+        head.losses(rows[100:150], labels[100:150]),
         proposals=proposals,
         order=order,
         n_tasks=2000,
@@ -345,7 +352,7 @@ def test_a_round_of_any_problem_type_is_told(problem_type: Any) -> None:
     head = fit_head(problem_type, offered, rows[:50], labels[:50], round=1)
     assert head is not None
     told = evaluate(
-        head, rows[:50], labels[:50], rows[50:], labels[50:],
+        head, train_losses(head, rows[:50], labels[:50]), head.losses(rows[50:], labels[50:]),
         proposals=1 / (5000.0 - np.arange(80)), order=np.arange(80), n_tasks=5000,
     )  # fmt: skip
     metric = {"multilabel": "label accuracy", "regression": "mean absolute error"}[problem_type]
@@ -358,10 +365,11 @@ def test_a_round_of_any_problem_type_is_told(problem_type: Any) -> None:
 def test_without_an_audit_or_far_on_there_is_no_weighted_estimate() -> None:
     rows, labels = blobs(60)
     head = trained(rows, labels)
+    losses = train_losses(head, rows, labels)
     options: dict[str, Any] = {"proposals": np.full(60, 0.9), "order": np.arange(60)}
-    told = evaluate(head, rows, labels, rows[:0], [], n_tasks=1000, **options)
+    told = evaluate(head, losses, np.empty(0), n_tasks=1000, **options)
     assert (told["audit"], told["importance_weighted"]) == (None, None)
     assert told["cross_validation"] is not None
     options["proposals"] = 1 / (100.0 - np.arange(60))
-    told = evaluate(head, rows, labels, rows[:0], [], n_tasks=100, **options)
+    told = evaluate(head, losses, np.empty(0), n_tasks=100, **options)
     assert told["importance_weighted"] is None

@@ -9,28 +9,23 @@ chosen first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn.backtest import folds
 from active_learn.errors import DataError
 
 from .heads import Head, ProblemType, TrainedHead
-from .heads.base import FloatArray
 from .intervals import binomial_interval, hypergeometric_interval, mean_interval
 
 __all__ = [
     "Estimate",
     "audit_estimate",
-    "cross_validated_losses",
     "evaluate",
     "importance_weighted_estimate",
 ]
 
-MOST_TRAINED_ON = 3000  # rows that the heads of the folds see: bounds the cost of any project
 MOST_LABELED = 0.1  # share of the tasks up to which audit tasks pass as drawn when they come
 
 METRICS = {
@@ -199,52 +194,14 @@ def importance_weighted_estimate(
     )
 
 
-def cross_validated_losses(
-    head: TrainedHead,
-    embeddings: FloatArray,
-    labels: Sequence[Any],
-    *,
-    n_folds: int = 5,
-    random_state: int = 0,
-) -> Array | None:
-    """Give the loss of each label under a head that has not seen it.
-
-    Heads of the same penalty are trained on the other folds, on at most 3,000 rows drawn by chance
-    (so that a project of any size takes seconds); with more labels than that the losses are those
-    of a head with fewer labels, a little too high.
-
-    Returns
-    -------
-    array of shape (n,) or None
-        None while a fold leaves nothing to tell apart.
-    """
-    if len(labels) < n_folds:
-        return None
-    embeddings = np.asarray(embeddings, np.float32)
-    rng = np.random.default_rng(random_state)
-    trained_on = np.zeros(len(labels), dtype=bool)
-    trained_on[rng.permutation(len(labels))[:MOST_TRAINED_ON]] = True
-    losses = np.empty(len(labels))
-    for train, test in folds(_sortable(head.problem_type, labels), n_folds, [random_state]):
-        rows = train[trained_on[train]]
-        other = head.refit(embeddings[rows], [labels[at] for at in rows])
-        if other is None:
-            return None
-        losses[test] = other.losses(embeddings[test], [labels[at] for at in test])
-    return losses
-
-
 def evaluate(
     head: Head,
-    train_embeddings: FloatArray,
-    train_labels: Sequence[Any],
-    audit_embeddings: FloatArray,
-    audit_labels: Sequence[Any],
+    train_losses: Array | None,
+    audit_losses: Array,
     *,
     proposals: Array,
     order: npt.NDArray[Any],
     n_tasks: int,
-    random_state: int = 0,
 ) -> dict[str, dict[str, Any] | None]:
     """Tell how good the head of a round is.
 
@@ -253,6 +210,10 @@ def evaluate(
     head : Head
         Trained on the n_train labels, on none of the n_audit; or the team's own, which has seen
         none at all: then every label measures it, and there is nothing to cross-validate.
+    train_losses : array of shape (n_train,) or None
+        Of heads that have not seen the label, see `cross_validate`; None where there are none.
+    audit_losses : array of shape (n_audit,)
+        Of this head.
     proposals : array of shape (n_train + n_audit,)
         Probability with which each was drawn, training labels first; NaN for labels that came
         otherwise. Those are left out of the weighted estimate, which is then about the others.
@@ -269,18 +230,12 @@ def evaluate(
         biased then.
     """
     problem_type = head.problem_type
-    audit = head.losses(audit_embeddings, audit_labels)
-    own: Array | None = (
-        cross_validated_losses(head, train_embeddings, train_labels, random_state=random_state)
-        if isinstance(head, TrainedHead)
-        else head.losses(train_embeddings, train_labels)
-    )
     estimates: dict[str, Estimate | None] = {
-        "audit": audit_estimate(problem_type, audit, n_tasks),
+        "audit": audit_estimate(problem_type, audit_losses, n_tasks),
         "importance_weighted": None,
         "cross_validation": None,
     }
-    if own is not None:
+    if train_losses is not None:
         proposals = np.asarray(proposals, np.float64)
         drawn = np.argsort(order, kind="stable")
         drawn = drawn[np.isfinite(proposals[drawn])]
@@ -288,12 +243,12 @@ def evaluate(
         if len(drawn) <= MOST_LABELED * (n_tasks - others):
             estimates["importance_weighted"] = importance_weighted_estimate(
                 problem_type,
-                np.concatenate([own, audit])[drawn],
+                np.concatenate([train_losses, audit_losses])[drawn],
                 proposals[drawn],
                 n_tasks - others,
             )
         if isinstance(head, TrainedHead):
-            estimates["cross_validation"] = _cross_validation(problem_type, own)
+            estimates["cross_validation"] = _cross_validation(problem_type, train_losses)
     return {name: None if found is None else asdict(found) for name, found in estimates.items()}
 
 
@@ -334,10 +289,3 @@ def _checked(losses: Array) -> Array:
     if not (np.isfinite(losses).all() and (losses >= 0).all()):
         raise DataError("losses hold negative numbers, NaN or infinity; check labels and head")
     return losses
-
-
-def _sortable(problem_type: ProblemType, labels: Sequence[Any]) -> npt.NDArray[Any]:
-    """Labels as an array by which folds are stratified."""
-    if problem_type == "multilabel":
-        return np.array([" / ".join(sorted(label)) for label in labels])
-    return np.array(labels)

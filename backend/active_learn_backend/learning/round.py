@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from ..labelstudio.queue import Queue
 from ..logs import note
 from ..settings import Settings
 from ..store import Project, QueueRow, Store
+from .cross_validation import cross_validate
 from .embedding import TaskEmbedder, project_folder
 from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
+from .label_errors import find_label_errors, still_standing
 from .selection import Snapshot, choose
 from .task_stream import TaskStream
 
@@ -100,7 +102,7 @@ class Round:
             answers = self._answers(rows, head, snapshot, order)
             report["version"] = self._publish(number, rows, answers)
         with self._timed("evaluate"):
-            report["evaluation"] = self._evaluate(snapshot, head)
+            report |= self._evaluate(snapshot, head)
         self.store.finish_round(
             self.project.id,
             number,
@@ -240,29 +242,40 @@ class Round:
             shown = [self.task.control.write(one.label, one.score) for one in answers]
         return [[] if row.audit else one for row, one in zip(rows, shown, strict=True)]
 
-    def _evaluate(self, snapshot: Snapshot, head: Head | None) -> Mapping[str, Any]:
+    def _evaluate(self, snapshot: Snapshot, head: Head | None) -> dict[str, Any]:
         """Estimate the quality of this round's head; cross-validation now and then only."""
-        training, measuring = snapshot.training, snapshot.measuring
         if head is None:
-            return {}
-        former = (self.store.last_round(self.project.id) or {}).get("evaluation") or {}
+            return {"evaluation": {}}
+        training, measuring = snapshot.training, snapshot.measuring
+        audit_losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
+        last = self.store.last_round(self.project.id) or {}
+        former = last.get("evaluation") or {}
         if former.get("labels") and len(training) < EVALUATE_AGAIN * former["labels"]:
-            losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
-            audit = audit_estimate(head.problem_type, losses, len(snapshot.rows))
-            return former | {"audit": asdict(audit) if audit else None}
+            audit = audit_estimate(head.problem_type, audit_losses, len(snapshot.rows))
+            standing = {row.task_id: row.label for row in snapshot.rows}
+            return {
+                "evaluation": former | {"audit": asdict(audit) if audit else None},
+                "label_errors": still_standing(last.get("label_errors") or [], standing),
+            }
+        embeddings, labels = snapshot.embeddings[training], snapshot.labels(training)
+        losses, errors = None, []
+        if not isinstance(head, TrainedHead):
+            losses = head.losses(embeddings, labels)
+        elif held_out := cross_validate(
+            head, embeddings, labels, random_state=self.settings.random_state
+        ):
+            ids = [snapshot.rows[at].task_id for at in training]
+            losses, errors = held_out.losses, find_label_errors(head, held_out, labels, ids)
         both = np.concatenate([training, measuring])
         estimates = evaluate(
             head,
-            snapshot.embeddings[training],
-            snapshot.labels(training),
-            snapshot.embeddings[measuring],
-            snapshot.labels(measuring),
+            losses,
+            audit_losses,
             proposals=snapshot.proposals(both),
             order=snapshot.labeled_at(both),
             n_tasks=len(snapshot.rows),
-            random_state=self.settings.random_state,
         )
-        return estimates | {"labels": len(training)}
+        return {"evaluation": estimates | {"labels": len(training)}, "label_errors": errors}
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
