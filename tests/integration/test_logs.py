@@ -93,7 +93,7 @@ def test_a_message_makes_one_line_whatever_is_in_it() -> None:
 
 
 class Studio(ThreadingHTTPServer):
-    """Answers what a worker asks of a Label Studio that serves three tasks a project."""
+    """Answers what a worker asks of a Label Studio: four tasks a project, one without its text."""
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
@@ -103,7 +103,7 @@ class Studio(ThreadingHTTPServer):
     def answer(self, method: str, path: str, body: Any) -> Any:
         if path == "/api/tasks/":
             stamp = "2026-11-22T07:05:43.492877Z"
-            data = [{"text": text} for text in ("pears", "apples", "cars")]
+            data = [{"text": text} for text in ("pears", "apples", "cars", None)]
             tasks = [{"id": n, "data": one, "updated_at": stamp} for n, one in enumerate(data, 1)]
             return {"tasks": tasks, "total": len(tasks)}
         project = path.split("/")[3]
@@ -118,7 +118,7 @@ class Studio(ThreadingHTTPServer):
             "label_config": CONFIG,
             "sampling": "Uncertainty sampling",
             "model_version": self.versions.get(project, ""),
-            "task_number": 3,
+            "task_number": 4,
         }
 
 
@@ -178,7 +178,7 @@ def test_every_line_of_a_round_bears_its_project_and_round(
     assert done == {9: 901, 10: 1001}
     assert all(line["project"] in (9, 10) for _, line in lines)
     inside = [line for record, line in lines if ".learning." in record.name]
-    assert inside
+    assert {line["project"] for line in inside if "is left out" in line["message"]} == {9, 10}
     assert all(line["round"] == done[line["project"]] for line in inside)
     assert not [line for _, line in capture["json"].lines if key in line]
     store.close()
