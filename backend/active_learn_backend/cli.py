@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
+DOCTOR_SECONDS = 9.0  # that an examination takes at most
 WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
 
 
@@ -151,6 +153,32 @@ def resume(project_id: int, **given: Any) -> None:
     from .labelstudio.connection import resume as run
 
     _speak(run, project_id, given)
+
+
+@main.command()
+@click.option("--project", "project_id", type=int, help="Only this one; else all connected ones.")
+@click.option("--fix", is_flag=True, help="Repair what is safe to repair: only what is ours.")
+@_with_settings
+def doctor(project_id: int | None, fix: bool, **given: Any) -> None:
+    """Check the connection with Label Studio both ways, and say what to do.
+
+    Exit status: 0 all is well, 1 something is wrong, 2 something could not be checked.
+    """
+    began = time.monotonic()
+    # Read when the hub's library is loaded: an examination downloads no models.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    settings = _settings({**given, "log_level": given["log_level"] or "ERROR"})
+    from .labelstudio.doctor import examine, exit_status, repair
+
+    findings = examine(settings, project_id, began + DOCTOR_SECONDS)
+    done = repair(settings, findings, project_id) if fix else []
+    for line in done:
+        click.echo(f"fix: {line}")
+    if done:
+        findings = examine(settings, project_id, time.monotonic() + DOCTOR_SECONDS)
+    for finding in findings:
+        click.echo(str(finding))
+    sys.exit(exit_status(findings))
 
 
 @main.command()

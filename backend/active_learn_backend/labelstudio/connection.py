@@ -13,7 +13,6 @@ from ..errors import (
     ConnectionRefusedByLabelStudioError,
     LabelStudioError,
 )
-from ..learning.params import check_params
 from ..lease import exclusively
 from ..settings import Settings
 from ..store import Project, Store
@@ -80,6 +79,8 @@ def connect(
     remote = client.project(project_id)
     task = parse_label_config(remote["label_config"] or "")
     if params is not None:
+        from ..learning.params import check_params  # imports torch, which takes seconds
+
         check_params(settings, task, params)
     project = store.register(project_id)
     done = []

@@ -1,0 +1,203 @@
+"""The whole examination, within a time limit, and the repair of what is safe to repair."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from active_learn.errors import ActiveLearnError
+
+from ...errors import StoreError
+from ...lease import Lease, owner_name
+from ...settings import Settings
+from ...store import Project, Store
+from ..client import LabelStudioClient
+from ..connection import connect
+from ..queue import Queue
+from .finding import Finding, not_checked, warning, wrong
+from .machine import check_disk, check_safety, check_worker, has_state
+from .project import examine_project
+from .registration import check_orphans, orphans
+from .servers import check_backend, check_label_studio
+
+__all__ = ["examine", "repair"]
+
+Check = Callable[[], Iterable[Finding]]
+
+SIDE_BY_SIDE = 4  # projects that Label Studio is asked about at once
+MOST_PROJECTS = 20  # looked at when none is named
+
+
+def examine(settings: Settings, project_id: int | None, deadline: float) -> list[Finding]:
+    """Check everything, or one project only, and say what was found.
+
+    Changes nothing but what Label Studio notes of our answers when it is asked for them.
+
+    Parameters
+    ----------
+    project_id : int or None
+        None: all projects that are connected.
+    deadline : float
+        Of the monotonic clock: what is not done then is reported as not checked.
+    """
+    client = LabelStudioClient(settings)
+    answering = threading.Event()
+
+    def label_studio() -> list[Finding]:
+        may_ask, findings = check_label_studio(settings, client)
+        if may_ask:
+            answering.set()
+        return findings
+
+    store, found = _open_store(settings)
+    projects = [] if store is None else store.projects()
+    connected = [project for project in projects if project.status != "disconnected"]
+    checks: dict[str, Check] = {
+        "the packages": partial(check_safety, settings),
+        "the disk": partial(check_disk, settings.model_dir),
+        "Label Studio": label_studio,
+    }
+    if store is not None and connected:
+        checks["the worker"] = partial(check_worker, store)
+    if any(project.mode == "push" for project in connected):
+        checks["the backend"] = partial(check_backend, settings)
+    found += _in_time(checks, deadline)
+    if not answering.is_set():
+        return [*found, not_checked("the projects", "Label Studio could not be asked")]
+    numbers = [project.id for project in connected] if project_id is None else [project_id]
+    if not numbers:
+        found.append(
+            warning("no project is connected", "run: active-learn connect --project <number>")
+        )
+    if len(numbers) > MOST_PROJECTS:
+        left = f"{len(numbers) - MOST_PROJECTS} of {len(numbers)} projects"
+        found.append(not_checked(left, "name one by --project"))
+    looked_at = numbers[:MOST_PROJECTS]
+    return found + _in_time(_of_projects(client, store, settings, connected, looked_at), deadline)
+
+
+def repair(settings: Settings, findings: Iterable[Finding], project_id: int | None) -> list[str]:
+    """Repair what is safe to repair: our rows and webhooks, the sampling, the version served.
+
+    Returns
+    -------
+    list of str
+        What was done, in words; also what could not be.
+    """
+    if not any(finding.repairable for finding in findings):
+        return []
+    store, _ = _open_store(settings)
+    if store is None:
+        return []
+    client = LabelStudioClient(settings)
+    projects = [one for one in store.projects() if one.status != "disconnected"]
+    done = []
+    for project in projects:
+        # Who paused a project by command wants it as it is.
+        if project.status == "paused" or project_id not in (None, project.id):
+            continue
+        try:
+            steps = _repair(client, store, settings, project)
+        except ActiveLearnError as error:
+            steps = [f"not repaired: {error}"]
+        done += [f"project {project.id}: {step}" for step in steps]
+    connected = {project.id for project in projects}
+    for webhook in orphans(client, settings, connected):
+        if project_id in (None, webhook.get("project")):
+            client.call("DELETE", f"/api/webhooks/{webhook['id']}/")
+            done.append(f"project {webhook.get('project')}: orphan webhook {webhook['id']} removed")
+    return done
+
+
+def _repair(
+    client: LabelStudioClient, store: Store, settings: Settings, project: Project
+) -> list[str]:
+    """Connect again, which repairs what is half made, and serve the published queue again."""
+    done = connect(client, store, settings, project.id, pull=project.mode == "pull")
+    lease = Lease(store, project.id, owner_name(), settings.lease_seconds)
+    if not lease.take():
+        return [*done, "a worker is at work on it just now, and sees to its queue itself"]
+    with lease.held():
+        version = store.known_project(project.id).version
+        if not version:
+            return done
+        if not client.model_versions(project.id).get(version):
+            store.update(project.id, version="", stale=True)
+            return [*done, f"the predictions of {version} are gone: a new round is asked for"]
+        Queue(client, project.id).flip(version)
+        return [*done, f"{version} is served"]
+
+
+def _open_store(settings: Settings) -> tuple[Store | None, list[Finding]]:
+    if not has_state(settings):
+        return None, [
+            warning(
+                f"there is no project state in MODEL_DIR {settings.model_dir}",
+                "run this command with the backend's own MODEL_DIR or DATABASE_URL, or connect a "
+                "first project",
+            )
+        ]
+    try:
+        return Store(settings.store_url), []
+    except StoreError as error:
+        return None, [wrong(str(error), "`active-learn serve` puts a damaged one aside")]
+
+
+def _of_projects(
+    client: LabelStudioClient,
+    store: Store | None,
+    settings: Settings,
+    connected: Iterable[Project],
+    numbers: Iterable[int],
+) -> dict[str, Check]:
+    checks: dict[str, Check] = {}
+    known = {project.id: project for project in connected}
+    for number in numbers:
+        checks[f"project {number}"] = partial(examine_project, client, store, settings, number)
+        if number in known:
+            checks[f"the model of project {number}"] = partial(
+                _model, client, settings, known[number]
+            )
+    checks["left-over webhooks"] = partial(check_orphans, client, settings, known)
+    return checks
+
+
+def _model(client: LabelStudioClient, settings: Settings, project: Project) -> Iterable[Finding]:
+    from .models import check_model  # imports torch, which takes seconds: the others go ahead
+
+    return check_model(client, settings, project)
+
+
+def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
+    """Run checks side by side; those that are not done in time are left behind."""
+    turns = threading.BoundedSemaphore(SIDE_BY_SIDE)
+    results: dict[str, list[Finding]] = {}
+    faults: dict[str, BaseException] = {}
+
+    def run(name: str, check: Check) -> None:
+        try:
+            with turns:
+                results[name] = list(check())
+        except ActiveLearnError as error:
+            results[name] = [not_checked(name, error)]
+        except Exception as error:  # raised where it can be seen
+            faults[name] = error
+
+    # Daemons: one that waits for an answer must not keep the command from ending.
+    threads = [
+        threading.Thread(target=run, args=(name, check), name=name, daemon=True)
+        for name, check in checks.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for fault in faults.values():
+        raise fault
+    return [
+        finding
+        for name in checks
+        for finding in results.get(name, [not_checked(name, "it took too long; try again")])
+    ]

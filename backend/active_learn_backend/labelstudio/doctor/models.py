@@ -1,0 +1,75 @@
+"""Checks of a project's settings, and that what embeds its tasks can be loaded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+from active_learn.errors import MissingOptionalDependencyError, ParameterError
+
+from ...errors import LabelConfigError, SettingsError
+from ...learning.encoders import configured_encoders
+from ...learning.encoders.hub import hub_folder
+from ...learning.model_names import find_path, split_encoders
+from ...learning.params import check_params
+from ...settings import Settings, project_settings
+from ...store import Project
+from ..client import LabelStudioClient
+from ..config import LabelingTask, parse_label_config
+from ..content import ContentLoader
+from .finding import Finding, ok, warning, wrong
+
+__all__ = ["check_model"]
+
+
+def check_model(
+    client: LabelStudioClient, settings: Settings, project: Project
+) -> Iterator[Finding]:
+    """Check the settings of a project, and load its model or encoders, as its rounds do."""
+    params = json.loads(project.params)
+    try:
+        # Label Studio's: ours may not have been read yet.
+        task = parse_label_config(client.project(project.id)["label_config"] or "")
+    except LabelConfigError:
+        return  # said where the project itself is checked
+    try:
+        check_params(settings, task, params)
+    except (ParameterError, SettingsError) as error:
+        yield wrong(f"project {project.id}: {error}", "correct its settings (`connect --params`)")
+        return
+    began = time.monotonic()
+    try:
+        found = _load(client, project_settings(settings, params), task)
+    except (SettingsError, MissingOptionalDependencyError) as error:
+        yield wrong(f"project {project.id}: {error}", "its rounds wait for that")
+        return
+    seconds = time.monotonic() - began
+    what = f"project {project.id}: {found.what} ({seconds:.1f} s)"
+    yield Finding(found.verdict, what, found.remedy)
+
+
+def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> Finding:
+    if not settings.model:
+        return _encoders(settings, task)
+    from ...learning.own_models import load_own_model  # imports ONNX, which takes seconds
+
+    load_own_model(settings, task, ContentLoader(settings, client).load)
+    return ok(f"its model '{settings.model}' loads")
+
+
+def _encoders(settings: Settings, task: LabelingTask) -> Finding:
+    encoders = configured_encoders(settings, {field.kind for field in task.fields})
+    names = ", ".join(sorted(encoder.fingerprint for encoder in encoders.values()))
+    absent = [name for name in split_encoders(settings.encoder) if _is_absent(name, settings)]
+    if absent:
+        return warning(
+            f"its encoder {', '.join(absent)} is not on this machine; until then it is {names}",
+            "the worker downloads it; where there is no internet, name a folder",
+        )
+    return ok(f"its encoder {names} loads")
+
+
+def _is_absent(name: str, settings: Settings) -> bool:
+    packaged = name == "minilm" or find_path(name, settings) is not None
+    return not packaged and hub_folder(name) is None
