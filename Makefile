@@ -27,7 +27,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check install -qq
 export OMP_WAIT_POLICY ?= PASSIVE
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: $(STAMP) $(LS_STAMP)  ## install the project and Label Studio in environments of their own
 	@$(PY) .ci/check_versions.py $(TORCH) $(LABEL_STUDIO) $(LS_VENV)
