@@ -1,4 +1,4 @@
-"""The web process: a Flask app that speaks Label Studio's protocol."""
+"""The web process: a Flask app that speaks Label Studio's protocol, and its status page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from .model import Runtime
 from .routes.metrics import metrics
 from .routes.openapi import openapi
+from .routes.pages import pages
 from .routes.protocol import protocol
 from .settings import Settings, load_settings
 from .vitals import Vitals
@@ -37,7 +38,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 2**20)
     app.extensions["active_learn"] = runtime = Runtime.open(settings)
     app.extensions["active_learn_vitals"] = Vitals(runtime.store, settings.model_dir)
-    for blueprint in (metrics, protocol, openapi):  # metrics first: it times the others' checks
+    for blueprint in (
+        metrics,
+        protocol,
+        openapi,
+        pages,
+    ):  # metrics first: it times the others' checks
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _internal_error)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .errors import StoreError
+from .glance import NextTask, TaskCounts, count_labels, count_tasks, next_tasks, queued_content
 from .repair import is_damage
 from .schema import Project, QueueRow, TaskRow, create_tables, insert_if_new, open_engine
 from .schema import projects as _projects
@@ -376,6 +377,28 @@ class Store:
                 {"round": row.round, "finished_at": row.finished_at, **json.loads(row.report)}
                 for row in rows
             ]
+
+    # -- at a glance, of any number of tasks --------------------------------------------------
+
+    def count_tasks(self, project_id: int) -> TaskCounts:
+        """Count the tasks of a project, and how many were labeled lately."""
+        with self._read() as connection:
+            return count_tasks(connection, project_id, time.time())
+
+    def count_labels(self, project_id: int) -> list[tuple[Any, int]]:
+        """Count each label that was given."""
+        with self._read() as connection:
+            return count_labels(connection, project_id)
+
+    def next_tasks(self, project_id: int, most: int) -> list[NextTask]:
+        """Give the next open tasks of the published queue."""
+        with self._read() as connection:
+            return next_tasks(connection, project_id, most)
+
+    def queued_content(self, project_id: int, task_id: int) -> Mapping[str, Any] | None:
+        """Give what the encoder reads of a queued task; None when the queue does not hold it."""
+        with self._read() as connection:
+            return queued_content(connection, project_id, task_id)
 
     # -- what is watched ----------------------------------------------------------------------
 

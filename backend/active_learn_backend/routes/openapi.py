@@ -42,8 +42,11 @@ def document(app: Flask) -> dict[str, Any]:
     dict
         An OpenAPI 3.1 document.
     """
-    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"]
-    views = {rule.rule: (rule, app.view_functions[rule.endpoint]) for rule in rules}
+    views = {
+        rule.rule: (rule, view)
+        for rule in app.url_map.iter_rules()
+        if hasattr(view := app.view_functions[rule.endpoint], "exchange")  # pages have none
+    }
     spoken = {path: exchange_of(view) for path, (_, view) in sorted(views.items())}
     return {
         "openapi": "3.1.0",

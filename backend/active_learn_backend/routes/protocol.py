@@ -71,7 +71,6 @@ def _same(given: str, expected: str) -> bool:
 
 
 @protocol.route("/health", methods=["GET"])
-@protocol.route("/", methods=["GET"])
 @exchanges(HealthAnswer)
 def health() -> Response:
     """Say that the web process is up, and what ails the rest; waits for nothing."""

@@ -1,0 +1,209 @@
+"""The learning curve of a project: its points, what is left to gain, and where to draw it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+__all__ = ["Drawing", "Gain", "Point", "draw", "expected_gain", "points_of"]
+
+MOST_POINTS = 60  # of a curve: more cannot be told apart on a screen
+NEEDED_AUDITED, NEEDED_POINTS, NEEDED_SPAN = 30, 5, 2.0
+ERROR = "mean absolute error"  # the one metric that is better when it is lower
+
+
+@dataclass(frozen=True)
+class Point:
+    """Quality that one round measured, with its 95 % confidence interval.
+
+    Attributes
+    ----------
+    labels : int
+        Labeled tasks at that time.
+    audited : int
+        Tasks drawn by chance that it was measured on.
+    """
+
+    labels: int
+    value: float
+    low: float
+    high: float
+    audited: int
+    metric: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What twice as many labels would gain in the metric, at least and at most (95 %).
+
+    Attributes
+    ----------
+    words : str
+        The same in words, or why it cannot be told.
+    """
+
+    words: str
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A curve in the coordinates of an SVG of `WIDTH` by `HEIGHT`.
+
+    Attributes
+    ----------
+    band, line : str
+        Points of a polygon and of a polyline.
+    dots : list of (float, float)
+    x_ticks, y_ticks : list of (float, str)
+    """
+
+    band: str
+    line: str
+    dots: list[tuple[float, float]]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+
+
+WIDTH, HEIGHT = 360, 220
+LEFT, RIGHT, TOP, BOTTOM = 40, 352, 10, 190  # of the plot inside it
+
+
+def points_of(reports: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Read the audit estimates out of the rounds' reports; the last of each number of labels."""
+    points: dict[int, Point] = {}
+    metric = ""
+    for report in reports:
+        found = (report.get("evaluation") or {}).get("audit")
+        if not found:
+            continue
+        if found["metric"] != metric:  # another labeling task from here on
+            points, metric = {}, found["metric"]
+        points[report["labeled"]] = Point(
+            report["labeled"],
+            found["value"],
+            found["low"],
+            found["high"],
+            found["n"],
+            metric,
+        )
+    ordered = sorted(points.values(), key=lambda point: point.labels)
+    if len(ordered) <= MOST_POINTS:
+        return ordered
+    chosen = np.linspace(0, len(ordered) - 1, MOST_POINTS).round().astype(int)
+    return [ordered[at] for at in chosen]
+
+
+def expected_gain(points: Sequence[Point]) -> Gain:
+    """Extrapolate the curve to twice the labels.
+
+    Errors of learners fall about as a power of the number of labels (Hestness et al., "Deep
+    learning scaling is predictable, empirically", 2017), so a line is fitted to the logarithms.
+    The band joins the worst of both: the 95 % interval of the slope, and that of the last error.
+    All points share most of their audited tasks, so it is a guide, not a promise.
+    """
+    audited = points[-1].audited if points else 0
+    if audited < NEEDED_AUDITED:
+        return Gain(
+            f"Too early to tell: {audited} audited labels, {NEEDED_AUDITED} are needed to look "
+            "ahead."
+        )
+    usable = [point for point in points if point.audited >= NEEDED_AUDITED // 3 and point.labels]
+    if len(usable) < NEEDED_POINTS or usable[-1].labels < NEEDED_SPAN * usable[0].labels:
+        return Gain(
+            f"Too early to tell: {NEEDED_POINTS} measured rounds are needed over a doubling of the "
+            "labels."
+        )
+    last = usable[-1]
+    x = np.log([point.labels for point in usable])
+    y = np.log([_error(point) for point in usable])
+    slope, spread = _slope(x, y)
+    error_low, error_high = _error_interval(last)
+    fractions = [1 - 2.0 ** (slope + sign * spread) for sign in (1, -1)]
+    least, most = max(fractions[0], 0) * error_low, max(fractions[1], 0) * error_high
+    unit = _unit(last.metric)
+    labels = f"{last.labels:,} more labels"
+    if most <= 0:
+        return Gain(f"No further gain can be seen from {labels}.", 0.0, 0.0)
+    change = "lower the error by" if last.metric == ERROR else f"raise the {last.metric} by"
+    return Gain(
+        f"{labels} would {change} {unit(least)} to {unit(most)}, if the curve goes on as it did.",
+        float(least),
+        float(most),
+    )
+
+
+def _slope(x: Any, y: Any) -> tuple[float, float]:
+    """Least squares: the slope, and half of its 95 % interval."""
+    centered = x - x.mean()
+    slope = float(centered @ y / (centered @ centered))
+    residuals = y - y.mean() - slope * centered
+    variance = residuals @ residuals / (len(x) - 2) / (centered @ centered)
+    return slope, float(student.ppf(0.975, len(x) - 2) * math.sqrt(variance))
+
+
+def _error(point: Point) -> float:
+    """The error, never 0: the rule of succession, of which the logarithm is finite."""
+    if point.metric == ERROR:
+        return max(point.value, 1e-9)
+    return ((1 - point.value) * point.audited + 0.5) / (point.audited + 1)
+
+
+def _error_interval(point: Point) -> tuple[float, float]:
+    if point.metric == ERROR:
+        return point.low, point.high
+    return 1 - point.high, 1 - point.low
+
+
+def _unit(metric: str) -> Any:
+    if metric == ERROR:
+        return lambda value: f"{value:.3g}"
+    return lambda value: f"{100 * value:.1f} points"
+
+
+def draw(points: Sequence[Point]) -> Drawing | None:
+    """Lay a curve out; None while there is nothing to draw."""
+    if not points:
+        return None
+    most = max(5, *(point.labels for point in points))
+    # An accuracy is shown on all of its scale; an error from 0 to the largest that was measured,
+    # not to the end of its interval, which can be far away.
+    is_error = points[0].metric == ERROR
+    top = 1.15 * max(point.value for point in points) or 1.0 if is_error else 1.0
+
+    def x(labels: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * labels / most, 1)
+
+    def y(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0), 1), 1)
+
+    dots = [(x(point.labels), y(point.value)) for point in points]
+    upper = [(x(point.labels), y(point.high)) for point in points]
+    lower = [(x(point.labels), y(point.low)) for point in reversed(points)]
+    return Drawing(
+        band=_path([*upper, *lower]),
+        line=_path(dots),
+        dots=dots,
+        x_ticks=[(x(value), f"{value:g}") for value in _ticks(most)],
+        y_ticks=[
+            (y(value), f"{value:g}" if is_error else f"{100 * value:.0f} %")
+            for value in _ticks(top)
+        ],
+    )
+
+
+def _path(corners: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in corners)
+
+
+def _ticks(most: float) -> list[float]:
+    """Round numbers from 0 to the largest, five or six of them."""
+    step = 10.0 ** math.floor(math.log10(most / 4))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if most / (factor * step) <= 5)
+    return [round(step * at, 10) for at in range(int(most / step + 1e-9) + 1)]

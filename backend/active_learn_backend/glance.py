@@ -1,0 +1,113 @@
+"""What the status page reads of a project: counted in SQL, and only the next few tasks in full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from .schema import QueueRow
+from .schema import queue as _queue
+from .schema import tasks as _tasks
+
+__all__ = ["NextTask", "TaskCounts", "count_labels", "count_tasks", "next_tasks", "queued_content"]
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How many tasks a project has.
+
+    Attributes
+    ----------
+    total, labeled, skipped : int
+    last_hour, last_day : int
+        Tasks first labeled within that time.
+    """
+
+    total: int
+    labeled: int
+    skipped: int
+    last_hour: int
+    last_day: int
+
+
+@dataclass(frozen=True)
+class NextTask:
+    """A task of the published queue that is still open, with what the encoder reads of it."""
+
+    row: QueueRow
+    content: Mapping[str, Any]
+    content_key: str
+
+
+def count_tasks(connection: sa.Connection, project_id: int, now: float) -> TaskCounts:
+    """Count a project's tasks; `now` is in seconds since 1970."""
+    mine = _tasks.c.project_id == project_id
+    labeled = mine & _tasks.c.label.is_not(None)
+
+    def number(*where: sa.ColumnElement[bool]) -> int:
+        return connection.scalar(sa.select(sa.func.count()).select_from(_tasks).where(*where)) or 0
+
+    return TaskCounts(
+        total=number(mine),
+        labeled=number(labeled),
+        skipped=number(mine, _tasks.c.skipped.is_(True)),
+        last_hour=number(labeled, _tasks.c.labeled_at > now - 3600),
+        last_day=number(labeled, _tasks.c.labeled_at > now - 86400),
+    )
+
+
+def count_labels(connection: sa.Connection, project_id: int) -> list[tuple[Any, int]]:
+    """Count each label that was given, as it is stored: a name, a list of names, or a number."""
+    rows = connection.execute(
+        sa.select(_tasks.c.label, sa.func.count())
+        .where(_tasks.c.project_id == project_id, _tasks.c.label.is_not(None))
+        .group_by(_tasks.c.label)
+    )
+    return [(json.loads(label), count) for label, count in rows]
+
+
+def next_tasks(connection: sa.Connection, project_id: int, most: int) -> list[NextTask]:
+    """Give the next open tasks of the published queue, in the order in which they are served."""
+    rows = connection.execute(
+        _queued()
+        .where(
+            _queue.c.project_id == project_id,
+            _tasks.c.content.is_not(None),
+            _tasks.c.label.is_(None),
+            # What was skipped before is queued without a reason; a fresh skip is done with.
+            sa.or_(~_tasks.c.skipped, (_queue.c.uncertainty == 0) & (_queue.c.novelty == 0)),
+        )
+        .order_by(_queue.c.rank)
+        .limit(most)
+    ).mappings()
+    return [_next_task(dict(row)) for row in rows]
+
+
+def queued_content(
+    connection: sa.Connection, project_id: int, task_id: int
+) -> Mapping[str, Any] | None:
+    """Give what the encoder reads of a queued task; None when the queue does not hold it."""
+    row = connection.execute(
+        _queued().where(_queue.c.project_id == project_id, _queue.c.task_id == task_id)
+    ).first()
+    return None if row is None else json.loads(row.content)
+
+
+def _queued() -> sa.Select[Any]:
+    columns = [column for column in _queue.columns if column.name != "project_id"]
+    # An outer join starts at the queue, which is short; SQLite would start at the tasks.
+    return sa.select(*columns, _tasks.c.content, _tasks.c.content_key).select_from(
+        _queue.outerjoin(
+            _tasks,
+            (_queue.c.project_id == _tasks.c.project_id) & (_queue.c.task_id == _tasks.c.task_id),
+        )
+    )
+
+
+def _next_task(row: dict[str, Any]) -> NextTask:
+    content, key = json.loads(row.pop("content")), row.pop("content_key")
+    return NextTask(QueueRow(**row), content, key)
