@@ -26,7 +26,6 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
-DOCTOR_SECONDS = 9.0  # that an examination takes at most
 WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
 
 
@@ -158,8 +157,9 @@ def resume(project_id: int, **given: Any) -> None:
 @main.command()
 @click.option("--project", "project_id", type=int, help="Only this one; else all connected ones.")
 @click.option("--fix", is_flag=True, help="Repair what is safe to repair: only what is ours.")
+@click.option("--seconds", type=float, default=9.0, help="Time for all checks. [9]")
 @_with_settings
-def doctor(project_id: int | None, fix: bool, **given: Any) -> None:
+def doctor(project_id: int | None, fix: bool, seconds: float, **given: Any) -> None:
     """Check the connection with Label Studio both ways, and say what to do.
 
     Exit status: 0 all is well, 1 something is wrong, 2 something could not be checked.
@@ -170,12 +170,12 @@ def doctor(project_id: int | None, fix: bool, **given: Any) -> None:
     settings = _settings({**given, "log_level": given["log_level"] or "ERROR"})
     from .labelstudio.doctor import examine, exit_status, repair
 
-    findings = examine(settings, project_id, began + DOCTOR_SECONDS)
+    findings = examine(settings, project_id, began + seconds)
     done = repair(settings, findings, project_id) if fix else []
     for line in done:
         click.echo(f"fix: {line}")
     if done:
-        findings = examine(settings, project_id, time.monotonic() + DOCTOR_SECONDS)
+        findings = examine(settings, project_id, time.monotonic() + seconds)
     for finding in findings:
         click.echo(str(finding))
     sys.exit(exit_status(findings))
@@ -201,6 +201,89 @@ def rollback(project_id: int, version: str, **given: Any) -> None:
     from .learning.versions import roll_back
 
     click.echo(f"project {project_id}: {roll_back(*_state(given), project_id, version)}")
+
+
+@main.command()
+@_project
+@click.option(
+    "--target",
+    type=float,
+    help="Accuracy that is good enough, such as 0.95; of numbers, the mean absolute error.",
+)
+@_with_settings
+def advise(project_id: int, target: float | None, **given: Any) -> None:
+    """Say whether labeling on is worth it. It only advises."""
+    from .learning.stopping import advise as ask
+    from .learning.stopping import describe
+
+    _, store = _state(given)
+    store.known_project(project_id)
+    for line in describe(ask(store.rounds(project_id), target)):
+        click.echo(f"project {project_id}: {line}")
+
+
+@main.command()
+@click.option("--problem-type", required=True, metavar="TYPE", help=PROBLEM_TYPES)
+@click.option("--budget", required=True, metavar="NUMBER", help="Share of the lines, or a number.")
+@click.option("--total", type=int, help="Number of lines; needed when the budget is a number.")
+@click.option("--model", default="", help="ONNX, TorchScript, .pt2 file or Hugging Face folder.")
+@click.option("--encoder", help="Encoder of texts, where there is no model. [the embedded one]")
+@click.option("--strategy", default="auto", show_default=True, help="Selection strategy.")
+@click.option("--input-field", help="What the model reads of objects. [text, or input of arrays]")
+@click.option("--labeled", type=click.File("rb"), help="JSON lines of what is labeled already.")
+@click.option("--skip-bad", is_flag=True, help="Leave lines out that cannot be read.")
+@click.option("--batch-size", type=int, help="Lines that are read before they are decided. [64]")
+@click.option("--random-state", type=int, help="Makes choices repeatable.")
+@click.option("--device", help="Where models run: auto, cpu, cuda, mps. [auto]")
+@click.option("--progress", is_flag=True, help="A progress bar, also where stderr is no terminal.")
+def select(
+    problem_type: str,
+    budget: str,
+    total: int | None,
+    model: str,
+    input_field: str | None,
+    labeled: BinaryIO | None,
+    skip_bad: bool,
+    batch_size: int | None,
+    progress: bool,
+    encoder: str | None,
+    device: str | None,
+    **options: Any,
+) -> None:
+    """Copy the JSON lines that are worth labeling from standard input to standard output.
+
+    Each line is what the model reads (an array of numbers, or a text), or an object with it in a
+    field. Without a model, texts are embedded and diverse ones are chosen.
+    """
+    from active_learn import ActiveSampler
+
+    from .pipe_cli import Candidates, load_model, select_lines
+
+    settings = _settings({"encoder": encoder, "device": device, "log_level": "WARNING"})
+    number = read_budget(budget)
+    if isinstance(number, int) and total is None:
+        raise click.UsageError("a --budget that is a number of lines needs --total, all of them")
+    adapted, texts = load_model(model, settings, problem_type)
+
+    def lines(name: str) -> Candidates:
+        field = input_field or ("text" if texts else "input")
+        onnx = model.lower().endswith(".onnx")
+        return Candidates(name, field, texts=texts, whole_numbers=onnx, skip_bad=skip_bad)
+
+    known = [value for value, *_ in lines(labeled.name).read(labeled)] if labeled else []
+    sampler = ActiveSampler(
+        problem_type,  # type: ignore[arg-type]  # the sampler checks it, in words
+        adapted,
+        number,
+        labeled_data=known,
+        seed_fisher=bool(known),
+        batch_size=batch_size or "auto",
+        **options,
+    )
+    candidates = lines("standard input")
+    select_lines(sampler, candidates, total=total, progress=progress or sys.stderr.isatty())
+    if candidates.bad:
+        click.echo(f"{candidates.bad} lines could not be read, and were left out", err=True)
 
 
 def _state(given: dict[str, Any]) -> tuple[Settings, Store]:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
+OptionalUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^/\s]+\S*)?$")]
 
 
 BATCH = 20
@@ -156,6 +157,11 @@ class Settings(BaseSettings):
         le=0.5,
         description="Share of the served tasks that only measure quality: drawn by a hash, never "
         "trained on. 0: no estimate.",
+    )
+    advice_url: OptionalUrl = Field(
+        "",
+        description="Address that is sent a JSON message (POST) when the advice whether to go on "
+        "labeling changes; empty: none.",
     )
     keep_heads: int = Field(20, ge=1, le=1000, description="Trained heads that are kept.")
     seed_fisher: bool = Field(True, description="Condition the selection on what is labeled.")

@@ -71,8 +71,8 @@ def cross_validate(
         if other is None:
             return None
         losses[test] = other.losses(embeddings[test], [labels[at] for at in test])
-        columns = [head.classes.index(name) for name in other.classes] or [0]
-        outputs[np.ix_(test, columns)] = _answers(other, embeddings[test])
+        columns = np.array([head.classes.index(name) for name in other.classes] or [0])
+        outputs[test[:, None], columns] = _answers(other, embeddings[test])
     return HeldOut(losses, outputs)
 
 

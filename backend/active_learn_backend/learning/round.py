@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..errors import StoreError
 from ..labelstudio.config import LabelingTask
 from ..labelstudio.queue import Queue
 from ..logs import note
+from ..notice import tell_if_changed
 from ..settings import Settings
 from ..store import Project, QueueRow, Store
 from .cross_validation import cross_validate
@@ -25,6 +26,7 @@ from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .label_errors import find_label_errors, still_standing
 from .selection import Snapshot, choose
+from .stability import compare_heads
 from .task_stream import TaskStream
 
 __all__ = ["Round"]
@@ -103,6 +105,9 @@ class Round:
             report["version"] = self._publish(number, rows, answers)
         with self._timed("evaluate"):
             report |= self._evaluate(snapshot, head)
+        with self._timed("compare"):
+            reports = self.store.rounds(self.project.id)
+            report["stability"] = self._compare(snapshot, head, reports)
         self.store.finish_round(
             self.project.id,
             number,
@@ -110,6 +115,7 @@ class Round:
             labels=self.project.pending_labels,
             tasks=self.project.pending_tasks,
         )
+        tell_if_changed(self.settings, self.project.id, [*reports, {"round": number, **report}])
         return report
 
     # -- stages -------------------------------------------------------------------------------
@@ -276,6 +282,14 @@ class Round:
             n_tasks=len(snapshot.rows),
         )
         return {"evaluation": estimates | {"labels": len(training)}, "label_errors": errors}
+
+    def _compare(
+        self, snapshot: Snapshot, head: Head | None, reports: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Compare with earlier heads, for the advice when to stop; a pinned head stands still."""
+        if not isinstance(head, TrainedHead) or self.project.pinned_round:
+            return None
+        return compare_heads(head, snapshot, reports, self._heads)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

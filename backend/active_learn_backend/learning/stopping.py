@@ -1,0 +1,184 @@
+"""When to stop labeling: what published criteria say to the rounds so far. It only advises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Advice", "advise", "describe", "verdict"]
+
+WINDOW = 3  # comparisons of successive heads
+STABLE = 0.99
+WORTH = 0.01  # gain per 100 labels: a point of accuracy, in regression a share of the error
+PER = 100
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What one criterion says.
+
+    Attributes
+    ----------
+    criterion : str
+        'stabilizing predictions', 'performance convergence' or 'target performance'.
+    says_stop : bool or None
+        None: it cannot tell yet.
+    words : str
+        Why, in a sentence for the team.
+    source : str
+        Where it was published.
+    """
+
+    criterion: str
+    says_stop: bool | None
+    words: str
+    source: str
+
+
+def advise(reports: Sequence[Mapping[str, Any]], target: float | None = None) -> list[Advice]:
+    """Ask every criterion.
+
+    Parameters
+    ----------
+    reports : sequence of mapping
+        Of the finished rounds, oldest first, as `Store.rounds` gives them.
+    target : float, optional
+        Accuracy (regression: largest mean absolute error) that is good enough.
+
+    Returns
+    -------
+    list of Advice
+        Always 'stabilizing predictions' and 'performance convergence'; with a target also that.
+    """
+    found = [_stabilizing(reports), _convergence(reports)]
+    return found if target is None else [*found, _target(reports, target)]
+
+
+def verdict(advice: Iterable[Advice]) -> bool:
+    """Stop: at least one criterion says so, and none says that it is worth going on."""
+    said = [one.says_stop for one in advice if one.says_stop is not None]
+    return bool(said) and all(said)
+
+
+def describe(advice: Sequence[Advice]) -> list[str]:
+    """Put the advice in words, the verdict first, then a line for each criterion."""
+    said = {True: "stop", False: "go on", None: "cannot tell"}
+    conclusion = "you may stop" if verdict(advice) else "go on labeling"
+    lines = [
+        f"{one.criterion}: {said[one.says_stop]}: {one.words} [{one.source}]" for one in advice
+    ]
+    return [f"advice: {conclusion}", *lines]
+
+
+def _stabilizing(reports: Sequence[Mapping[str, Any]]) -> Advice:
+    """Successive heads agree on a fixed set of tasks; needs no label at all."""
+
+    def say(says_stop: bool | None, words: str) -> Advice:
+        source = (
+            "Bloodgood & Vijay-Shanker, A Method for Stopping Active Learning Based on Stabilizing "
+            "Predictions and the Need for User-Adjustable Stopping, CoNLL 2009"
+        )
+        return Advice("stabilizing predictions", says_stop, words, source)
+
+    steps = _disjoint_steps(reports)
+    if len(steps) < WINDOW:
+        return say(
+            None, f"{len(steps)} of the {WINDOW} comparisons of successive heads are there so far"
+        )
+    mean = float(np.mean([step["agreement"] for step in steps]))
+    labels = sum(step["step"] for step in steps)
+    told = (
+        f"over the last {labels} labels, successive heads agreed by {mean:.3f} on average on "
+        f"{steps[0]['n']} tasks"
+    )
+    if mean >= STABLE:
+        return say(True, f"{told}: the answers have settled")
+    return say(False, f"{told}; below {STABLE} the answers still change")
+
+
+def _disjoint_steps(reports: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Give the last comparisons that share no labels: rounds may follow closer than their steps."""
+    steps: list[Mapping[str, Any]] = []
+    limit = float("inf")
+    for report in reversed(reports):
+        stability = report.get("stability") or {}
+        step = stability.get("stable")
+        if step and stability["trained"] <= limit:
+            steps.append(step)
+            limit = stability["trained"] - step["step"]
+        if len(steps) == WINDOW:
+            break
+    return steps
+
+
+def _convergence(reports: Sequence[Mapping[str, Any]]) -> Advice:
+    """The estimated performance rises no more, by tasks that were drawn by chance."""
+
+    def say(says_stop: bool | None, words: str) -> Advice:
+        source = (
+            "Laws & Schütze, Stopping Criteria for Active Learning of Named Entity Recognition, "
+            "COLING 2008 (performance convergence), on the audit set"
+        )
+        return Advice("performance convergence", says_stop, words, source)
+
+    gain = (_last(reports).get("stability") or {}).get("gain")
+    if not gain:
+        return say(None, "too few audit labels, or no earlier head to compare with")
+    numbers = _is_regression(reports)
+    unit = gain["loss"] if numbers else 1.0
+    if unit <= 0:
+        return say(True, f"no error is left on {gain['n']} audit tasks")
+    low, value, high = (gain[name] / unit * PER / gain["step"] for name in ("low", "gain", "high"))
+    name = "error fell by" if numbers else "accuracy rose by"
+    percent = "%" if numbers else "points"
+    told = (
+        f"over the last {gain['step']} labels the {name} {100 * value:.1f} {percent} per {PER} "
+        f"labels ({100 * low:.1f} to {100 * high:.1f}, {gain['n']} audit tasks)"
+    )
+    if high < WORTH:
+        return say(True, f"{told}: hardly anything")
+    if low > WORTH:
+        return say(False, f"{told}: each label still pays")
+    return say(
+        None, f"{told}: too wide to tell whether it is more than {100 * WORTH:.0f} {percent}"
+    )
+
+
+def _target(reports: Sequence[Mapping[str, Any]], target: float) -> Advice:
+    """The performance that was asked for is reached, with confidence."""
+
+    def say(says_stop: bool | None, words: str) -> Advice:
+        source = (
+            "Laws & Schütze, COLING 2008 (minimum absolute performance), on the lower end of the "
+            "audit set's exact interval"
+        )
+        return Advice("target performance", says_stop, words, source)
+
+    audit = (_last(reports).get("evaluation") or {}).get("audit")
+    if not audit:
+        return say(None, "nothing is measured yet; AUDIT must be above 0")
+    numbers = _is_regression(reports)
+    least, most = (-audit["high"], -audit["low"]) if numbers else (audit["low"], audit["high"])
+    wanted = -target if numbers else target
+    told = (
+        f"{audit['metric']} is {audit['value']:.3f} ({audit['low']:.3f} to {audit['high']:.3f}, "
+        f"{audit['n']} audit tasks), {target:g} is wanted"
+    )
+    if least >= wanted:
+        return say(True, f"{told}: reached")
+    if most < wanted:
+        return say(False, f"{told}: not reached")
+    return say(None, f"{told}: too wide to tell")
+
+
+def _last(reports: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return reports[-1] if reports else {}
+
+
+def _is_regression(reports: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell by what the audit measures: an error is better when it is less."""
+    audit = (_last(reports).get("evaluation") or {}).get("audit")
+    return audit is not None and audit["metric"] == "mean absolute error"
