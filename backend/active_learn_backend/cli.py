@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from active_learn.errors import ActiveLearnError
@@ -56,6 +57,18 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except ActiveLearnError as error:
             raise click.ClickException(str(error)) from error
+
+
+class _Number(click.ParamType):
+    """A whole number, or a share."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
+        try:
+            return int(value) if str(value).isdecimal() else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, ctx)
 
 
 @click.group(cls=_Group)
@@ -223,8 +236,15 @@ def advise(project_id: int, target: float | None, **given: Any) -> None:
 
 
 @main.command()
-@click.option("--problem-type", required=True, metavar="TYPE", help=PROBLEM_TYPES)
-@click.option("--budget", required=True, metavar="NUMBER", help="Share of the lines, or a number.")
+@click.option(
+    "--problem-type",
+    required=True,
+    type=click.Choice(["classification", "multilabel", "regression"]),
+    help="What is learned.",
+)
+@click.option(
+    "--budget", type=_Number(), required=True, help="Share of the lines, or a number of them."
+)
 @click.option("--total", type=int, help="Number of lines; needed when the budget is a number.")
 @click.option("--model", default="", help="ONNX, TorchScript, .pt2 file or Hugging Face folder.")
 @click.option("--encoder", help="Encoder of texts, where there is no model. [the embedded one]")
@@ -238,7 +258,7 @@ def advise(project_id: int, target: float | None, **given: Any) -> None:
 @click.option("--progress", is_flag=True, help="A progress bar, also where stderr is no terminal.")
 def select(
     problem_type: str,
-    budget: str,
+    budget: int | float,
     total: int | None,
     model: str,
     input_field: str | None,
@@ -260,8 +280,7 @@ def select(
     from .pipe_cli import Candidates, load_model, select_lines
 
     settings = _settings({"encoder": encoder, "device": device, "log_level": "WARNING"})
-    number = read_budget(budget)
-    if isinstance(number, int) and total is None:
+    if isinstance(budget, int) and total is None:
         raise click.UsageError("a --budget that is a number of lines needs --total, all of them")
     adapted, texts = load_model(model, settings, problem_type)
 
@@ -274,16 +293,74 @@ def select(
     sampler = ActiveSampler(
         problem_type,  # type: ignore[arg-type]  # the sampler checks it, in words
         adapted,
-        number,
+        budget,
         labeled_data=known,
         seed_fisher=bool(known),
         batch_size=batch_size or "auto",
+        device=device if device != "auto" else None,
         **options,
     )
     candidates = lines("standard input")
     select_lines(sampler, candidates, total=total, progress=progress or sys.stderr.isatty())
     if candidates.bad:
         click.echo(f"{candidates.bad} lines could not be read, and were left out", err=True)
+
+
+@main.command()
+@click.option("--project", "project_id", type=int, help="A labeled project in Label Studio.")
+@click.option(
+    "--export", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Or a file that Label Studio exported as JSON, with --label-config.",
+)  # fmt: skip
+@click.option(
+    "--label-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the labeling config (XML) of the export.",
+)  # fmt: skip
+@click.option("--seeds", type=click.IntRange(2, 50), default=5, help="Replays of each strategy.")
+@click.option("--quick", is_flag=True, help="A first look: at most 600 labels and 3 seeds.")
+@click.option("--strategies", default="", help="Only these, separated by commas.")
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path(),
+    help="Folder that backtest.csv and backtest.png are written to.",
+)  # fmt: skip
+@_with_settings
+def backtest(
+    project_id: int | None,
+    export: Path | None,
+    label_config: Path | None,
+    seeds: int,
+    quick: bool,
+    strategies: str,
+    output: Path,
+    **given: Any,
+) -> None:
+    """Replay a labeled project by every strategy: which would have saved labels?"""
+    if (project_id is None) == (export is None) or (export is None) != (label_config is None):
+        raise click.UsageError("give either --project, or --export with --label-config")
+    from .learning.replay import backtest as run
+    from .learning.replay import candidates_for, draw, write_csv
+    from .labelstudio.labeled import load_labeled
+
+    settings = _settings(given)
+    data, own = load_labeled(settings, project_id, export, label_config)
+    names = [name.strip() for name in strategies.split(",") if name.strip()]
+    found = run(
+        data,
+        candidates_for(data.problem_type, names),
+        batch=own.batch,
+        seeds=seeds,
+        quick=quick,
+        progress=True,
+    )
+    click.echo(found.report())
+    output.mkdir(parents=True, exist_ok=True)
+    write_csv(output / "backtest.csv", found.curves)
+    click.echo(f"scores: {output / 'backtest.csv'}")
+    try:
+        draw(output / "backtest.png", found)
+        click.echo(f"plot: {output / 'backtest.png'}")
+    except SettingsError as error:  # the numbers are there all the same
+        click.echo(str(error))
 
 
 def _state(given: dict[str, Any]) -> tuple[Settings, Store]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from active_learn.errors import ActiveLearnError
@@ -27,6 +27,7 @@ __all__ = ["examine", "repair"]
 Check = Callable[[], Iterable[Finding]]
 
 SIDE_BY_SIDE = 4  # projects that Label Studio is asked about at once
+TOO_LONG = "there was no time for it; give more by --seconds"
 MOST_PROJECTS = 20  # looked at when none is named
 
 
@@ -43,30 +44,10 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
         Of the monotonic clock: what is not done then is reported as not checked.
     """
     client = LabelStudioClient(settings)
-    answering = threading.Event()
-
-    def label_studio() -> list[Finding]:
-        may_ask, findings = check_label_studio(settings, client)
-        if may_ask:
-            answering.set()
-        return findings
-
     store, found = _open_store(settings)
     projects = [] if store is None else store.projects()
-    connected = [project for project in projects if project.status != "disconnected"]
-    checks: dict[str, Check] = {
-        "the packages": partial(check_safety, settings),
-        "the disk": partial(check_disk, settings.model_dir),
-        "Label Studio": label_studio,
-    }
-    if store is not None and connected:
-        checks["the worker"] = partial(check_worker, store)
-    if any(project.mode == "push" for project in connected):
-        checks["the backend"] = partial(check_backend, settings)
-    found += _in_time(checks, deadline)
-    if not answering.is_set():
-        return [*found, not_checked("the projects", "Label Studio could not be asked")]
-    numbers = [project.id for project in connected] if project_id is None else [project_id]
+    connected = {one.id: one for one in projects if one.status != "disconnected"}
+    numbers = sorted(connected) if project_id is None else [project_id]
     if not numbers:
         found.append(
             warning("no project is connected", "run: active-learn connect --project <number>")
@@ -74,8 +55,62 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
     if len(numbers) > MOST_PROJECTS:
         left = f"{len(numbers) - MOST_PROJECTS} of {len(numbers)} projects"
         found.append(not_checked(left, "name one by --project"))
-    looked_at = numbers[:MOST_PROJECTS]
-    return found + _in_time(_of_projects(client, store, settings, connected, looked_at), deadline)
+    numbers = numbers[:MOST_PROJECTS]
+
+    gate = _Gate()
+    checks: dict[str, Check] = {
+        "Label Studio": partial(gate.open, partial(check_label_studio, settings, client)),
+        "the packages": partial(check_safety, settings),
+        "the disk": partial(check_disk, settings.model_dir),
+    }
+    if store is not None and connected:
+        checks["the worker"] = partial(check_worker, store)
+    if any(project.mode == "push" for project in connected.values()):
+        checks["the backend"] = partial(check_backend, settings)
+    for number in numbers:
+        check = partial(examine_project, client, store, settings, number)
+        checks[f"project {number}"] = partial(gate.passed, check)
+    looked_at = [connected[number] for number in numbers if number in connected]
+    checks["what projects load"] = partial(_models, client, settings, looked_at)
+    orphaned = partial(check_orphans, client, settings, connected)
+    checks["left-over webhooks"] = partial(gate.passed, orphaned)
+    return found + _in_time(checks, deadline)
+
+
+class _Gate:
+    """Lets the checks that ask Label Studio about projects wait until it is known to answer."""
+
+    def __init__(self) -> None:
+        self._known = threading.Event()
+        self._answers = False
+        self._turns = threading.BoundedSemaphore(SIDE_BY_SIDE)
+
+    def open(self, check: Callable[[], tuple[bool, list[Finding]]]) -> list[Finding]:
+        """Run the check of Label Studio; the others go ahead, or are let off."""
+        try:
+            self._answers, findings = check()
+        finally:
+            self._known.set()
+        if not self._answers:
+            findings.append(not_checked("the projects", "Label Studio could not be asked"))
+        return findings
+
+    def passed(self, check: Check) -> list[Finding]:
+        """Run a check in its turn."""
+        self._known.wait()
+        if not self._answers:
+            return []
+        with self._turns:
+            return list(check())
+
+
+def _models(
+    client: LabelStudioClient, settings: Settings, projects: Iterable[Project]
+) -> Iterator[Finding]:
+    from .models import check_model  # imports torch, which takes seconds: the others go ahead
+
+    for project in projects:
+        yield from check_model(client, settings, project)
 
 
 def repair(settings: Settings, findings: Iterable[Finding], project_id: int | None) -> list[str]:
@@ -145,41 +180,14 @@ def _open_store(settings: Settings) -> tuple[Store | None, list[Finding]]:
         return None, [wrong(str(error), "`active-learn serve` puts a damaged one aside")]
 
 
-def _of_projects(
-    client: LabelStudioClient,
-    store: Store | None,
-    settings: Settings,
-    connected: Iterable[Project],
-    numbers: Iterable[int],
-) -> dict[str, Check]:
-    checks: dict[str, Check] = {}
-    known = {project.id: project for project in connected}
-    for number in numbers:
-        checks[f"project {number}"] = partial(examine_project, client, store, settings, number)
-        if number in known:
-            checks[f"the model of project {number}"] = partial(
-                _model, client, settings, known[number]
-            )
-    checks["left-over webhooks"] = partial(check_orphans, client, settings, known)
-    return checks
-
-
-def _model(client: LabelStudioClient, settings: Settings, project: Project) -> Iterable[Finding]:
-    from .models import check_model  # imports torch, which takes seconds: the others go ahead
-
-    return check_model(client, settings, project)
-
-
 def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
     """Run checks side by side; those that are not done in time are left behind."""
-    turns = threading.BoundedSemaphore(SIDE_BY_SIDE)
     results: dict[str, list[Finding]] = {}
     faults: dict[str, BaseException] = {}
 
     def run(name: str, check: Check) -> None:
         try:
-            with turns:
-                results[name] = list(check())
+            results[name] = list(check())
         except ActiveLearnError as error:
             results[name] = [not_checked(name, error)]
         except Exception as error:  # raised where it can be seen
@@ -197,7 +205,5 @@ def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
     for fault in faults.values():
         raise fault
     return [
-        finding
-        for name in checks
-        for finding in results.get(name, [not_checked(name, "it took too long; try again")])
+        finding for name in checks for finding in results.get(name, [not_checked(name, TOO_LONG)])
     ]

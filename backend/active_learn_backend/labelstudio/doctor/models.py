@@ -18,7 +18,7 @@ from ...store import Project
 from ..client import LabelStudioClient
 from ..config import LabelingTask, parse_label_config
 from ..content import ContentLoader
-from .finding import Finding, ok, warning, wrong
+from .finding import Finding, not_checked, ok, warning, wrong
 
 __all__ = ["check_model"]
 
@@ -27,10 +27,12 @@ def check_model(
     client: LabelStudioClient, settings: Settings, project: Project
 ) -> Iterator[Finding]:
     """Check the settings of a project, and load its model or encoders, as its rounds do."""
+    if not project.label_config:
+        yield not_checked(f"project {project.id}: what it loads", "its first turn is not done yet")
+        return
     params = json.loads(project.params)
     try:
-        # Label Studio's: ours may not have been read yet.
-        task = parse_label_config(client.project(project.id)["label_config"] or "")
+        task = parse_label_config(project.label_config)
     except LabelConfigError:
         return  # said where the project itself is checked
     try:

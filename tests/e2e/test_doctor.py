@@ -1,0 +1,309 @@
+"""`active-learn doctor` on a real Label Studio: one thing broken at a time, told, repaired."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from active_learn_backend.demo.annotator import choice
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import ServerError, free_port
+from kit import Kit
+
+SETTINGS = {
+    "BUDGET": "5",
+    "RESERVE": "3",
+    "RETRAIN_EVERY": "3",
+    "POLL_INTERVAL": "600",  # so that the worker repairs nothing by itself meanwhile
+    "BASIC_AUTH_USER": "team",
+    "BASIC_AUTH_PASS": "a secret: with colon",
+}
+AUTH = {
+    "auth_method": "BASIC_AUTH",
+    "basic_auth_user": SETTINGS["BASIC_AUTH_USER"],
+    "basic_auth_pass": SETTINGS["BASIC_AUTH_PASS"],
+}
+TEXTS = [f"{'good' if n % 2 else 'bad'} text number {n}" for n in range(24)]
+POSITIVE = choice("positive", "label", "text")
+
+
+@pytest.fixture(scope="module")
+def kit(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    folder = tmp_path_factory.mktemp("doctor") / "backend"
+    with BackendServer(label_studio, folder, env=SETTINGS) as server:
+        yield Kit(label_studio, server)
+
+
+@pytest.fixture
+def project(kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]) -> Iterator[int]:
+    """A connected project with a queue; the backend is rid of it afterwards."""
+    number, _ = make_text_project(TEXTS)
+    kit.connect(number)
+    yield number
+    kit.backend.run("disconnect", "--project", str(number))
+
+
+def doctor(kit: Kit, *options: str, **env: str) -> tuple[int, list[str]]:
+    """Run it as its users do; gives its exit status and its lines."""
+    done = subprocess.run(
+        # More time than by default: these tests run beside others.
+        [str(Path(sys.executable).with_name("active-learn")), "doctor", "--seconds=40", *options],
+        env=kit.backend.env | env,
+        cwd=kit.backend.model_dir,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout.splitlines()
+
+
+def complaints(lines: list[str]) -> list[str]:
+    return [line for line in lines if not line.startswith(("ok:", "fix:"))]
+
+
+def says(lines: list[str], *parts: str) -> bool:
+    """Tell whether one line holds all the parts."""
+    return any(all(part in line for part in parts) for line in lines)
+
+
+def test_a_sound_connection_is_found_sound(kit: Kit, project: int) -> None:
+    status, lines = doctor(kit)
+    assert complaints(lines) == []
+    assert status == 0
+    assert says(lines, "ok:", "Label Studio 1.23")
+    assert says(lines, "ok:", "legacy token of admin@example.com")
+    assert says(lines, "ok:", "clocks")
+    assert says(lines, "ok:", "worker is running")
+    assert says(lines, "ok:", f"project {project}: Label Studio reaches us")
+    assert says(lines, "ok:", f"project {project}: its webhook")
+    assert says(lines, "ok:", f"project {project}: its task sampling")
+    assert says(lines, "ok:", f"project {project}: its queue al-1 is served")
+    assert says(lines, "ok:", f"project {project}: its encoder text-ngrams-1 loads")
+
+
+def test_it_ends_in_time_whatever_hangs(kit: Kit, project: int) -> None:
+    with socket.socket() as silent:  # takes connections, and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        status, lines = doctor(kit, "--seconds=2", LABEL_STUDIO_URL=url)
+        assert time.monotonic() - began < 8  # starting Python on a busy machine is most of it
+    assert status == 2
+    assert says(lines, "not checked: Label Studio", "--seconds")
+    assert says(lines, "not checked: the projects") or says(
+        lines, f"not checked: project {project}"
+    )
+
+
+def delete_webhooks(kit: Kit, project: int) -> None:
+    for webhook in kit.api("GET", f"/api/webhooks/?project={project}"):
+        kit.api("DELETE", f"/api/webhooks/{webhook['id']}/")
+
+
+def strip_webhook(kit: Kit, project: int) -> None:
+    (webhook,) = kit.api("GET", f"/api/webhooks/?project={project}")
+    body = {"headers": {}, "send_for_all_actions": True, "actions": []}
+    kit.api("PATCH", f"/api/webhooks/{webhook['id']}/", body)
+
+
+def leave_webhook(kit: Kit, project: int) -> None:
+    (webhook,) = kit.api("GET", f"/api/webhooks/?project={project}")
+    body = {"url": "http://127.0.0.1:9/webhook", "project": project, "headers": webhook["headers"]}
+    kit.api("POST", "/api/webhooks/", body)
+
+
+def duplicate_row(kit: Kit, project: int) -> None:
+    kit.api("POST", "/api/ml/", {"url": kit.backend.url, "project": project, "title": "2"} | AUTH)
+    kit.api("PATCH", f"/api/projects/{project}/", {"model_version": kit.state(project).version})
+
+
+def delete_row(kit: Kit, project: int) -> None:
+    (row,) = kit.api("GET", f"/api/ml/?project={project}")
+    kit.api("DELETE", f"/api/ml/{row['id']}")
+
+
+def change_sampling(kit: Kit, project: int) -> None:
+    kit.api("PATCH", f"/api/projects/{project}/", {"sampling": "Sequential sampling"})
+
+
+def reset_version(kit: Kit, project: int) -> None:
+    kit.api("PATCH", f"/api/projects/{project}/", {"model_version": ""})
+
+
+def delete_rows(kit: Kit, project: int) -> None:
+    version = kit.version(project)
+    path = f"/api/projects/{project}/model-versions/"
+    kit.api("DELETE", path, {"model_version": version})
+
+
+@pytest.mark.parametrize(
+    ("damage", "verdict", "words", "repaired"),
+    [
+        (delete_webhooks, "wrong", "its webhook is missing", "webhook"),
+        (strip_webhook, "wrong", "does not bear the secret", "the annotation stream is ordered"),
+        (leave_webhook, "warning", "left over from an earlier connection", "orphan webhook"),
+        (duplicate_row, "warning", "is a duplicate of", "duplicate model"),
+        (delete_row, "wrong", "Label Studio has no model at", "registered at"),
+        (change_sampling, "wrong", "'Sequential sampling', so our order", "stream is ordered"),
+        (reset_version, "wrong", "model_version is '' instead of 'al-1'", "al-1 is served"),
+        (delete_rows, "wrong", "instead of 'al-1'", "a new round is asked for"),
+    ],
+)
+def test_what_is_broken_is_told_and_repaired(
+    damage: Callable[[Kit, int], None],
+    verdict: str,
+    words: str,
+    repaired: str,
+    kit: Kit,
+    project: int,
+) -> None:
+    damage(kit, project)
+    status, lines = doctor(kit, "--project", str(project))
+    assert says(lines, f"{verdict}: project {project}: ", words), lines
+    assert status == (1 if verdict == "wrong" else 0)
+
+    _, lines = doctor(kit, "--project", str(project), "--fix")
+    assert says(lines, f"fix: project {project}: ", repaired), lines
+    if damage is delete_rows:
+        kit.wait_queue(project, after=1)
+    status, lines = doctor(kit, "--project", str(project), "--fix")
+    assert complaints(lines) == []
+    assert not says(lines, "fix:")
+    assert status == 0
+
+
+def test_the_webhook_of_a_project_that_is_gone_from_here_is_removed(
+    kit: Kit, project: int, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    other, _ = make_text_project(TEXTS[:3])
+    url = f"{kit.backend.url}/webhook"
+    kit.api("POST", "/api/webhooks/", {"url": url, "project": other})
+    foreign = kit.api("POST", "/api/webhooks/", {"url": f"{url}/x", "project": other})
+    status, lines = doctor(kit)
+    assert status == 0
+    assert says(lines, "warning: webhook", f"of project {other}, which is not connected")
+    doctor(kit, "--fix")
+    left = kit.api("GET", f"/api/webhooks/?project={other}")
+    assert [one["id"] for one in left] == [foreign["id"]]
+    assert len(kit.api("GET", f"/api/webhooks/?project={project}")) == 1
+
+
+def test_a_refused_token_and_a_wrong_address_are_told_apart(kit: Kit, project: int) -> None:
+    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="0" * 40)
+    assert (status, says(lines, "wrong: Label Studio refuses the legacy token")) == (1, True)
+    assert says(lines, "not checked: the projects")
+    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="e30.e30.nosignature")
+    assert says(lines, "wrong: Label Studio refuses the personal access token")
+    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="")
+    assert says(lines, "wrong: no token", "LABEL_STUDIO_API_KEY")
+    status, lines = doctor(kit, LABEL_STUDIO_URL=f"http://127.0.0.1:{free_port(None)}")
+    assert (status, says(lines, "wrong: Label Studio does not answer at")) == (1, True)
+    status, lines = doctor(kit, LABEL_STUDIO_URL=kit.backend.url)
+    assert says(lines, "wrong: what answers at", "is not Label Studio", "LABEL_STUDIO_URL")
+
+
+def test_a_backend_that_is_elsewhere_or_speaks_another_password_is_told(
+    kit: Kit, project: int
+) -> None:
+    status, lines = doctor(kit, BACKEND_URL=f"http://127.0.0.1:{free_port(None)}")
+    assert status == 1
+    assert says(lines, "wrong: the backend does not answer at", "active-learn serve")
+    assert says(lines, f"wrong: project {project}: Label Studio has no model at", "BACKEND_URL")
+    status, lines = doctor(kit, BACKEND_URL=kit.label_studio.url)
+    assert says(lines, "wrong: what answers at", "is not this backend")
+    status, lines = doctor(kit, BASIC_AUTH_PASS="another")
+    assert says(lines, "wrong: the backend", "refuses our Basic auth")
+
+
+def test_a_backend_that_is_down_is_told_from_both_sides(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    number, _ = make_text_project(TEXTS)
+    kit = Kit(label_studio, backend(**SETTINGS))
+    kit.connect(number)
+    kit.backend.process.stop()
+    status, lines = doctor(kit)
+    assert status == 1
+    assert says(lines, "wrong: the backend does not answer")
+    assert says(lines, f"wrong: project {number}: Label Studio cannot reach us")
+    # By its address it may as well be the protection.
+    assert says(lines, "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false")
+    status, lines = doctor(kit, "--fix")
+    assert status == 1
+    assert says(lines, f"fix: project {number}: not repaired:"), lines
+
+
+def test_address_protection_is_told_with_the_variables_to_set(
+    tmp_path: Path, label_studio_installed: None
+) -> None:
+    with LabelStudioServer(
+        tmp_path / "guarded", env={"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": "true"}
+    ) as guarded:
+        body = {"title": "Guarded", "label_config": CONFIG}
+        number = guarded.api("POST", "/api/projects/", body)["id"]
+        with BackendServer(guarded, tmp_path / "backend", env=SETTINGS) as server:
+            kit = Kit(guarded, server)
+            with pytest.raises(ServerError, match="ML_BLOCK_LOCAL_IP=false"):
+                server.run("connect", "--project", str(number))
+            status, lines = doctor(kit)
+            assert status == 1
+            assert says(lines, "ok: the backend answers at")
+            assert says(lines, "Label Studio has no model at")
+            status, lines = doctor(kit, "--fix")
+            assert status == 1
+            assert says(
+                lines, "fix:", "address protection refuses", "USE_DEFAULT_BANNED_SUBNETS=false"
+            )
+
+
+CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
+)
+
+
+def test_tasks_that_are_held_are_counted(
+    kit: Kit, project: int, make_user: Callable[..., object], label_studio: LabelStudioServer
+) -> None:
+    queue = kit.queue(project)
+    batch = queue[:5]
+    for expected in batch[:3]:  # three people open one each, and go home
+        user = make_user()
+        with label_studio.client(user.token) as person:  # type: ignore[attr-defined]
+            assert person.get(f"/api/projects/{project}/next").json()["id"] == expected
+    kit.annotate(batch[3], POSITIVE)
+    kit.wait_labels(project, {batch[3]: "positive"})
+    status, lines = doctor(kit, "--project", str(project))
+    assert says(lines, "warning:", "3 of 5 tasks of the batch were opened", "TASK_LOCK_TTL=3600")
+    assert status == 0
+
+
+def test_switched_off_prelabels_and_an_unusable_config_are_told(kit: Kit, project: int) -> None:
+    version = kit.version(project)
+    for values in ({"show_collab_predictions": False}, {"model_version": version}):
+        kit.api("PATCH", f"/api/projects/{project}/", values)
+    status, lines = doctor(kit, "--project", str(project))
+    assert says(lines, "warning:", "pre-labels are switched off", "resets model_version")
+    assert status == 0
+    status, lines = doctor(kit, "--project", "999999")
+    assert (status, says(lines, "wrong: project 999999: Label Studio has no such project")) == (
+        1,
+        True,
+    )
+
+
+def test_a_model_that_does_not_load_is_told(kit: Kit, project: int) -> None:
+    status, lines = doctor(kit, ENCODER="/nowhere/encoder")
+    assert status == 1
+    assert says(lines, f"wrong: project {project}:", "'/nowhere/encoder'", "correct its path")
