@@ -110,12 +110,13 @@ def backend(
             model_dir: Path | None = None,
             options: Sequence[str] = (),
             start: bool = True,
+            port: int | None = None,
             **env: str,
         ) -> BackendServer:
             nonlocal count
             folder = model_dir or tmp_path / f"backend-{count}"
             count += 1
-            server = BackendServer(label_studio, folder, options=options, env=env)
+            server = BackendServer(label_studio, folder, port=port, options=options, env=env)
             stack.callback(server.stop)
             return server.start() if start else server
 

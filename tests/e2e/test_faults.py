@@ -203,13 +203,11 @@ def label_three_of(kit: Kit, project: int, version: str) -> list[int]:
 
 
 def damage(path: Path) -> None:
-    """Overwrite what lies behind the first page, as a failing disk does."""
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(4096)
-        file.write(b"\xde\xad" * ((size - 4096) // 2))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    """Overwrite the state in place, as a failing disk does; also what is in the log only."""
+    for part in (path, path.with_name(path.name + "-wal")):
+        if part.exists():
+            with part.open("r+b") as file:
+                file.write(b"\xde\xad" * (part.stat().st_size // 2))
 
 
 @pytest.mark.parametrize("when", ["before the start", "while it runs"])
@@ -233,7 +231,7 @@ def test_a_damaged_state_is_put_aside_and_rebuilt(
     else:
         server.stop()
         damage(state)
-        server = backend(model_dir=server.model_dir, **{**SETTINGS, "PORT": str(server.port)})
+        server = backend(model_dir=server.model_dir, port=server.port, **SETTINGS)
         kit = Kit(label_studio, server)
     kit.wait_log("it was put aside as")
     wait_until(lambda: list(state.parent.glob("*.damaged-*")), timeout=60, what="the old state")
