@@ -72,7 +72,7 @@ class Drawing:
 
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 40, 352, 10, 190  # of the plot inside it
+LEFT, RIGHT, TOP, BOTTOM = 48, 352, 10, 190  # of the plot inside it
 
 
 def points_of(reports: Sequence[Mapping[str, Any]]) -> list[Point]:
@@ -127,16 +127,15 @@ def expected_gain(points: Sequence[Point]) -> Gain:
     error_low, error_high = _error_interval(last)
     fractions = [1 - 2.0 ** (slope + sign * spread) for sign in (1, -1)]
     least, most = max(fractions[0], 0) * error_low, max(fractions[1], 0) * error_high
-    unit = _unit(last.metric)
     labels = f"{last.labels:,} more labels"
     if most <= 0:
         return Gain(f"No further gain can be seen from {labels}.", 0.0, 0.0)
-    change = "lower the error by" if last.metric == ERROR else f"raise the {last.metric} by"
-    return Gain(
-        f"{labels} would {change} {unit(least)} to {unit(most)}, if the curve goes on as it did.",
-        float(least),
-        float(most),
+    change = (
+        f"lower the error by {least:.2g} to {most:.2g}"
+        if last.metric == ERROR
+        else f"raise the {last.metric} by {100 * least:.1f} to {100 * most:.1f} points"
     )
+    return Gain(f"{labels} would {change}, if the curve goes on as it did.", least, most)
 
 
 def _slope(x: Any, y: Any) -> tuple[float, float]:
@@ -159,12 +158,6 @@ def _error_interval(point: Point) -> tuple[float, float]:
     if point.metric == ERROR:
         return point.low, point.high
     return 1 - point.high, 1 - point.low
-
-
-def _unit(metric: str) -> Any:
-    if metric == ERROR:
-        return lambda value: f"{value:.3g}"
-    return lambda value: f"{100 * value:.1f} points"
 
 
 def draw(points: Sequence[Point]) -> Drawing | None:

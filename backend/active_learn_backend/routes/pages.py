@@ -124,7 +124,8 @@ def project_page(number: int) -> Response:
         drawing=draw(status.curve),
         width=WIDTH,
         height=HEIGHT,
-        ailments=vitals.degraded(),
+        # What ails projects is said of this one by its own errors.
+        ailments=[line for line in vitals.degraded() if not line.startswith("projects:")],
         label_studio=f"{runtime.settings.label_studio_url}/projects/{number}/data",
         may_change=why_not_change() == "",
     )
@@ -266,6 +267,6 @@ def _quality(point: Any) -> str:
     if point.metric == "mean absolute error":
         return f"{point.metric} {point.value:.3g} ({point.low:.3g} to {point.high:.3g})"
     return (
-        f"{point.metric} {100 * point.value:.0f} % "
-        f"({100 * point.low:.0f} to {100 * point.high:.0f} %)"
+        f"{point.metric} {100 * point.value:.0f}\u00a0% "
+        f"({100 * point.low:.0f} to {100 * point.high:.0f}\u00a0%)"
     )

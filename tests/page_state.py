@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -96,8 +95,3 @@ def fill(
     )
     store.note_worker("here/1/abc")
     return store
-
-
-def json_of(text: bytes) -> Any:
-    """Read an answer's JSON."""
-    return json.loads(text)
