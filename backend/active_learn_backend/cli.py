@@ -306,61 +306,35 @@ def select(
         click.echo(f"{candidates.bad} lines could not be read, and were left out", err=True)
 
 
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
 @main.command()
-@click.option("--project", "project_id", type=int, help="A labeled project in Label Studio.")
-@click.option(
-    "--export", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Or a file that Label Studio exported as JSON, with --label-config.",
-)  # fmt: skip
-@click.option(
-    "--label-config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the labeling config (XML) of the export.",
-)  # fmt: skip
+@click.option("--project", "project_id", type=int, help="A labeled project.")
+@click.option("--export", type=_file, help="Or a file that Label Studio exported as JSON.")
+@click.option("--label-config", type=_file, help="The labeling config (XML) of the export.")
+@click.option("--strategies", default="", help="Only these, separated by commas.")
 @click.option("--seeds", type=click.IntRange(2, 50), default=5, help="Replays of each strategy.")
 @click.option("--quick", is_flag=True, help="A first look: at most 600 labels and 3 seeds.")
-@click.option("--strategies", default="", help="Only these, separated by commas.")
-@click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), default=Path(),
-    help="Folder that backtest.csv and backtest.png are written to.",
-)  # fmt: skip
+@click.option("--output", type=_folder, default=Path(), help="Folder of the table and the plot.")
 @_with_settings
 def backtest(
     project_id: int | None,
     export: Path | None,
     label_config: Path | None,
+    strategies: str,
     seeds: int,
     quick: bool,
-    strategies: str,
     output: Path,
     **given: Any,
 ) -> None:
-    """Replay a labeled project by every strategy: which would have saved labels?"""
-    if (project_id is None) == (export is None) or (export is None) != (label_config is None):
-        raise click.UsageError("give either --project, or --export with --label-config")
-    from .learning.replay import backtest as run
-    from .learning.replay import candidates_for, draw, write_csv
-    from .labelstudio.labeled import load_labeled
+    """Label a labeled project again by every strategy: which would have saved labels?"""
+    from .backtest import Source, run
 
-    settings = _settings(given)
-    data, own = load_labeled(settings, project_id, export, label_config)
-    names = [name.strip() for name in strategies.split(",") if name.strip()]
-    found = run(
-        data,
-        candidates_for(data.problem_type, names),
-        batch=own.batch,
-        seeds=seeds,
-        quick=quick,
-        progress=True,
-    )
-    click.echo(found.report())
-    output.mkdir(parents=True, exist_ok=True)
-    write_csv(output / "backtest.csv", found.curves)
-    click.echo(f"scores: {output / 'backtest.csv'}")
-    try:
-        draw(output / "backtest.png", found)
-        click.echo(f"plot: {output / 'backtest.png'}")
-    except SettingsError as error:  # the numbers are there all the same
-        click.echo(str(error))
+    source = Source(project_id, export, label_config)
+    for line in run(_settings(given), source, strategies, seeds, quick, output):
+        click.echo(line)
 
 
 def _state(given: dict[str, Any]) -> tuple[Settings, Store]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,18 +70,38 @@ class Curves:
         own = self._scores(candidate)[:, at]
         random = np.concatenate([self._scores("random"), self.further_scores], axis=1)
         counts = np.concatenate([self.labels, self.further_labels])
-        everything = np.ones(len(own), dtype=bool)
 
         def ratio(kept: np.ndarray) -> float:
             reached = first_reach(counts, random[kept].mean(axis=0), float(own[kept].mean()))
             return reached / float(self.labels[at])
 
-        value = ratio(everything)
-        without = [ratio(np.arange(len(own)) != i) for i in range(len(own))] if len(own) > 1 else []
-        if not without or not np.isfinite([value, *without]).all():
-            return value, float("nan")
-        spread = np.square(np.array(without) - np.mean(without)).sum()
-        return value, float(np.sqrt(spread * (len(own) - 1) / len(own)))
+        return jackknife(ratio, len(own))
+
+    def labels_for(self, candidate: str, score: float) -> float:
+        """Give the labels with which a candidate's mean curve first reaches a score, or infinity.
+
+        The curve is made monotone and interpolated linearly.
+        """
+        return first_reach(self.labels, self._scores(candidate).mean(axis=0), score)
+
+    def share_of_random(self, candidate: str, score: float) -> tuple[float, float]:
+        """Give the labels that a candidate needs for a score, as a share of those of 'random'.
+
+        Returns
+        -------
+        share : float
+            Below 1 where it needs fewer; infinity where it does not get there within the replay.
+        error : float
+            The jackknife's standard error over replicates; NaN for one replicate, or where one of
+            the two does not get there.
+        """
+        own, random = self._scores(candidate), self._scores("random")
+
+        def share(kept: np.ndarray) -> float:
+            needed = first_reach(self.labels, own[kept].mean(axis=0), score)
+            return needed / first_reach(self.labels, random[kept].mean(axis=0), score)
+
+        return jackknife(share, len(own))
 
     def table(self) -> str:
         """Write a Markdown table, the largest area first."""
@@ -141,6 +161,22 @@ def first_reach(counts: np.ndarray, curve: np.ndarray, score: float) -> float:
         return float("inf")
     share = (score - curve[at - 1]) / (curve[at] - curve[at - 1])
     return float(counts[at - 1] + share * (counts[at] - counts[at - 1]))
+
+
+def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> tuple[float, float]:
+    """Give a statistic of n replicates and its standard error; NaN where that is not known.
+
+    Parameters
+    ----------
+    statistic : callable
+        Of a mask (n,) of the replicates that it is to use.
+    """
+    value = statistic(np.ones(n, dtype=bool))
+    without = [statistic(np.arange(n) != left_out) for left_out in range(n)] if n > 1 else []
+    if not without or not np.isfinite([value, *without]).all():
+        return value, float("nan")
+    spread = np.square(np.array(without) - np.mean(without)).sum()
+    return value, float(np.sqrt(spread * (n - 1) / n))
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:

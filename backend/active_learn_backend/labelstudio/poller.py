@@ -13,7 +13,7 @@ from .annotations import is_skipped, resolve_label
 from .client import Filter, LabelStudioClient
 from .config import LabelingTask, parse_label_config
 
-__all__ = ["Changes", "poll"]
+__all__ = ["Changes", "poll", "task_row"]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _read_all(
     settled: datetime,
 ) -> tuple[int, int]:
     items = _read_many(client, project.id, [])
-    found = store.apply_changes(project.id, [_row(task, item) for item in items], replace=True)
+    found = store.apply_changes(project.id, [task_row(task, item) for item in items], replace=True)
     _advance(store, project, items, settled)
     return found
 
@@ -95,7 +95,7 @@ def _read_changed(
     items = client.few_tasks(project.id, since, FEW)
     if items is None:
         items = _read_many(client, project.id, since)
-    found = store.apply_changes(project.id, [_row(task, item) for item in items])
+    found = store.apply_changes(project.id, [task_row(task, item) for item in items])
     _advance(store, project, items, settled)
     return found
 
@@ -116,7 +116,8 @@ def _read_many(
     return list(tasks.values())
 
 
-def _row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
+def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
+    """Read a task as Label Studio gives it, with its annotations."""
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
     stamps = [

@@ -105,7 +105,6 @@ class Round:
             report["version"] = self._publish(number, rows, answers)
         with self._timed("evaluate"):
             report |= self._evaluate(snapshot, head)
-        with self._timed("compare"):
             reports = self.store.rounds(self.project.id)
             report["stability"] = self._compare(snapshot, head, reports)
         self.store.finish_round(
