@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> No
     assert store.take_lease(1, f"{host}/{ended.pid}/x", 3600)
     assert store.take_lease(1, f"{host}/{os.getpid()}/y", 3600)
     assert not store.take_lease(1, f"{host}/1/z", 3600)
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_a_clock_that_jumps_keeps_no_project_from_its_worker(
+    store: Store, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """A dead worker's lease of another host, seen after the clock was set by a day."""
+    store.register(1)
+    real = time.time
+    assert store.take_lease(1, "elsewhere/1/x", 30)
+    assert not store.take_lease(1, "elsewhere/2/y", 30)
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    assert store.take_lease(1, "elsewhere/2/y", 30)
+    assert not store.take_lease(1, "elsewhere/3/z", 30)
 
 
 def test_many_processes_open_an_empty_state_at_once(store_url: str) -> None:
