@@ -34,6 +34,7 @@ from ..learning.embedding import project_folder
 from ..learning.encoders.images import open_image
 from ..learning.heads import saved_heads
 from ..learning.versions import roll_back
+from ..model import LARGEST_ID
 from ..status import look_at, summarize
 from ..store import Project
 from ..vitals import Vitals
@@ -64,6 +65,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # the Origin of our own form stays; nothing goes elsewhere
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+NUMBER = f"int(max={LARGEST_ID})"
+PROJECT = f"/projects/<{NUMBER}:number>"
 THUMBNAIL = 192  # pixels of the longer side
 MORE_THREADS = 2  # of the web process, which always stay with Label Studio
 
@@ -105,7 +108,7 @@ def projects_json() -> Response:
     )
 
 
-@pages.route("/projects/<int:number>", methods=["GET"])
+@pages.route(PROJECT, methods=["GET"])
 def project_page(number: int) -> Response:
     """Show a project to a browser; all others get it as JSON."""
     if not _wants_html():
@@ -131,7 +134,7 @@ def project_page(number: int) -> Response:
     )
 
 
-@pages.route("/projects/<int:number>.json", methods=["GET"])
+@pages.route(f"{PROJECT}.json", methods=["GET"])
 def project_json(number: int) -> Response:
     """Give all that the page of a project shows."""
     guard_reading()
@@ -142,7 +145,7 @@ def project_json(number: int) -> Response:
     return jsonify(asdict(look_at(runtime.settings, runtime.store, project)))
 
 
-@pages.route("/projects/<int:number>/rollback", methods=["POST"])
+@pages.route(f"{PROJECT}/rollback", methods=["POST"])
 def rollback(number: int) -> Response:
     """Go back to an earlier head, as a button of the page asks for."""
     if reason := why_not_change() or why_foreign():
@@ -161,7 +164,7 @@ def rollback(number: int) -> Response:
 # -- thumbnails ---------------------------------------------------------------------------------
 
 
-@pages.route("/projects/<int:number>/tasks/<int:task_id>.jpg", methods=["GET"])
+@pages.route(f"{PROJECT}/tasks/<{NUMBER}:task_id>.jpg", methods=["GET"])
 def thumbnail(number: int, task_id: int) -> Response:
     """Show a queued task's image, decoded and encoded anew: never bytes of unknown origin."""
     guard_reading()

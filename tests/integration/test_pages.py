@@ -1,0 +1,330 @@
+"""The status page over HTTP: who gets what, what is escaped, what is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import page_state
+import pytest
+from active_learn_backend.app import create_app
+from active_learn_backend.settings import Settings, load_settings
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+OURS = {**BROWSER, "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    return create_app(load_settings(model_dir=tmp_path / "state"))
+
+
+@pytest.fixture
+def runtime(app: Flask) -> Any:
+    return app.extensions["active_learn"]
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def html(client: FlaskClient, path: str) -> str:
+    answer = client.get(path, headers=BROWSER)
+    assert answer.status_code == 200, answer.data
+    assert answer.content_type == "text/html; charset=utf-8"
+    return answer.get_data(as_text=True)
+
+
+# -- who gets what ------------------------------------------------------------------------------
+
+
+def test_label_studio_still_gets_its_health(client: FlaskClient) -> None:
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        answer = client.get("/", headers=headers)
+        assert answer.get_json()["status"] == "UP"
+    assert client.get("/health", headers=BROWSER).get_json()["status"] == "UP"
+
+
+def test_a_browser_gets_the_projects(client: FlaskClient, runtime: Any) -> None:
+    assert "No project is connected yet" in html(client, "/")
+    page_state.fill(runtime)
+    page = html(client, "/")
+    assert "Fruit, vehicles and animals" in page
+    assert 'href="/projects/3"' in page
+    assert "24 of 60 tasks labeled" in page
+
+
+def test_a_project_as_page_and_as_json(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime)
+    page = html(client, "/projects/3")
+    for part in ("Connected", "24", "An example of number 24", "head-2", "accuracy 90\u00a0%"):
+        assert part in page, part
+    assert "Drawn by chance" in page
+    assert "Too early to tell" in page
+    for path in ("/projects/3.json", "/projects/3"):
+        said = client.get(path).get_json()
+        assert said["summary"]["counts"]["labeled"] == 24
+        assert [one["task_id"] for one in said["queue"][:2]] == [124, 125]
+        assert [point["labels"] for point in said["curve"]] == [12, 24]
+    (one,) = client.get("/projects.json").get_json()
+    assert one["title"] == "Fruit, vehicles and animals"
+
+
+def test_a_project_without_anything_has_a_page(client: FlaskClient, runtime: Any) -> None:
+    runtime.store.register(3)
+    page = html(client, "/projects/3")
+    for part in ("Project 3", "Nothing is queued now", "Nothing is measured", "No head is trained"):
+        assert part in page
+
+
+def test_an_unknown_project_is_said_to_be_unknown(client: FlaskClient) -> None:
+    answer = client.get("/projects/9", headers=BROWSER)
+    assert answer.status_code == 404
+    assert "active-learn connect --project 9" in answer.get_data(as_text=True)
+    assert client.get("/projects/9.json").status_code == 404
+    assert client.get("/projects/9/tasks/1.jpg").status_code == 404
+    assert client.post("/projects/9/rollback", headers=OURS).status_code == 404
+    assert client.get("/projects/x", headers=BROWSER).status_code == 404
+    assert client.get(f"/projects/{10**30}", headers=BROWSER).status_code == 404
+
+
+def test_regression_and_label_errors_are_shown(client: FlaskClient, runtime: Any) -> None:
+    store = page_state.fill(runtime)
+    error = page_state.audit(1.25, 40, metric="mean absolute error")
+    found = [
+        {"task_id": 101, "label": "car", "suggested": "dog", "confidence": 0.97},
+        {"task_id": 102, "label": ["a", "b"], "suggested": [], "confidence": None},
+        {"task_id": 103, "label": 4.0, "suggested": 2.5, "confidence": None},
+    ]
+    store.finish_round(3, 3, page_state.report(36, error, label_errors=found), labels=0, tasks=0)
+    page = html(client, "/projects/3")
+    assert "mean absolute error 1.25" in page
+    assert "Labels that look wrong" in page
+    assert "a, b" in page
+
+
+# -- nothing that is shown can be trusted -------------------------------------------------------
+
+
+def test_everything_shown_is_escaped(client: FlaskClient, runtime: Any) -> None:
+    config = page_state.TEXT_CONFIG.replace("apple", "&lt;script&gt;alert(3)&lt;/script&gt;")
+    store = page_state.fill(runtime, contents=[EVIL] * 60, title=EVIL)
+    store.update(3, status="yielded", reason=EVIL, label_config=config)
+    store.note_error(3, "Error", EVIL)
+    errors = [{"task_id": 1, "label": EVIL, "suggested": EVIL, "confidence": 0.5}]
+    store.finish_round(
+        3, 3, page_state.report(36, page_state.audit(0.5, 9), label_errors=errors),
+        labels=0, tasks=0,
+    )  # fmt: skip
+    store.note_error(3, "Error", EVIL)
+    for path in ("/projects/3", "/"):
+        page = html(client, path)
+        assert page.count("&lt;script&gt;alert(1)") >= 3
+        assert re.findall(r"<script[^>]*>", page) == ['<script src="/pages/refresh.js" defer>']
+        assert not re.search(r"<[^>]*\sonerror", page.replace("&lt;", ""))
+        assert "<img src=x" not in page
+    json.loads(client.get("/projects/3.json").data)
+
+
+def test_pages_forbid_what_might_slip_through(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime)
+    for path in ("/", "/projects/3", "/projects/3.json", "/projects/9", "/pages/style.css"):
+        headers = client.get(path, headers=BROWSER).headers
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self' data:")
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "same-origin"
+    page = html(client, "/projects/3")
+    assert not re.search(r"\sstyle=|<style|\son\w+=", page)  # the policy forbids them
+    assert not re.search(r'(src|href)="(https?:)?//(?!localhost:8080)', page)  # no CDN
+
+
+def test_static_files_are_only_ours(client: FlaskClient) -> None:
+    assert client.get("/pages/style.css").status_code == 200
+    for path in ("/pages/../app.py", "/pages/%2e%2e/templates/base.html", "/pages/templates"):
+        assert client.get(path).status_code == 404
+
+
+# -- thumbnails ---------------------------------------------------------------------------------
+
+
+def test_a_thumbnail_is_small_and_encoded_anew(client: FlaskClient, runtime: Any) -> None:
+    contents = [page_state.picture((1600, 1200))] * 60
+    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=contents)
+    assert 'src="/projects/3/tasks/124.jpg"' in html(client, "/projects/3")
+    answer = client.get("/projects/3/tasks/124.jpg")
+    assert answer.content_type == "image/jpeg"
+    image = Image.open(io.BytesIO(answer.data))
+    assert (image.format, image.size) == ("JPEG", (192, 144))
+    assert len(answer.data) < 50_000
+    again = client.get(
+        "/projects/3/tasks/124.jpg", headers={"If-None-Match": answer.headers["ETag"]}
+    )
+    assert (again.status_code, again.data) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "data:text/html,<script>alert(1)</script>",
+        "data:image/png;base64,AAAA",
+        "file:///etc/passwd",
+        "http://169.254.169.254/latest/meta-data",
+        "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
+    ],
+)
+def test_what_is_no_image_is_never_passed_on(
+    client: FlaskClient, runtime: Any, address: str
+) -> None:
+    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[address] * 60)
+    answer = client.get("/projects/3/tasks/124.jpg")
+    assert answer.status_code == 404
+    assert list(answer.get_json()) == ["error"]
+    assert "passwd" not in answer.get_data(as_text=True)
+
+
+def test_a_huge_image_is_refused(tmp_path: Path) -> None:
+    app = create_app(load_settings(model_dir=tmp_path, max_image_megapixels=0.1))
+    contents = [page_state.picture((1000, 1000))] * 60
+    page_state.fill(
+        app.extensions["active_learn"], config=page_state.IMAGE_CONFIG, contents=contents
+    )
+    assert app.test_client().get("/projects/3/tasks/124.jpg").status_code == 404
+
+
+def test_only_queued_tasks_have_thumbnails(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[page_state.picture()] * 60)
+    assert client.get("/projects/3/tasks/100.jpg").status_code == 404  # labeled, not queued
+    assert client.get("/projects/3/tasks/999.jpg").status_code == 404
+
+
+def test_images_leave_threads_to_label_studio(
+    client: FlaskClient, app: Flask, runtime: Any
+) -> None:
+    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[page_state.picture()] * 60)
+    slots = app.extensions["active_learn_thumbnails"]
+    taken = 0
+    while slots.acquire(blocking=False):
+        taken += 1
+    assert taken == runtime.settings.web_threads - 2
+    answer = client.get("/projects/3/tasks/124.jpg")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    slots.release()
+    for _ in range(3):  # each gives its slot back
+        assert client.get("/projects/3/tasks/124.jpg").status_code == 200
+
+
+# -- going back to an earlier head ---------------------------------------------------------------
+
+
+def test_a_button_goes_back_and_to_the_latest_again(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime)
+    assert 'value="head-1"' in html(client, "/projects/3")
+    answer = client.post("/projects/3/rollback", data={"version": "head-1"}, headers=OURS)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
+    project = runtime.store.project(3)
+    assert (project.head_round, project.pinned_round, project.stale) == (1, 1, True)
+    assert 'value="latest"' in html(client, "/projects/3")
+    client.post("/projects/3/rollback", data={"version": "latest"}, headers=OURS)
+    assert runtime.store.project(3).pinned_round == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "remote", "status"),
+    [
+        ({"Origin": "http://evil.example"}, "localhost", "127.0.0.1", 403),
+        ({"Origin": "null"}, "localhost", "127.0.0.1", 403),
+        ({}, "localhost", "127.0.0.1", 403),
+        (
+            {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+            "localhost",
+            "127.0.0.1",
+            403,
+        ),
+        ({"Origin": "http://evil.example"}, "evil.example", "127.0.0.1", 403),  # rebound name
+        ({"Origin": "http://localhost"}, "localhost", "10.0.0.8", 403),
+        ({"Origin": "http://localhost", "X-Forwarded-For": "8.8.8.8"}, "localhost", "::1", 403),
+        ({"Origin": "http://localhost:9090"}, "localhost:9090", "::1", 303),
+    ],
+)
+def test_only_our_own_page_on_this_machine_goes_back(
+    client: FlaskClient, runtime: Any, headers: dict[str, str], host: str, remote: str, status: int
+) -> None:
+    page_state.fill(runtime)
+    answer = client.post(
+        "/projects/3/rollback",
+        data={"version": "head-1"},
+        headers={"Host": host, **headers},
+        environ_overrides={"REMOTE_ADDR": remote},
+    )
+    assert answer.status_code == status
+    assert runtime.store.project(3).pinned_round == (1 if status == 303 else 0)
+
+
+@pytest.mark.parametrize("version", ["", "head-99", "head-1x", "../../etc", "latest "])
+def test_only_versions_that_are_kept_are_taken(
+    client: FlaskClient, runtime: Any, version: str
+) -> None:
+    page_state.fill(runtime)
+    answer = client.post("/projects/3/rollback", data={"version": version}, headers=OURS)
+    assert answer.status_code == 400
+    assert runtime.store.project(3).pinned_round == 0
+    assert client.get("/projects/3/rollback").status_code == 405
+
+
+# -- who may look -------------------------------------------------------------------------------
+
+
+def test_basic_auth_closes_all_of_it_and_lets_in(tmp_path: Path) -> None:
+    app = create_app(
+        load_settings(model_dir=tmp_path, basic_auth_user="u", basic_auth_pass="p", host="0.0.0.0")
+    )
+    page_state.fill(app.extensions["active_learn"])
+    client = app.test_client()
+    paths = ("/", "/projects.json", "/projects/3", "/projects/3.json", "/projects/3/tasks/124.jpg")
+    for path in (*paths, "/pages/style.css"):
+        assert client.get(path, headers=BROWSER).status_code == 401
+    assert client.post("/projects/3/rollback", headers=OURS).status_code == 401
+    right = {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()}
+    assert client.get("/projects/3", headers={**BROWSER, **right}).status_code == 200
+    far = {"Host": "backend.example", "Origin": "http://backend.example", **right}
+    answer = client.post(
+        "/projects/3/rollback",
+        data={"version": "head-1"},
+        headers=far,
+        environ_overrides={"REMOTE_ADDR": "10.0.0.8"},
+    )
+    assert answer.status_code == 303
+
+
+def test_a_rebound_name_reads_nothing(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime)
+    for path in ("/", "/projects/3", "/projects/3.json", "/projects.json"):
+        answer = client.get(path, headers={**BROWSER, "Host": "evil.example"})
+        assert answer.status_code == 400
+        assert "Fruit" not in answer.get_data(as_text=True)
+    assert client.get("/", headers={"Host": "evil.example"}).get_json()["status"] == "UP"
+
+
+def test_the_name_that_label_studio_knows_is_served(tmp_path: Path) -> None:
+    app = create_app(load_settings(model_dir=tmp_path, backend_url="http://sampler.lan:9090"))
+    page = app.test_client().get("/", headers={**BROWSER, "Host": "sampler.lan:9090"})
+    assert page.status_code == 200
