@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -249,14 +250,20 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment, flags on top.
 
+    Below both: files of the folder that ``SECRETS_DIR`` names, each with the value of the setting
+    that it is named after, in lower case, as containers mount secrets.
+
     Raises
     ------
     SettingsError
         With one line per bad value, never showing a secret.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    folder = os.environ.get("SECRETS_DIR") or None
+    if folder and not Path(folder).is_dir():
+        raise SettingsError(f"SECRETS_DIR is {folder}, which is no folder; correct or unset it")
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(_secrets_dir=folder, **given)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
         lines = [
             f"{str(item['loc'][0]).upper()}: {item['msg']}"

@@ -1,0 +1,1 @@
+CREATE DATABASE active_sampler;
