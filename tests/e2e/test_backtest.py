@@ -1,0 +1,60 @@
+"""Backtest, advice and label errors on a real Label Studio."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from active_learn_backend.demo.annotator import choice
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.digits import Digits, digit_index
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import wait_until
+from kit import Kit
+
+SETTINGS = {"BUDGET": "20", "RESERVE": "10", "RETRAIN_EVERY": "20", "POLL_INTERVAL": "1"}
+WRONG = 5  # of the labels, planted
+
+
+@pytest.fixture
+def kit(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Kit:
+    return Kit(label_studio, backend(**SETTINGS, AUDIT="0"))
+
+
+def test_a_labeled_project_is_replayed_advised_on_and_checked(
+    kit: Kit,
+    make_digits_project: Callable[..., int],
+    digit_images: Digits,
+    label_studio: LabelStudioServer,
+    tmp_path: Path,
+) -> None:
+    project = make_digits_project(260)
+    tasks = label_studio.api("GET", f"/api/tasks?project={project}&page_size=260")["tasks"][:240]
+    planted = {task["id"] for task in tasks[:: len(tasks) // WRONG][:WRONG]}
+    for task in tasks:
+        truth = digit_images.truth[digit_index(task)]
+        given = str((int(truth) + 5) % 10) if task["id"] in planted else truth
+        body = {"result": choice(given)}
+        label_studio.api("POST", f"/api/tasks/{task['id']}/annotations/", body)
+
+    # Not connected yet: the backtest reads the project itself.
+    told = kit.backend.run(
+        "backtest", "--project", str(project), "--strategies", "margin", "--quick",
+        "--output", str(tmp_path),
+    )  # fmt: skip
+    assert "| margin |" in told
+    assert "240 labels, 3 seeds" in told
+    with (tmp_path / "backtest.csv").open(newline="") as file:
+        assert {row["strategy"] for row in csv.DictReader(file)} == {"margin", "random"}
+
+    kit.connect(project)
+    wait_until(lambda: kit.rounds(project), timeout=90, what="the first round")
+    report = kit.rounds(project)[-1]
+    assert report["labeled"] == 240
+    assert report["stability"]["trained"] == 240
+    listed: list[dict[str, Any]] = report["label_errors"]
+    assert len(planted & {error["task_id"] for error in listed[:10]}) >= WRONG - 1
+    assert "advice: go on labeling" in kit.backend.run("advise", "--project", str(project))
