@@ -1,0 +1,168 @@
+"""The status page in a real browser: accessible, readable on a phone, in the dark, without script.
+
+Screenshots of every combination are left in the folder that STATUS_PAGE_SHOTS names, if any.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import page_state
+import pytest
+from active_learn_backend.app import create_app
+from active_learn_backend.settings import Settings, load_settings
+from werkzeug.serving import make_server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra [dev])")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe (extra [dev])")
+
+EVIL = "<script>document.title='taken over'</script><img src=x onerror=\"document.title='taken'\">"
+DESKTOP, PHONE = (1200, 800), (320, 640)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium (Debian's package chromium)")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs rights that root in a container has not.
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=program, args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+    """A served backend with three projects: 3 of texts, 4 of images, 5 of nothing yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        app = create_app(load_settings(model_dir=tmp_path_factory.mktemp("state")))
+    runtime = app.extensions["active_learn"]
+    texts = [f"{EVIL} and more words, number {n}. " * 4 for n in range(60)]
+    page_state.fill(runtime, contents=texts, title=EVIL)
+    runtime.store.note_error(3, "LabelStudioError", f"Label Studio answered 500: {EVIL}")
+    images = [page_state.picture(color=f"#{37 * n % 256:02x}60a0") for n in range(60)]
+    store = page_state.fill(runtime, number=4, config=page_state.IMAGE_CONFIG, contents=images)
+    wrong = [{"task_id": 101, "label": "car", "suggested": "dog", "confidence": 0.97}]
+    for round_ in range(3, 10):
+        estimate = page_state.audit(1 - 0.6 * round_**-0.5, 6 * round_, 0.6 / round_)
+        report = page_state.report(12 * round_, estimate, label_errors=wrong)
+        store.finish_round(4, round_, report, labels=0, tasks=0)
+    store.register(5)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}", runtime
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def open_page(browser: Any, site: tuple[str, Any]) -> Iterator[Callable[..., Any]]:
+    """``open_page(path, size, scheme)`` -> a loaded page that fails the test on errors of it."""
+    contexts, problems = [], []
+
+    def load(
+        path: str, size: tuple[int, int] = DESKTOP, scheme: str = "light", script: bool = True
+    ) -> Any:
+        width, height = size
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            java_script_enabled=script,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.goto(site[0] + path)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield load
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("path", ["/", "/projects/3", "/projects/4", "/projects/5"])
+def test_pages_are_accessible_and_fit(
+    open_page: Callable[..., Any], path: str, size: tuple[int, int], scheme: str
+) -> None:
+    page = open_page(path, size, scheme)
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    if os.environ.get("STATUS_PAGE_SHOTS"):
+        name = f"{path.strip('/').replace('/', '-') or 'index'}-{scheme}-{size[0]}.png"
+        page.screenshot(path=Path(os.environ["STATUS_PAGE_SHOTS"]) / name, full_page=True)
+
+
+def test_axe_finds_what_is_wrong(open_page: Callable[..., Any]) -> None:
+    """That the check above can fail: a picture without words, taken into our page."""
+    page = open_page("/projects/4")
+    page.evaluate("document.querySelector('main').append(new Image())")
+    assert axe.Axe().run(page).violations_count == 1
+
+
+def test_dark_is_dark(open_page: Callable[..., Any]) -> None:
+    look = "getComputedStyle(document.body).backgroundColor"
+    assert open_page("/").evaluate(look) == "rgb(246, 247, 249)"
+    assert open_page("/", scheme="dark").evaluate(look) == "rgb(17, 21, 27)"
+
+
+def test_untrusted_words_stay_words(open_page: Callable[..., Any]) -> None:
+    page = open_page("/projects/3")
+    assert page.locator("h1").inner_text().startswith("<script>document.title=")
+    assert page.evaluate("document.title") == EVIL
+    assert page.locator("script").count() == 1
+    assert page.locator(".tasks img").count() == 0
+
+
+def test_images_are_loaded(open_page: Callable[..., Any]) -> None:
+    page = open_page("/projects/4", (1200, 3000))
+    sizes = page.evaluate("[...document.images].map(one => one.naturalWidth)")
+    assert sizes == [192] * 12
+
+
+def test_the_essentials_need_no_script(open_page: Callable[..., Any], site: Any) -> None:
+    page = open_page("/projects/4", script=False)
+    for words in ("24 of 60", "Is it", "Next in the queue", "head-2"):
+        assert words in page.locator("main").inner_text()
+    assert page.locator("svg.curve polyline").count() == 1
+    page.get_by_role("button", name="Go back to head-1").click()
+    page.wait_for_load_state("networkidle")
+    assert site[1].store.project(4).pinned_round == 1
+    assert "head-1 answers and orders" in page.locator("main").inner_text()
+    page.get_by_role("button", name="Train again with every round").click()
+    page.wait_for_load_state("networkidle")
+    assert site[1].store.project(4).pinned_round == 0
+
+
+def test_the_page_keeps_itself_fresh(open_page: Callable[..., Any], site: Any) -> None:
+    site[1].store.note_worker("here/1/abc")
+    page = open_page("/projects/5")
+    assert "first time" in page.locator("#now").inner_text()
+    site[1].store.update(5, status="paused", reason="by a test")
+    page.locator("#now", has_text="not ordered now").wait_for(timeout=20_000)
+    site[1].store.update(5, status="active", reason="")
+
+
+def test_all_of_it_is_reached_by_keyboard(open_page: Callable[..., Any]) -> None:
+    page = open_page("/projects/4")
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.textContent.trim()"))
+    assert {"Active sampler", "Reload", "As numbers", "Go back"} <= reached
