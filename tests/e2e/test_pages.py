@@ -1,0 +1,87 @@
+"""The status page of a real project: its queue is the one that Label Studio serves."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import wait_until
+from PIL import Image
+
+BROWSER = {"Accept": "text/html"}
+
+
+def test_the_page_shows_a_real_project(
+    label_studio: LabelStudioServer,
+    make_digits_project: Callable[..., int],
+    make_annotator: Callable[..., Any],
+    answer_digit: Callable[..., Any],
+    backend: Callable[..., BackendServer],
+) -> None:
+    project = make_digits_project(100, "Digits <b>& more</b>")
+    server = backend(BATCH_SIZE="6", RESERVE="20", RETRAIN_EVERY="6", AUDIT="0.3")
+    server.run("connect", "--project", str(project))
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
+
+        def look() -> dict[str, Any]:
+            found: dict[str, Any] = http.get(f"/projects/{project}.json").raise_for_status().json()
+            return found
+
+        wait_until(lambda: look()["queue"], timeout=60, what="the first queue")
+        list(make_annotator(project, answer_digit).label(20))
+        wait_until(
+            lambda: look()["summary"]["counts"]["labeled"] == 20 and look()["curve"],
+            timeout=60,
+            what="twenty labels on the page",
+        )
+        wait_until(
+            lambda: look()["summary"]["now"]["words"].startswith("Waiting for labels"),
+            timeout=60,
+            what="the end of the round",
+        )
+        status = look()
+        assert status["summary"]["title"] == "Digits <b>& more</b>"
+        assert status["summary"]["state"] == "Connected"
+        assert status["errors"] == []
+        assert sum(count for _, count in status["balance"]) == 20
+        chosen = [one for one in status["queue"] if not one["audit"]]
+        assert all(len(one["settles"]) == 2 for one in chosen)
+        served = label_studio.api("GET", f"/api/projects/{project}/next")
+        assert served["id"] == status["queue"][0]["task_id"]
+
+        page = http.get(f"/projects/{project}", headers=BROWSER).text
+        assert "Digits &lt;b&gt;&amp; more&lt;/b&gt;" in page
+        picture = http.get(f"/projects/{project}/tasks/{served['id']}.jpg").raise_for_status()
+        image = Image.open(io.BytesIO(picture.content))
+        assert (image.format, image.size) == ("JPEG", (64, 64))
+
+        version = status["versions"][-1]["name"]
+        go_back(server.url, project, version)
+        assert any(one["name"] == version and one["pinned"] for one in look()["versions"])
+        wait_until(
+            lambda: look()["summary"]["now"]["words"].startswith("Waiting for labels"),
+            timeout=60,
+            what="the round with the earlier head",
+        )
+        assert look()["errors"] == []
+
+
+def go_back(url: str, project: int, version: str) -> None:
+    """Press the button of a version in a browser."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra [dev])")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium (Debian's package chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{url}/projects/{project}")
+        page.get_by_role("button", name=f"Go back to {version}").click()
+        page.get_by_text("answers and orders until").wait_for(timeout=20_000)
+        browser.close()
