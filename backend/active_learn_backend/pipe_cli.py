@@ -182,7 +182,8 @@ class Candidates:
         if array.size == 0 or array.dtype.kind not in "iuf":
             raise ValueError("its array does not hold numbers only, or none")
         if not (self._whole_numbers and array.dtype == np.int64):
-            array = array.astype(np.float32)
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
             if not np.isfinite(array).all():
                 raise ValueError("its array holds a number that is too large for float32")
         self._shape = self._shape or array.shape
