@@ -22,6 +22,7 @@ STAGES = {
     "publish": "Publishing the next queue",
     "flip": "Switching to the next queue",
     "evaluate": "Measuring how good it is",
+    "compare": "Comparing strategies on the labels so far",
 }
 
 

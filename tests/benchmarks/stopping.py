@@ -46,9 +46,9 @@ class Case:
 
 CASES = {
     "digits": Case(DATASETS["digits"], 10, 1000),
-    "MNIST": Case(DATASETS["mnist"], 10, 1500),
-    "banking77": Case(DATASETS["banking77"], 20, 3000),
-    "STS-B": Case(DATASETS["stsb"], 20, 2000),
+    "MNIST": Case(DATASETS["mnist"], 20, 1000),
+    "banking77": Case(DATASETS["banking77"], 40, 2800),
+    "STS-B": Case(DATASETS["stsb"], 40, 1600),
 }
 
 

@@ -55,6 +55,8 @@ def test_a_labeled_project_is_replayed_advised_on_and_checked(
     report = kit.rounds(project)[-1]
     assert report["labeled"] == 240
     assert report["stability"]["trained"] == 240
+    assert report["strategy"]["labels"] == 240  # enough to look at strategies
+    assert report["strategy"]["reason"]
     listed: list[dict[str, Any]] = report["label_errors"]
     assert len(planted & {error["task_id"] for error in listed[:10]}) >= WRONG - 1
     assert "advice: go on labeling" in kit.backend.run("advise", "--project", str(project))

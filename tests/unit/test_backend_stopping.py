@@ -189,6 +189,14 @@ def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -
     assert third["gain"]["low"] <= third["gain"]["gain"] <= third["gain"]["high"]
 
 
+def test_with_many_labels_a_few_more_are_no_comparison(tmp_path: Path) -> None:
+    rounds = Rounds(tmp_path, 1500)
+    first = rounds.run(1200)["trained"]
+    assert rounds.run(1230)["stable"] is None  # less than 5 % more
+    later = rounds.run(1290)
+    assert later["stable"]["step"] == later["trained"] - first
+
+
 def test_heads_that_are_gone_or_damaged_or_others_are_not_compared(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,12 @@ from active_learn.tuning import require_enough_labels
 
 from ..errors import SettingsError
 from ..labelstudio.config import LabelingTask
+from ..labelstudio.controls import ControlTag
 from ..settings import Settings
 from ..store import TaskRow
 from .embedding import TaskEmbedder
 from .heads import ProblemType
+from .heads.base import FloatArray
 
 __all__ = ["Backtest", "LabeledSet", "backtest", "candidates_for", "draw", "write_csv"]
 
@@ -46,9 +49,20 @@ class LabeledSet:
     y : array of shape (n,): class names or numbers; in multilabel (n, L) of 0 and 1
     """
 
-    X: npt.NDArray[np.float32]
+    X: FloatArray
     y: npt.NDArray[np.generic]
     problem_type: ProblemType
+
+    @classmethod
+    def of(cls, control: ControlTag, embeddings: FloatArray, labels: Sequence[Any]) -> LabeledSet:
+        """Take embeddings (n, d) and labels; those that the config offers no more are left out."""
+        rows = [at for at, label in enumerate(labels) if _is_offered(control, label)]
+        if not rows:
+            raise DataError("no task is labeled; label some first, at random if you can")
+        kept = [labels[at] for at in rows]
+        if control.problem_type == "multilabel":
+            kept = [[float(name in chosen) for name in control.labels] for chosen in kept]
+        return cls(embeddings[rows], np.array(kept), control.problem_type)
 
     @classmethod
     def embed(
@@ -61,27 +75,15 @@ class LabeledSet:
     ) -> LabeledSet:
         """Embed the labeled ones of a project's tasks, by its settings and through its cache.
 
-        Labels that the config offers no more, and tasks that cannot be loaded, are left out.
+        Tasks that cannot be loaded are left out.
         """
-        control = task.control
-        numbers = control.problem_type == "regression"
-        offered = set(control.labels)
-        rows = [
-            row
-            for row in rows
-            if row.label is not None
-            and (numbers or offered & ({row.label} if isinstance(row.label, str) else {*row.label}))
-        ]
-        if not rows:
-            raise DataError("no task is labeled; label some first, at random if you can")
+        # Heads are fitted anew in replays: a team's own model only embeds.
+        settings = settings.model_copy(update={"model_use": "encoder"})
+        rows = [row for row in rows if row.label is not None]
         embeddings, usable, _ = TaskEmbedder(settings, project_id, task, load).embed(
             [row.content for row in rows], [row.content_key for row in rows]
         )
-        labels = [rows[at].label for at in usable]
-        if control.problem_type == "multilabel":
-            bits = [[name in chosen for name in control.labels] for chosen in labels]
-            return cls(embeddings, np.array(bits, np.float64), "multilabel")
-        return cls(embeddings, np.array(labels), control.problem_type)
+        return cls.of(task.control, embeddings, [rows[at].label for at in usable])
 
     def draw(self, most: int) -> LabeledSet:
         """Give at most so many of them, drawn by chance, always the same ones."""
@@ -259,6 +261,12 @@ def draw(path: Path, found: Backtest) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=120)
+
+
+def _is_offered(control: ControlTag, label: Any) -> bool:
+    if control.problem_type == "regression":
+        return True
+    return not set(control.labels).isdisjoint([label] if isinstance(label, str) else label)
 
 
 def _labels(count: float) -> str:

@@ -25,6 +25,8 @@ from .embedding import TaskEmbedder, project_folder
 from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .label_errors import find_label_errors, still_standing
+from .own_strategy import is_due, look_again, with_own_strategy
+from .replay import LabeledSet
 from .selection import Snapshot, choose
 from .stability import compare_heads
 from .task_stream import TaskStream
@@ -90,8 +92,10 @@ class Round:
         if isinstance(self.settings.budget, float):
             with self._timed("decide"):
                 snapshot = self._decide(snapshot, model, embedder, number)
+        last = self.store.last_round(self.project.id)
         with self._timed("rank"):
-            order, rows = choose(snapshot, self.task.control.problem_type, model, self.settings)
+            settings = with_own_strategy(self.settings, last)
+            order, rows = choose(snapshot, self.task.control.problem_type, model, settings)
         report: dict[str, Any] = {
             "labeled": int(snapshot.labeled.sum()),
             "audit": len(snapshot.measuring),
@@ -107,6 +111,7 @@ class Round:
             report |= self._evaluate(snapshot, head)
             reports = self.store.rounds(self.project.id)
             report["stability"] = self._compare(snapshot, head, reports)
+        report["strategy"] = self._strategy(snapshot, head, last)
         self.store.finish_round(
             self.project.id,
             number,
@@ -289,6 +294,19 @@ class Round:
         if not isinstance(head, TrainedHead) or self.project.pinned_round:
             return None
         return compare_heads(head, snapshot, reports, self._heads)
+
+    def _strategy(
+        self, snapshot: Snapshot, head: Head | None, last: Mapping[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Say what `auto` stands for from now on; now and then by replays of the labels."""
+        training = snapshot.training
+        if not isinstance(head, TrainedHead) or not is_due(self.settings, last, len(training)):
+            return (last or {}).get("strategy")
+        with self._timed("compare"):
+            vectors, labels = snapshot.embeddings[training], snapshot.labels(training)
+            data = LabeledSet.of(self.task.control, vectors, labels)
+            current = with_own_strategy(self.settings, last).strategy
+            return look_again(data, len(training), current, self.still_ours)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
