@@ -52,6 +52,7 @@ def test_only_auto_stands_for_something_else() -> None:
     assert with_own_strategy(load_settings(), None).strategy == "auto"
     assert with_own_strategy(load_settings(), {"strategy": None}).strategy == "auto"
     assert with_own_strategy(load_settings(strategy="margin"), report).strategy == "margin"
+    assert with_own_strategy(load_settings(budget=0.1), report).strategy == "auto"
 
 
 def test_a_look_at_labels_gives_a_strategy_and_the_reason() -> None:

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from ..settings import Settings
 from .replay import LabeledSet
 
-__all__ = ["is_due", "look_again", "with_own_strategy"]
+__all__ = ["is_due", "is_of_concern", "look_again", "with_own_strategy"]
 
 LEAST_LABELS = 200
 MOST_REPLAYED = 600  # labels, drawn by chance
@@ -36,17 +36,22 @@ class _OutOfTime(Exception):
     """The replays took too long."""
 
 
+def is_of_concern(settings: Settings) -> bool:
+    """Tell whether a project is ordered by `auto`; a stream keeps the strategy it began with."""
+    return settings.strategy == "auto" and isinstance(settings.budget, int)
+
+
 def with_own_strategy(settings: Settings, report: Mapping[str, Any] | None) -> Settings:
     """Give the settings with what `auto` stands for, by the report of the last round."""
     own = (report or {}).get("strategy")
-    if settings.strategy != "auto" or not own:
+    if not own or not is_of_concern(settings):
         return settings
     return settings.model_copy(update={"strategy": own["name"]})
 
 
 def is_due(settings: Settings, report: Mapping[str, Any] | None, n_labels: int) -> bool:
-    """Tell whether there are twice the labels of the last look; never for a stream."""
-    if settings.strategy != "auto" or isinstance(settings.budget, float):
+    """Tell whether there are twice the labels of the last look."""
+    if not is_of_concern(settings):
         return False
     own = (report or {}).get("strategy") or {"labels": LEAST_LABELS / 2}
     return n_labels >= 2 * float(own["labels"])

@@ -25,7 +25,7 @@ from .embedding import TaskEmbedder, project_folder
 from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .label_errors import find_label_errors, still_standing
-from .own_strategy import is_due, look_again, with_own_strategy
+from .own_strategy import is_due, is_of_concern, look_again, with_own_strategy
 from .replay import LabeledSet
 from .selection import Snapshot, choose
 from .stability import compare_heads
@@ -299,8 +299,10 @@ class Round:
         self, snapshot: Snapshot, head: Head | None, last: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
         """Say what `auto` stands for from now on; now and then by replays of the labels."""
+        if not isinstance(head, TrainedHead) or not is_of_concern(self.settings):
+            return None
         training = snapshot.training
-        if not isinstance(head, TrainedHead) or not is_due(self.settings, last, len(training)):
+        if not is_due(self.settings, last, len(training)):
             return (last or {}).get("strategy")
         with self._timed("compare"):
             vectors, labels = snapshot.embeddings[training], snapshot.labels(training)
