@@ -292,7 +292,7 @@ def test_what_a_project_loads(
     settings = settings_for(script, tmp_path, **more)
     (finding,) = check_model(LabelStudioClient(settings), settings, project)
     assert finding.verdict.value == verdict
-    assert finding.what.startswith("project 5: ")
+    assert str(finding).startswith(f"{verdict}: project 5: ")
     assert words in finding.what
     store.close()
 

@@ -22,7 +22,7 @@ from active_learn import ActiveSampler
 from active_learn.errors import DataError
 from active_learn.models import LinearHead
 from active_learn_backend.cli import main
-from active_learn_backend.pipe_cli import Candidates
+from active_learn_backend.json_lines import Candidates
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st

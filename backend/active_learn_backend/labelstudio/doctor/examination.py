@@ -121,17 +121,16 @@ def repair(settings: Settings, findings: Iterable[Finding], project_id: int | No
     list of str
         What was done, in words; also what could not be.
     """
-    if not any(finding.repairable for finding in findings):
-        return []
+    repairable = [finding for finding in findings if finding.repairable]
     store, _ = _open_store(settings)
-    if store is None:
+    if store is None or not repairable:
         return []
     client = LabelStudioClient(settings)
     projects = [one for one in store.projects() if one.status != "disconnected"]
     done = []
     for project in projects:
         # Who paused a project by command wants it as it is.
-        if project.status == "paused" or project_id not in (None, project.id):
+        if project.status == "paused" or project.id not in {one.project for one in repairable}:
             continue
         try:
             steps = _repair(client, store, settings, project)

@@ -32,16 +32,22 @@ class Finding:
         What to do; empty where nothing has to be done.
     repairable : bool
         `repair` can put it right.
+    project : int or None
+        The project that it is about.
     """
 
     verdict: Verdict
     what: str
     remedy: str = ""
     repairable: bool = False
+    project: int | None = None
 
     def __str__(self) -> str:
         """Write one line, whatever others put into their messages."""
-        line = f"{self.verdict.value}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
+        about = "" if self.project is None else f"project {self.project}: "
+        line = f"{self.verdict.value}: {about}{self.what}" + (
+            f"; {self.remedy}" if self.remedy else ""
+        )
         return " ".join(line.split())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from active_learn.errors import MissingOptionalDependencyError, ParameterError
 
@@ -27,8 +28,13 @@ def check_model(
     client: LabelStudioClient, settings: Settings, project: Project
 ) -> Iterator[Finding]:
     """Check the settings of a project, and load its model or encoders, as its rounds do."""
+    for finding in _check(client, settings, project):
+        yield replace(finding, project=project.id)
+
+
+def _check(client: LabelStudioClient, settings: Settings, project: Project) -> Iterator[Finding]:
     if not project.label_config:
-        yield not_checked(f"project {project.id}: what it loads", "its first turn is not done yet")
+        yield not_checked("what it loads", "its first turn is not done yet")
         return
     params = json.loads(project.params)
     try:
@@ -38,17 +44,15 @@ def check_model(
     try:
         check_params(settings, task, params)
     except (ParameterError, SettingsError) as error:
-        yield wrong(f"project {project.id}: {error}", "correct its settings (`connect --params`)")
+        yield wrong(str(error), "correct its settings (`connect --params`)")
         return
     began = time.monotonic()
     try:
         found = _load(client, project_settings(settings, params), task)
     except (SettingsError, MissingOptionalDependencyError) as error:
-        yield wrong(f"project {project.id}: {error}", "its rounds wait for that")
+        yield wrong(str(error), "its rounds wait for that")
         return
-    seconds = time.monotonic() - began
-    what = f"project {project.id}: {found.what} ({seconds:.1f} s)"
-    yield Finding(found.verdict, what, found.remedy)
+    yield replace(found, what=f"{found.what} ({time.monotonic() - began:.1f} s)")
 
 
 def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import LabelConfigError, LabelStudioError
@@ -23,7 +24,7 @@ PATIENCE_WORDS = "the worker sets it back within POLL_INTERVAL seconds, if it ru
 def examine_project(
     client: LabelStudioClient, store: Store | None, settings: Settings, project_id: int
 ) -> Iterator[Finding]:
-    """Check one project; every line bears its number.
+    """Check one project.
 
     Parameters
     ----------
@@ -31,12 +32,7 @@ def examine_project(
         None when there is no project state yet.
     """
     for finding in _examine(client, store, settings, project_id):
-        yield Finding(
-            finding.verdict,
-            f"project {project_id}: {finding.what}",
-            finding.remedy,
-            finding.repairable,
-        )
+        yield replace(finding, project=project_id)
 
 
 def _examine(
