@@ -91,15 +91,17 @@ class Curves:
         -------
         share : float
             Below 1 where it needs fewer; infinity where it does not get there within the replay.
+            Where random does not, it is taken to need as many as there are in the replay, at least.
         error : float
-            The jackknife's standard error over replicates; NaN for one replicate, or where one of
-            the two does not get there.
+            The jackknife's standard error over replicates; NaN for one replicate, or where the
+            candidate does not get there.
         """
         own, random = self._scores(candidate), self._scores("random")
 
         def share(kept: np.ndarray) -> float:
             needed = first_reach(self.labels, own[kept].mean(axis=0), score)
-            return needed / first_reach(self.labels, random[kept].mean(axis=0), score)
+            of_random = first_reach(self.labels, random[kept].mean(axis=0), score)
+            return needed / min(of_random, float(self.labels[-1]))
 
         return jackknife(share, len(own))
 

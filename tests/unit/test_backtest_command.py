@@ -204,25 +204,33 @@ def made_up(gain: float, spread: float) -> Backtest:
 
 def test_savings_beyond_the_noise_are_told() -> None:
     found = made_up(0.5, 0.001)
-    share, error = found.curves.share_of_random("new", 0.9)
+    share, error = found.curves.share_of_random("new", 0.75)
     assert share == pytest.approx(0.5, abs=0.01)
     assert 0 < error < 0.01
-    assert found.curves.labels_for("new", 0.9) == pytest.approx(50, abs=1)
-    assert "new would have saved 50 of 100 labels (50 ± 0 %)" in found.report()
+    assert found.curves.labels_for("new", 0.75) == pytest.approx(35, abs=1)
+    assert found.goals == (pytest.approx(0.6), pytest.approx(0.75))
+    assert "new would have saved 35 of 70 labels (50 ± 0 %)" in found.report()
 
 
 def test_what_may_be_noise_is_not_called_saved() -> None:
     found = made_up(0.95, 0.1)
-    share, error = found.curves.share_of_random("new", 0.9)
+    share, error = found.curves.share_of_random("new", 0.75)
     assert share + 2 * error > 1
     assert "No strategy would clearly have saved labels" in found.report()
 
 
 def test_a_score_that_is_not_reached_is_said_so() -> None:
     found = made_up(2.0, 0.0)
-    assert found.curves.share_of_random("new", 0.9)[0] == np.inf
+    assert found.curves.share_of_random("new", 0.75)[0] == np.inf
     assert "not reached | -" in found.report()
     assert "nan" not in found.report()
+
+
+def test_a_score_that_random_never_reaches_counts_as_its_last_label() -> None:
+    found = made_up(0.5, 0.0)
+    assert found.curves.labels_for("random", 1.2) == np.inf
+    assert found.curves.labels_for("new", 1.2) == pytest.approx(80)
+    assert found.curves.share_of_random("new", 1.2)[0] == pytest.approx(0.8)
 
 
 def test_the_error_of_a_share_is_that_of_repeating_it() -> None:
