@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from active_learn_backend.errors import (
@@ -13,6 +14,7 @@ from active_learn_backend.errors import (
     LabelStudioUnreachableError,
 )
 from active_learn_backend.labelstudio import client as client_module
+from active_learn_backend.labelstudio.client import Filter
 from scripted import KEY, Answer, Script
 
 
@@ -130,6 +132,27 @@ def test_pages_end_with_a_short_one_or_with_404(script: Script) -> None:
     script.answer = answers((404, {}, b"{}"))
     with pytest.raises(LabelStudioError):
         list(script.client().task_pages(1))
+
+
+def test_a_label_given_while_tasks_are_read_hides_no_earlier_one(script: Script) -> None:
+    """Label Studio counts, then reads as many as it counted: the last one falls out.
+
+    Seen with 200 labels on a busy machine: one that was never read.
+    """
+    stamps = {9: "16:52:32", 4: "16:52:46"}  # 4 is labeled after 9 was counted
+
+    def answer(_method: str, path: str, _authorization: str | None) -> Answer:
+        (query,) = parse_qs(urlsplit(path).query)["query"]
+        by_change = json.loads(query).get("ordering") == ["tasks:updated_at"]
+        ids = sorted(stamps, key=lambda task: stamps[task] if by_change else task)
+        tasks = [{"id": task, "updated_at": stamps[task]} for task in ids[:1]]
+        return 200, {}, json.dumps({"tasks": tasks, "total": 1}).encode()
+
+    script.answer = answer
+    since = [Filter("updated_at", "greater", "Datetime", "16:52:14")]
+    found = script.client().few_tasks(1, since, 100)
+    assert found is not None
+    assert [task["id"] for task in found] == [9]
 
 
 def test_a_version_is_matched_whole(script: Script) -> None:

@@ -252,14 +252,25 @@ class LabelStudioClient:
     def few_tasks(
         self, project_id: int, filters: Sequence[Filter], most: int
     ) -> list[dict[str, Any]] | None:
-        """Read tasks in full in one call; None when more than `most` pass the filters."""
-        params = self._task_query(project_id, None, filters) | {"page_size": most}
+        """Read tasks in full in one call; None when more than `most` pass the filters.
+
+        They come in the order in which they changed. Label Studio counts them before it reads
+        them, and reads no more than it counted: of a task that passes the filters in between, it
+        leaves out the last one for it. That must be the latest change, which the next poll finds,
+        not an old one that happens to have the highest id.
+        """
+        params = self._task_query(project_id, None, filters, ("tasks:updated_at",))
+        params["page_size"] = most
         body = self.call("GET", "/api/tasks/", params=params)
         tasks: list[dict[str, Any]] = body["tasks"]
         return tasks if body["total"] <= most else None
 
     def _task_query(
-        self, project_id: int, include: str | None, filters: Sequence[Filter]
+        self,
+        project_id: int,
+        include: str | None,
+        filters: Sequence[Filter],
+        ordering: Sequence[str] = (),
     ) -> dict[str, Any]:
         params: dict[str, Any] = {"project": project_id}
         params |= {"include": include} if include else {"fields": "all"}
@@ -273,7 +284,8 @@ class LabelStudioClient:
                 }
                 for one in filters
             ]
-            params["query"] = json.dumps({"filters": {"conjunction": "and", "items": items}})
+            query: dict[str, Any] = {"filters": {"conjunction": "and", "items": items}}
+            params["query"] = json.dumps(query | ({"ordering": list(ordering)} if ordering else {}))
         return params
 
     # -- predictions --------------------------------------------------------------------------
