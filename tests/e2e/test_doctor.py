@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
-from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import ServerError, free_port
+from active_learn_backend.labelstudio.doctor import examine, exit_status, repair
+from active_learn_backend.settings import load_settings
 from kit import Kit
 
 SETTINGS = {
@@ -29,6 +31,11 @@ AUTH = {
     "basic_auth_user": SETTINGS["BASIC_AUTH_USER"],
     "basic_auth_pass": SETTINGS["BASIC_AUTH_PASS"],
 }
+PATIENCE = 60.0  # seconds
+TEXT_CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
+)
 TEXTS = [f"{'good' if n % 2 else 'bad'} text number {n}" for n in range(24)]
 POSITIVE = choice("positive", "label", "text")
 
@@ -40,20 +47,35 @@ def kit(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactor
         yield Kit(label_studio, server)
 
 
-@pytest.fixture
-def project(kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]) -> Iterator[int]:
-    """A connected project with a queue; the backend is rid of it afterwards."""
-    number, _ = make_text_project(TEXTS)
+@pytest.fixture(scope="module")
+def project(kit: Kit, label_studio: LabelStudioServer) -> int:
+    """A connected project with a queue; each test leaves it whole."""
+    body = {"title": "Texts", "label_config": TEXT_CONFIG}
+    number = int(kit.api("POST", "/api/projects/", body)["id"])
+    kit.api("POST", f"/api/projects/{number}/import", [{"text": text} for text in TEXTS])
     kit.connect(number)
-    yield number
-    kit.backend.run("disconnect", "--project", str(number))
+    return number
 
 
-def doctor(kit: Kit, *options: str, **env: str) -> tuple[int, list[str]]:
-    """Run it as its users do; gives its exit status and its lines."""
+def doctor(
+    kit: Kit, project: int | None = None, *, fix: bool = False, **settings: str
+) -> tuple[int, list[str]]:
+    """Do what the command does; gives its exit status and its lines."""
+    names = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "MODEL_DIR", "HOST", "PORT", *SETTINGS)
+    given = {name.lower(): kit.backend.env[name] for name in names}
+    used = load_settings(**{**given, **settings})
+    findings = examine(used, project, time.monotonic() + PATIENCE)
+    done = repair(used, findings, project) if fix else []
+    if done:
+        findings = examine(used, project, time.monotonic() + PATIENCE)
+    lines = [*(f"fix: {line}" for line in done), *map(str, findings)]
+    return exit_status(findings), lines
+
+
+def command(kit: Kit, *options: str, **env: str) -> tuple[int, list[str]]:
+    """Run it as its users do."""
     done = subprocess.run(
-        # More time than by default: these tests run beside others.
-        [str(Path(sys.executable).with_name("active-learn")), "doctor", "--seconds=40", *options],
+        [str(Path(sys.executable).with_name("active-learn")), "doctor", *options],
         env=kit.backend.env | env,
         cwd=kit.backend.model_dir,
         capture_output=True,
@@ -75,7 +97,7 @@ def says(lines: list[str], *parts: str) -> bool:
 
 
 def test_a_sound_connection_is_found_sound(kit: Kit, project: int) -> None:
-    status, lines = doctor(kit)
+    status, lines = command(kit, "--seconds=40")  # these tests run beside others
     assert complaints(lines) == []
     assert status == 0
     assert says(lines, "ok:", "Label Studio 1.23")
@@ -95,7 +117,7 @@ def test_it_ends_in_time_whatever_hangs(kit: Kit, project: int) -> None:
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        status, lines = doctor(kit, "--seconds=2", LABEL_STUDIO_URL=url)
+        status, lines = command(kit, "--seconds=2", LABEL_STUDIO_URL=url)
         assert time.monotonic() - began < 8  # starting Python on a busy machine is most of it
     assert status == 2
     assert says(lines, "not checked: Label Studio", "--seconds")
@@ -135,16 +157,6 @@ def change_sampling(kit: Kit, project: int) -> None:
     kit.api("PATCH", f"/api/projects/{project}/", {"sampling": "Sequential sampling"})
 
 
-def reset_version(kit: Kit, project: int) -> None:
-    kit.api("PATCH", f"/api/projects/{project}/", {"model_version": ""})
-
-
-def delete_rows(kit: Kit, project: int) -> None:
-    version = kit.version(project)
-    path = f"/api/projects/{project}/model-versions/"
-    kit.api("DELETE", path, {"model_version": version})
-
-
 @pytest.mark.parametrize(
     ("damage", "verdict", "words", "repaired"),
     [
@@ -154,8 +166,6 @@ def delete_rows(kit: Kit, project: int) -> None:
         (duplicate_row, "warning", "is a duplicate of", "duplicate model"),
         (delete_row, "wrong", "Label Studio has no model at", "registered at"),
         (change_sampling, "wrong", "'Sequential sampling', so our order", "stream is ordered"),
-        (reset_version, "wrong", "model_version is '' instead of 'al-1'", "al-1 is served"),
-        (delete_rows, "wrong", "instead of 'al-1'", "a new round is asked for"),
     ],
 )
 def test_what_is_broken_is_told_and_repaired(
@@ -167,18 +177,59 @@ def test_what_is_broken_is_told_and_repaired(
     project: int,
 ) -> None:
     damage(kit, project)
-    status, lines = doctor(kit, "--project", str(project))
+    status, lines = doctor(kit, project)
     assert says(lines, f"{verdict}: project {project}: ", words), lines
     assert status == (1 if verdict == "wrong" else 0)
 
-    _, lines = doctor(kit, "--project", str(project), "--fix")
+    status, lines = doctor(kit, project, fix=True)
     assert says(lines, f"fix: project {project}: ", repaired), lines
-    if damage is delete_rows:
-        kit.wait_queue(project, after=1)
-    status, lines = doctor(kit, "--project", str(project), "--fix")
     assert complaints(lines) == []
-    assert not says(lines, "fix:")
     assert status == 0
+    assert repair_again(kit, project) == []
+
+
+def repair_again(kit: Kit, project: int) -> list[str]:
+    """Give what a second repair would still do."""
+    _, lines = doctor(kit, project, fix=True)
+    return [line for line in lines if line.startswith("fix:")]
+
+
+def test_the_queue_is_served_again(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    """With the worker stopped, which would set it right by itself within moments."""
+    number, _ = make_text_project(TEXTS)
+    kit = Kit(label_studio, backend(start=False, **SETTINGS))
+    worker = kit.backend.server("worker").start()
+    version = kit.connect(number, "--pull")
+    worker.stop()
+    kit.api("PATCH", f"/api/projects/{number}/", {"model_version": ""})
+    status, lines = doctor(kit)
+    assert says(lines, "wrong:", f"model_version is '' instead of '{version}'")
+    assert status == 1
+    _, lines = doctor(kit, fix=True)
+    assert says(lines, f"fix: project {number}: {version} is served")
+    assert says(lines, f"ok: project {number}: its queue {version} is served")
+    assert says(lines, f"ok: project {number}: connected by polling only")
+    assert kit.version(number) == version
+
+    path = f"/api/projects/{number}/model-versions/"
+    kit.api("DELETE", path, {"model_version": version})
+    _, lines = doctor(kit)
+    assert says(lines, "wrong:", "so the stream is random")
+    _, lines = doctor(kit, fix=True)
+    assert says(lines, "fix:", f"the predictions of {version} are gone: a new round is asked for")
+    kit.backend.server("worker").start()
+    kit.wait_queue(number, after=int(version[3:]))
+
+
+def test_the_command_repairs_and_ends_well(kit: Kit, project: int) -> None:
+    delete_webhooks(kit, project)
+    status, lines = command(kit, "--fix", "--seconds=40")
+    assert says(lines, f"fix: project {project}: webhook", "registered")
+    assert (status, complaints(lines)) == (0, [])
 
 
 def test_the_webhook_of_a_project_that_is_gone_from_here_is_removed(
@@ -191,36 +242,36 @@ def test_the_webhook_of_a_project_that_is_gone_from_here_is_removed(
     status, lines = doctor(kit)
     assert status == 0
     assert says(lines, "warning: webhook", f"of project {other}, which is not connected")
-    doctor(kit, "--fix")
+    doctor(kit, fix=True)
     left = kit.api("GET", f"/api/webhooks/?project={other}")
     assert [one["id"] for one in left] == [foreign["id"]]
     assert len(kit.api("GET", f"/api/webhooks/?project={project}")) == 1
 
 
 def test_a_refused_token_and_a_wrong_address_are_told_apart(kit: Kit, project: int) -> None:
-    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="0" * 40)
+    status, lines = doctor(kit, label_studio_api_key="0" * 40)
     assert (status, says(lines, "wrong: Label Studio refuses the legacy token")) == (1, True)
     assert says(lines, "not checked: the projects")
-    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="e30.e30.nosignature")
+    status, lines = doctor(kit, label_studio_api_key="e30.e30.nosignature")
     assert says(lines, "wrong: Label Studio refuses the personal access token")
-    status, lines = doctor(kit, LABEL_STUDIO_API_KEY="")
+    status, lines = doctor(kit, label_studio_api_key="")
     assert says(lines, "wrong: no token", "LABEL_STUDIO_API_KEY")
-    status, lines = doctor(kit, LABEL_STUDIO_URL=f"http://127.0.0.1:{free_port(None)}")
+    status, lines = doctor(kit, label_studio_url=f"http://127.0.0.1:{free_port(None)}")
     assert (status, says(lines, "wrong: Label Studio does not answer at")) == (1, True)
-    status, lines = doctor(kit, LABEL_STUDIO_URL=kit.backend.url)
+    status, lines = doctor(kit, label_studio_url=kit.backend.url)
     assert says(lines, "wrong: what answers at", "is not Label Studio", "LABEL_STUDIO_URL")
 
 
 def test_a_backend_that_is_elsewhere_or_speaks_another_password_is_told(
     kit: Kit, project: int
 ) -> None:
-    status, lines = doctor(kit, BACKEND_URL=f"http://127.0.0.1:{free_port(None)}")
+    status, lines = doctor(kit, backend_url=f"http://127.0.0.1:{free_port(None)}")
     assert status == 1
     assert says(lines, "wrong: the backend does not answer at", "active-learn serve")
     assert says(lines, f"wrong: project {project}: Label Studio has no model at", "BACKEND_URL")
-    status, lines = doctor(kit, BACKEND_URL=kit.label_studio.url)
+    status, lines = doctor(kit, backend_url=kit.label_studio.url)
     assert says(lines, "wrong: what answers at", "is not this backend")
-    status, lines = doctor(kit, BASIC_AUTH_PASS="another")
+    status, lines = doctor(kit, basic_auth_pass="another")
     assert says(lines, "wrong: the backend", "refuses our Basic auth")
 
 
@@ -239,7 +290,7 @@ def test_a_backend_that_is_down_is_told_from_both_sides(
     assert says(lines, f"wrong: project {number}: Label Studio cannot reach us")
     # By its address it may as well be the protection.
     assert says(lines, "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false")
-    status, lines = doctor(kit, "--fix")
+    status, lines = doctor(kit, fix=True)
     assert status == 1
     assert says(lines, f"fix: project {number}: not repaired:"), lines
 
@@ -250,7 +301,7 @@ def test_address_protection_is_told_with_the_variables_to_set(
     with LabelStudioServer(
         tmp_path / "guarded", env={"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": "true"}
     ) as guarded:
-        body = {"title": "Guarded", "label_config": CONFIG}
+        body = {"title": "Guarded", "label_config": TEXT_CONFIG}
         number = guarded.api("POST", "/api/projects/", body)["id"]
         with BackendServer(guarded, tmp_path / "backend", env=SETTINGS) as server:
             kit = Kit(guarded, server)
@@ -260,31 +311,26 @@ def test_address_protection_is_told_with_the_variables_to_set(
             assert status == 1
             assert says(lines, "ok: the backend answers at")
             assert says(lines, "Label Studio has no model at")
-            status, lines = doctor(kit, "--fix")
+            status, lines = doctor(kit, fix=True)
             assert status == 1
             assert says(
                 lines, "fix:", "address protection refuses", "USE_DEFAULT_BANNED_SUBNETS=false"
             )
 
 
-CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
-)
-
-
 def test_tasks_that_are_held_are_counted(
-    kit: Kit, project: int, make_user: Callable[..., object], label_studio: LabelStudioServer
+    kit: Kit,
+    project: int,
+    make_user: Callable[[], User],
+    label_studio: LabelStudioServer,
 ) -> None:
-    queue = kit.queue(project)
-    batch = queue[:5]
+    batch = kit.queue(project)[:5]
     for expected in batch[:3]:  # three people open one each, and go home
-        user = make_user()
-        with label_studio.client(user.token) as person:  # type: ignore[attr-defined]
+        with label_studio.client(make_user().token) as person:
             assert person.get(f"/api/projects/{project}/next").json()["id"] == expected
     kit.annotate(batch[3], POSITIVE)
     kit.wait_labels(project, {batch[3]: "positive"})
-    status, lines = doctor(kit, "--project", str(project))
+    status, lines = doctor(kit, project)
     assert says(lines, "warning:", "3 of 5 tasks of the batch were opened", "TASK_LOCK_TTL=3600")
     assert status == 0
 
@@ -293,10 +339,12 @@ def test_switched_off_prelabels_and_an_unusable_config_are_told(kit: Kit, projec
     version = kit.version(project)
     for values in ({"show_collab_predictions": False}, {"model_version": version}):
         kit.api("PATCH", f"/api/projects/{project}/", values)
-    status, lines = doctor(kit, "--project", str(project))
+    status, lines = doctor(kit, project)
     assert says(lines, "warning:", "pre-labels are switched off", "resets model_version")
     assert status == 0
-    status, lines = doctor(kit, "--project", "999999")
+    for values in ({"show_collab_predictions": True}, {"model_version": version}):
+        kit.api("PATCH", f"/api/projects/{project}/", values)
+    status, lines = doctor(kit, 999999)
     assert (status, says(lines, "wrong: project 999999: Label Studio has no such project")) == (
         1,
         True,
@@ -304,6 +352,6 @@ def test_switched_off_prelabels_and_an_unusable_config_are_told(kit: Kit, projec
 
 
 def test_a_model_that_does_not_load_is_told(kit: Kit, project: int) -> None:
-    status, lines = doctor(kit, ENCODER="/nowhere/encoder")
+    status, lines = doctor(kit, encoder="/nowhere/encoder")
     assert status == 1
     assert says(lines, f"wrong: project {project}:", "'/nowhere/encoder'", "correct its path")

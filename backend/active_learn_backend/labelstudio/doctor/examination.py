@@ -26,6 +26,7 @@ __all__ = ["examine", "repair"]
 
 Check = Callable[[], Iterable[Finding]]
 
+SHORT_TURN = 5.0  # seconds that a worker's turn takes without a round
 SIDE_BY_SIDE = 4  # projects that Label Studio is asked about at once
 TOO_LONG = "there was no time for it; give more by --seconds"
 MOST_PROJECTS = 20  # looked at when none is named
@@ -151,8 +152,11 @@ def _repair(
     """Connect again, which repairs what is half made, and serve the published queue again."""
     done = connect(client, store, settings, project.id, pull=project.mode == "pull")
     lease = Lease(store, project.id, owner_name(), settings.lease_seconds)
-    if not lease.take():
-        return [*done, "a worker is at work on it just now, and sees to its queue itself"]
+    deadline = time.monotonic() + SHORT_TURN
+    while not lease.take():  # `connect` has woken the worker up
+        if time.monotonic() > deadline:
+            return [*done, "a worker is at work on it, and sees to its queue itself"]
+        time.sleep(0.1)
     with lease.held():
         version = store.known_project(project.id).version
         if not version:
