@@ -250,7 +250,7 @@ def draw(path: Path, found: Backtest) -> None:
     curves = found.curves
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    axes.set_prop_cycle(color=colormaps["tab20"](np.arange(20)))
     for name in sorted(curves.scores, key=lambda name: -curves.area(name).mean()):
         scores = curves.scores[name]
         mean = scores.mean(axis=0)

@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 MOST_STOP_SET = 2000
 STOP_SET_SEED = 2009  # another draw than the audit set's, which is of the lowest places
-# New training labels between two heads whose answers are compared: so many, and such a share. The
-# last ten of thousands change nothing, which is no sign that the next thousand will not.
-LEAST_STEP, LEAST_SHARE = 10, 0.05
+# New training labels between two heads whose answers are compared: such a share, within bounds. The
+# last ten of a thousand change nothing, which is no sign that the next hundred will not; but heads
+# are not kept for long.
+LEAST_SHARE, LEAST_STEP, ENOUGH_STEP = 0.05, 10, 100
 LEAST_STRETCH = 50  # new training labels over which a gain is measured
 Z = 1.959964  # of a 95 % interval
 
@@ -56,7 +57,7 @@ def compare_heads(
     found: dict[str, Any] = {"trained": trained, "stable": None, "gain": None}
     earlier = earlier_heads(head, reports, folder)
     steps = [(trained - count, number) for number, count in earlier.items()]
-    least = max(LEAST_STEP, LEAST_SHARE * trained)
+    least = min(max(LEAST_STEP, LEAST_SHARE * trained), ENOUGH_STEP)
     recent = min((step for step in steps if step[0] >= least), default=None)
     if recent is not None and (former := _load(head, folder, recent[1])):
         chosen = snapshot.embeddings[stop_set([row.content_key for row in snapshot.rows])]
