@@ -99,6 +99,7 @@ def test_an_export_gives_a_table_a_csv_and_a_plot(tmp_path: Path) -> None:
     assert "| margin |" in told.output
     assert "| random |" in told.output
     assert "150 labels, 2 seeds" in told.output
+    assert "so few seeds" in told.output
     with (tmp_path / "backtest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["strategy"] for row in rows} == {"margin", "random"}
@@ -210,6 +211,7 @@ def test_savings_beyond_the_noise_are_told() -> None:
     assert found.curves.labels_for("new", 0.75) == pytest.approx(35, abs=1)
     assert found.goals == (pytest.approx(0.6), pytest.approx(0.75))
     assert "new would have saved 35 of 70 labels (50 ± 0 %)" in found.report()
+    assert "so few seeds" not in found.report()
 
 
 def test_what_may_be_noise_is_not_called_saved() -> None:

@@ -36,6 +36,7 @@ SEEDS_OF_QUICK = 3
 ROUNDS = 15  # the replays end with half of the pool labeled
 FOLDS = 4  # one of them is held out
 CLEAR = 2.0  # standard errors
+ENOUGH_SEEDS = 5  # for standard errors to be taken at their word
 SCORES = {"classification": "accuracy", "multilabel": "F1", "regression": "R²"}
 
 
@@ -140,6 +141,7 @@ class Backtest:
                     f"{goals[1]:.3f}."
                 )
         replicates = len(curves.scores["random"])
+        rough = " Of so few seeds the errors are rough ones." if replicates < ENOUGH_SEEDS else ""
         return "\n".join(
             [
                 *lines,
@@ -147,8 +149,8 @@ class Backtest:
                 *(saved or ["No strategy would clearly have saved labels against random ones."]),
                 "",
                 f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
-                f"only beyond {CLEAR:.0f} of them. Of {len(curves.scores) - 1} strategies one may "
-                "pass by chance. Where the labels were chosen, not drawn at random, the replays "
+                f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies one "
+                "may pass by chance. Where the labels were chosen, not drawn at random, the replays "
                 "are about tasks like those.",
             ]
         )
