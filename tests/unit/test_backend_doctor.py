@@ -19,7 +19,11 @@ from active_learn_backend.labelstudio.doctor import machine as machine_module
 from active_learn_backend.labelstudio.doctor.held import passed_over
 from active_learn_backend.labelstudio.doctor.machine import check_disk, check_safety, check_worker
 from active_learn_backend.labelstudio.doctor.models import check_model
-from active_learn_backend.labelstudio.doctor.registration import is_reserved
+from active_learn_backend.labelstudio.doctor.registration import (
+    check_orphans,
+    is_reserved,
+    orphans,
+)
 from active_learn_backend.labelstudio.doctor.servers import check_backend, check_label_studio
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.store import Project, QueueRow, Store, TaskRow
@@ -196,6 +200,33 @@ def test_the_backend_s_own_complaints_are_passed_on(script: Script, tmp_path: Pa
 )
 def test_addresses_that_label_studio_blocks(url: str, reserved: bool) -> None:
     assert is_reserved(url) is reserved
+
+
+def test_only_webhooks_to_us_that_outlived_their_model_are_orphans(
+    script: Script, tmp_path: Path
+) -> None:
+    ours = f"{script.url}/webhook"
+    webhooks = [
+        {"id": 1, "project": 5, "url": ours},  # connected
+        {"id": 2, "project": 6, "url": ours},  # its model is gone
+        {"id": 3, "project": 6, "url": f"{ours}/x"},  # another's
+        {"id": 4, "project": 7, "url": ours},  # of a backend with a state of its own
+        {"id": 5, "project": None, "url": ours},  # of the organization, made by hand
+    ]
+
+    def answer(_method: str, path: str, _authorization: str | None) -> Answer:
+        if path == "/api/webhooks/":
+            return 200, {}, json.dumps(webhooks).encode()
+        rows = [{"id": 1, "url": script.url}] if path.endswith("project=7") else []
+        return 200, {}, json.dumps(rows).encode()
+
+    script.answer = answer
+    settings = settings_for(script, tmp_path)
+    client = LabelStudioClient(settings)
+    assert [one["id"] for one in orphans(client, settings, {5})] == [2]
+    (finding,) = check_orphans(client, settings, {5})
+    assert (finding.verdict, finding.repairable) == (Verdict.WARNING, True)
+    client.close()
 
 
 # -- this machine ---------------------------------------------------------------------------------

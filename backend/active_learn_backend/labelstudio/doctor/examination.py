@@ -140,9 +140,9 @@ def repair(settings: Settings, findings: Iterable[Finding], project_id: int | No
         done += [f"project {project.id}: {step}" for step in steps]
     connected = {project.id for project in projects}
     for webhook in orphans(client, settings, connected):
-        if project_id in (None, webhook.get("project")):
+        if project_id in (None, webhook["project"]):
             client.call("DELETE", f"/api/webhooks/{webhook['id']}/")
-            done.append(f"project {webhook.get('project')}: orphan webhook {webhook['id']} removed")
+            done.append(f"project {webhook['project']}: orphan webhook {webhook['id']} removed")
     return done
 
 
@@ -205,7 +205,7 @@ def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    for fault in faults.values():
+    for fault in list(faults.values()):
         raise fault
     return [
         finding for name in checks for finding in results.get(name, [not_checked(name, TOO_LONG)])

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ...settings import Settings
 from ...store import Project
 from ..client import LabelStudioClient
-from ..connection import LET_US_IN, SECRET_HEADER, project_webhooks, webhook_url
+from ..connection import LET_US_IN, SECRET_HEADER, our_backends, project_webhooks, webhook_url
 from .finding import Finding, ok, warning, wrong
 
 __all__ = ["check_orphans", "check_registration", "is_reserved", "orphans"]
@@ -123,18 +123,22 @@ def _webhook(client: LabelStudioClient, settings: Settings, project: Project) ->
 def orphans(
     client: LabelStudioClient, settings: Settings, connected: Collection[int]
 ) -> list[dict[str, Any]]:
-    """List webhooks to our address of projects that are not connected: Label Studio keeps them.
+    """List webhooks to our address that outlived their model: Label Studio keeps them.
 
     Parameters
     ----------
     connected : collection of int
-        Projects that may have one.
+        Projects of the project state. A project that is not among them and has a model at our
+        address is another state's, so its webhook is no orphan.
     """
-    return [
+    suspects = [
         webhook
         for webhook in client.call("GET", "/api/webhooks/")
-        if webhook["url"] == webhook_url(settings) and webhook.get("project") not in connected
+        if webhook["url"] == webhook_url(settings)
+        and webhook.get("project") is not None
+        and webhook["project"] not in connected
     ]
+    return [one for one in suspects if not our_backends(client, settings, one["project"])]
 
 
 def check_orphans(
@@ -143,7 +147,7 @@ def check_orphans(
     """Look for webhooks that outlived their connection."""
     for webhook in orphans(client, settings, connected):
         yield warning(
-            f"webhook {webhook['id']} of project {webhook.get('project')}, which is not connected, "
+            f"webhook {webhook['id']} of project {webhook['project']}, which is not connected, "
             "still calls us",
             "delete it under Settings, Webhooks",
             repairable=True,
