@@ -373,3 +373,19 @@ def test_without_an_audit_or_far_on_there_is_no_weighted_estimate() -> None:
     options["proposals"] = 1 / (100.0 - np.arange(60))
     told = evaluate(head, losses, np.empty(0), n_tasks=100, **options)
     assert told["importance_weighted"] is None
+
+
+def test_a_head_of_fewer_classes_than_are_labeled_now_is_cross_validated() -> None:
+    """A person went back to it; the class that it does not know has no column."""
+    rows = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    rows[np.arange(30), np.arange(30) % 3] += 4
+    labels = ["abc"[n % 3] for n in range(30)]
+    known = [n for n in range(30) if labels[n] != "c"]
+    head = fit_head("classification", list("abc"), rows[known], [labels[n] for n in known], round=1)
+    assert head is not None
+    found = cross_validate(head, rows, labels)
+    assert found is not None
+    assert found.outputs.shape == (30, 2)
+    assert (found.outputs.sum(axis=1) < 1).all()  # the rest is what other heads give to c
+    assert found.outputs[0::3, 0].min() > 0.5
+    assert found.outputs[2::3].max() < 0.5
