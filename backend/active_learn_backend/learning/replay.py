@@ -149,9 +149,9 @@ class Backtest:
                 *(saved or ["No strategy would clearly have saved labels against random ones."]),
                 "",
                 f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
-                f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies one "
-                "may pass by chance. Where the labels were chosen, not drawn at random, the replays "
-                "are about tasks like those.",
+                f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies "
+                "one may pass by chance. Where the labels were chosen, not drawn at random, the "
+                "replays are about tasks like those.",
             ]
         )
 
