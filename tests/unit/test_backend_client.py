@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -153,6 +156,47 @@ def test_a_label_given_while_tasks_are_read_hides_no_earlier_one(script: Script)
     found = script.client().few_tasks(1, since, 100)
     assert found is not None
     assert [task["id"] for task in found] == [9]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tasks_that_change_while_they_are_read_hide_no_other(
+    script: Script, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Between two pages some tasks change, and some enter or leave; many share one stamp."""
+    monkeypatch.setattr(client_module, "PAGE_SIZE", 5)
+    dice = random.Random(seed)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    stamps = {n: start + timedelta(microseconds=dice.choice([1, 2, 3, 40])) for n in range(40)}
+    labeled = {n for n in stamps if dice.random() < 0.8}
+    from_the_start = set(labeled)
+    clock = [start + timedelta(seconds=1)]
+
+    def answer(_method: str, path: str, _authorization: str | None) -> Answer:
+        asked = parse_qs(urlsplit(path).query)
+        query = json.loads(asked["query"][0])
+        after = datetime.fromisoformat(query["filters"]["items"][0]["value"])
+        assert query["ordering"] == ["tasks:updated_at"]
+        ids = [n for n in sorted(labeled, key=lambda n: (stamps[n], n)) if stamps[n] > after]
+        first = (int(asked["page"][0]) - 1) * 5
+        found = [{"id": n, "updated_at": stamps[n].isoformat()} for n in ids[first : first + 5]]
+        for _ in range(2):  # meanwhile
+            n = dice.randrange(45)
+            clock[0] += timedelta(seconds=1)
+            stamps[n] = clock[0]
+            labeled.add(n)
+        gone = dice.randrange(45)
+        labeled.discard(gone)
+        from_the_start.discard(gone)
+        return 200, {}, json.dumps({"tasks": found, "total": len(ids)}).encode()
+
+    script.answer = answer
+    reading = script.client().changed_tasks(
+        1, start, filters=[Filter("total_annotations", "greater", "Number", 0)]
+    )
+    read = {task["id"] for page in islice(reading, 100) for task in page}
+    # Those that changed meanwhile bear a later stamp, which the next poll asks for.
+    still_old = {n for n in from_the_start if stamps[n] < start + timedelta(seconds=1)}
+    assert still_old <= read
 
 
 def test_a_version_is_matched_whole(script: Script) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from active_learn_backend.labelstudio.client import Filter
+from active_learn_backend.labelstudio.client import stamp as written_stamp
 from active_learn_backend.labelstudio.poller import FEW, poll
 from active_learn_backend.store import Store
 from hypothesis import given, settings
@@ -67,6 +68,17 @@ class Studio:
     ) -> list[dict[str, Any]] | None:
         found = [item for page in self.task_pages(1, filters=filters) for item in page]
         return found if len(found) <= most else None
+
+    def changed_tasks(
+        self,
+        project: int,
+        since: datetime,
+        *,
+        include: str | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> Iterator[list[dict[str, Any]]]:
+        after = Filter("updated_at", "greater", "Datetime", written_stamp(since))
+        yield from self.task_pages(project, include=include, filters=[after, *filters])
 
     def task_pages(
         self, _project: int, *, include: str | None = None, filters: Sequence[Filter] = ()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..store import Project, Store, TaskRow
 from .annotations import is_skipped, resolve_label
-from .client import Filter, LabelStudioClient
+from .client import Filter, LabelStudioClient, stamp
 from .config import LabelingTask, parse_label_config
 
 __all__ = ["Changes", "poll", "task_row"]
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 SETTLE = timedelta(seconds=5)
 FEW = 100  # changed tasks that are read in full in one call
 SLIM = "id,data,updated_at"
+BEGINNING = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _read_all(
     task: LabelingTask,
     settled: datetime,
 ) -> tuple[int, int]:
-    items = _read_many(client, project.id, [])
+    items = _read_many(client, project.id, None)
     found = store.apply_changes(project.id, [task_row(task, item) for item in items], replace=True)
     _advance(store, project, items, settled)
     return found
@@ -94,24 +95,25 @@ def _read_changed(
     since = [Filter("updated_at", "greater", "Datetime", project.cursor)]
     items = client.few_tasks(project.id, since, FEW)
     if items is None:
-        items = _read_many(client, project.id, since)
+        items = _read_many(client, project.id, datetime.fromisoformat(project.cursor))
     found = store.apply_changes(project.id, [task_row(task, item) for item in items])
     _advance(store, project, items, settled)
     return found
 
 
 def _read_many(
-    client: LabelStudioClient, project_id: int, filters: Sequence[Filter]
+    client: LabelStudioClient, project_id: int, since: datetime | None
 ) -> list[dict[str, Any]]:
     """Read tasks slim, and only the annotated ones in full, which costs ten times as much."""
-    tasks = {
-        item["id"]: item
-        for page in client.task_pages(project_id, include=SLIM, filters=filters)
-        for item in page
-    }
+    slim = (
+        client.task_pages(project_id, include=SLIM)  # of all tasks none enters or leaves unseen
+        if since is None
+        else client.changed_tasks(project_id, since, include=SLIM)
+    )
+    tasks = {item["id"]: item for page in slim for item in page}
     for column in ("total_annotations", "cancelled_annotations"):
-        some = [*filters, Filter(column, "greater", "Number", 0)]
-        for page in client.task_pages(project_id, filters=some):
+        some = [Filter(column, "greater", "Number", 0)]
+        for page in client.changed_tasks(project_id, since or BEGINNING, filters=some):
             tasks |= {item["id"]: item for item in page}
     return list(tasks.values())
 
@@ -150,7 +152,5 @@ def _advance(
     elif project.cursor:
         return
     else:
-        latest = datetime.fromtimestamp(0, UTC)
-    cursor = min(latest, settled)
-    # As the filter needs it: with fraction and Z.
-    store.update(project.id, cursor=cursor.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z")
+        latest = BEGINNING
+    store.update(project.id, cursor=stamp(min(latest, settled)))
