@@ -54,3 +54,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 def _anchor(title: str) -> str:
     plain = re.sub(r"[^\w\- ]", "", title.lower())
     return plain.strip().replace(" ", "-")
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Else pytest collects only one of them in a process."""
+    names = [path.name for path in (ROOT / "tests").glob("*/test_*.py")]
+    assert len(names) == len(set(names))
