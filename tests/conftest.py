@@ -11,6 +11,14 @@ from pathlib import Path
 
 import pytest
 from active_learn_backend.demo.process import free_port, wait_until
+from active_learn_backend.settings import Settings
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 def _postgresql_programs() -> Path | None:

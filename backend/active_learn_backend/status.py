@@ -16,13 +16,14 @@ from .errors import LabelConfigError
 from .glance import NextTask, TaskCounts
 from .labelstudio.config import LabelingTask, parse_label_config
 from .learning.embedding import project_folder
-from .learning.heads import load_head, saved_heads
+from .learning.heads import load_head
 from .learning.rivals import Rival, find_rivals
 from .learning.stopping import Advice, advise
+from .learning.versions import Version, kept_versions
 from .settings import Settings
 from .store import Project, Store
 
-__all__ = ["ProjectStatus", "QueuedTask", "Summary", "Version", "look_at", "summarize"]
+__all__ = ["ProjectStatus", "QueuedTask", "Summary", "look_at", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -94,18 +95,6 @@ class QueuedTask:
 
 
 @dataclass(frozen=True)
-class Version:
-    """A head that is kept."""
-
-    name: str
-    finished_at: float | None
-    labels: int | None
-    quality: Point | None
-    in_use: bool
-    pinned: bool
-
-
-@dataclass(frozen=True)
 class ProjectStatus:
     """Everything on a project's page.
 
@@ -168,7 +157,7 @@ def look_at(settings: Settings, store: Store, project: Project) -> ProjectStatus
         curve=points,
         gain=expected_gain(points),
         balance=_balance(task, store.count_labels(project.id)),
-        versions=_versions(settings, project, reports),
+        versions=kept_versions(settings, project, reports),
         advice=advise(reports),
         label_errors=list(last.get("label_errors") or [])[:SHOWN_ERRORS],
         errors=list(dict.fromkeys(errors)),
@@ -247,7 +236,7 @@ def _short(text: str) -> str:
     return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT].rstrip() + " …"
 
 
-# -- labels and versions ------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------
 
 
 def _balance(
@@ -277,24 +266,3 @@ def _bins(counted: Sequence[tuple[float, int]]) -> list[tuple[str, int]]:
         (f"{low + at * width:.3g} to {low + (at + 1) * width:.3g}", count)
         for at, count in enumerate(bins)
     ]
-
-
-def _versions(
-    settings: Settings, project: Project, reports: Sequence[Mapping[str, Any]]
-) -> list[Version]:
-    by_round = {report["round"]: report for report in reports}
-    found = []
-    for number in saved_heads(project_folder(settings, project.id) / "heads"):
-        report = by_round.get(number)
-        points = points_of([report] if report else [])
-        found.append(
-            Version(
-                name=f"head-{number}",
-                finished_at=report["finished_at"] if report else None,
-                labels=report["labeled"] if report else None,
-                quality=points[0] if points else None,
-                in_use=number == project.head_round,
-                pinned=number == project.pinned_round,
-            )
-        )
-    return found

@@ -25,6 +25,12 @@ VEHICLES = {
     "air": ["plane", "helicopter", "glider", "balloon", "drone", "jet"],
 }
 COLORS = ["red", "green", "blue", "yellow"]
+KINDS = {
+    f"{color} {vehicle}": kind
+    for color in COLORS
+    for kind, vehicles in VEHICLES.items()
+    for vehicle in vehicles
+}
 
 
 @pytest.fixture
@@ -260,17 +266,11 @@ def test_a_projects_own_settings_from_label_studio(
 def test_versions_and_a_rollback(
     kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
 ) -> None:
-    texts = {
-        f"{color} {vehicle}": kind
-        for color in COLORS
-        for kind, vehicles in VEHICLES.items()
-        for vehicle in vehicles
-    }
-    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts])
+    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
     kit.connect(project)
 
     def truth(data: dict[str, Any]) -> str:
-        return texts[data["text"]]
+        return KINDS[data["text"]]
 
     label(kit, make_annotator, project, truth, 24)
     label(kit, make_annotator, project, truth, 14)
@@ -303,17 +303,11 @@ def test_the_audit_set_measures_and_does_not_train(
     make_annotator: Callable[..., Annotator],
 ) -> None:
     kit = Kit(label_studio, backend(**SETTINGS, AUDIT="0.3"))
-    texts = {
-        f"{color} {vehicle}": kind
-        for color in COLORS
-        for kind, vehicles in VEHICLES.items()
-        for vehicle in vehicles
-    }
-    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts])
+    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
     kit.connect(project)
     audit = kit.audit_rows(project)
     assert len(audit) == 4  # of 16 rows: 0.3 of what is served, after the first is due
-    label(kit, make_annotator, project, lambda data: texts[data["text"]], 40)
+    label(kit, make_annotator, project, lambda data: KINDS[data["text"]], 40)
 
     last = kit.rounds(project)[-1]
     assert 0.25 <= last["audit"] / last["labeled"] <= 0.35

@@ -33,6 +33,18 @@ def queue_answers(kit: Kit, project: int) -> dict[int, dict[str, Any]]:
     return {row["task"]: row["result"][0] for row in rows if row["result"]}
 
 
+def label_until_a_head(kit: Kit, annotator: Annotator, project: int, what: str) -> None:
+    """Label 24 tasks, and wait for a head that knows most of them."""
+    for _ in annotator.label(24):
+        pass
+
+    def trained() -> bool:
+        last = kit.rounds(project)[-1]
+        return bool(last["labeled"] >= 16 and last["head"])
+
+    wait_until(trained, timeout=60, what=what)
+
+
 def test_a_hugging_face_classifier_is_used_as_it_is(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,
@@ -148,13 +160,8 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
         *("--params", '{"model": "digits.onnx", "model_use": "encoder"}'),
     )
     kit.wait_queue(project, after=before)
-    for _ in make_annotator(project, answer_digit).label(24):
-        pass
-    wait_until(
-        lambda: kit.rounds(project)[-1]["labeled"] >= 16 and kit.rounds(project)[-1]["head"],
-        timeout=60,
-        what="a head on the embeddings of the own model",
-    )
+    annotator = make_annotator(project, answer_digit)
+    label_until_a_head(kit, annotator, project, "a head on the embeddings of the own model")
     assert kit.rounds(project)[-1]["head"].startswith("head-")
 
 
@@ -171,13 +178,8 @@ def test_images_by_a_vision_model(
     kit = Kit(label_studio, backend(**SETTINGS, ENCODER=str(encoder)))
     project = make_digits_project(60)
     kit.connect(project)
-    for _ in make_annotator(project, answer_digit).label(24):
-        pass
-    wait_until(
-        lambda: kit.rounds(project)[-1]["labeled"] >= 16 and kit.rounds(project)[-1]["head"],
-        timeout=60,
-        what="a head on the vision model's embeddings",
-    )
+    annotator = make_annotator(project, answer_digit)
+    label_until_a_head(kit, annotator, project, "a head on the vision model's embeddings")
     folders = list((kit.backend.model_dir / "projects" / str(project) / "embeddings").iterdir())
     assert len(folders) == 1
     assert "pixels" not in folders[0].name

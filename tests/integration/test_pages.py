@@ -12,7 +12,7 @@ from typing import Any
 import page_state
 import pytest
 from active_learn_backend.app import create_app
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import load_settings
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
@@ -22,25 +22,12 @@ OURS = {**BROWSER, "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    return create_app(load_settings(model_dir=tmp_path / "state"))
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture
 def runtime(app: Flask) -> Any:
     return app.extensions["active_learn"]
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 def html(client: FlaskClient, path: str) -> str:

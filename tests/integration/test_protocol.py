@@ -13,7 +13,7 @@ import pytest
 from active_learn_backend.app import create_app
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.learning.heads import fit_head
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import load_settings
 from active_learn_backend.store import Store
 from flask import Flask
 from flask.testing import FlaskClient
@@ -28,20 +28,7 @@ CONFIG = (
 UID = "9.1795327219"
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Flask:
-    return create_app(load_settings(model_dir=tmp_path / "state"))
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

@@ -25,10 +25,7 @@ NUMBER_CONFIG = (
 MULTI_CONFIG = page_state.TEXT_CONFIG.replace('toName="t"', 'toName="t" choice="multiple"')
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ class Round:
             answers = self._answers(rows, head, snapshot, order)
             report["version"] = self._publish(number, rows, answers)
         with self._timed("evaluate"):
-            report |= self._evaluate(snapshot, head)
+            report |= self._evaluate(snapshot, head, last or {})
             reports = self.store.rounds(self.project.id)
             report["stability"] = self._compare(snapshot, head, reports)
         report["strategy"] = self._strategy(snapshot, head, last)
@@ -252,13 +252,14 @@ class Round:
             shown = [self.task.control.write(one.label, one.score) for one in answers]
         return [[] if row.audit else one for row, one in zip(rows, shown, strict=True)]
 
-    def _evaluate(self, snapshot: Snapshot, head: Head | None) -> dict[str, Any]:
+    def _evaluate(
+        self, snapshot: Snapshot, head: Head | None, last: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Estimate the quality of this round's head; cross-validation now and then only."""
         if head is None:
             return {"evaluation": {}}
         training, measuring = snapshot.training, snapshot.measuring
         audit_losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
-        last = self.store.last_round(self.project.id) or {}
         former = last.get("evaluation") or {}
         if former.get("labels") and len(training) < EVALUATE_AGAIN * former["labels"]:
             audit = audit_estimate(head.problem_type, audit_losses, len(snapshot.rows))

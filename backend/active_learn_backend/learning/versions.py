@@ -4,16 +4,58 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ..curve import Point, points_of
 from ..errors import StoreError
 from ..settings import Settings
-from ..store import Store
+from ..store import Project, Store
 from .embedding import project_folder
 from .heads import load_head, saved_heads
 
-__all__ = ["list_versions", "roll_back"]
+__all__ = ["Version", "kept_versions", "list_versions", "roll_back"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A head that is kept."""
+
+    name: str
+    finished_at: float | None
+    labels: int | None
+    quality: Point | None
+    in_use: bool
+    pinned: bool
+
+
+def kept_versions(
+    settings: Settings, project: Project, reports: Sequence[Mapping[str, Any]]
+) -> list[Version]:
+    """Give the heads of a project that are kept, the newest first.
+
+    Parameters
+    ----------
+    reports : sequence of mapping
+        Of all rounds; one may be missing for a head.
+    """
+    by_round = {report["round"]: report for report in reports}
+    found = []
+    for number in saved_heads(project_folder(settings, project.id) / "heads"):
+        report = by_round.get(number)
+        points = points_of([report] if report else [])
+        found.append(
+            Version(
+                name=f"head-{number}",
+                finished_at=report["finished_at"] if report else None,
+                labels=report["labeled"] if report else None,
+                quality=points[0] if points else None,
+                in_use=number == project.head_round,
+                pinned=number == project.pinned_round,
+            )
+        )
+    return found
 
 
 def list_versions(settings: Settings, store: Store, project_id: int) -> list[str]:
@@ -25,17 +67,7 @@ def list_versions(settings: Settings, store: Store, project_id: int) -> list[str
         When the project is not known.
     """
     project = store.known_project(project_id)
-    reports = {report["round"]: report for report in store.rounds(project_id)}
-    lines = []
-    for number in saved_heads(project_folder(settings, project_id) / "heads"):
-        report = reports.get(number)
-        words = [f"head-{number}"]
-        if report is not None:
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report["finished_at"]))
-            words += [when, f"{report['labeled']} labels", _quality(report)]
-        if number == project.head_round:
-            words.append("(pinned)" if project.pinned_round else "(in use)")
-        lines.append("  ".join(word for word in words if word))
+    lines = [_line(one) for one in kept_versions(settings, project, store.rounds(project_id))]
     return lines or ["no head is trained yet"]
 
 
@@ -76,12 +108,17 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     return f"{version} answers and orders from now on; `--to latest` trains again"
 
 
-def _quality(report: Mapping[str, Any]) -> str:
-    """Say what the audit set measured of a round's head."""
-    estimate = (report.get("evaluation") or {}).get("audit")
-    if not estimate:
-        return ""
-    return (
-        f"{estimate['metric']} {estimate['value']:.3f} "
-        f"({estimate['low']:.3f} to {estimate['high']:.3f}, {estimate['n']} audited)"
-    )
+def _line(version: Version) -> str:
+    words = [version.name]
+    if version.finished_at is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version.finished_at))
+        words += [when, f"{version.labels} labels"]
+    if version.quality is not None:
+        known = version.quality
+        words.append(
+            f"{known.metric} {known.value:.3f} "
+            f"({known.low:.3f} to {known.high:.3f}, {known.audited} audited)"
+        )
+    if version.in_use:
+        words.append("(pinned)" if version.pinned else "(in use)")
+    return "  ".join(words)
