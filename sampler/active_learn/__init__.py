@@ -21,6 +21,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .models import LinearHead, ModelOutput
+    from .partitioned import rank_partitioned
     from .sampler import ActiveSampler, Ranking
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "Ranking",
     "StateError",
     "__version__",
+    "rank_partitioned",
 ]
 
 _ROOMS = {
@@ -45,6 +47,7 @@ _ROOMS = {
     "LinearHead": ".models",
     "ModelOutput": ".models",
     "Ranking": ".sampler",
+    "rank_partitioned": ".partitioned",
 }
 
 

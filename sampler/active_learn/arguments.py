@@ -18,6 +18,7 @@ __all__ = [
     "check_parameter",
     "check_pipe",
     "check_problem_type",
+    "check_ranked",
     "check_seed",
     "pool_budget",
 ]
@@ -28,6 +29,16 @@ def check_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def check_ranked(n: Any, size: int) -> int:
+    """Give how many candidates of a pool are to be ordered, all when None."""
+    wanted = size if n is None else check_count("n", n)
+    if wanted > size:
+        raise BudgetError(
+            f"n is {wanted}, the pool has {size} candidates; ask for at most that many"
+        )
+    return wanted
 
 
 def check_problem_type(problem_type: Any) -> ProblemType:

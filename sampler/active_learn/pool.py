@@ -24,8 +24,10 @@ MODEL_ROWS = 4096
 SCALE_ROWS = 4096
 
 
-def check_output(output: ModelOutput, first: int, what: str) -> ModelOutput:
+def check_output(output: ModelOutput, positions: int | np.ndarray, what: str) -> ModelOutput:
     """Refuse NaN and infinity, naming the first sample that has one.
+
+    ``positions`` are those of the samples, or that of the first of consecutive ones.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def check_output(output: ModelOutput, first: int, what: str) -> ModelOutput:
             continue
         bad = ~torch.isfinite(values).all(dim=1)
         if bad.any():
-            index = first + int(bad.nonzero()[0, 0])
+            at = int(bad.nonzero()[0, 0])
+            index = positions + at if isinstance(positions, int) else positions[at]
             raise DataError(
                 f"the {name} of {what} {index} holds NaN or infinity; "
                 "remove it, or check how it was encoded"
@@ -52,6 +55,7 @@ def run_model(
     device: torch.device,
     what: str = "sample",
     progress: bool = False,
+    positions: np.ndarray | None = None,
 ) -> ModelOutput:
     """Run the model over samples and keep all its outputs.
 
@@ -64,6 +68,8 @@ def run_model(
     what : str
         What a sample is called in messages.
     progress : bool
+    positions : ndarray of int64 of shape (n,), optional
+        Numbers of the samples in messages; their places when omitted.
 
     Returns
     -------
@@ -76,10 +82,11 @@ def run_model(
         When an output holds NaN or infinity.
     """
     starts = range(0, len(samples), MODEL_ROWS)
-    outputs = [
-        run_batch(adapter, samples[start : start + MODEL_ROWS], start, device, what)
-        for start in tqdm(starts, desc="model", disable=not progress, leave=False)
-    ]
+    outputs = []
+    for start in tqdm(starts, desc="model", disable=not progress, leave=False):
+        rows = slice(start, start + MODEL_ROWS)
+        at = start if positions is None else positions[rows]
+        outputs.append(run_batch(adapter, samples[rows], at, device, what))
     return ModelOutput(
         torch.cat([output.logits for output in outputs]),
         torch.cat([output.embedding for output in outputs]),
@@ -87,12 +94,16 @@ def run_model(
 
 
 def run_batch(
-    adapter: Adapter, batch: Any, first: int, device: torch.device, what: str = "candidate"
+    adapter: Adapter,
+    batch: Any,
+    positions: int | np.ndarray,
+    device: torch.device,
+    what: str = "candidate",
 ) -> ModelOutput:
-    """Run the model on one batch, whose first sample has the position ``first``."""
+    """Run the model on one batch of samples at ``positions``, or from one position on."""
     if isinstance(adapter, LinearHead):
         batch = as_tensor(batch)
-    output = check_output(adapter(batch), first, what)
+    output = check_output(adapter(batch), positions, what)
     return ModelOutput(
         output.logits.detach().float().to(device), output.embedding.detach().float().to(device)
     )
@@ -112,6 +123,8 @@ class Pool:
         Where outputs go.
     progress : bool
         Show a bar on passes over the whole pool.
+    positions : ndarray of int64 of shape (N,), optional
+        Numbers of the candidates in messages, where the pool is a part of another.
 
     Raises
     ------
@@ -126,9 +139,11 @@ class Pool:
         *,
         device: torch.device,
         progress: bool = False,
+        positions: np.ndarray | None = None,
     ) -> None:
         self._samples = samples
         self._length = len(samples)
+        self._positions = positions
         if self._length == 0:
             raise DataError("the pool is empty; give at least one candidate")
         self._device = device
@@ -144,7 +159,16 @@ class Pool:
                 device=device,
                 what="candidate",
                 progress=progress,
+                positions=positions,
             )
+
+    @classmethod
+    def of_outputs(cls, output: ModelOutput) -> Pool:
+        """Give a pool of candidates whose outputs are there already."""
+        pool = cls.__new__(cls)
+        pool._length, pool._device = len(output.embedding), output.embedding.device
+        pool._held, pool._head, pool._positions, pool._progress = output, None, None, False
+        return pool
 
     def __len__(self) -> int:
         return self._length
@@ -160,7 +184,7 @@ class Pool:
         if self._held is not None:
             at = torch.as_tensor(rows, device=self._device)
             return ModelOutput(self._held.logits[at], self._held.embedding[at])
-        return self._output(rows, 0)
+        return self._output(rows)
 
     def blocks(self, with_logits: bool = True) -> Iterator[tuple[slice, ModelOutput]]:
         """Go through all candidates in order, in row blocks; logits that can wait may be left out.
@@ -177,10 +201,9 @@ class Pool:
             if self._held is not None:
                 yield block, ModelOutput(self._held.logits[block], self._held.embedding[block])
             elif with_logits:
-                yield block, self._output(block, start)
+                yield block, self._output(block)
             else:
-                h = self._read(block)
-                yield block, check_output(ModelOutput(h[:, :0], h), start, "candidate")
+                yield block, self._embedding(block)
 
     def norms(self, growing_from: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Go through the norms of all embeddings, without the logits where those can wait.
@@ -193,14 +216,14 @@ class Pool:
             h = self._held.embedding[block] if self._held is not None else self._read(block)
             norms = torch.linalg.vector_norm(h, dim=1)
             if not torch.isfinite(norms.sum()):
-                check_output(ModelOutput(h[:0], h), start, "candidate")
+                check_output(ModelOutput(h[:0], h), self._number(block), "candidate")
             yield block, norms
             start, rows = block.stop, min(2 * rows, EMBEDDING_ROWS)
 
     def outputs(self) -> ModelOutput:
         """Give the outputs of all candidates; holds N (d + K) numbers."""
         if self._held is None:
-            first = self._output(slice(0, 1), 0)
+            first = self._output(slice(0, 1))
             logits = first.logits.new_empty(self._length, first.logits.shape[1])
             embedding = self._in_memory()
             copy = embedding is None
@@ -225,13 +248,22 @@ class Pool:
     def scale(self) -> float:
         """Give the root mean square norm of 4,096 evenly spread embeddings, or 1 where it is 0."""
         rows = np.unique(np.linspace(0, self._length - 1, SCALE_ROWS).astype(np.int64))
-        h = self._read(rows) if self._held is None else self._held.embedding[rows]
-        norms = check_output(ModelOutput(h[:, :0], h), 0, "candidate").embedding.double().square()
-        return float(norms.sum(dim=1).mean().sqrt()) or 1.0
+        squares = self._embedding(rows).embedding.double().square()
+        return float(squares.sum(dim=1).mean().sqrt()) or 1.0
 
-    def _output(self, rows: Any, first: int) -> ModelOutput:
+    def _number(self, rows: Any) -> np.ndarray:
+        """Give the numbers of some rows in messages."""
+        at = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        return at if self._positions is None else self._positions[at]
+
+    def _output(self, rows: Any) -> ModelOutput:
         assert self._head is not None
-        return run_batch(self._head, self._samples[rows], first, self._device)
+        return run_batch(self._head, self._samples[rows], self._number(rows), self._device)
+
+    def _embedding(self, rows: Any) -> ModelOutput:
+        """Give the embeddings of some rows with logits of shape (n, 0)."""
+        h = self._read(rows) if self._held is None else self._held.embedding[rows]
+        return check_output(ModelOutput(h[:, :0], h), self._number(rows), "candidate")
 
     def _read(self, rows: Any) -> torch.Tensor:
         return as_tensor(self._samples[rows]).to(self._device, torch.float32)

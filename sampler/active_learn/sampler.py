@@ -17,6 +17,7 @@ from .arguments import (
     check_device,
     check_pipe,
     check_problem_type,
+    check_ranked,
     check_seed,
     pool_budget,
 )
@@ -29,7 +30,7 @@ from .pool import Pool, run_batch, run_model
 from .ranking import Ranking, explain
 from .samples import Samples
 from .state import pack_output, read_state, retake_logits, unpack_output, write_state
-from .strategies import Context, build_strategy
+from .strategies import Anchors, Context, build_strategy
 from .stream import RateController, Stream, cat_outputs
 from .tuning import Tuning, tune
 
@@ -170,12 +171,7 @@ class ActiveSampler:
         DataError, BudgetError
         """
         pool = self._pool(X)
-        wanted = len(pool) if n is None else check_count("n", n)
-        if wanted > len(pool):
-            raise BudgetError(
-                f"n is {wanted}, the pool has {len(pool)} candidates; ask for at most that many"
-            )
-        context = self._context(pool, wanted)
+        context = self._context(pool, check_ranked(n, len(pool)))
         picks = self._strategy.rank_pool(context)
         doubt, novelty = explain(pool, picks.indices, self.problem_type, self._labeled)
         return Ranking(picks.indices, picks.scores, doubt, novelty)
@@ -375,9 +371,15 @@ class ActiveSampler:
         self._require_fit(output)
         return output
 
-    def _pool(self, X: Any) -> Pool:
+    def _pool(self, X: Any, positions: np.ndarray | None = None) -> Pool:
         samples = X if isinstance(X, Samples) else Samples(X)
-        pool = Pool(samples, self._adapter, device=self._device, progress=self.progress)
+        pool = Pool(
+            samples,
+            self._adapter,
+            device=self._device,
+            progress=self.progress,
+            positions=positions,
+        )
         self._require_fit(pool.take(np.zeros(1, dtype=np.int64)))
         return pool
 
@@ -392,8 +394,11 @@ class ActiveSampler:
                 "both have to come from the same model"
             )
 
-    def _context(self, pool: Pool, n: int) -> Context:
-        budget = min(pool_budget(self.budget, len(pool)), len(pool))
+    def _context(
+        self, pool: Pool, n: int, anchors: Anchors | None = None, first: tuple[int, ...] = ()
+    ) -> Context:
+        whole = len(pool) if anchors is None else anchors.size
+        budget = min(pool_budget(self.budget, whole), len(pool))
         return Context(
             pool=pool,
             seed=self._labeled if self.seed_fisher else None,
@@ -405,4 +410,6 @@ class ActiveSampler:
             rng=np.random.default_rng(self._seed),
             precompute_covariance=self.precompute_covariance,
             max_conditioned=self.max_conditioned,
+            anchors=anchors,
+            first=first,
         )

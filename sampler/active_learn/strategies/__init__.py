@@ -15,6 +15,6 @@ from . import (  # noqa: F401  (importing registers)
     typiclust,
     vessal,
 )
-from .base import Context, Picks, Strategy, build_strategy, strategies
+from .base import Anchors, Context, Picks, Strategy, build_strategy, strategies
 
-__all__ = ["Context", "Picks", "Strategy", "build_strategy", "strategies"]
+__all__ = ["Anchors", "Context", "Picks", "Strategy", "build_strategy", "strategies"]

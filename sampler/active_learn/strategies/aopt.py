@@ -8,8 +8,8 @@ from typing import ClassVar
 from ..fisher import ProblemType
 from ..kernels import Kernel, RadialKernel
 from ..scorers import DesignScorer, Scorer
-from .base import Context, Picks, Strategy, register
-from .greedy import greedy_design
+from .base import Anchors, Context, Picks, Strategy, register
+from .greedy import draw_references, greedy_design
 
 __all__ = ["AOpt"]
 
@@ -53,6 +53,8 @@ class AOpt(Strategy):
     """
 
     name: ClassVar[str] = "aopt"
+    partitioned: ClassVar[bool] = True
+    telescopes: ClassVar[bool] = True
     gamma: float | None = None
     ridge: float = 0.1
     references: int | None = None
@@ -67,6 +69,11 @@ class AOpt(Strategy):
             self.reference_count(len(context.pool)),
             weigh=True,
         )
+
+    def anchors(self, context: Context) -> Anchors:
+        """Draw the references."""
+        size = len(context.pool)
+        return Anchors(draw_references(context, self.reference_count(size)), 1.0, size)
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Score a stream by the gain over 1,000 of what has passed, to the power of β."""

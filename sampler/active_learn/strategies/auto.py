@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from ..clustering import kmeans_medoids
 from .aopt import AOpt
 from .base import Context, Picks, register
-from .greedy import greedy_design
+from .greedy import greedy_design, sample_rows
 
 __all__ = ["Auto"]
+
+# Candidates among which the representatives of a partitioned pool are sought.
+START_ROWS = 10_000
 
 
 @register
@@ -27,7 +32,7 @@ class Auto(AOpt):
 
     def rank_pool(self, context: Context) -> Picks:
         """Hand over to the strategy that fits what is labeled."""
-        if context.has_labels:
+        if context.has_labels or context.anchors is not None:
             return super().rank_pool(context)
         medoids = kmeans_medoids(context.embeddings()[0], context.budget, context.rng)
         return greedy_design(
@@ -37,3 +42,12 @@ class Auto(AOpt):
             self.reference_count(len(context.pool)),
             first=medoids,
         )
+
+    def start(self, context: Context) -> list[int]:
+        """Choose the medoids of a pool, of a large one among 10,000 drawn from it."""
+        if context.has_labels:
+            return []
+        pool = context.pool
+        rows = sample_rows(len(pool), max(START_ROWS, context.budget), context.rng)
+        embeddings = pool.take(rows).embedding / pool.scale()
+        return rows[np.asarray(kmeans_medoids(embeddings, context.budget, context.rng))].tolist()

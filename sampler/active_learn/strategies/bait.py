@@ -8,8 +8,8 @@ from typing import ClassVar
 from ..fisher import ProblemType, Side
 from ..kernels import FisherKernel
 from ..scorers import DesignScorer, Scorer
-from .base import Context, Picks, Strategy, register
-from .greedy import greedy_design
+from .base import Anchors, Context, Picks, Strategy, register
+from .greedy import draw_references, greedy_design
 
 __all__ = ["Bait"]
 
@@ -45,6 +45,8 @@ class Bait(Strategy):
     """
 
     name: ClassVar[str] = "bait"
+    partitioned: ClassVar[bool] = True
+    telescopes: ClassVar[bool] = True
     ridge: float = 0.1
     references: int = 3000
     side: Side = "gradient"
@@ -53,8 +55,13 @@ class Bait(Strategy):
 
     def rank_pool(self, context: Context) -> Picks:
         """Pick greedily, then order the rest by what is left of their gain."""
-        kernel = FisherKernel(context.problem_type, self.side, self.rank, context.pool.scale())
+        kernel = FisherKernel(context.problem_type, self.side, self.rank, context.scale())
         return greedy_design(context, kernel, self.ridge, self.references)
+
+    def anchors(self, context: Context) -> Anchors:
+        """Draw the references and measure the norms."""
+        references = draw_references(context, self.references)
+        return Anchors(references, context.scale(), len(context.pool))
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Score a stream by the gain over 1,000 of what has passed, to the power of β."""

@@ -16,7 +16,28 @@ from ..models import ModelOutput
 from ..pool import Pool
 from ..scorers import Scorer
 
-__all__ = ["Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
+__all__ = ["Anchors", "Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """What all partitions of a pool go by, so that their scores are of one measure.
+
+    Attributes
+    ----------
+    references : ModelOutput, optional
+        Points that stand for the whole pool, drawn as the ranking of the whole pool draws them;
+        None for strategies that use none.
+    scale : float
+        Root mean square norm of the whole pool's embeddings, as `Pool.scale` gives it; 1 for
+        strategies that do not use it.
+    size : int
+        Candidates of the whole pool.
+    """
+
+    references: ModelOutput | None
+    scale: float
+    size: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,10 @@ class Context:
         Whether the covariance of the whole pool may be known before the first decision.
     max_conditioned : int
         Bound on the labeled rows that are conditioned on.
+    anchors : Anchors, optional
+        What stands for the whole pool, where ``pool`` is one partition of it.
+    first : tuple of int
+        Candidates to take before all others, as if they had been picked.
     """
 
     pool: Pool
@@ -57,13 +82,23 @@ class Context:
     rng: np.random.Generator
     precompute_covariance: bool = False
     max_conditioned: int = 2000
+    anchors: Anchors | None = None
+    first: tuple[int, ...] = ()
+
+    def scale(self) -> float:
+        """Give the root mean square norm of the whole pool's embeddings."""
+        return self.pool.scale() if self.anchors is None else self.anchors.scale
+
+    def whole(self) -> int:
+        """Give how many candidates the whole pool has."""
+        return len(self.pool) if self.anchors is None else self.anchors.size
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Give all embeddings, (N, d), and the seed's, in units of their root mean square.
 
         Distances are then the same up to a factor, and their squares neither over- nor underflow.
         """
-        scale = self.pool.scale()
+        scale = self.scale()
         seed = None if self.seed is None else self.seed.embedding / scale
         return self.pool.outputs().embedding / scale, seed
 
@@ -114,10 +149,16 @@ class Strategy(ABC):
     nested : bool
         Whether what is chosen with a small budget starts what is chosen with a large one. For one
         budget, the first n of a ranking are the same for every n, whatever the strategy.
+    partitioned : bool
+        Whether what is best of each part of a pool contains what is good of the whole.
+    telescopes : bool
+        Whether scores are gains in one objective, which then is their sum over the picks.
     """
 
     name: ClassVar[str]
     nested: ClassVar[bool] = True
+    partitioned: ClassVar[bool] = False
+    telescopes: ClassVar[bool] = False
 
     def check(self, problem_type: ProblemType) -> None:  # noqa: B027 (most take any problem)
         """Raise ParameterError when the strategy means nothing for a problem type."""
@@ -125,6 +166,26 @@ class Strategy(ABC):
     @abstractmethod
     def rank_pool(self, context: Context) -> Picks:
         """Order ``context.n`` candidates of the pool."""
+
+    def check_partitioned(self) -> None:
+        """Raise ParameterError when the strategy has no form for a partitioned pool."""
+        if not self.partitioned:
+            names = [repr(name) for name in strategies() if _REGISTRY[name].partitioned]
+            raise ParameterError(
+                f"strategy {self.name!r} has to see the whole pool at once and has no partitioned "
+                f"form; use {', '.join(names[:-1])} or {names[-1]}, or rank the pool in one piece"
+            )
+
+    def anchors(self, context: Context) -> Anchors:
+        """Draw what stands for a pool, of which single rows can be read, when it is partitioned."""
+        return Anchors(None, 1.0, len(context.pool))
+
+    def start(self, context: Context) -> list[int]:
+        """Choose the candidates that every partition of a pool takes first; drawn before anchors.
+
+        The pool is one of which single rows can be read.
+        """
+        return []
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Give what scores a stream, for embeddings of some root mean square norm.

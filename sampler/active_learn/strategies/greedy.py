@@ -12,7 +12,7 @@ from ..kernels import Kernel
 from ..models import ModelOutput
 from .base import Context, Picks
 
-__all__ = ["greedy_design"]
+__all__ = ["draw_references", "greedy_design", "sample_rows"]
 
 # Two stages above this size: every candidate is scored once, a shortlist enters the greedy one.
 SHORTLIST_ABOVE = 20_000
@@ -42,24 +42,25 @@ def greedy_design(
     weigh : bool
         Weigh each reference by the model's uncertainty, once there are labels.
     first : list of int, optional
-        Candidates to take before the greedy picks.
+        Candidates to take before the greedy picks; the context's when omitted.
 
     Notes
     -----
     Above 20,000 candidates each is scored once, against 256 of the references and at most 64
     labeled rows, in streamed blocks; the best 10,000 enter the greedy selection. Memory is then
-    bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block.
+    bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block. A partition of such a pool
+    has its share of the shortlist, and at least twice what is picked.
     """
-    pool, first = context.pool, first or []
-    rows = sample_rows(len(pool), references, context.rng)
-    output = pool.take(rows)
+    pool, first = context.pool, list(context.first) if first is None else first
+    output = draw_references(context, references)
     weights = reference_weights(context, output) if weigh else None
     points = kernel.points(output)
     seed = None if context.seed is None else kernel.points(context.seed)
     posterior = Posterior(kernel, ridge, seed, context.max_conditioned)
     greedy = max(0, min(context.depth, context.n) - len(first))
-    if len(pool) <= SHORTLIST_ABOVE:
-        candidates = points if len(rows) == len(pool) else kernel.points(pool.outputs())
+    if context.whole() <= SHORTLIST_ABOVE:
+        themselves = context.anchors is None and len(points) == len(pool)
+        candidates = points if themselves else kernel.points(pool.outputs())
         design = AOptimalDesign(posterior, candidates, points, weights)
         picked, gains = design.pick(greedy, first)
         return Picks.completed(picked, gains, design.scores(), context.n)
@@ -73,7 +74,8 @@ def greedy_design(
             coarse, kernel.points(batch), points[few], None if weights is None else weights[few]
         )
         scores[block] = of_block.scores().mul_(scale).cpu()
-    short = shortlist(scores, max(SHORTLIST, 2 * context.depth), first)
+    share = -(-SHORTLIST * len(pool) // context.whole())
+    short = shortlist(scores, max(share, 2 * context.depth), first)
     design = AOptimalDesign(posterior, kernel.points(pool.take(short)), points, weights)
     picked, gains = design.pick(greedy, np.searchsorted(short, first).tolist())
     best = Picks.completed(picked, gains, design.scores(), min(context.n, len(short)))
@@ -83,6 +85,13 @@ def greedy_design(
         np.concatenate([short[best.indices], rest.indices]),
         np.concatenate([best.scores, rest.scores]),
     )
+
+
+def draw_references(context: Context, limit: int) -> ModelOutput:
+    """Give the points that stand for the pool: its anchors', or ``limit`` drawn from it."""
+    if context.anchors is not None and context.anchors.references is not None:
+        return context.anchors.references
+    return context.pool.take(sample_rows(len(context.pool), limit, context.rng))
 
 
 def sample_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 
 from ..clustering import squared_distances
 from ..gram import first_best
-from .base import Context, Picks, Strategy, register
+from .base import Anchors, Context, Picks, Strategy, register
 
 __all__ = ["KCenter"]
 
@@ -29,6 +29,7 @@ class KCenter(Strategy):
     """
 
     name: ClassVar[str] = "kcenter"
+    partitioned: ClassVar[bool] = True
 
     def rank_pool(self, context: Context) -> Picks:
         """Walk, then order the rest by their distance to the nearest pick."""
@@ -50,6 +51,10 @@ class KCenter(Strategy):
             distance = to_new if unseeded else torch.minimum(distance, to_new)
             distance[picked] = -torch.inf
         return Picks.completed(picked, scores, distance.clamp_min(0).sqrt(), context.n)
+
+    def anchors(self, context: Context) -> Anchors:
+        """Measure the norms."""
+        return Anchors(None, context.scale(), len(context.pool))
 
 
 def nearest(h: torch.Tensor, centers: torch.Tensor, rows: int = 4096) -> torch.Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from ..fisher import Side
 from ..gram import Posterior, first_best
 from ..kernels import FisherKernel, Points
 from ..pool import Pool
-from .base import Context, Picks, Strategy, register
+from .base import Anchors, Context, Picks, Strategy, register
 
 __all__ = ["LogDet"]
 
@@ -43,14 +44,16 @@ class LogDet(Strategy):
     """
 
     name: ClassVar[str] = "logdet"
+    partitioned: ClassVar[bool] = True
+    telescopes: ClassVar[bool] = True
     ridge: float = 0.1
     side: Side = "fisher"
     rank: int = 1
 
     def rank_pool(self, context: Context) -> Picks:
         """Pick greedily, then order the rest by what is left of their gain."""
-        pool = context.pool
-        kernel = FisherKernel(context.problem_type, self.side, self.rank, pool.scale())
+        pool, first = context.pool, context.first
+        kernel = FisherKernel(context.problem_type, self.side, self.rank, context.scale())
         seed = None if context.seed is None else kernel.points(context.seed)
         posterior = Posterior(kernel, self.ridge, seed, context.max_conditioned)
         # Picks stay conditioned on, all of them: only the labeled data may be thinned out.
@@ -58,8 +61,12 @@ class LogDet(Strategy):
         bound = gains_of_pool(pool, posterior)
         picked: list[int] = []
         gains: list[float] = []
-        for _ in range(min(context.depth, context.n)):
-            best, point = lazy_best(pool, posterior, bound)
+        for step in range(min(context.depth, context.n)):
+            if step < len(first):
+                best, point = first[step], kernel.points(pool.take(np.array([first[step]])))
+                bound[best] = gains_of(posterior, point)
+            else:
+                best, point = lazy_best(pool, posterior, bound)
             picked.append(best)
             gains.append(float(bound[best]))
             bound[best] = -torch.inf
@@ -68,8 +75,12 @@ class LogDet(Strategy):
             bound = gains_of_pool(pool, posterior)
         return Picks.completed(picked, gains, bound, context.n)
 
+    def anchors(self, context: Context) -> Anchors:
+        """Measure the norms."""
+        return Anchors(None, context.scale(), len(context.pool))
 
-def gains(posterior: Posterior, x: Points) -> torch.Tensor:
+
+def gains_of(posterior: Posterior, x: Points) -> torch.Tensor:
     """Give ``log det(I + Q)`` of each point, (n,)."""
     q = posterior.variance(x, posterior.whiten(x))
     if x.rank == 1:
@@ -79,7 +90,7 @@ def gains(posterior: Posterior, x: Points) -> torch.Tensor:
 
 def gains_of_pool(pool: Pool, posterior: Posterior) -> torch.Tensor:
     """Give the gains of all candidates in one pass."""
-    return torch.cat([gains(posterior, posterior.kernel.points(o)) for _, o in pool.blocks()])
+    return torch.cat([gains_of(posterior, posterior.kernel.points(o)) for _, o in pool.blocks()])
 
 
 def lazy_best(pool: Pool, posterior: Posterior, bound: torch.Tensor) -> tuple[int, Points]:
@@ -93,7 +104,7 @@ def lazy_best(pool: Pool, posterior: Posterior, bound: torch.Tensor) -> tuple[in
         stale = bound.masked_fill(done, -torch.inf)
         rows = stale.topk(min(refresh, len(stale))).indices
         rows = rows[stale[rows] > -torch.inf]
-        bound[rows] = gains(posterior, posterior.kernel.points(pool.take(rows)))
+        bound[rows] = gains_of(posterior, posterior.kernel.points(pool.take(rows)))
         done[rows] = True
         fresh = bound.masked_fill(~done, -torch.inf)
         best = first_best(fresh)

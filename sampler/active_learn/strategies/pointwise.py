@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,7 @@ class Pointwise(Strategy):
         How sharply a stream tells high scores from low ones; changes nothing on a pool.
     """
 
+    partitioned: ClassVar[bool] = True
     beta: float = 8.0
 
     @abstractmethod
