@@ -37,9 +37,9 @@ import numpy as np
 import torch
 
 from .arguments import check_count, check_ranked
-from .errors import DataError, ParameterError
+from .errors import ParameterError
 from .models import ModelOutput
-from .pool import Pool, run_model
+from .pool import Pool, UnreadPool
 from .ranking import Ranking, explain
 from .sampler import ActiveSampler
 from .samples import Samples
@@ -153,10 +153,9 @@ class Partitioning:
         """
         check_partitioned(sampler)
         check_count("partitions", partitions)
-        if size < 1:
-            raise DataError("the pool is empty; give at least one candidate")
+        pool = UnreadPool(read, size, sampler._adapter, device=sampler._device)
         wanted = check_ranked(n, size)
-        context = sampler._context(_Unread(sampler, read, size), wanted)
+        context = sampler._context(pool, wanted)
         first = np.asarray(sampler._strategy.start(context), dtype=np.int64)
         anchors = _on(sampler._strategy.anchors(context), CPU)
         # A stream of its own, so that references are drawn as the ranking of the whole draws them.
@@ -369,42 +368,6 @@ class _Portion:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Portion, (Samples(self.read()), None)
-
-
-class _Unread(Pool):
-    """A pool of which rows are read when they are asked for; the latest are kept."""
-
-    def __init__(
-        self, sampler: ActiveSampler, read: Callable[[np.ndarray], Any], size: int
-    ) -> None:
-        self._sampler, self._fetch = sampler, read
-        self._length, self._device = size, sampler._device
-        self._rows: np.ndarray = np.empty(0, dtype=np.int64)
-        self._latest: ModelOutput | None = None
-
-    def take(self, indices: np.ndarray | torch.Tensor) -> ModelOutput:
-        """Give the outputs of some candidates, at ascending positions."""
-        rows = np.asarray(indices)
-        if self._latest is None or not np.isin(rows, self._rows).all():
-            samples = Samples(self._fetch(rows))
-            if len(samples) != len(rows):
-                raise DataError(
-                    f"reading {len(rows)} candidates gave {len(samples)}; expected one a position"
-                )
-            self._latest = run_model(
-                self._sampler._adapter,
-                samples,
-                device=self._device,
-                what="candidate",
-                positions=rows,
-            )
-            self._rows = rows
-            self._sampler._require_fit(self._latest)
-        at = torch.from_numpy(np.searchsorted(self._rows, rows)).to(self._device)
-        return ModelOutput(self._latest.logits[at], self._latest.embedding[at])
-
-    def _embedding(self, rows: np.ndarray) -> ModelOutput:
-        return self.take(rows)
 
 
 def _on(anchors: Anchors, device: torch.device) -> Anchors:

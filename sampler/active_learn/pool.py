@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .gram import BLOCK_ROWS
 from .models import Adapter, LinearHead, ModelOutput
 from .samples import Samples
 
-__all__ = ["Pool", "run_batch", "run_model"]
+__all__ = ["Pool", "UnreadPool", "run_batch", "run_model"]
 
 # Rows of ready embeddings that are read at once; a model that computes them takes fewer.
 EMBEDDING_ROWS = BLOCK_ROWS
@@ -267,6 +267,59 @@ class Pool:
 
     def _read(self, rows: Any) -> torch.Tensor:
         return as_tensor(self._samples[rows]).to(self._device, torch.float32)
+
+
+class UnreadPool(Pool):
+    """A pool of which only those rows are read that are asked for; the latest are kept.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the samples at some ascending positions, (n,) int64.
+    size : int
+        Candidates, N.
+    adapter : Adapter
+    device : torch.device
+
+    Raises
+    ------
+    DataError
+        Where `read` gives another number of samples, or an output holds NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[np.ndarray], Any],
+        size: int,
+        adapter: Adapter,
+        *,
+        device: torch.device,
+    ) -> None:
+        if size < 1:
+            raise DataError("the pool is empty; give at least one candidate")
+        self._read_samples, self._adapter = read, adapter
+        self._length, self._device = size, device
+        self._latest: tuple[np.ndarray, ModelOutput] | None = None
+
+    def take(self, indices: np.ndarray | torch.Tensor) -> ModelOutput:
+        """Give the outputs of some candidates, at ascending positions."""
+        rows = np.asarray(indices)
+        if self._latest is None or not np.isin(rows, self._latest[0]).all():
+            samples = Samples(self._read_samples(rows))
+            if len(samples) != len(rows):
+                raise DataError(
+                    f"reading {len(rows)} candidates gave {len(samples)}; expected one a position"
+                )
+            output = run_model(
+                self._adapter, samples, device=self._device, what="candidate", positions=rows
+            )
+            self._latest = rows, output
+        known, output = self._latest
+        at = torch.from_numpy(np.searchsorted(known, rows)).to(self._device)
+        return ModelOutput(output.logits[at], output.embedding[at])
+
+    def _embedding(self, rows: np.ndarray) -> ModelOutput:
+        return self.take(rows)
 
 
 def as_tensor(embeddings: Any) -> torch.Tensor:

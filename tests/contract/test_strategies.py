@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from active_learn import (
     ParameterError,
     design,
     gram,
+    rank_partitioned,
     ranking,
     tracked,
     volume,
@@ -151,6 +153,33 @@ class StrategyContract:
             sampler = self.sampler(problem, model=head(1, 1), budget=1)
             assert sampler.rank(POOL[:10, :1]).indices.shape == (10,)
             assert sampler.select(POOL[:1, :1]).shape == (1, 1)
+
+    def test_one_partition_is_the_whole_pool(self) -> None:
+        """Where the strategy has a partitioned form; the others say so."""
+        for problem in self.problem_types:
+            for labeled in (None, LABELED):
+                sampler = self.sampler(problem, labeled_data=labeled, seed_fisher=True)
+                if not build_strategy(self.name, {}).partitioned:
+                    with pytest.raises(ParameterError, match="no partitioned form; use '"):
+                        rank_partitioned(sampler, POOL, 40, partitions=1)
+                    continue
+                found = rank_partitioned(sampler, POOL, 40, partitions=1)
+                expected = sampler.rank(POOL, 40)
+                assert np.array_equal(found.indices, expected.indices)
+                np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
+
+    def test_partitions_give_distinct_candidates_whoever_runs_them(self) -> None:
+        if not build_strategy(self.name, {}).partitioned:
+            return
+        for problem in self.problem_types:
+            sampler = self.sampler(problem, labeled_data=LABELED, seed_fisher=True)
+            found = rank_partitioned(sampler, POOL, 40, partitions=7)
+            assert len(set(found.indices.tolist())) == 40
+            assert set(found.indices.tolist()) <= set(range(len(POOL)))
+            assert np.isfinite(found.scores).all()
+            with ThreadPoolExecutor(3) as executor:
+                again = rank_partitioned(sampler, POOL, 40, partitions=7, map=executor.map)
+            assert np.array_equal(again.indices, found.indices)
 
     def test_refuses_a_parameter_that_means_nothing(self) -> None:
         with pytest.raises(ParameterError, match="'wings' means nothing"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +52,13 @@ class BatchedAdapter(ABC):
             )
         self.batch_size = AUTO_BATCH_SIZE if batch_size == "auto" else int(batch_size)
         self._may_halve = batch_size == "auto"
+        self._running = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_running"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _running=threading.Lock())
 
     def __call__(self, batch: Any) -> ModelOutput:
         """Give logits and embeddings of any number of samples, in their order.
@@ -63,6 +71,11 @@ class BatchedAdapter(ABC):
             When the model fails, gives NaN or infinity, does not fit into memory even one sample
             at a time, or when ``embedding @ weight.T + bias`` does not reproduce its logits.
         """
+        # What is read of a model as it runs, and its mode, are not for two threads at once.
+        with self._running:
+            return self._run(batch)
+
+    def _run(self, batch: Any) -> ModelOutput:
         n_samples = count_samples(batch)
         if n_samples == 0:
             raise DataError("no samples were given to the model; expected at least one")

@@ -77,6 +77,7 @@ class OnnxModel(BatchedAdapter):
         batch_size: int | str = "auto",
     ) -> None:
         super().__init__(batch_size)
+        self._made_from = source, device, batch_size
         model, folder = load_model(source)
         self._nodes = find_last_linear(model.graph)
         self._head = read_head(model, self._nodes, folder)
@@ -90,6 +91,9 @@ class OnnxModel(BatchedAdapter):
         self._fixed_size = fixed_batch_size(self._inputs)
         if self._fixed_size is not None:
             self.batch_size, self._may_halve = self._fixed_size, False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, self._made_from  # a session cannot be pickled
 
     def _forward(self, samples: Any) -> ModelOutput:
         feed = self._feed(samples)
@@ -155,6 +159,10 @@ class OnnxModel(BatchedAdapter):
             node.name: to_numpy(column, node)
             for node, column in zip(self._inputs, columns, strict=False)
         }
+
+
+def _open_again(source: Any, device: Any, batch_size: int | str) -> OnnxModel:
+    return OnnxModel(source, device=device, batch_size=batch_size)
 
 
 def read_inputs(session: ort.InferenceSession) -> list[Input]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,20 +75,19 @@ class TorchModule(BatchedAdapter):
         if layer is not None:
             chosen = named_layer(self.module, layer)
             self._chosen = next(iter(chosen))
-            self._record = lambda: record_calls(chosen)
+            self._record = partial(record_calls, chosen)
         self.input_names = required_inputs(self.module)
 
-    def __call__(self, batch: Any) -> ModelOutput:
-        """Give logits and embeddings of any number of samples, in their order."""
+    def _run(self, batch: Any) -> ModelOutput:
         with evaluating(self.module), placed_on(self.module, self.device), torch.no_grad():
-            return super().__call__(batch)
+            return super()._run(batch)
 
     def _forward(self, samples: Any) -> ModelOutput:
         inputs = self._inputs(samples)
         if self._record is None:
             n_probes = min(N_PROBES, count_samples(samples))
             self._record = self._find_layer(take_samples(inputs, 0, n_probes))
-        call = self._last_call(*self._run(inputs, self._record))
+        call = self._last_call(*self._record_run(inputs, self._record))
         logits, embedding = call.output.float(), call.input.float()
         # Copies: a weight that was computed on the way belongs to inference mode.
         self.weight = call.weight.detach().float().clone()
@@ -105,18 +105,18 @@ class TorchModule(BatchedAdapter):
         """Run a few samples; give what records the last linear layer alone from then on."""
         layers = linear_layers(self.module)
         try:
-            found = self._last_call(*self._run(probes, lambda: record_calls(layers)))
+            found = self._last_call(*self._record_run(probes, partial(record_calls, layers)))
         except NoLinearLayer as error:
             # Perhaps one without a module of its own.
             try:
-                found = self._last_call(*self._run(probes, OperatorCalls))
+                found = self._last_call(*self._record_run(probes, OperatorCalls))
             except NoLinearLayer:
                 raise error from None
             shape = tuple(found.weight.shape)
-            return lambda: OperatorCalls(shape)
-        return lambda: record_calls({found.name: layers[found.name]})
+            return partial(OperatorCalls, shape)
+        return partial(record_calls, {found.name: layers[found.name]})
 
-    def _run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
+    def _record_run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
         """Run the module once; give the recorded calls and what it returned."""
         with record() as calls:
             try:

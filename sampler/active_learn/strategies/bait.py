@@ -60,8 +60,8 @@ class Bait(Strategy):
 
     def anchors(self, context: Context) -> Anchors:
         """Draw the references and measure the norms."""
-        references = draw_references(context, self.references)
-        return Anchors(references, context.scale(), len(context.pool))
+        scale = context.scale()
+        return Anchors(draw_references(context, self.references), scale, len(context.pool))
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
