@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from active_learn import (
@@ -29,6 +30,7 @@ from active_learn.partitioned import Partitioning, Proposal, check_partitioned, 
 from active_learn.strategies import greedy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 RNG = np.random.default_rng(0)
@@ -231,6 +233,17 @@ def two_outputs(batch: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return embedding @ np.linspace(-1, 1, 48).reshape(16, 3), embedding
 
 
+def onnx_model() -> onnx.ModelProto:
+    weight = np.linspace(-1, 1, 48, dtype=np.float32).reshape(16, 3)
+    nodes = [helper.make_node("Relu", ["x"], ["h"]), helper.make_node("MatMul", ["h", "W"], ["y"])]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("x", 16), ("y", 3))
+    )
+    graph = helper.make_graph(nodes, "model", [x], [y], [numpy_helper.from_array(weight, "W")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 @pytest.mark.parametrize("strategy", ["auto", "aopt", "logdet", "margin"])
 @pytest.mark.parametrize("labeled", [None, LABELED], ids=["cold", "labeled"])
 def test_the_ranking_does_not_depend_on_the_workers(strategy: str, labeled: Any) -> None:
@@ -246,13 +259,15 @@ def test_the_ranking_does_not_depend_on_the_workers(strategy: str, labeled: Any)
 @pytest.mark.parametrize(
     ("model", "pool"),
     [
-        pytest.param(HEAD, POOL, id="linear head"),
-        pytest.param(Encoder(), torch.from_numpy(POOL), id="module"),
-        pytest.param(two_outputs, list(POOL), id="callable"),
+        pytest.param({"model": HEAD}, POOL, id="linear head"),
+        pytest.param({"model": Encoder()}, torch.from_numpy(POOL), id="module"),
+        pytest.param({"model": Encoder(), "layer": "head"}, list(POOL), id="layer of a module"),
+        pytest.param({"model": onnx_model()}, POOL, id="onnx"),
+        pytest.param({"model": two_outputs}, list(POOL), id="callable"),
     ],
 )
-def test_a_model_runs_in_threads_and_behind_a_pickle(model: Any, pool: Any) -> None:
-    sampler = make("auto", None, model=model)
+def test_a_model_runs_in_threads_and_behind_a_pickle(model: dict[str, Any], pool: Any) -> None:
+    sampler = make("auto", None, **model)
     expected = rank_partitioned(sampler, pool, 40, partitions=1)
     same(expected, sampler.rank(pool, 40))
 
