@@ -27,7 +27,7 @@ from active_learn.fisher import uncertainty
 from active_learn.kernels import FisherKernel, RadialKernel
 from active_learn.models import ModelOutput
 from active_learn.partitioned import Partitioning, Proposal, check_partitioned, decide, propose
-from active_learn.strategies import greedy
+from active_learn.strategies import auto, greedy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -153,6 +153,25 @@ def test_parts_cover_the_pool_and_share_only_what_all_take_first(labeled: Any) -
     dealt = [len(np.setdiff1d(part.rows, first)) for part in plan.parts]
     assert max(dealt) - min(dealt) <= 30
     assert max(len(part.rows) for part in plan.parts) <= -(-len(POOL) // 7) + 30
+
+
+def test_a_cold_start_of_a_large_pool_seeks_its_medoids_in_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auto, "START_ROWS", 200)
+    sampler = make("auto", None, references=100)
+    asked: list[int] = []
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return POOL[rows]
+
+    plan = Partitioning.draw(sampler, read, len(POOL), 40, 5)
+    assert asked == [200, 800]  # and the norms, among whose rows the references are
+    first = plan.parts[0].rows[list(plan.parts[0].first)]
+    for partitions in (1, 2, 5):
+        found = rank_partitioned(sampler, POOL, 40, partitions=partitions)
+        assert np.array_equal(found.indices[:30], first)
 
 
 def test_only_what_is_drawn_is_read() -> None:
