@@ -17,7 +17,7 @@ from .learning.replay import LabeledSet, backtest, candidates_for, draw, write_c
 from .settings import Settings, project_settings
 from .store import Store
 
-__all__ = ["Source", "run"]
+__all__ = ["Source", "own_settings", "run"]
 
 OF_EXPORTS = 0  # the project whose embedding cache exports share
 
@@ -45,7 +45,7 @@ class Source:
             if self.project_id is not None:
                 if not client.has_token:
                     raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
-                settings = _own_settings(settings, self.project_id)
+                settings = own_settings(settings, self.project_id)
                 task, rows = read_project(client, self.project_id)
             else:
                 task, rows = read_export(self._given(self.export), self._config())
@@ -70,7 +70,8 @@ class Source:
         return path
 
 
-def _own_settings(settings: Settings, project_id: int) -> Settings:
+def own_settings(settings: Settings, project_id: int) -> Settings:
+    """Apply a project's own settings over those of the environment, where it is connected."""
     settings.model_dir.mkdir(parents=True, exist_ok=True)
     store = Store(settings.store_url)
     try:

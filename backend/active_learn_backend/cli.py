@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from active_learn.errors import ActiveLearnError
 from pydantic import SecretStr
+from tqdm import tqdm
 
 from .errors import SettingsError
 from .logs import set_up
 from .pipe_cli import select
 from .safety import unsafe_packages, unsafe_settings
-from .settings import Settings, load_settings, parse_params
+from .settings import Settings, load_settings, parse_params, require_engine
 
 if TYPE_CHECKING:
     from .store import Store
@@ -73,6 +74,7 @@ def serve(**given: Any) -> None:
     from .supervisor import serve as run
 
     settings = _settings(given)
+    require_engine(settings)
     warn_of_what_is_unsafe(settings)
     settings.model_dir.mkdir(parents=True, exist_ok=True)
     log.info("state is kept in %s", settings.model_dir.resolve())
@@ -253,6 +255,25 @@ def backtest(
     source = Source(project_id, export, label_config)
     for line in run(_settings(given), source, strategies, seeds, quick, output):
         click.echo(line)
+
+
+@main.command()
+@_project
+@click.argument("files", nargs=-1, required=True, type=_file)
+@_with_settings
+def embed(project_id: int, files: tuple[Path, ...], **given: Any) -> None:
+    """Embed the tasks of FILES ahead, as Label Studio imports them: JSON lines, or a JSON list.
+
+    What is embedded is found again when the tasks come to the project, and by this command.
+    """
+    settings = _settings(given)
+    require_engine(settings)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    from .ahead import run
+
+    with tqdm(unit=" tasks", disable=None) as bar:
+        for line in run(settings, project_id, files, lambda done: bar.update(done - bar.n)):
+            bar.write(line)
 
 
 def _state(given: dict[str, Any]) -> tuple[Settings, Store]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from active_learn.errors import ActiveLearnError
 
 __all__ = [
     "BadRequestError",
     "ConnectionRefusedByLabelStudioError",
     "ContentError",
+    "EngineError",
     "LabelConfigError",
     "LabelStudioError",
     "LabelStudioUnreachableError",
@@ -46,6 +49,10 @@ class ContentError(ActiveLearnError):
     """The content of one task (text, image) cannot be loaded; the other tasks go on."""
 
 
+class EngineError(ActiveLearnError):
+    """The cluster that embeds and ranks cannot do it now; the queue stays as it is."""
+
+
 class LabelStudioError(ActiveLearnError):
     """Label Studio answered with an error.
 
@@ -58,6 +65,9 @@ class LabelStudioError(ActiveLearnError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.status)
 
 
 class LabelStudioUnreachableError(ActiveLearnError):

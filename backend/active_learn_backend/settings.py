@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from active_learn.errors import MissingOptionalDependencyError
 from pydantic import (
     AliasChoices,
     BeforeValidator,
@@ -28,6 +30,7 @@ __all__ = [
     "load_settings",
     "parse_params",
     "project_settings",
+    "require_engine",
 ]
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
@@ -148,6 +151,30 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where encoders and own models run."
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="Where tasks are embedded and ranked: `local` (this machine), or `ray` "
+        "(a Ray cluster, see SCALING.md).",
+    )
+    ray_address: str = Field(
+        "",
+        description="Head of the Ray cluster, `host:6379`; empty: Ray is started on this machine.",
+    )
+    ray_workers: int = Field(
+        0, ge=0, le=10_000, description="Encoders at once on Ray; 0: as many as fit."
+    )
+    ray_cpus: float = Field(1.0, ge=0, le=256, description="CPUs of each encoder on Ray.")
+    ray_gpus: float = Field(
+        0.0, ge=0, le=16, description="GPUs of each encoder on Ray, or a share."
+    )
+    ray_shards: str = Field(
+        "",
+        description="Folder that all machines of the cluster see, or an address such as "
+        "`s3://bucket/folder`, where encoders leave what they embedded; empty: inside MODEL_DIR.",
+    )
+    partition_rows: int = Field(
+        100_000, ge=1_000, description="Most tasks that one worker ranks on Ray."
     )
     class_weight: Literal["none", "balanced"] = Field(
         "none", description="Weights of the classes when the head is trained."
@@ -271,6 +298,21 @@ def load_settings(**overrides: object) -> Settings:
         ]
         # A value of two types is refused once for each.
         raise SettingsError("bad settings: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def require_engine(settings: Settings) -> None:
+    """Ask for the packages of the setting ``engine``, before anything heavy is loaded.
+
+    Raises
+    ------
+    MissingOptionalDependencyError
+        When it is Ray, and Ray is not installed.
+    """
+    if settings.engine == "ray" and any(find_spec(name) is None for name in ("ray", "pyarrow")):
+        raise MissingOptionalDependencyError(
+            "ENGINE is ray, whose package is not installed: "
+            "pip install 'label-studio-active-sampler[ray]'"
+        )
 
 
 def parse_params(params: object) -> dict[str, Any]:

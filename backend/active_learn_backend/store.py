@@ -29,7 +29,7 @@ from .schema import rounds as _rounds
 from .schema import tallies as _tallies
 from .schema import tasks as _tasks
 from .tallies import Tally, count, count_round, note_worker, read_tallies, seen_workers
-from .taskrows import note_decisions, read_tasks, write_changes
+from .taskrows import note_decisions, read_contents, read_tasks, write_changes
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
 
@@ -216,10 +216,15 @@ class Store:
 
     # -- tasks ------------------------------------------------------------------------------
 
-    def tasks(self, project_id: int) -> list[TaskRow]:
-        """List the tasks of a project by id."""
+    def tasks(self, project_id: int, *, contents: bool = True) -> list[TaskRow]:
+        """List the tasks of a project by id; without contents, these are empty."""
         with self._read() as connection:
-            return read_tasks(connection, project_id)
+            return read_tasks(connection, project_id, contents=contents)
+
+    def contents(self, project_id: int, task_ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+        """Give what the encoder reads of some tasks, by id; of those that are gone, nothing."""
+        with self._read() as connection:
+            return read_contents(connection, project_id, task_ids)
 
     def task_ids(self, project_id: int) -> set[int]:
         """Ids of all known tasks of a project."""

@@ -12,20 +12,23 @@ from .schema import TaskRow
 from .schema import queue as _queue
 from .schema import tasks as _tasks
 
-__all__ = ["Difference", "note_decisions", "read_tasks", "write_changes"]
+__all__ = ["Difference", "note_decisions", "read_contents", "read_tasks", "write_changes"]
 
 Difference = tuple[int, int]  # labels, and tasks, that are not as they were known
 
 
-def read_tasks(connection: sa.Connection, project_id: int) -> list[TaskRow]:
-    """List the tasks of a project by id."""
+def read_tasks(
+    connection: sa.Connection, project_id: int, *, contents: bool = True
+) -> list[TaskRow]:
+    """List the tasks of a project by id; without contents, these are empty."""
+    columns = [column for column in _tasks.c if contents or column is not _tasks.c.content]
     rows = connection.execute(
-        sa.select(_tasks).where(_tasks.c.project_id == project_id).order_by(_tasks.c.task_id)
+        sa.select(*columns).where(_tasks.c.project_id == project_id).order_by(_tasks.c.task_id)
     )
     return [
         TaskRow(
             row.task_id,
-            json.loads(row.content),
+            json.loads(row.content) if contents else {},
             row.content_key,
             None if row.label is None else json.loads(row.label),
             row.skipped,
@@ -35,6 +38,21 @@ def read_tasks(connection: sa.Connection, project_id: int) -> list[TaskRow]:
         )
         for row in rows
     ]
+
+
+def read_contents(
+    connection: sa.Connection, project_id: int, task_ids: Iterable[int]
+) -> dict[int, Mapping[str, Any]]:
+    """Give what the encoder reads of some tasks, by id; of those that are gone, nothing."""
+    found: dict[int, Mapping[str, Any]] = {}
+    for ids in _chunks(sorted(task_ids)):
+        rows = connection.execute(
+            sa.select(_tasks.c.task_id, _tasks.c.content).where(
+                _tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids)
+            )
+        )
+        found |= {row.task_id: json.loads(row.content) for row in rows}
+    return found
 
 
 def write_changes(

@@ -24,6 +24,7 @@ from .labelstudio.connection import adopt, secure_webhook, take_over_stream
 from .labelstudio.content import ContentLoader
 from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
+from .learning.engines import configured_engine
 from .learning.round import Round
 from .lease import Lease, owner_name
 from .logs import about
@@ -92,6 +93,7 @@ class Worker:
     def __init__(self, settings: Settings, store: Store, client: LabelStudioClient) -> None:
         self._settings, self._store, self._client = settings, store, client
         self._load = ContentLoader(settings, client).load
+        self._engine = configured_engine(settings)
         self._owner = owner_name()
         self._paces: dict[int, _Pace] = {}
         self._said_alive = -math.inf
@@ -288,6 +290,7 @@ class Worker:
                 row["task"]: row["result"] for row in self._client.predictions(project_id, version)
             },
             still_ours=lease.check,
+            engine=self._engine,
         ).run()
         pace.to_retire = None
         log.info(

@@ -18,11 +18,54 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .key_index import KEY_BYTES, KeyArray, KeyIndex, read_keys
+from .key_index import KEY_BYTES, KeyArray, KeyIndex, RowArray, read_keys
 
-__all__ = ["EmbeddingCache"]
+__all__ = ["CachedVectors", "EmbeddingCache", "Vectors", "read_rows"]
 
 BLOCK = 16384  # rows of a block: 25 MB as float32 with 384 features
+
+
+class CachedVectors:
+    """Embeddings that stay on disk: only what is asked for is read.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file of vectors.
+    n_features : int
+        Length of each.
+    rows : array of shape (n,), int64
+        Which rows of the file they are, in order.
+
+    Attributes
+    ----------
+    shape : (n, n_features)
+    """
+
+    def __init__(self, path: Path, n_features: int, rows: RowArray) -> None:
+        self.path, self.rows = path, rows
+        self.shape = (len(rows), n_features)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: RowArray | npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+        """Read those at some positions, or of a mask, as float32."""
+        return self.read(self.rows[at]).astype(np.float32)
+
+    def read(self, rows: RowArray) -> npt.NDArray[np.float16]:
+        """Read rows of the file as they are stored."""
+        return read_rows(self.path, self.shape[1], rows)
+
+
+def read_rows(path: Path, n_features: int, rows: RowArray) -> npt.NDArray[np.float16]:
+    """Read rows of a file of vectors as they are stored, (len(rows), n_features)."""
+    file = np.memmap(path, np.float16, "r") if len(rows) else np.empty(0, np.float16)
+    return np.asarray(file.reshape(-1, n_features).take(rows, axis=0))
+
+
+#: Embeddings of shape (n, d), in memory or on disk; both are read by positions.
+Vectors = npt.NDArray[np.float32] | CachedVectors
 
 
 class EmbeddingCache:
@@ -37,7 +80,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, n_features: int) -> None:
-        self.n_features = n_features
+        self.folder, self.n_features = folder, n_features
         folder.mkdir(parents=True, exist_ok=True)
         self._keys_path = folder / "keys.bin"
         self._vectors_path = folder / "vectors.f16"
@@ -72,6 +115,23 @@ class EmbeddingCache:
             embeddings[start : start + len(block)] = block
             start += len(block)
         return embeddings
+
+    def vectors(self, keys: Sequence[str]) -> CachedVectors:
+        """Give embeddings that are read only as they are used.
+
+        Raises
+        ------
+        KeyError
+            When a key is not cached.
+        """
+        rows = self._index.find(_parse(keys))
+        if len(rows) and rows.min() < 0:
+            raise KeyError(keys[int(rows.argmin())])
+        return CachedVectors(self._vectors_path, self.n_features, rows)
+
+    def keys(self) -> KeyArray:
+        """Give the keys of all rows, in order of the rows."""
+        return read_keys(self._keys_path.read_bytes()[: len(self) * KEY_BYTES])
 
     def blocks(self, keys: Sequence[str]) -> Iterator[npt.NDArray[np.float16]]:
         """Read embeddings in blocks of shape (m, n_features), float16, in bounded memory.

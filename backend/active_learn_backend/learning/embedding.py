@@ -1,4 +1,4 @@
-"""Embeds the tasks of one project, through the cache."""
+"""Embeds the tasks of one project on this machine, through the cache."""
 
 from __future__ import annotations
 
@@ -20,17 +20,73 @@ from .encoders import TaskEncoder, configured_encoders
 from .heads.base import Head
 from .own_models import OwnModel, load_own_model
 
-__all__ = ["TaskEmbedder", "project_folder"]
+__all__ = [
+    "CHUNK",
+    "Contents",
+    "Progress",
+    "TaskEmbedder",
+    "load_encoder",
+    "longest_first",
+    "project_folder",
+]
 
 log = logging.getLogger(__name__)
 
 TELL_EVERY = 5.0  # seconds between two lines about the progress
 CHUNK = 64  # tasks between two writes to the cache: what a crash can cost
 
+# What the encoder reads of the tasks at some positions.
+Contents = Callable[[Sequence[int]], Sequence[Mapping[str, Any]]]
+
 
 def project_folder(settings: Settings, project_id: int) -> Path:
     """Folder of a project's embeddings and heads."""
     return settings.model_dir / "projects" / str(project_id)
+
+
+def load_encoder(
+    settings: Settings, task: LabelingTask, load: Callable[[str], bytes]
+) -> TaskEncoder | OwnModel:
+    """Load what makes vectors of tasks: the team's own model, else an encoder for each content.
+
+    Raises
+    ------
+    SettingsError
+        When the settings name a model or encoder that cannot be used for this task.
+    """
+    if settings.model:
+        return load_own_model(settings, task, load)
+    encoders = configured_encoders(settings, {field.kind for field in task.fields})
+    return TaskEncoder(task.fields, load, encoders)
+
+
+def longest_first(contents: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Order contents so that texts of one length come together, and little is padded.
+
+    The longest come first, so that memory runs out at once or never.
+    """
+    return sorted(range(len(contents)), key=lambda at: -_length(contents[at]))
+
+
+class Progress:
+    """Says in the log now and then how far the embedding of a project is.
+
+    Parameters
+    ----------
+    project_id, total : int
+        Of how many tasks.
+    """
+
+    def __init__(self, project_id: int, total: int) -> None:
+        self._project_id, self._total = project_id, total
+        self._began = self._told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        """Say so, if the last time was a while ago."""
+        if time.monotonic() - self._told > TELL_EVERY:
+            self._told = time.monotonic()
+            bar = tqdm.format_meter(done, self._total, self._told - self._began, unit=" tasks")
+            log.info("project %s: embedding %s", self._project_id, bar)
 
 
 class TaskEmbedder:
@@ -46,6 +102,8 @@ class TaskEmbedder:
 
     Attributes
     ----------
+    cache : EmbeddingCache
+        Of this project and encoder.
     fixed_head : Head or None
         Of an own model that is used as it is: what answers instead of a trained head.
     n_features : int
@@ -67,19 +125,15 @@ class TaskEmbedder:
         task: LabelingTask,
         load: Callable[[str], bytes],
     ) -> None:
-        self._project_id = project_id
+        self.project_id = project_id
+        self._encoder = load_encoder(settings, task, load)
         self.fixed_head: Head | None = None
-        self._encoder: TaskEncoder | OwnModel
-        if settings.model:
-            self._encoder = load_own_model(settings, task, load)
+        if isinstance(self._encoder, OwnModel):
             self.fixed_head = self._encoder.head()
-        else:
-            encoders = configured_encoders(settings, {field.kind for field in task.fields})
-            self._encoder = TaskEncoder(task.fields, load, encoders)
         self.fingerprint = self._encoder.fingerprint
         self.n_features = self._encoder.n_features
         folder = project_folder(settings, project_id) / "embeddings" / self.fingerprint
-        self._cache = EmbeddingCache(folder, self.n_features)
+        self.cache = EmbeddingCache(folder, self.n_features)
 
     def embed(
         self,
@@ -94,8 +148,7 @@ class TaskEmbedder:
         contents, keys : sequences of length n
             What the encoder reads of each task, and its digest.
         checkpoint : callable
-            Called before each chunk that is computed, with how many of how many are done; what it
-            raises stops the work.
+            See `fill`.
 
         Returns
         -------
@@ -106,25 +159,49 @@ class TaskEmbedder:
         failed : dict
             The reason, by position, of tasks whose content cannot be loaded.
         """
-        # Texts of one length together, so that little is padded; the longest first, so that
-        # memory runs out at once or never.
-        missing = sorted(self._cache.missing(keys), key=lambda at: -_length(contents[at]))
+        failed = self.fill(keys, lambda some: [contents[at] for at in some], checkpoint)
+        usable = [at for at, key in enumerate(keys) if key not in failed]
+        embeddings = self.cache.get([keys[at] for at in usable])
+        return embeddings, usable, {at: failed[k] for at, k in enumerate(keys) if k in failed}
+
+    def fill(
+        self,
+        keys: Sequence[str],
+        contents: Contents,
+        checkpoint: Callable[[int, int], None] = lambda done, of: None,
+    ) -> dict[str, ContentError]:
+        """Compute what the cache does not hold.
+
+        Parameters
+        ----------
+        keys : sequence of length n
+            Digests of what the encoder reads of each task.
+        contents : callable
+            Gives that of the tasks at some positions.
+        checkpoint : callable
+            Called before each chunk that is computed, with how many of how many are done; what it
+            raises stops the work.
+
+        Returns
+        -------
+        dict
+            The reason, by key, of contents that cannot be loaded.
+        """
+        missing = self.cache.missing(keys)
+        found = contents(missing)
+        order = longest_first(found)
         failed: dict[str, ContentError] = {}
-        began = told = time.monotonic()
+        progress = Progress(self.project_id, len(missing))
         for start in range(0, len(missing), CHUNK):
             checkpoint(start, len(missing))
-            if time.monotonic() - told > TELL_EVERY:
-                told = time.monotonic()
-                bar = tqdm.format_meter(start, len(missing), told - began, unit=" tasks")
-                log.info("project %s: embedding %s", self._project_id, bar)
-            chunk = missing[start : start + CHUNK]
-            vectors, errors = self._encoder.encode([contents[at] for at in chunk])
+            progress.tell(start)
+            chunk = order[start : start + CHUNK]
+            chunk_keys = [keys[missing[at]] for at in chunk]
+            vectors, errors = self._encoder.encode([found[at] for at in chunk])
             good = [row for row in range(len(chunk)) if row not in errors]
-            self._cache.add([keys[chunk[row]] for row in good], vectors[good])
-            failed |= {keys[chunk[row]]: error for row, error in errors.items()}
-        usable = [at for at, key in enumerate(keys) if key not in failed]
-        embeddings = self._cache.get([keys[at] for at in usable])
-        return embeddings, usable, {at: failed[k] for at, k in enumerate(keys) if k in failed}
+            self.cache.add([chunk_keys[row] for row in good], vectors[good])
+            failed |= {chunk_keys[row]: error for row, error in errors.items()}
+        return failed
 
 
 def _length(content: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["KEY_BYTES", "KeyIndex", "read_keys"]
+__all__ = ["KEY_BYTES", "KeyArray", "KeyIndex", "RowArray", "read_keys"]
 
 KEY_BYTES = 16
 LATELY = 2**15  # keys in the dict before they are sorted in

@@ -22,6 +22,7 @@ from ..settings import Settings
 from ..store import Project, QueueRow, Store
 from .cross_validation import cross_validate
 from .embedding import TaskEmbedder, project_folder
+from .engines import Engine, LocalEngine, ProjectTasks
 from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .label_errors import find_label_errors, still_standing
@@ -56,6 +57,8 @@ class Round:
         The team's own predictions of a version: results by task id (``prelabel=keep:<version>``).
     still_ours : callable
         Raises when this worker has lost the project's lease: nothing is written after that.
+    engine : Engine
+        Where what is new is embedded, and the pool is ranked.
     """
 
     project: Project
@@ -66,6 +69,7 @@ class Round:
     load: Callable[[str], bytes]
     kept: Callable[[str], dict[int, Result]]
     still_ours: Callable[[], None]
+    engine: Engine = field(default_factory=LocalEngine)
     seconds: dict[str, float] = field(default_factory=dict)
     _told: float = field(default=0.0, init=False)
 
@@ -95,7 +99,8 @@ class Round:
         last = self.store.last_round(self.project.id)
         with self._timed("rank"):
             settings = with_own_strategy(self.settings, last)
-            order, rows = choose(snapshot, self.task.control.problem_type, model, settings)
+            problem_type = self.task.control.problem_type
+            order, rows = choose(snapshot, problem_type, model, settings, self.engine.rank)
         report: dict[str, Any] = {
             "labeled": int(snapshot.labeled.sum()),
             "audit": len(snapshot.measuring),
@@ -126,17 +131,22 @@ class Round:
 
     def _embed(self, embedder: TaskEmbedder) -> Snapshot:
         """Embed all tasks; those whose content cannot be loaded are left out of this round."""
-        rows = self.store.tasks(self.project.id)
-        embeddings, usable, failed = embedder.embed(
-            [row.content for row in rows],
+        rows = self.store.tasks(self.project.id, contents=False)
+        tasks = ProjectTasks(
+            self.project,
+            [row.task_id for row in rows],
             [row.content_key for row in rows],
-            checkpoint=self._checkpoint,
+            self.store,
         )
-        for at, error in failed.items():
-            log.warning(
-                "project %s: task %s is left out: %s", self.project.id, rows[at].task_id, error
-            )
-        return Snapshot.take(self.project, [rows[at] for at in usable], embeddings, self.settings)
+        failed = self.engine.fill(embedder, tasks, self._checkpoint)
+        usable = [row for row in rows if row.content_key not in failed]
+        for row in rows:
+            if error := failed.get(row.content_key):
+                log.warning(
+                    "project %s: task %s is left out: %s", self.project.id, row.task_id, error
+                )
+        vectors = self.engine.vectors(embedder, [row.content_key for row in usable])
+        return Snapshot.take(self.project, usable, vectors, self.settings)
 
     def _checkpoint(self, done: int, of: int) -> None:
         """Stop when the lease is lost; say now and then how far the embedding is."""

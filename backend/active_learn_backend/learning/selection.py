@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn import ActiveSampler
+from active_learn import ActiveSampler, Ranking
 
 from ..settings import Settings
 from ..store import Project, QueueRow, TaskRow
 from .audit import in_audit, mix, place
+from .cache import Vectors
 
-__all__ = ["Snapshot", "choose", "sampler_for"]
+__all__ = ["Snapshot", "choose", "rank_here", "sampler_for"]
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
+Rank = Callable[[ActiveSampler, Vectors, Positions, int], Ranking]
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,18 @@ class Snapshot:
     Attributes
     ----------
     rows : sequence of TaskRow, length n
-    embeddings : array of shape (n, d), float32
+    embeddings : array or CachedVectors of shape (n, d), float32
     audit : array of shape (n,), bool
         Tasks that only measure.
     """
 
     rows: Sequence[TaskRow]
-    embeddings: FloatArray
+    embeddings: Vectors
     audit: Mask
 
     @classmethod
     def take(
-        cls, project: Project, rows: Sequence[TaskRow], embeddings: FloatArray, settings: Settings
+        cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
     ) -> Snapshot:
         """Draw the audit set of a project.
 
@@ -117,8 +119,17 @@ def sampler_for(
     )
 
 
+def rank_here(sampler: ActiveSampler, vectors: Vectors, pool: Positions, n: int) -> Ranking:
+    """Order the tasks at some positions by their worth, in this process."""
+    return sampler.rank(vectors[pool], n)
+
+
 def choose(
-    snapshot: Snapshot, problem_type: Any, model: Any, settings: Settings
+    snapshot: Snapshot,
+    problem_type: Any,
+    model: Any,
+    settings: Settings,
+    ranked: Rank = rank_here,
 ) -> tuple[Positions, list[QueueRow]]:
     """Choose what is served next.
 
@@ -126,6 +137,8 @@ def choose(
     ----------
     model : LinearHead or callable
         What the sampler asks, with the snapshot's embeddings as candidates.
+    ranked : callable
+        Orders the tasks at some positions, see `Engine.rank`.
 
     Returns
     -------
@@ -143,7 +156,7 @@ def choose(
     if len(pool):
         known = snapshot.embeddings[snapshot.training]
         sampler = sampler_for(problem_type, model, settings, known, min(settings.batch, len(pool)))
-        ranking = sampler.rank(snapshot.embeddings[pool], min(wanted, len(pool)))
+        ranking = ranked(sampler, snapshot.embeddings, pool, min(wanted, len(pool)))
         order, uncertainty, novelty = (
             pool[ranking.indices], ranking.uncertainty, ranking.novelty
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from ..heads.base import Answer, FloatArray, Head
 from .vectors import embedding_of, logits_of
 
 __all__ = ["OwnHead"]
+
+
+def _split(rows: Any, n_outputs: int) -> tuple[FloatArray, FloatArray]:
+    rows = np.asarray(rows, dtype=np.float32)
+    return logits_of(rows, n_outputs), embedding_of(rows, n_outputs)
 
 
 class OwnHead(Head):
@@ -43,11 +49,7 @@ class OwnHead(Head):
         return self._version
 
     def sampler_model(self) -> Any:
-        def split(rows: Any) -> tuple[FloatArray, FloatArray]:
-            rows = np.asarray(rows, dtype=np.float32)
-            return logits_of(rows, self._n_outputs), embedding_of(rows, self._n_outputs)
-
-        return split
+        return partial(_split, n_outputs=self._n_outputs)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
         logits = logits_of(vectors, self._n_outputs)

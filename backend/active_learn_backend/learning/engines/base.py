@@ -1,0 +1,91 @@
+"""What an engine does for a round: embed what is new, and rank the pool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler, Ranking
+
+from ...errors import ContentError
+from ...store import Project, Store
+from ..cache import Vectors
+from ..embedding import TaskEmbedder
+
+__all__ = ["Checkpoint", "Engine", "Failures", "ProjectTasks"]
+
+# Told how many of how many tasks are done; what it raises stops the work.
+Checkpoint = Callable[[int, int], None]
+# The reason, by key, of contents that cannot be loaded.
+Failures = dict[str, ContentError]
+
+
+@dataclass(frozen=True)
+class ProjectTasks:
+    """All tasks of a project, by id; their contents only when asked for.
+
+    Attributes
+    ----------
+    ids : sequence of int, length n
+        Ascending.
+    keys : sequence of str, length n
+        Digests of what the encoder reads of each.
+    """
+
+    project: Project
+    ids: Sequence[int]
+    keys: Sequence[str]
+    store: Store
+
+    def contents(self, at: Sequence[int]) -> list[Mapping[str, Any]]:
+        """Read what the encoder reads of the tasks at some positions."""
+        found = self.store.contents(self.project.id, [self.ids[position] for position in at])
+        return [found.get(self.ids[position], {}) for position in at]
+
+
+class Engine(ABC):
+    """Embeds and ranks."""
+
+    @abstractmethod
+    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
+        """Put the embeddings of all tasks into the embedder's cache, computing what it lacks."""
+
+    @abstractmethod
+    def fill_from_files(
+        self,
+        embedder: TaskEmbedder,
+        label_config: str,
+        files: Sequence[Path],
+        checkpoint: Checkpoint,
+    ) -> Failures:
+        """Put the embeddings of the tasks of some files into the embedder's cache.
+
+        Parameters
+        ----------
+        label_config : str
+            The XML that says what of a task is read.
+        files : sequence of Path
+            As Label Studio imports them, see `read_file`.
+        checkpoint : callable
+            The number of all tasks is not known, and told as 0.
+
+        Raises
+        ------
+        DataError
+            With file and line, when one cannot be read.
+        """
+
+    @abstractmethod
+    def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
+        """Give cached embeddings of shape (n, d)."""
+
+    @abstractmethod
+    def rank(
+        self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
+    ) -> Ranking:
+        """Order the tasks at the positions ``pool`` by the worth of labeling them: the best n."""

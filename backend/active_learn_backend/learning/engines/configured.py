@@ -1,0 +1,25 @@
+"""Which engine the settings name."""
+
+from __future__ import annotations
+
+from ...settings import Settings, require_engine
+from .base import Engine
+from .local import LocalEngine
+
+__all__ = ["configured_engine"]
+
+
+def configured_engine(settings: Settings) -> Engine:
+    """Give the engine of the setting ``engine``; nothing is started yet.
+
+    Raises
+    ------
+    MissingOptionalDependencyError
+        When it is Ray, and Ray is not installed.
+    """
+    if settings.engine == "local":
+        return LocalEngine()
+    require_engine(settings)
+    from .on_ray import RayEngine
+
+    return RayEngine(settings)

@@ -1,0 +1,56 @@
+"""The engine of one machine: this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler, Ranking
+
+from ...labelstudio.config import parse_label_config
+from ..cache import Vectors
+from ..embedding import TaskEmbedder
+from ..selection import rank_here
+from .base import Checkpoint, Engine, Failures, ProjectTasks
+from .files import read_pages
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine(Engine):
+    """Computes here, with all embeddings of the project in memory."""
+
+    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
+        return embedder.fill(tasks.keys, tasks.contents, checkpoint)
+
+    def fill_from_files(
+        self,
+        embedder: TaskEmbedder,
+        label_config: str,
+        files: Sequence[Path],
+        checkpoint: Checkpoint,
+    ) -> Failures:
+        task = parse_label_config(label_config)
+        failed: Failures = {}
+        done = 0
+        for file in files:
+            for page in read_pages(file):
+                contents = [task.content(data) for data in page]
+                keys = [task.content_key(content) for content in contents]
+                failed |= embedder.fill(
+                    keys,
+                    lambda some, held=contents: [held[at] for at in some],  # type: ignore[misc]
+                )
+                done += len(page)
+                checkpoint(done, 0)
+        return failed
+
+    def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
+        return embedder.cache.get(keys)
+
+    def rank(
+        self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
+    ) -> Ranking:
+        return rank_here(sampler, vectors, pool, n)

@@ -1,0 +1,264 @@
+"""Ray's driver, in a process of its own.
+
+Ray ends the process that drives it when its head stays away, and waits for minutes for a head that
+never comes up. Neither may happen to the worker: it lets this process go, and the round fails with
+a line that says so.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import lru_cache
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from active_learn.errors import ActiveLearnError
+
+from ....errors import EngineError
+from .jobs import Embedded, EmbeddingJob, ProposalJob
+
+if TYPE_CHECKING:
+    from active_learn.partitioned import Proposal
+
+__all__ = ["RayDriver", "ray_driver"]
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.5  # seconds between two looks at what is done
+KNOCK = 5.0  # seconds that a head has to take a connection
+COME_UP = 90.0  # seconds that Ray has to come up
+GOODBYE = 10.0  # seconds that Ray has to end
+PARENT = 1.0  # seconds between two looks whether the worker lives
+LONGEST_REASON = 300
+
+
+class Driver:
+    """Lives in the driver's process: connects to Ray, and does what the worker asks.
+
+    Parameters
+    ----------
+    address : str
+        Of the head; empty: Ray is started on this machine, and ends with this process.
+    log_file : Path
+        What Ray says, much of it past Python's logging, so that it cannot disturb our log.
+    """
+
+    def __init__(self, address: str, log_file: Path) -> None:
+        with log_file.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        logging.basicConfig()
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        too_late = threading.Timer(COME_UP, os._exit, (1,))
+        too_late.daemon = True
+        too_late.start()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
+        if not address:
+            # Ray listens on all interfaces: only who has this token is listened to.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # The kernel ends Ray's processes with the thread that started them, so that one lasts;
+        # those that our calls come in on do not.
+        self._home = ThreadPoolExecutor(1, "ray-home")
+        self._home.submit(_connect, address).result()
+        too_late.cancel()
+
+    def embed(self, job: EmbeddingJob) -> Embedded:
+        from .embedding import embed_all
+
+        return self._told(embed_all, job)
+
+    def propose(self, job: ProposalJob) -> list[Proposal]:
+        from .selection import propose_all
+
+        return self._told(propose_all, job)
+
+    def end(self) -> None:
+        """End this process, which takes Ray on this machine with it."""
+        threading.Timer(GOODBYE, os._exit, (0,)).start()
+        self._home.submit(_disconnect).result()
+        os._exit(0)
+
+    def _told(self, do: Callable[[Any], Any], job: Any) -> Any:
+        """Do a job; an error of a worker is told in one line, ours as it was."""
+        try:
+            return do(job)
+        except Exception as error:
+            # Of a task on the cluster that failed, Ray tells what it raised as its cause.
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, ActiveLearnError):
+                raise cause from None
+            log.exception("a job on Ray failed")
+            raise EngineError(f"Ray could not do it: {_line(error)}") from None
+
+
+def _connect(address: str) -> None:
+    import ray
+    import ray.data
+
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=None if address else False,
+        )
+    except Exception as error:
+        raise EngineError(f"Ray does not take us in: {_line(error)}") from None
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _disconnect() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
+
+
+def _end_with(parent: int) -> None:
+    """End when the worker has: it cannot tell us when it is killed."""
+    while os.getppid() == parent:
+        time.sleep(PARENT)
+    os._exit(1)
+
+
+class _Manager(BaseManager):
+    """Starts the process, and hands calls on, each of our threads' side by side."""
+
+
+_Manager.register("Driver", Driver)
+
+
+class RayDriver:
+    """The worker's hold on the driver's process, which is started when it is needed.
+
+    Parameters
+    ----------
+    address, log_file
+        See `Driver`.
+    """
+
+    def __init__(self, address: str, log_file: Path) -> None:
+        self._address, self._log_file = address, log_file
+        self._lock = threading.Lock()
+        self._manager: _Manager | None = None
+        self._driver: Any = None
+
+    def embed(self, job: EmbeddingJob, meanwhile: Callable[[], None]) -> Embedded:
+        """Embed into shards; see `call`."""
+        return self._call("embed", job, meanwhile)
+
+    def propose(self, job: ProposalJob, meanwhile: Callable[[], None]) -> list[Proposal]:
+        """Have all partitions propose; see `call`."""
+        return self._call("propose", job, meanwhile)
+
+    def _call(self, method: str, job: Any, meanwhile: Callable[[], None]) -> Any:
+        """Have a job done.
+
+        Parameters
+        ----------
+        meanwhile : callable
+            Called now and then until it is; what it raises ends the job, and the driver with it.
+
+        Raises
+        ------
+        EngineError
+            When Ray is not there, or goes away.
+        """
+        with ThreadPoolExecutor(1, "ray") as threads:
+            future = threads.submit(self._ask, method, job)
+            try:
+                while not wait([future], LOOK).done:
+                    meanwhile()
+            except BaseException:
+                self.stop()
+                raise
+            return future.result()
+
+    def _ask(self, method: str, job: Any) -> Any:
+        driver = self._started()
+        try:
+            return getattr(driver, method)(job)
+        except (EOFError, ConnectionError) as error:
+            self.stop()
+            raise EngineError(
+                f"Ray went away{self._where}, see {self._log_file}; the queue stays as it is, and "
+                "the round is tried again"
+            ) from error
+
+    def _started(self) -> Any:
+        with self._lock:
+            if self._driver is None:
+                _knock(self._address)
+                manager = _Manager(ctx=multiprocessing.get_context("spawn"))
+                manager.start()
+                try:
+                    self._driver = manager.Driver(self._address, self._log_file)  # type: ignore[attr-defined]
+                except (EOFError, ConnectionError) as error:
+                    manager.shutdown()
+                    raise EngineError(
+                        f"Ray did not come up{self._where} within {COME_UP:.0f} s, see "
+                        f"{self._log_file}; the queue stays as it is"
+                    ) from error
+                except BaseException:
+                    manager.shutdown()
+                    raise
+                self._manager = manager
+            return self._driver
+
+    @property
+    def _where(self) -> str:
+        return f" at {self._address}" if self._address else " on this machine"
+
+    def stop(self) -> None:
+        """End the driver's process, and Ray with it where we started it."""
+        with self._lock:
+            manager, driver = self._manager, self._driver
+            self._manager = self._driver = None
+        if manager is not None:
+            with suppress(EOFError, ConnectionError):
+                driver.end()
+            manager.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ask whether a head is there at all: Ray would ask for minutes.
+
+    Raises
+    ------
+    EngineError
+    """
+    target = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if target.hostname and target.port:
+            socket.create_connection((target.hostname, target.port), KNOCK).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"Ray does not answer at {address} ({error}); is the cluster up, and is RAY_ADDRESS "
+            "right? The queue stays as it is"
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def ray_driver(address: str, log_file: Path) -> RayDriver:
+    """Give the one driver of this process for a cluster."""
+    driver = RayDriver(address, log_file)
+    atexit.register(driver.stop)
+    return driver
