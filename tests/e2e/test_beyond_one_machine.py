@@ -1,0 +1,174 @@
+"""A project on Ray: embedded through deaths, ranked in partitions, and safe when Ray is away."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from active_learn import LinearHead
+from active_learn.partitioned import rank_partitioned
+from active_learn_backend.demo.annotator import choice
+from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.process import free_port, wait_until
+from active_learn_backend.labelstudio.config import parse_label_config
+from active_learn_backend.learning.embedding import TaskEmbedder
+from active_learn_backend.learning.selection import sampler_for
+from active_learn_backend.settings import load_settings
+from conftest import TEXT_CONFIG
+from kit import Kit
+
+pytest.importorskip("ray", reason="needs Ray (the extra [ray])")
+
+MakeText = Callable[..., tuple[int, list[int]]]
+N_TASKS = 2300
+# A model that notes what it embedded, and takes its time.
+FACTORY = """
+import os, time
+import numpy as np
+import torch
+
+
+def make(labels):
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(26, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2)
+    return torch.nn.Sequential(*layers), prepare
+
+
+def prepare(contents):
+    texts = [content["text"] for content in contents]
+    with open(os.environ["NOTES"], "a") as file:
+        file.write("".join(f"{os.getpid()} {text}\\n" for text in texts))
+    time.sleep(0.004 * len(texts))
+    return np.array([[t.count(chr(97 + i)) for i in range(26)] for t in texts], np.float32)
+"""
+
+
+def some_texts() -> list[str]:
+    rng = np.random.default_rng(3)
+    return [f"{n} " + "".join(rng.choice(list("aabcdeefgh"), 12)) for n in range(N_TASKS)]
+
+
+def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
+    (tmp_path / "noted_letters.py").write_text(FACTORY)
+    (tmp_path / "notes").touch()
+    return {
+        "ENGINE": "ray",
+        "MODEL": "noted_letters:make",
+        "MODEL_USE": "encoder",
+        "PYTHONPATH": str(tmp_path),
+        "NOTES": str(tmp_path / "notes"),
+        "PARTITION_ROWS": "1000",
+        "BUDGET": "10",
+        "RESERVE": "5",
+        "RETRAIN_EVERY": "5",
+        "AUDIT": "0",
+        "POLL_INTERVAL": "1",
+        "LEASE_SECONDS": "3",
+        **changes,
+    }
+
+
+def expected_order(
+    tmp_path: Path, server: BackendServer, project: int, ids: list[int]
+) -> list[int]:
+    """Rank the project apart, by the library, before any label."""
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(tmp_path)
+    patch.setenv("NOTES", str(tmp_path / "nobody"))
+    settings = load_settings(
+        model_dir=server.model_dir, model="noted_letters:make", model_use="encoder", budget=10
+    )
+    task = parse_label_config(TEXT_CONFIG)
+    embedder = TaskEmbedder(settings, project, task, lambda _: b"")
+    keys = [task.content_key({"text": text}) for text in some_texts()]
+    vectors = embedder.cache.vectors(keys)[np.arange(len(keys))].astype(np.float16)
+    patch.undo()
+    head = LinearHead.untrained(2, embedder.n_features)
+    sampler = sampler_for("classification", head, settings, vectors[:0], 10)
+    return [ids[at] for at in rank_partitioned(sampler, vectors, 15, partitions=3).indices]
+
+
+def driver_of(kit: Kit) -> int:
+    """Give the worker of `serve`, whose child the driver is."""
+    found = re.findall(r"worker \S+/(\d+)/\w+ is ready", kit.log())
+    return int(found[-1])
+
+
+def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: MakeText,
+    tmp_path: Path,
+) -> None:
+    """An encoder is killed, then the worker with its driver: nothing done is done again."""
+    texts = some_texts()
+    project, ids = make_text_project(texts)
+    server = backend(**environment(tmp_path))
+    kit = Kit(label_studio, server)
+    notes = tmp_path / "notes"
+
+    def noted() -> list[str]:
+        """Who embedded what, but for the probe of each that loads the model."""
+        return [line for line in notes.read_text().splitlines() if not line.endswith(" text")]
+
+    server.run("connect", "--project", str(project))
+    wait_until(lambda: len(noted()) > 200, timeout=90, what="the first embeddings")
+    os.kill(int(noted()[-1].split()[0]), signal.SIGKILL)
+    wait_until(lambda: "embed " in kit.state(project).activity, timeout=30, what="the progress")
+    wait_until(lambda: len(noted()) > 900, timeout=90, what="further embeddings")
+    os.kill(driver_of(kit), signal.SIGKILL)
+    version = kit.wait_queue(project, timeout=180)
+
+    counts = Counter(line.partition(" ")[2] for line in noted())
+    assert set(counts) == set(texts)
+    # A chunk of the encoder that was killed, and one of each of two that lost their driver.
+    assert sum(counts[text] > 1 for text in texts) <= 3 * 64
+    assert kit.queue(project) == expected_order(tmp_path, server, project, ids)
+
+    for task in kit.queue(project)[:5]:
+        positive = texts[ids.index(task)].count("a") > 2
+        kit.annotate(task, choice("positive" if positive else "negative", "label", "text"))
+    later = kit.wait_queue(project, after=int(version[3:]), timeout=90)
+    assert len(kit.rows(project, later)) == 15
+    assert kit.rounds(project)[-1]["labeled"] == 5
+    assert Counter(line.partition(" ")[2] for line in noted()) == counts  # nothing anew
+    assert "Traceback" not in kit.log()
+
+
+def test_a_cluster_that_is_away_leaves_the_old_queue(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: MakeText,
+    tmp_path: Path,
+) -> None:
+    project, _ = make_text_project(some_texts())
+    settings = environment(tmp_path, MODEL="")
+    local = backend(**{**settings, "ENGINE": "local"})
+    kit = Kit(label_studio, local)
+    version = kit.connect(project)
+    queue = kit.queue(project)
+    local.stop()
+
+    address = f"127.0.0.1:{free_port()}"
+    away = backend(model_dir=local.model_dir, port=local.port, RAY_ADDRESS=address, **settings)
+    kit = Kit(label_studio, away)
+    for task in queue[:5]:
+        kit.annotate(task, choice("positive", "label", "text"))
+    told = wait_until(lambda: kit.state(project).last_error, timeout=60, what="the error in words")
+    assert str(told).startswith(f"Ray does not answer at {address}")
+    assert "\n" not in str(told)
+    assert kit.version(project) == version
+    assert kit.queue(project) == queue  # annotators go on with it
+    away.stop()
+
+    back = backend(model_dir=local.model_dir, port=local.port, **settings)
+    kit = Kit(label_studio, back)
+    kit.wait_queue(project, after=int(version[3:]), timeout=120)
+    wait_until(lambda: not kit.state(project).last_error, timeout=30, what="no error left")
