@@ -11,7 +11,7 @@ from .labelstudio.client import LabelStudioClient
 from .labelstudio.config import parse_label_config
 from .labelstudio.content import ContentLoader
 from .learning.embedding import TaskEmbedder
-from .learning.engines import configured_engine
+from .learning.engines.configured import configured_engine
 from .settings import Settings
 
 __all__ = ["run"]

@@ -24,7 +24,7 @@ from .labelstudio.connection import adopt, secure_webhook, take_over_stream
 from .labelstudio.content import ContentLoader
 from .labelstudio.poller import Changes, poll
 from .labelstudio.queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
-from .learning.engines import configured_engine
+from .learning.engines.configured import configured_engine
 from .learning.round import Round
 from .lease import Lease, owner_name
 from .logs import about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -75,6 +76,12 @@ def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
     }
 
 
+def noted(tmp_path: Path) -> list[str]:
+    """Who embedded what, but for the probe of each that loads the model."""
+    lines = (tmp_path / "notes").read_text().splitlines()
+    return [line for line in lines if not line.endswith(" text")]
+
+
 def expected_order(
     tmp_path: Path, server: BackendServer, project: int, ids: list[int]
 ) -> list[int]:
@@ -112,21 +119,15 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     project, ids = make_text_project(texts)
     server = backend(**environment(tmp_path))
     kit = Kit(label_studio, server)
-    notes = tmp_path / "notes"
-
-    def noted() -> list[str]:
-        """Who embedded what, but for the probe of each that loads the model."""
-        return [line for line in notes.read_text().splitlines() if not line.endswith(" text")]
-
     server.run("connect", "--project", str(project))
-    wait_until(lambda: len(noted()) > 200, timeout=90, what="the first embeddings")
-    os.kill(int(noted()[-1].split()[0]), signal.SIGKILL)
+    wait_until(lambda: len(noted(tmp_path)) > 200, timeout=90, what="the first embeddings")
+    os.kill(int(noted(tmp_path)[-1].split()[0]), signal.SIGKILL)
     wait_until(lambda: "embed " in kit.state(project).activity, timeout=30, what="the progress")
-    wait_until(lambda: len(noted()) > 900, timeout=90, what="further embeddings")
+    wait_until(lambda: len(noted(tmp_path)) > 900, timeout=90, what="further embeddings")
     os.kill(driver_of(kit), signal.SIGKILL)
     version = kit.wait_queue(project, timeout=180)
 
-    counts = Counter(line.partition(" ")[2] for line in noted())
+    counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert set(counts) == set(texts)
     # A chunk of the encoder that was killed, and one of each of two that lost their driver.
     assert sum(counts[text] > 1 for text in texts) <= 3 * 64
@@ -138,8 +139,41 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     later = kit.wait_queue(project, after=int(version[3:]), timeout=90)
     assert len(kit.rows(project, later)) == 15
     assert kit.rounds(project)[-1]["labeled"] == 5
-    assert Counter(line.partition(" ")[2] for line in noted()) == counts  # nothing anew
+    assert Counter(line.partition(" ")[2] for line in noted(tmp_path)) == counts  # nothing anew
+    assert re.search(rf"project {project}, round \d+: embedding .*/{N_TASKS}", kit.log())
     assert "Traceback" not in kit.log()
+
+
+def test_files_are_embedded_ahead_and_images_by_the_workers(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    make_text_project: MakeText,
+    make_digits_project: Callable[..., int],
+    tmp_path: Path,
+) -> None:
+    texts = some_texts()[:150]
+    project, _ = make_text_project(texts[:1])
+    server = backend(**environment(tmp_path), start=False)
+    file = tmp_path / "ahead.jsonl"
+    file.write_text("".join(json.dumps({"data": {"text": text}}) + "\n" for text in texts))
+    told = server.run("embed", "--project", str(project), str(file))
+    assert "150 embedded by model-" in told
+    assert "150 embedded" not in server.run("embed", "--project", str(project), str(file))
+    rest = [{"text": text} for text in texts[1:]]
+    label_studio.api("POST", f"/api/projects/{project}/import", rest)
+    server.start()
+    kit = Kit(label_studio, server)
+    kit.connect(project)
+    counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
+    assert counts == dict.fromkeys(texts, 1)
+    server.stop()
+
+    server = backend(**environment(tmp_path, MODEL=""))
+    kit = Kit(label_studio, server)
+    digits = make_digits_project(130)
+    kit.connect(digits)
+    assert kit.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
+    assert "left out" not in kit.log()
 
 
 def test_a_cluster_that_is_away_leaves_the_old_queue(

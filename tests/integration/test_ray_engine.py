@@ -26,9 +26,10 @@ from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.errors import EngineError
 from active_learn_backend.labelstudio.config import parse_label_config
 from active_learn_backend.learning.embedding import TaskEmbedder
-from active_learn_backend.learning.engines import LocalEngine, configured_engine
-from active_learn_backend.learning.engines.on_ray import RayEngine
+from active_learn_backend.learning.engines.configured import configured_engine
+from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.engines.on_ray.driver import ray_driver
+from active_learn_backend.learning.engines.on_ray.engine import RayEngine
 from active_learn_backend.settings import Settings, load_settings
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from active_learn_backend import settings as settings_module
 from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.doctor import Finding, Verdict, examine, exit_status, repair
 from active_learn_backend.labelstudio.doctor import machine as machine_module
 from active_learn_backend.labelstudio.doctor.held import passed_over
-from active_learn_backend.labelstudio.doctor.machine import check_disk, check_safety, check_worker
+from active_learn_backend.labelstudio.doctor.machine import (
+    check_disk,
+    check_engine,
+    check_safety,
+    check_worker,
+)
 from active_learn_backend.labelstudio.doctor.models import check_model
 from active_learn_backend.labelstudio.doctor.registration import (
     check_orphans,
@@ -246,6 +253,23 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_wrong(
     (finding,) = check_disk(tmp_path)
     assert finding.verdict is Verdict.WRONG
     assert "MiB left" in finding.what
+
+
+def test_a_cluster_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(check_engine(load_settings())) == []
+    (finding,) = check_engine(load_settings(engine="ray"))
+    assert finding.verdict is Verdict.OK
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        (finding,) = check_engine(load_settings(engine="ray", ray_address=address))
+        assert finding.verdict is Verdict.OK
+        assert address in finding.what
+    (finding,) = check_engine(load_settings(engine="ray", ray_address=address))
+    assert finding.verdict is Verdict.WRONG
+    assert f"Ray does not answer at {address}" in finding.what
+    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    (finding,) = check_engine(load_settings(engine="ray"))
+    assert "pip install" in finding.what
 
 
 def test_a_worker_is_missed(tmp_path: Path) -> None:

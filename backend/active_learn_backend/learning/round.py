@@ -22,7 +22,8 @@ from ..settings import Settings
 from ..store import Project, QueueRow, Store
 from .cross_validation import cross_validate
 from .embedding import TaskEmbedder, project_folder
-from .engines import Engine, LocalEngine, ProjectTasks
+from .engines.base import Engine, ProjectTasks
+from .engines.local import LocalEngine
 from .evaluation import audit_estimate, evaluate
 from .heads import Head, TrainedHead, fit_head, load_head, prune_heads
 from .label_errors import find_label_errors, still_standing

@@ -17,7 +17,7 @@ from ..client import LabelStudioClient
 from ..connection import connect
 from ..queue import Queue
 from .finding import Finding, not_checked, warning, wrong
-from .machine import check_disk, check_safety, check_worker, has_state
+from .machine import check_disk, check_engine, check_safety, check_worker, has_state
 from .project import examine_project
 from .registration import check_orphans, orphans
 from .servers import check_backend, check_label_studio
@@ -63,6 +63,7 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
         "Label Studio": partial(gate.open, partial(check_label_studio, settings, client)),
         "the packages": partial(check_safety, settings),
         "the disk": partial(check_disk, settings.model_dir),
+        "the engine": partial(check_engine, settings),
     }
     if store is not None and connected:
         checks["the worker"] = partial(check_worker, store)

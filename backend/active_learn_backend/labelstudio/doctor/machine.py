@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
+from active_learn.errors import MissingOptionalDependencyError
 
+from ...errors import EngineError
+from ...learning.engines.on_ray.driver import knock
 from ...safety import unsafe_packages, unsafe_settings
-from ...settings import Settings
+from ...settings import Settings, require_engine
 from ...store import Store
 from ...vitals import DISK_LOW, WORKER_SILENT
 from .finding import Finding, ok, warning, wrong
 
-__all__ = ["check_disk", "check_safety", "check_worker", "has_state"]
+__all__ = ["check_disk", "check_engine", "check_safety", "check_worker", "has_state"]
 
 GIB = 2**30
 
@@ -49,6 +52,20 @@ def check_disk(folder: Path) -> Iterator[Finding]:
         )
         return
     yield ok(f"MODEL_DIR {folder} can be written; {free / GIB:.1f} GiB are free")
+
+
+def check_engine(settings: Settings) -> Iterator[Finding]:
+    """Look whether Ray is installed, and whether the head of the cluster takes connections."""
+    if settings.engine == "local":
+        return
+    try:
+        require_engine(settings)
+        knock(settings.ray_address)
+    except (MissingOptionalDependencyError, EngineError) as error:
+        yield wrong(str(error), "the queues stay as they are until then, or with ENGINE=local")
+        return
+    where = f"at {settings.ray_address}" if settings.ray_address else "on this machine"
+    yield ok(f"tasks are embedded and ranked on Ray {where}")
 
 
 def has_state(settings: Settings) -> bool:

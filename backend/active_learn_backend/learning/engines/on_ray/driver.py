@@ -27,12 +27,13 @@ from urllib.parse import urlsplit
 from active_learn.errors import ActiveLearnError
 
 from ....errors import EngineError
-from .jobs import Embedded, EmbeddingJob, ProposalJob
 
 if TYPE_CHECKING:
     from active_learn.partitioned import Proposal
 
-__all__ = ["RayDriver", "ray_driver"]
+    from .jobs import Embedded, EmbeddingJob, ProposalJob
+
+__all__ = ["RayDriver", "knock", "ray_driver"]
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ class RayDriver:
     def _started(self) -> Any:
         with self._lock:
             if self._driver is None:
-                _knock(self._address)
+                knock(self._address)
                 manager = _Manager(ctx=multiprocessing.get_context("spawn"))
                 manager.start()
                 try:
@@ -238,7 +239,7 @@ class RayDriver:
             manager.shutdown()
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Ask whether a head is there at all: Ray would ask for minutes.
 
     Raises

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 from active_learn.errors import ActiveLearnError
-from ray.data import ActorPoolStrategy, Datasource, ReadTask
-from ray.data.block import BlockMetadata
+from ray.data import ActorPoolStrategy
 
 from ....errors import EngineError
-from ....labelstudio.client import Filter, LabelStudioClient
+from ....labelstudio.client import LabelStudioClient
 from ....labelstudio.config import parse_label_config
 from ....labelstudio.content import ContentLoader
 from ....settings import Settings
 from ...embedding import CHUNK, load_encoder, longest_first
 from ...key_index import read_keys
-from ..files import read_pages
-from .jobs import Embedded, EmbeddingJob, Source
+from .jobs import Embedded, EmbeddingJob
+from .pages import Pages
 from .shards import Shards
 
 __all__ = ["embed_all"]
@@ -31,11 +29,6 @@ __all__ = ["embed_all"]
 READERS = 2
 # A row is a page, and pages are handed out one by one, whatever their size.
 BLOCK_BYTES = 1
-Told = list[dict[str, Any]]
-# Of each chunk: how many are done, and the key and the reason of each that failed. A reason without
-# a key is why all of it ends.
-TOLD = pa.schema([("key", pa.string()), ("reason", pa.string()), ("done", pa.int64())])
-PAGES = pa.schema([("page", pa.large_string()), ("error", pa.string())])
 
 
 def embed_all(job: EmbeddingJob) -> Embedded:
@@ -58,7 +51,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     told = pages.map_batches(
         ShardEncoder,
         fn_constructor_args=(
-            settings, job.label_config, job.source.project_id, job.shards, job.fingerprint, [known],
+            settings, job.label_config, job.shards, job.fingerprint, [known],
         ),
         batch_size=1,
         batch_format="pyarrow",
@@ -69,12 +62,11 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     failed: dict[str, str] = {}
     done = 0
     for block in told.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for row in block.to_pylist():
-            done += row["done"]
-            if row["reason"] and not row["key"]:
-                raise EngineError(row["reason"])
-            if row["key"]:
-                failed[row["key"]] = row["reason"]
+        for page in map(json.loads, block["told"].to_pylist()):
+            if page["error"]:
+                raise EngineError(page["error"])
+            failed |= page["failed"]
+            done += page["done"]
     return Embedded(failed, done)
 
 
@@ -87,51 +79,6 @@ def _encoders(settings: Settings) -> int:
     return max(min(fit, default=1), 1)
 
 
-class Pages(Datasource):
-    """Tasks of Label Studio or of files: a row is a page, the JSON of a list of their data."""
-
-    def __init__(self, source: Source, settings: Settings) -> None:
-        super().__init__()
-        reads = [partial(read_pages, file) for file in source.files] or [
-            partial(_read_range, settings, source.project_id, *ids) for ids in source.ranges
-        ]
-        self._tasks = [ReadTask(partial(_as_rows, read), _unknown()) for read in reads]
-
-    def estimate_inmemory_data_size(self) -> int | None:
-        return None
-
-    def get_read_tasks(self, *args: Any, **kwargs: Any) -> list[ReadTask]:
-        return self._tasks
-
-
-def _unknown() -> BlockMetadata:
-    return BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-
-
-def _read_range(
-    settings: Settings, project_id: int, first: int, last: int
-) -> Iterator[list[Mapping[str, Any]]]:
-    client = LabelStudioClient(settings)
-    try:
-        between = [
-            Filter("id", "greater_or_equal", "Number", first),
-            Filter("id", "less_or_equal", "Number", last),
-        ]
-        for page in client.task_pages(project_id, include="id,data", filters=between):
-            yield [task["data"] for task in page]
-    finally:
-        client.close()
-
-
-def _as_rows(read: Callable[[], Iterator[list[Mapping[str, Any]]]]) -> Iterator[pa.Table]:
-    """Give a row a page; an error of ours takes the place of the rest."""
-    try:
-        for page in read():
-            yield pa.Table.from_pylist([{"page": json.dumps(page), "error": ""}], PAGES)
-    except ActiveLearnError as error:
-        yield pa.Table.from_pylist([{"page": "[]", "error": str(error)}], PAGES)
-
-
 class ShardEncoder:
     """An encoder of the actor pool: embeds pages, and writes what it embedded.
 
@@ -142,7 +89,6 @@ class ShardEncoder:
         self,
         settings: Settings,
         label_config: str,
-        project_id: int,
         shards: str,
         fingerprint: str,
         known: Sequence[Any],
@@ -170,26 +116,29 @@ class ShardEncoder:
                 )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Embed the tasks of a page that are not known; tell what failed, and how many did not."""
+        """Embed the tasks of a page that are not known; tell how many, and which failed."""
         row = batch.to_pylist()[0]
-        try:
-            if reason := self._error or row["error"]:
-                raise EngineError(reason)
-            told = self._embed_page(json.loads(row["page"]))
-        except ActiveLearnError as error:  # the encoder fails on all, or Label Studio is away
-            told = [{"key": "", "reason": str(error), "done": 0}]
-        return pa.Table.from_pylist(told, TOLD)
+        told: dict[str, Any] = {"error": self._error or row["error"]}
+        if not told["error"]:
+            try:
+                told |= self._embed_page(json.loads(row["page"]))
+            except ActiveLearnError as error:  # the encoder fails on all, or Label Studio is away
+                told["error"] = str(error)
+        return pa.table({"told": [json.dumps(told)]})
 
-    def _embed_page(self, page: Sequence[Mapping[str, Any]]) -> Told:
+    def _embed_page(self, page: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         contents = [self._task.content(data) for data in page]
         by_key = {self._task.content_key(content): content for content in contents}
         keys = self._unknown(list(by_key))
         order = longest_first([by_key[key] for key in keys])
-        told: Told = []
+        done = 0
+        failed: dict[str, str] = {}
         for start in range(0, len(order), CHUNK):
             chunk = [keys[at] for at in order[start : start + CHUNK]]
-            told += self._embed_chunk(chunk, by_key)
-        return told
+            errors = self._embed_chunk(chunk, by_key)
+            done += len(chunk) - len(errors)
+            failed |= errors
+        return {"done": done, "failed": failed}
 
     def _unknown(self, keys: list[str]) -> list[str]:
         wanted = read_keys(bytes.fromhex("".join(keys)))
@@ -199,17 +148,16 @@ class ShardEncoder:
         known[inside] = self._known[at[inside]] == wanted[inside]
         return [key for key, found in zip(keys, known, strict=True) if not found]
 
-    def _embed_chunk(self, keys: list[str], by_key: Mapping[str, Mapping[str, Any]]) -> Told:
+    def _embed_chunk(
+        self, keys: list[str], by_key: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str]:
+        """Write the shard of a chunk; gives the reason, by key, of what cannot be embedded."""
         # Of a page whose worker was lost, the chunks that it had finished are there.
         held = self._shards.held(keys)
-        told: Told = [{"key": "", "reason": "", "done": len(held)}]
         keys = [key for key in keys if key not in held]
         if not keys:
-            return told
+            return {}
         vectors, errors = self._encoder.encode([by_key[key] for key in keys])
         good = [row for row in range(len(keys)) if row not in errors]
         self._shards.write(keys, good, vectors[good])
-        told.append({"key": "", "reason": "", "done": len(good)})
-        return told + [
-            {"key": keys[row], "reason": str(error), "done": 0} for row, error in errors.items()
-        ]
+        return {keys[row]: str(error) for row, error in errors.items()}

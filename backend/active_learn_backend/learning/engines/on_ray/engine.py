@@ -19,8 +19,9 @@ from ...cache import CachedVectors, Vectors
 from ...embedding import CHUNK, Progress, TaskEmbedder
 from ..base import Checkpoint, Engine, Failures, ProjectTasks
 from .driver import ray_driver
-from .jobs import EmbeddingJob, ProposalJob, Source
+from .jobs import EmbeddingJob, ProposalJob
 from .shards import Intake, Shards
+from .source import Source
 
 __all__ = ["RayEngine"]
 

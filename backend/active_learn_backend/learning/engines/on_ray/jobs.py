@@ -13,27 +13,9 @@ from active_learn.partitioned import Anchors
 
 from ....settings import Settings
 from ...key_index import KeyArray
+from .source import Source
 
-__all__ = ["Embedded", "EmbeddingJob", "ProposalJob", "Source"]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where tasks are read.
-
-    Attributes
-    ----------
-    project_id : int
-        Of Label Studio.
-    ranges : sequence of (int, int)
-        The first and the last id of each page there; at most 500 tasks lie between.
-    files : sequence of Path
-        Read instead, where there are some.
-    """
-
-    project_id: int
-    ranges: Sequence[tuple[int, int]] = ()
-    files: Sequence[Path] = ()
+__all__ = ["Embedded", "EmbeddingJob", "ProposalJob"]
 
 
 @dataclass(frozen=True)
