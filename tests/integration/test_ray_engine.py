@@ -114,12 +114,17 @@ def no_report(done: int, of: int) -> None:
     """Nobody wants to know."""
 
 
-def processes(of: str) -> list[int]:
-    """Give the processes whose title holds a text, as Ray names what they do."""
+def processes(base: Path, of: str) -> list[int]:
+    """Give our processes whose title holds a text, as Ray names what they do."""
+    ours = f"SLOW_LETTERS={base}".encode()  # other tests run Ray too
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and of in (entry / "cmdline").read_text():
+            if (
+                entry.name.isdigit()
+                and of in (entry / "cmdline").read_text()
+                and ours in (entry / "environ").read_bytes()
+            ):
                 found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -170,11 +175,13 @@ def test_what_is_embedded_is_never_embedded_again(
 
 
 def test_contents_that_fail_are_named_and_cost_no_other(base: Path, tmp_path: Path) -> None:
+    """The project's own settings name the model, as here; the engine is the worker's."""
     settings = configure(base, model="slow_letters:make", model_use="encoder")
     texts = [*some_texts(200, "failing"), "broken", "broken too"]
     cached = embedder(settings, 5)
     file = write_tasks(tmp_path / "tasks.jsonl", texts)
-    failed = configured_engine(settings).fill_from_files(cached, CONFIG, [file], no_report)
+    engine = configured_engine(configure(base))
+    failed = engine.fill_from_files(cached, CONFIG, [file], no_report)
     assert set(failed) == set(keys_of(["broken", "broken too"]))
     assert "broken on purpose" in str(failed[keys_of(["broken"])[0]])
     assert cached.cache.missing(keys_of(texts)) == [200, 201]
@@ -186,7 +193,7 @@ def kill_later(find: Callable[[], list[int]], killed: list[int], stop: threading
         for process in find()[:1]:
             os.kill(process, signal.SIGKILL)
             killed.append(process)
-        stop.wait(0.05)
+        stop.wait(0.01)
 
 
 def test_a_worker_that_is_killed_costs_a_chunk_at_most(
@@ -236,7 +243,9 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(
     with pytest.raises(EngineError, match=r"Ray went away on this machine.*queue stays"):
         engine.fill_from_files(cached, CONFIG, [file], kill_the_driver)
     assert len(cached.cache) >= done_at[0] > 0
-    wait_until(lambda: not processes("ray::MapWorker"), timeout=30, what="the end of its encoders")
+    wait_until(
+        lambda: not processes(base, "ray::MapWorker"), timeout=30, what="the end of its encoders"
+    )
     assert engine.fill_from_files(cached, CONFIG, [file], no_report) == {}
     assert cached.cache.missing(keys_of(texts)) == []
     counts = notes()
@@ -336,7 +345,7 @@ def test_a_worker_that_is_killed_changes_no_ranking(base: Path) -> None:
     killed: list[int] = []
     stop = threading.Event()
     thread = threading.Thread(
-        target=kill_later, args=(lambda: processes("ray::propose_part"), killed, stop)
+        target=kill_later, args=(lambda: processes(base, "ray::propose_part"), killed, stop)
     )
     thread.start()
     try:
@@ -378,7 +387,7 @@ def test_a_cluster_is_used_and_its_loss_is_an_error_in_words(
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    head = [Path(sys.executable).with_name("ray"), "start", "--head", "--num-cpus=2", "--block"]
+    head = [Path(sys.executable).with_name("ray"), "start", "--head", "--num-cpus=1", "--block"]
     # Of its own, and short: below it lie sockets, whose paths may have 107 characters.
     home = tempfile.mkdtemp(prefix="ray-")
     command = [*head, f"--port={port}", "--include-dashboard=false", f"--temp-dir={home}"]
@@ -399,6 +408,16 @@ def test_a_cluster_is_used_and_its_loss_is_an_error_in_words(
         file = write_tasks(tmp_path / "few.jsonl", some_texts(200, "cluster"))
         assert engine.fill_from_files(cached, CONFIG, [file], no_report) == {}
         assert len(cached.cache) == 200
+        small, held = filled(base, 32, 3500)  # on two CPUs of this machine, and on the one there
+        vectors = engine.vectors(held, [f"{at:032x}" for at in range(3500)])
+        chooser = sampler(vectors[np.arange(100)], vectors.shape[1])
+        there = configured_engine(small.model_copy(update={"ray_address": settings.ray_address}))
+        rankings = [
+            one.rank(chooser, vectors, np.arange(100, 3500), 60)
+            for one in (there, configured_engine(small))
+        ]
+        assert np.array_equal(rankings[0].indices, rankings[1].indices)
+        assert np.array_equal(rankings[0].scores, rankings[1].scores)
 
         def lose_the_head(done: int, _: int) -> None:
             if cluster.poll() is None and done:

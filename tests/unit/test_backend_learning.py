@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -170,13 +171,34 @@ def test_a_crash_in_mid_write_costs_at_most_the_last_rows(
     assert np.array_equal(EmbeddingCache(folder, 4).get(keys(1, 2, 3, 4, 5)), vectors)
 
 
-def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_a_cache_that_stays_open_sees_when_its_folder_is_made_anew(tmp_path: Path) -> None:
+    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, 4)
+    cache.add(keys(1, 2), vectors[:2])
+    shutil.rmtree(folder)
+    assert cache.missing(keys(1, 2)) == [0, 1]
+    EmbeddingCache(folder, 4).add(keys(5, 4, 3), vectors[2:])
+    assert cache.missing(keys(1, 3, 4, 5)) == [0]
+    assert np.array_equal(cache.get(keys(3, 4, 5)), vectors[[4, 3, 2]])
+    shutil.rmtree(folder)
+    other = EmbeddingCache(folder, 4)
+    other.add(keys(*range(10, 15)), vectors)  # more than there were
+    assert cache.missing(keys(3, 10)) == [0]
+    assert np.array_equal(cache.get(keys(14)), vectors[4:])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_writers_at_once_lose_nothing(tmp_path: Path, shared: bool) -> None:
+    """Each with the cache opened for itself, or all with one that is open."""
     vectors = np.arange(200, dtype=np.float32).reshape(50, 4)
+    one = EmbeddingCache(tmp_path, 4)
 
     def write(start: int) -> None:
-        cache = EmbeddingCache(tmp_path, 4)
+        cache = one if shared else EmbeddingCache(tmp_path, 4)
         for at in range(start, 50):
             cache.add(keys(at), vectors[at : at + 1])
+            assert np.array_equal(cache.get(keys(at)), vectors[at : at + 1])
 
     threads = [threading.Thread(target=write, args=(start,)) for start in (0, 10, 20)]
     for thread in threads:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,9 @@ Vectors = npt.NDArray[np.float32] | CachedVectors
 
 
 class EmbeddingCache:
-    """Embeddings of one project under one encoder.
+    """Embeddings of one project under one encoder, safe to share between threads.
+
+    It may stay open: it sees what other processes append, and when the folder was made anew.
 
     Parameters
     ----------
@@ -81,13 +85,13 @@ class EmbeddingCache:
 
     def __init__(self, folder: Path, n_features: int) -> None:
         self.folder, self.n_features = folder, n_features
-        folder.mkdir(parents=True, exist_ok=True)
         self._keys_path = folder / "keys.bin"
         self._vectors_path = folder / "vectors.f16"
         self._lock_path = folder / "lock"
-        for path in (self._vectors_path, self._keys_path):
-            path.touch()
+        self._guard = threading.RLock()
         self._index = KeyIndex()
+        # The file whose keys are in the index: while it is open, no other gets its inode.
+        self._indexed: BufferedReader | None = None
         self._refresh()
 
     def __len__(self) -> int:
@@ -97,7 +101,7 @@ class EmbeddingCache:
         """Positions of the keys that are not cached, the first of each only."""
         self._refresh()
         wanted = _parse(keys)
-        absent = np.flatnonzero(self._index.find(wanted) < 0)
+        absent = np.flatnonzero(self._find(wanted) < 0)
         _, first = np.unique(wanted[absent], return_index=True)
         return sorted(absent[first].tolist())
 
@@ -124,7 +128,7 @@ class EmbeddingCache:
         KeyError
             When a key is not cached.
         """
-        rows = self._index.find(_parse(keys))
+        rows = self._find(_parse(keys))
         if len(rows) and rows.min() < 0:
             raise KeyError(keys[int(rows.argmin())])
         return CachedVectors(self._vectors_path, self.n_features, rows)
@@ -154,12 +158,13 @@ class EmbeddingCache:
             part = wanted[start : start + BLOCK]
             # Tasks mostly come in the order in which they were embedded: one look tells, where
             # looking up each takes longer than reading its vector.
-            first = int(self._index.find(part[:1])[0])
+            first = int(self._find(part[:1])[0])
             following = slice(first, first + len(part))
             if first >= 0 and np.array_equal(stored[following], part):
                 yield vectors[following]
                 continue
-            rows = self._index.find(part)
+            rows = self._find(part)
+            rows[rows >= n] = -1  # added since we began
             if rows.min() < 0:
                 raise KeyError(keys[start + int(rows.argmin())])
             yield vectors.take(rows, axis=0)
@@ -186,16 +191,33 @@ class EmbeddingCache:
                 os.fsync(file.fileno())
             self._refresh()
 
+    def _find(self, keys: KeyArray) -> RowArray:
+        with self._guard:
+            return self._index.find(keys)
+
     def _refresh(self) -> None:
         """Take in the rows that were added since the last look."""
-        known = len(self)
-        size = self._keys_path.stat().st_size // KEY_BYTES
-        if size <= known:
-            return
-        with self._keys_path.open("rb") as file:
-            file.seek(known * KEY_BYTES)
-            data = file.read((size - known) * KEY_BYTES)
-        self._index.append(read_keys(data))
+        with self._guard:
+            file = self._keys_file()
+            known = len(self)
+            size = os.fstat(file.fileno()).st_size // KEY_BYTES
+            if size > known:
+                file.seek(known * KEY_BYTES)
+                self._index.append(read_keys(file.read((size - known) * KEY_BYTES)))
+
+    def _keys_file(self) -> BufferedReader:
+        """Give the file of keys; where it is another one than last time, the index begins anew."""
+        if not self._keys_path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._vectors_path.touch()
+            self._keys_path.touch()
+        held = self._indexed
+        if held is None or not os.path.samestat(os.fstat(held.fileno()), self._keys_path.stat()):
+            if held is not None:
+                held.close()
+            self._indexed = held = self._keys_path.open("rb")
+            self._index = KeyIndex()
+        return held
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def load_encoder(
     return TaskEncoder(task.fields, load, encoders)
 
 
+@lru_cache(maxsize=32)
+def open_cache(folder: Path, n_features: int) -> EmbeddingCache:
+    """Open a cache once a process: its index takes half a second with a million rows."""
+    return EmbeddingCache(folder, n_features)
+
+
 def longest_first(contents: Sequence[Mapping[str, Any]]) -> list[int]:
     """Order contents so that texts of one length come together, and little is padded.
 
@@ -102,6 +109,9 @@ class TaskEmbedder:
 
     Attributes
     ----------
+    settings : Settings
+        The project's own over those of the environment.
+    project_id : int
     cache : EmbeddingCache
         Of this project and encoder.
     fixed_head : Head or None
@@ -125,7 +135,7 @@ class TaskEmbedder:
         task: LabelingTask,
         load: Callable[[str], bytes],
     ) -> None:
-        self.project_id = project_id
+        self.settings, self.project_id = settings, project_id
         self._encoder = load_encoder(settings, task, load)
         self.fixed_head: Head | None = None
         if isinstance(self._encoder, OwnModel):
@@ -133,7 +143,7 @@ class TaskEmbedder:
         self.fingerprint = self._encoder.fingerprint
         self.n_features = self._encoder.n_features
         folder = project_folder(settings, project_id) / "embeddings" / self.fingerprint
-        self.cache = EmbeddingCache(folder, self.n_features)
+        self.cache = open_cache(folder.resolve(), self.n_features)
 
     def embed(
         self,

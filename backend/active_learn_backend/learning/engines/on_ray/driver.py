@@ -163,11 +163,11 @@ class RayDriver:
         self._driver: Any = None
 
     def embed(self, job: EmbeddingJob, meanwhile: Callable[[], None]) -> Embedded:
-        """Embed into shards; see `call`."""
+        """Embed into shards; see `_call`."""
         return self._call("embed", job, meanwhile)
 
     def propose(self, job: ProposalJob, meanwhile: Callable[[], None]) -> list[Proposal]:
-        """Have all partitions propose; see `call`."""
+        """Have all partitions propose; see `_call`."""
         return self._call("propose", job, meanwhile)
 
     def _call(self, method: str, job: Any, meanwhile: Callable[[], None]) -> Any:
@@ -197,7 +197,7 @@ class RayDriver:
         driver = self._started()
         try:
             return getattr(driver, method)(job)
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:  # all else was made an error of ours over there
             self.stop()
             raise EngineError(
                 f"Ray went away{self._where}, see {self._log_file}; the queue stays as it is, and "
@@ -212,7 +212,7 @@ class RayDriver:
                 manager.start()
                 try:
                     self._driver = manager.Driver(self._address, self._log_file)  # type: ignore[attr-defined]
-                except (EOFError, ConnectionError) as error:
+                except (EOFError, OSError) as error:
                     manager.shutdown()
                     raise EngineError(
                         f"Ray did not come up{self._where} within {COME_UP:.0f} s, see "
@@ -234,7 +234,7 @@ class RayDriver:
             manager, driver = self._manager, self._driver
             self._manager = self._driver = None
         if manager is not None:
-            with suppress(EOFError, ConnectionError):
+            with suppress(EOFError, OSError):
                 driver.end()
             manager.shutdown()
 

@@ -106,8 +106,6 @@ class ShardEncoder:
             self._shards = Shards(shards)
         except ActiveLearnError as error:
             self._error = str(error)
-        except OSError as error:
-            self._error = f"shards cannot be written to {shards}: {error}"
         else:
             if self._encoder.fingerprint != fingerprint:
                 self._error = (

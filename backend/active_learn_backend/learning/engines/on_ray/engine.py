@@ -37,8 +37,8 @@ class RayEngine(Engine):
     Parameters
     ----------
     settings : Settings
-        ``ray_address``, ``ray_workers``, ``ray_cpus``, ``ray_gpus``, ``ray_shards``,
-        ``partition_rows``, and all that the encoders need.
+        Uses ``ray_address``, ``ray_shards``, ``partition_rows`` and ``model_dir``; what encoders
+        go by is the settings of the project.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -110,27 +110,27 @@ class RayEngine(Engine):
         shards = Shards(self._shards_of(embedder))
         intake = Intake(shards, embedder.cache)
         intake.take()  # what a driver left that was killed
+        intake.clear()
+        shards.sweep()
         job = EmbeddingJob(
-            self._settings,
+            embedder.settings,
             label_config,
             source,
             shards.where,
             embedder.fingerprint,
             np.sort(embedder.cache.keys()),
         )
-        before = intake.count
 
         def meanwhile() -> None:
             intake.take()
-            checkpoint(intake.count - before)
+            checkpoint(intake.count)
 
         told = self._driver.embed(job, meanwhile)
         intake.take()
-        if intake.count - before < told.done:
+        if intake.count < told.done:
             raise EngineError(
-                f"{told.done} embeddings were written on other machines, and "
-                f"{intake.count - before} are seen here; set RAY_SHARDS to a folder or an address "
-                "that all machines see"
+                f"{told.done} embeddings were written on other machines, and {intake.count} are "
+                "seen here; set RAY_SHARDS to a folder or an address that all machines see"
             )
         intake.clear()
         return {key: ContentError(reason) for key, reason in told.failed.items()}

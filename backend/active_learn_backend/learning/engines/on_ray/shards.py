@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from pyarrow import fs
+from pyarrow import ArrowInvalid, fs
 
+from ....errors import EngineError
 from ...cache import EmbeddingCache
 from ...key_index import KEY_BYTES
 
@@ -27,6 +29,7 @@ FORMAT = b"alshard1"
 DIGEST_BYTES = 16
 HEADER = len(FORMAT) + 8 + DIGEST_BYTES  # then the keys, then the vectors
 SUFFIX = ".shard"
+PART = ".part"
 AT_ONCE = 256  # shards that are taken in with one write to the disk
 
 
@@ -38,12 +41,22 @@ class Shards:
     where : str
         A folder that all machines see, or an address that pyarrow knows (``s3://bucket/folder``,
         ``gs://``, ``hdfs://``).
+
+    Raises
+    ------
+    EngineError
+        When there is no such place, or, from every method, when it cannot be read or written.
     """
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self._files, self._folder = fs.FileSystem.from_uri(where)
-        self._files.create_dir(self._folder, recursive=True)
+        try:
+            self._files, self._folder = fs.FileSystem.from_uri(where)
+            self._files.create_dir(self._folder, recursive=True)
+        except (ArrowInvalid, OSError) as error:
+            raise EngineError(
+                f"shards cannot be kept at {where} ({error}); correct RAY_SHARDS, or leave it empty"
+            ) from error
 
     def write(
         self, chunk: Sequence[str], good: Sequence[int], vectors: npt.NDArray[np.float32]
@@ -62,25 +75,31 @@ class Shards:
         body += vectors.astype(np.float16).tobytes()
         shape = np.array(vectors.shape, "<u4").tobytes()
         target = f"{self._folder}/{_name(chunk)}"
-        temporary = f"{target}.{os.getpid()}.part"
-        with self._files.open_output_stream(temporary) as file:
-            file.write(FORMAT + shape + _digest(body) + body)
-        self._files.move(temporary, target)
+        temporary = f"{target}.{os.getpid()}{PART}"
+        with self._in_words("written to"):
+            with self._files.open_output_stream(temporary) as file:
+                file.write(FORMAT + shape + _digest(body) + body)
+            self._files.move(temporary, target)
 
     def held(self, chunk: Sequence[str]) -> set[str]:
         """Give the keys of a chunk whose embeddings are there."""
         name = _name(chunk)
-        found = self._files.get_file_info(f"{self._folder}/{name}")
+        with self._in_words("read at"):
+            found = self._files.get_file_info(f"{self._folder}/{name}")
         return set(self.read(name)[0]) if found.type == fs.FileType.File else set()
 
     def names(self) -> list[str]:
         """List the shards that are there."""
-        listed = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
+        with self._in_words("read at"):
+            listed = self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True))
         return sorted(one.base_name for one in listed if one.base_name.endswith(SUFFIX))
 
     def read(self, name: str) -> tuple[list[str], npt.NDArray[np.float32]]:
         """Read the keys and embeddings of a shard; of a damaged one, none."""
-        with self._files.open_input_stream(f"{self._folder}/{name}") as file:
+        with (
+            self._in_words("read at"),
+            self._files.open_input_stream(f"{self._folder}/{name}") as file,
+        ):
             data = file.read()
         head, body = data[:HEADER], data[HEADER:]
         if head[: len(FORMAT)] != FORMAT or head[len(FORMAT) + 8 :] != _digest(body):
@@ -91,10 +110,25 @@ class Shards:
         vectors = np.frombuffer(body, np.float16, offset=n * KEY_BYTES).reshape(n, d)
         return keys, vectors.astype(np.float32)
 
+    def sweep(self) -> None:
+        """Remove what a worker was writing when it was killed."""
+        with self._in_words("removed from"):
+            for one in self._files.get_file_info(fs.FileSelector(self._folder)):
+                if one.base_name.endswith(PART):
+                    self._files.delete_file(one.path)
+
     def remove(self, names: Collection[str]) -> None:
         """Remove shards that were taken over."""
-        for name in names:
-            self._files.delete_file(f"{self._folder}/{name}")
+        with self._in_words("removed from"):
+            for name in names:
+                self._files.delete_file(f"{self._folder}/{name}")
+
+    @contextmanager
+    def _in_words(self, cannot_be: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EngineError(f"shards cannot be {cannot_be} {self.where}: {error}") from error
 
 
 class Intake:
@@ -127,9 +161,9 @@ class Intake:
             self._taken.update(some)
 
     def clear(self) -> None:
-        """Remove what was taken in."""
+        """Remove what was taken in, and count anew."""
         self._shards.remove(self._taken)
-        self._taken = set()
+        self._taken, self.count = set(), 0
 
 
 def _name(chunk: Sequence[str]) -> str:
