@@ -12,7 +12,8 @@ LABEL_STUDIO := 1.23.2
 # GPU=1 takes PyTorch as PyPI has it, with CUDA on Linux: a 3 GB download.
 BUILD := $(if $(GPU),gpu,cpu)
 
-# Test files that run side by side; each of them that needs a Label Studio starts one.
+# Test files that run side by side; each of them that needs a Label Studio starts one. They run in
+# their order: those against real servers take longest, and must not be left for the end.
 JOBS ?= 2
 
 VENV := .venv
@@ -36,7 +37,7 @@ demo: install  ## label digits in a real Label Studio, print what the order gain
 	@$(PY) -m active_learn_backend.demo $(ARGS)
 
 test: install lint  ## lint and run all tests but the long ones (ARGS="-k name" chooses)
-	$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: install  ## run the tests that are long by nature
 	$(PY) -m pytest -m soak --timeout 3600 $(ARGS)

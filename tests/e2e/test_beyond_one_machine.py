@@ -144,11 +144,10 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     assert "Traceback" not in kit.log()
 
 
-def test_files_are_embedded_ahead_and_images_by_the_workers(
+def test_files_are_embedded_ahead_and_never_again(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,
     make_text_project: MakeText,
-    make_digits_project: Callable[..., int],
     tmp_path: Path,
 ) -> None:
     texts = some_texts()[:150]
@@ -166,22 +165,16 @@ def test_files_are_embedded_ahead_and_images_by_the_workers(
     kit.connect(project)
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert counts == dict.fromkeys(texts, 1)
-    server.stop()
-
-    server = backend(**environment(tmp_path, MODEL=""))
-    kit = Kit(label_studio, server)
-    digits = make_digits_project(130)
-    kit.connect(digits)
-    assert kit.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
-    assert "left out" not in kit.log()
 
 
 def test_a_cluster_that_is_away_leaves_the_old_queue(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,
     make_text_project: MakeText,
+    make_digits_project: Callable[..., int],
     tmp_path: Path,
 ) -> None:
+    """And with a cluster that is there, images are loaded by its workers."""
     project, _ = make_text_project(some_texts())
     settings = environment(tmp_path, MODEL="")
     local = backend(**{**settings, "ENGINE": "local"})
@@ -206,3 +199,8 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     kit = Kit(label_studio, back)
     kit.wait_queue(project, after=int(version[3:]), timeout=120)
     wait_until(lambda: not kit.state(project).last_error, timeout=30, what="no error left")
+
+    digits = make_digits_project(130)
+    kit.connect(digits)
+    assert kit.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
+    assert "left out" not in kit.log()
