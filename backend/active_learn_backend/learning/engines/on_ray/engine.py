@@ -98,42 +98,33 @@ class RayEngine(Engine):
     ) -> Failures:
         """Have a source embedded, and take the shards in as they come."""
         with _alone(embedder):
-            return self._embed_alone(embedder, source, label_config, checkpoint)
-
-    def _embed_alone(
-        self,
-        embedder: TaskEmbedder,
-        source: Source,
-        label_config: str,
-        checkpoint: Callable[[int], None],
-    ) -> Failures:
-        shards = Shards(self._shards_of(embedder))
-        intake = Intake(shards, embedder.cache)
-        intake.take()  # what a driver left that was killed
-        intake.clear()
-        shards.sweep()
-        job = EmbeddingJob(
-            embedder.settings,
-            label_config,
-            source,
-            shards.where,
-            embedder.fingerprint,
-            np.sort(embedder.cache.keys()),
-        )
-
-        def meanwhile() -> None:
-            intake.take()
-            checkpoint(intake.count)
-
-        told = self._driver.embed(job, meanwhile)
-        intake.take()
-        if intake.count < told.done:
-            raise EngineError(
-                f"{told.done} embeddings were written on other machines, and {intake.count} are "
-                "seen here; set RAY_SHARDS to a folder or an address that all machines see"
+            shards = Shards(self._shards_of(embedder))
+            intake = Intake(shards, embedder.cache)
+            intake.take()  # what a driver left that was killed
+            intake.clear()
+            shards.sweep()
+            job = EmbeddingJob(
+                embedder.settings,
+                label_config,
+                source,
+                shards.where,
+                embedder.fingerprint,
+                np.sort(embedder.cache.keys()),
             )
-        intake.clear()
-        return {key: ContentError(reason) for key, reason in told.failed.items()}
+
+            def meanwhile() -> None:
+                intake.take()
+                checkpoint(intake.count)
+
+            told = self._driver.embed(job, meanwhile)
+            intake.take()
+            if intake.count < told.done:
+                raise EngineError(
+                    f"{told.done} embeddings were written on other machines, and {intake.count} "
+                    "are seen here; set RAY_SHARDS to a folder or an address that all machines see"
+                )
+            intake.clear()
+            return {key: ContentError(reason) for key, reason in told.failed.items()}
 
     def _shards_of(self, embedder: TaskEmbedder) -> str:
         if not self._settings.ray_shards:
