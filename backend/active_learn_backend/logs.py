@@ -17,10 +17,10 @@ import gunicorn.glogging
 
 from .settings import Settings, load_settings
 
-__all__ = ["JsonFormatter", "TextFormatter", "WebLogger", "about", "note", "set_up"]
+__all__ = ["JsonFormatter", "TextFormatter", "WebLogger", "bind", "context", "set_up"]
 
 # Each thread has its own: rounds of several projects run side by side.
-_about: ContextVar[Mapping[str, int]] = ContextVar("about", default=MappingProxyType({}))
+_about: ContextVar[Mapping[str, int]] = ContextVar("context", default=MappingProxyType({}))
 # How the messages of this project name theirs where no context says it (web process, commands).
 _NAMED = re.compile(r"project (\d+): ")
 # Their lines say too much: addresses with every call, headers with session cookies.
@@ -28,8 +28,8 @@ _TOO_TALKATIVE = ("httpx", "httpcore")
 
 
 @contextmanager
-def about(**fields: int) -> Iterator[None]:
-    """Say what the lines logged in this block are about, such as ``project=3``."""
+def context(**fields: int) -> Iterator[None]:
+    """Say what the lines logged in this block are context, such as ``project=3``."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -37,13 +37,13 @@ def about(**fields: int) -> Iterator[None]:
         _about.reset(token)
 
 
-def note(**fields: int) -> None:
-    """Say more of what the rest of the surrounding `about` block is about."""
+def bind(**fields: int) -> None:
+    """Say more of what the rest of the surrounding `context` block is context."""
     _about.set({**_about.get(), **fields})
 
 
 def _read(record: logging.LogRecord) -> tuple[Mapping[str, int], str]:
-    """Give what a line is about, and its message without what that says already."""
+    """Give what a line is context, and its message without what that says already."""
     message = record.getMessage()
     fields = _about.get()
     named = _NAMED.match(message)

@@ -36,14 +36,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arguments import check_count, check_ranked
 from .errors import ParameterError
+from .inputs.pool import Pool, UnreadPool
+from .inputs.samples import Samples
 from .models import ModelOutput
-from .pool import Pool, UnreadPool
 from .ranking import Ranking, explain
 from .sampler import ActiveSampler
-from .samples import Samples
 from .strategies import Anchors, Picks
+from .validation import check_count, check_ranked
 
 __all__ = [
     "Anchors",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fisher import ProblemType, uncertainty
-from .gram import BLOCK_ROWS, Posterior
-from .kernels import RadialKernel
+from .inputs.pool import Pool
 from .models import ModelOutput
-from .pool import Pool
+from .posterior.fisher import ProblemType, uncertainty
+from .posterior.kernels import RadialKernel
+from .posterior.posterior import BLOCK_ROWS, Posterior
 
 __all__ = ["Ranking", "explain"]
 

@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arguments import (
+from .errors import BudgetError, DataError, ParameterError, StateError
+from .evaluation.replay import Candidate
+from .evaluation.tuning import Tuning, tune
+from .inputs.pool import Pool, run_batch, run_model
+from .inputs.samples import Samples
+from .models import LinearHead, ModelOutput, adapt
+from .persistence import pack_output, read_state, retake_logits, unpack_output, write_state
+from .posterior.fisher import ProblemType
+from .ranking import Ranking, explain
+from .strategies import Anchors, Context, build_strategy
+from .streams.iterables import is_pipe, select_from_pipe
+from .streams.stream import RateController, Stream, cat_outputs
+from .validation import (
     check_batch_size,
     check_budget,
     check_count,
@@ -21,18 +33,6 @@ from .arguments import (
     check_seed,
     pool_budget,
 )
-from .backtest import Candidate
-from .errors import BudgetError, DataError, ParameterError, StateError
-from .fisher import ProblemType
-from .models import LinearHead, ModelOutput, adapt
-from .pipe import is_pipe, select_from_pipe
-from .pool import Pool, run_batch, run_model
-from .ranking import Ranking, explain
-from .samples import Samples
-from .state import pack_output, read_state, retake_logits, unpack_output, write_state
-from .strategies import Anchors, Context, build_strategy
-from .stream import RateController, Stream, cat_outputs
-from .tuning import Tuning, tune
 
 __all__ = ["ActiveSampler", "Ranking"]
 

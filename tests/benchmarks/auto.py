@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from active_learn import ActiveSampler
-from active_learn.backtest import Candidate, Run
-from active_learn.tuning import Tuning, tune
+from active_learn.evaluation.replay import Candidate, Run
+from active_learn.evaluation.tuning import Tuning, tune
 from labels_needed import split
 from quality import write_report
 from real_data import DATASETS, Data, Missing

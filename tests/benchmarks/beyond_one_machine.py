@@ -30,16 +30,16 @@ import numpy as np
 from active_learn import LinearHead
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import free_port, wait_until
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
-from active_learn_backend.labelstudio.config import parse_label_config
-from active_learn_backend.learning.embedding import TaskEmbedder
+from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.engines.configured import configured_engine
 from active_learn_backend.learning.engines.local import LocalEngine
-from active_learn_backend.learning.engines.on_ray.driver import ray_driver
-from active_learn_backend.learning.engines.on_ray.pages import read_range
-from active_learn_backend.learning.selection import Snapshot, sampler_for
+from active_learn_backend.learning.engines.ray.driver import ray_driver
+from active_learn_backend.learning.engines.ray.pages import read_range
+from active_learn_backend.learning.selection.queue_builder import Snapshot, sampler_for
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.store import Store, TaskRow
+from active_learn_backend.state.store import Store, TaskRow
 from cost_model import Measured, predict
 from real_data import Missing, read_rows
 

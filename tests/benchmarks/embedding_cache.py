@@ -26,8 +26,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from active_learn_backend.learning.cache import EmbeddingCache
-from active_learn_backend.learning.key_index import KEY_BYTES
+from active_learn_backend.learning.embedding.cache import EmbeddingCache
+from active_learn_backend.learning.embedding.key_index import KEY_BYTES
 from quality import write_report
 from real_data import ROOT
 

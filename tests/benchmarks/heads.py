@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from active_learn_backend.learning.heads import MultinomialHead, TrainedHead, fit_head, logistic
-from active_learn_backend.learning.heads.calibration import probabilities
+from active_learn.heads import MultinomialHead, TrainedHead, fit_head, logistic
+from active_learn.heads.calibration import probabilities
 from quality import write_report
 from real_data import DATASETS, Data, Missing
 from sklearn.linear_model import LogisticRegression

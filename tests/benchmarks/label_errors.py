@@ -14,9 +14,9 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from active_learn_backend.learning import label_errors
-from active_learn_backend.learning.cross_validation import HeldOut, cross_validate
-from active_learn_backend.learning.heads import TrainedHead, fit_head
+from active_learn.heads import TrainedHead, fit_head
+from active_learn_backend.learning.quality import label_errors
+from active_learn_backend.learning.quality.cross_validation import HeldOut, cross_validate
 from quality import write_report
 from real_data import DATASETS, Missing
 from threadpoolctl import threadpool_limits

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from active_learn import ActiveSampler, LinearHead
-from active_learn.curves import first_reach
+from active_learn.evaluation.learning_curves import first_reach
+from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
-from active_learn_backend.learning.heads import fit_head
 from quality import write_report
 from real_data import DATASETS, Data, Missing, kept, read_rows
 from threadpoolctl import threadpool_limits

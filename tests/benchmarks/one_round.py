@@ -22,14 +22,14 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
-from active_learn_backend.labelstudio.config import parse_label_config
-from active_learn_backend.labelstudio.content import ContentLoader
+from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.labelstudio.poller import poll
-from active_learn_backend.labelstudio.queue import Queue
-from active_learn_backend.learning.round import Round
+from active_learn_backend.labelstudio.published_queue import Queue
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.store import Store
+from active_learn_backend.state.store import Store
+from active_learn_backend.worker.round import Round
 from real_data import Missing, read_rows
 
 LABELED, MORE = 300, 20
@@ -142,8 +142,8 @@ def run_round(
         queue=Queue(client, project_id),
         settings=settings,
         load=ContentLoader(settings, client).load,
-        kept=lambda version: {},
-        still_ours=nothing,
+        external_predictions=lambda version: {},
+        check_lease=nothing,
     ).run()
     logging.getLogger(__name__).info("%s", json.dumps(report))
     seconds: dict[str, float] = report["seconds"]

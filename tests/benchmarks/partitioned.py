@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from active_learn import ActiveSampler, LinearHead, Ranking, rank_partitioned
-from active_learn.curves import first_reach
+from active_learn.evaluation.learning_curves import first_reach
+from active_learn.heads import fit_head
 from active_learn.partitioned import Partitioning, decide, propose
-from active_learn_backend.learning.heads import fit_head
 from labels_needed import split
 from quality import write_report
 from real_data import DATASETS, Data, Missing

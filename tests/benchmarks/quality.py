@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 import torch
 from active_learn import ActiveSampler
-from active_learn.backtest import Candidate, Sampler, Split, folds
-from active_learn.backtest import replay as replay_candidates
-from active_learn.curves import Curves
-from active_learn.fisher import ProblemType
+from active_learn.evaluation.learning_curves import Curves
+from active_learn.evaluation.replay import Candidate, Sampler
+from active_learn.evaluation.replay import replay as replay_candidates
+from active_learn.heads.folds import Split, folds
 from active_learn.models import LinearHead
+from active_learn.posterior.fisher import ProblemType
 from active_learn.strategies import strategies
 from real_data import DATASETS, ROOT, Data, Missing
 from threadpoolctl import threadpool_limits

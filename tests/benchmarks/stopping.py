@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from active_learn import LinearHead
-from active_learn_backend.learning.evaluation import audit_estimate
-from active_learn_backend.learning.heads import TrainedHead, fit_head, prune_heads
-from active_learn_backend.learning.selection import Snapshot, choose
-from active_learn_backend.learning.stability import compare_heads
-from active_learn_backend.learning.stopping import advise, verdict
+from active_learn.heads import TrainedHead, fit_head, prune_heads
+from active_learn_backend.learning.quality.evaluation import audit_estimate
+from active_learn_backend.learning.quality.stability import compare_heads
+from active_learn_backend.learning.quality.stopping import advise, verdict
+from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.store import Store, TaskRow
+from active_learn_backend.state.store import Store, TaskRow
 from labels_needed import split
 from quality import write_report
 from real_data import DATASETS, Data, Missing

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn_backend.errors import LabelConfigError
-from active_learn_backend.labelstudio.config import LabelingTask, parse_label_config
-from active_learn_backend.labelstudio.controls import REGISTRY, ControlTag
+from active_learn_backend.labeling.config import LabelingTask, parse_label_config
+from active_learn_backend.labeling.controls import REGISTRY, ControlTag
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface

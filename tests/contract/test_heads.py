@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn import ActiveSampler
-from active_learn.errors import DataError
-from active_learn_backend.errors import StoreError
-from active_learn_backend.learning.heads import (
+from active_learn.errors import DataError, StateError
+from active_learn.heads import (
     Head,
     TrainedHead,
     calibration,
@@ -21,9 +20,9 @@ from active_learn_backend.learning.heads import (
     prune_heads,
     saved_heads,
 )
-from active_learn_backend.learning.heads.calibration import choose
-from active_learn_backend.learning.heads.files import head_path, write_file
-from active_learn_backend.learning.heads.logistic import LogisticProblem
+from active_learn.heads.calibration import choose
+from active_learn.heads.files import head_path, write_file
+from active_learn.heads.logistic import LogisticProblem
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -183,13 +182,13 @@ class HeadContract:
             whole + b"0",
         ):
             path.write_bytes(data)
-            with pytest.raises(StoreError, match="the next round trains a new one"):
+            with pytest.raises(StateError, match="the next round trains a new one"):
                 load_head(tmp_path, 3)
-        with pytest.raises(StoreError, match="head-4"):
+        with pytest.raises(StateError, match="head-4"):
             load_head(tmp_path, 4)
         path.unlink()
         path.mkdir()
-        with pytest.raises(StoreError):
+        with pytest.raises(StateError):
             load_head(tmp_path, 3)
 
     def test_any_flipped_bit_is_found(self, tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ class HeadContract:
             path.write_bytes(data)
             try:
                 again = load_head(tmp_path, 3)
-            except StoreError:
+            except StateError:
                 continue
             # Blanks in the header carry nothing.
             assert again.description == head.description
@@ -231,13 +230,13 @@ class HeadContract:
     def test_a_hostile_file_is_a_store_error(self, tmp_path: Path, changes: dict[str, Any]) -> None:
         self.fit().save(tmp_path)
         rewrite(head_path(tmp_path, 3), **changes)
-        with pytest.raises(StoreError, match="the next round trains a new one"):
+        with pytest.raises(StateError, match="the next round trains a new one"):
             load_head(tmp_path, 3)
 
     def test_a_description_nested_without_end_is_a_store_error(self, tmp_path: Path) -> None:
         head = self.fit()
         write_file(head_path(tmp_path, 3), "[" * 100_000, head.weight, head.bias)
-        with pytest.raises(StoreError):
+        with pytest.raises(StateError):
             load_head(tmp_path, 3)
 
 

@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from active_learn import (
-    ActiveSampler,
-    LinearHead,
-    ParameterError,
-    design,
-    gram,
-    rank_partitioned,
-    ranking,
-    tracked,
-    volume,
-)
-from active_learn import pool as pool_module
+from active_learn import ActiveSampler, LinearHead, ParameterError, rank_partitioned, ranking
+from active_learn.inputs import pool as pool_module
+from active_learn.posterior import incremental as tracked
+from active_learn.posterior import posterior as gram
+from active_learn.selectors import a_optimal as design
+from active_learn.selectors import volume_sampling as volume
 from active_learn.strategies import build_strategy, strategies
 
 RNG = np.random.default_rng(7)

@@ -13,19 +13,19 @@ from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from kit import Kit
+from harness import Harness
 
 SETTINGS = {"BUDGET": "20", "RESERVE": "10", "RETRAIN_EVERY": "20", "POLL_INTERVAL": "1"}
 WRONG = 5  # of the labels, planted
 
 
 @pytest.fixture
-def kit(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Kit:
-    return Kit(label_studio, backend(**SETTINGS, AUDIT="0"))
+def harness(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Harness:
+    return Harness(label_studio, backend(**SETTINGS, AUDIT="0"))
 
 
 def test_a_labeled_project_is_replayed_advised_on_and_checked(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     digit_images: Digits,
     label_studio: LabelStudioServer,
@@ -41,7 +41,7 @@ def test_a_labeled_project_is_replayed_advised_on_and_checked(
         label_studio.api("POST", f"/api/tasks/{task['id']}/annotations/", body)
 
     # Not connected yet: the backtest reads the project itself.
-    told = kit.backend.run(
+    told = harness.backend.run(
         "backtest", "--project", str(project), "--strategies", "margin", "--quick",
         "--output", str(tmp_path),
     )  # fmt: skip
@@ -50,13 +50,13 @@ def test_a_labeled_project_is_replayed_advised_on_and_checked(
     with (tmp_path / "backtest.csv").open(newline="") as file:
         assert {row["strategy"] for row in csv.DictReader(file)} == {"margin", "random"}
 
-    kit.connect(project)
-    wait_until(lambda: kit.rounds(project), timeout=90, what="the first round")
-    report = kit.rounds(project)[-1]
+    harness.connect(project)
+    wait_until(lambda: harness.rounds(project), timeout=90, what="the first round")
+    report = harness.rounds(project)[-1]
     assert report["labeled"] == 240
     assert report["stability"]["trained"] == 240
     assert report["strategy"]["labels"] == 240  # enough to look at strategies
     assert report["strategy"]["reason"]
     listed: list[dict[str, Any]] = report["label_errors"]
     assert len(planted & {error["task_id"] for error in listed[:10]}) >= WRONG - 1
-    assert "advice: go on labeling" in kit.backend.run("advise", "--project", str(project))
+    assert "advice: go on labeling" in harness.backend.run("advise", "--project", str(project))

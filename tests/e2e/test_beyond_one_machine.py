@@ -18,12 +18,12 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import free_port, wait_until
-from active_learn_backend.labelstudio.config import parse_label_config
-from active_learn_backend.learning.embedding import TaskEmbedder
-from active_learn_backend.learning.selection import sampler_for
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.learning.embedding.embedder import TaskEmbedder
+from active_learn_backend.learning.selection.queue_builder import sampler_for
 from active_learn_backend.settings import load_settings
 from conftest import TEXT_CONFIG
-from kit import Kit
+from harness import Harness
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")
 
@@ -102,9 +102,9 @@ def expected_order(
     return [ids[at] for at in rank_partitioned(sampler, vectors, 15, partitions=3).indices]
 
 
-def driver_of(kit: Kit) -> int:
+def driver_of(harness: Harness) -> int:
     """Give the worker of `serve`, whose child the driver is."""
-    found = re.findall(r"worker \S+/(\d+)/\w+ is ready", kit.log())
+    found = re.findall(r"worker \S+/(\d+)/\w+ is ready", harness.log())
     return int(found[-1])
 
 
@@ -118,30 +118,30 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     texts = some_texts()
     project, ids = make_text_project(texts)
     server = backend(**environment(tmp_path))
-    kit = Kit(label_studio, server)
+    harness = Harness(label_studio, server)
     server.run("connect", "--project", str(project))
     wait_until(lambda: len(noted(tmp_path)) > 200, timeout=90, what="the first embeddings")
     os.kill(int(noted(tmp_path)[-1].split()[0]), signal.SIGKILL)
-    wait_until(lambda: "embed " in kit.state(project).activity, timeout=30, what="the progress")
+    wait_until(lambda: "embed " in harness.state(project).activity, timeout=30, what="the progress")
     wait_until(lambda: len(noted(tmp_path)) > 900, timeout=90, what="further embeddings")
-    os.kill(driver_of(kit), signal.SIGKILL)
-    version = kit.wait_queue(project, timeout=180)
+    os.kill(driver_of(harness), signal.SIGKILL)
+    version = harness.wait_queue(project, timeout=180)
 
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert set(counts) == set(texts)
     # A chunk of the encoder that was killed, and one of each of two that lost their driver.
     assert sum(counts[text] > 1 for text in texts) <= 3 * 64
-    assert kit.queue(project) == expected_order(tmp_path, server, project, ids)
+    assert harness.queue(project) == expected_order(tmp_path, server, project, ids)
 
-    for task in kit.queue(project)[:5]:
+    for task in harness.queue(project)[:5]:
         positive = texts[ids.index(task)].count("a") > 2
-        kit.annotate(task, choice("positive" if positive else "negative", "label", "text"))
-    later = kit.wait_queue(project, after=int(version[3:]), timeout=90)
-    assert len(kit.rows(project, later)) == 15
-    assert kit.rounds(project)[-1]["labeled"] == 5
+        harness.annotate(task, choice("positive" if positive else "negative", "label", "text"))
+    later = harness.wait_queue(project, after=int(version[3:]), timeout=90)
+    assert len(harness.rows(project, later)) == 15
+    assert harness.rounds(project)[-1]["labeled"] == 5
     assert Counter(line.partition(" ")[2] for line in noted(tmp_path)) == counts  # nothing anew
-    assert re.search(rf"project {project}, round \d+: embedding .*/{N_TASKS}", kit.log())
-    assert "Traceback" not in kit.log()
+    assert re.search(rf"project {project}, round \d+: embedding .*/{N_TASKS}", harness.log())
+    assert "Traceback" not in harness.log()
 
 
 def test_files_are_embedded_ahead_and_never_again(
@@ -161,8 +161,8 @@ def test_files_are_embedded_ahead_and_never_again(
     rest = [{"text": text} for text in texts[1:]]
     label_studio.api("POST", f"/api/projects/{project}/import", rest)
     server.start()
-    kit = Kit(label_studio, server)
-    kit.connect(project)
+    harness = Harness(label_studio, server)
+    harness.connect(project)
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert counts == dict.fromkeys(texts, 1)
 
@@ -178,29 +178,31 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     project, _ = make_text_project(some_texts())
     settings = environment(tmp_path, MODEL="")
     local = backend(**{**settings, "ENGINE": "local"})
-    kit = Kit(label_studio, local)
-    version = kit.connect(project)
-    queue = kit.queue(project)
+    harness = Harness(label_studio, local)
+    version = harness.connect(project)
+    queue = harness.queue(project)
     local.stop()
 
     address = f"127.0.0.1:{free_port()}"
     away = backend(model_dir=local.model_dir, port=local.port, RAY_ADDRESS=address, **settings)
-    kit = Kit(label_studio, away)
+    harness = Harness(label_studio, away)
     for task in queue[:5]:
-        kit.annotate(task, choice("positive", "label", "text"))
-    told = wait_until(lambda: kit.state(project).last_error, timeout=60, what="the error in words")
+        harness.annotate(task, choice("positive", "label", "text"))
+    told = wait_until(
+        lambda: harness.state(project).last_error, timeout=60, what="the error in words"
+    )
     assert str(told).startswith(f"Ray does not answer at {address}")
     assert "\n" not in str(told)
-    assert kit.version(project) == version
-    assert kit.queue(project) == queue  # annotators go on with it
+    assert harness.version(project) == version
+    assert harness.queue(project) == queue  # annotators go on with it
     away.stop()
 
     back = backend(model_dir=local.model_dir, port=local.port, **settings)
-    kit = Kit(label_studio, back)
-    kit.wait_queue(project, after=int(version[3:]), timeout=120)
-    wait_until(lambda: not kit.state(project).last_error, timeout=30, what="no error left")
+    harness = Harness(label_studio, back)
+    harness.wait_queue(project, after=int(version[3:]), timeout=120)
+    wait_until(lambda: not harness.state(project).last_error, timeout=30, what="no error left")
 
     digits = make_digits_project(130)
-    kit.connect(digits)
-    assert kit.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
-    assert "left out" not in kit.log()
+    harness.connect(digits)
+    assert harness.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
+    assert "left out" not in harness.log()

@@ -10,7 +10,7 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import ServerError, wait_until
-from kit import Kit
+from harness import Harness
 
 SETTINGS = {
     "BUDGET": "5",
@@ -26,59 +26,61 @@ NEGATIVE = choice("negative", "label", "text")
 
 
 @pytest.fixture(scope="module")
-def kit(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+def harness(
+    label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Harness]:
     """One backend with Basic auth for the module."""
     folder = tmp_path_factory.mktemp("connection") / "backend"
     with BackendServer(label_studio, folder, env=SETTINGS) as server:
-        yield Kit(label_studio, server)
+        yield Harness(label_studio, server)
 
 
 def test_connect_repairs_what_is_half_made_and_disconnect_restores(
-    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
     project, tasks = make_text_project(TEXTS)
-    kit.api(
+    harness.api(
         "POST",
         f"/api/projects/{project}/import/predictions",
         [{"task": tasks[0], "result": POSITIVE, "score": 0.9, "model_version": "theirs"}],
     )
-    kit.api("PATCH", f"/api/projects/{project}/", {"model_version": "theirs"})
-    foreign = kit.api(
+    harness.api("PATCH", f"/api/projects/{project}/", {"model_version": "theirs"})
+    foreign = harness.api(
         "POST",
         "/api/webhooks/",
         {"url": "http://127.0.0.1:9/other", "project": project, "send_for_all_actions": True},
     )
-    kit.connect(project)
+    harness.connect(project)
     # What retries after a refusal leave behind: a second model, and no webhook.
-    url = kit.backend.url
-    kit.api("POST", "/api/ml/", {"url": url, "project": project, "title": "again"} | AUTH)
-    for webhook in kit.api("GET", f"/api/webhooks/?project={project}"):
+    url = harness.backend.url
+    harness.api("POST", "/api/ml/", {"url": url, "project": project, "title": "again"} | AUTH)
+    for webhook in harness.api("GET", f"/api/webhooks/?project={project}"):
         if webhook["id"] != foreign["id"]:
-            kit.api("DELETE", f"/api/webhooks/{webhook['id']}/")
+            harness.api("DELETE", f"/api/webhooks/{webhook['id']}/")
 
-    said = kit.backend.run("connect", "--project", str(project))
+    said = harness.backend.run("connect", "--project", str(project))
     assert "duplicate model" in said
     assert "webhook" in said
-    (backend,) = kit.api("GET", f"/api/ml/?project={project}")
+    (backend,) = harness.api("GET", f"/api/ml/?project={project}")
     assert backend["state"] == "CO"
     ours = [
         webhook
-        for webhook in kit.api("GET", f"/api/webhooks/?project={project}")
+        for webhook in harness.api("GET", f"/api/webhooks/?project={project}")
         if webhook["url"] == f"{url}/webhook"
     ]
     assert len(ours) == 1
     assert ours[0]["send_for_all_actions"] is True
-    assert ours[0]["headers"]["X-Active-Sampler-Secret"] == kit.state(project).webhook_secret
+    assert ours[0]["headers"]["X-Active-Sampler-Secret"] == harness.state(project).webhook_secret
 
-    said = kit.backend.run("disconnect", "--project", str(project))
+    said = harness.backend.run("disconnect", "--project", str(project))
     assert "queue rows removed" in said
-    assert kit.api("GET", f"/api/ml/?project={project}") == []
-    left = kit.api("GET", f"/api/webhooks/?project={project}")
+    assert harness.api("GET", f"/api/ml/?project={project}") == []
+    left = harness.api("GET", f"/api/webhooks/?project={project}")
     assert [webhook["id"] for webhook in left] == [foreign["id"]]
-    now = kit.project(project)
+    now = harness.project(project)
     assert now["sampling"] == "Sequential sampling"
     assert now["model_version"] == "theirs"
-    assert {row["model_version"] for row in kit.rows(project)} == {"theirs"}
+    assert {row["model_version"] for row in harness.rows(project)} == {"theirs"}
 
 
 AUTH = {
@@ -89,44 +91,54 @@ AUTH = {
 
 
 def test_webhooks_bear_the_secret_and_others_are_refused(
-    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
     project, tasks = make_text_project(TEXTS)
-    kit.connect(project)
-    marks = kit.state(project).marks
-    kit.annotate(tasks[0], POSITIVE)
-    wait_until(lambda: kit.state(project).marks > marks, timeout=10, what="the webhook's mark")
+    harness.connect(project)
+    change_seq = harness.state(project).change_seq
+    harness.annotate(tasks[0], POSITIVE)
+    wait_until(
+        lambda: harness.state(project).change_seq > change_seq,
+        timeout=10,
+        what="the webhook's mark",
+    )
 
     body = {"action": "ANNOTATION_CREATED", "project": {"id": project}}
-    marks = kit.state(project).marks
+    change_seq = harness.state(project).change_seq
     for headers in ({}, {"X-Active-Sampler-Secret": "wrong"}):
-        answer = httpx.post(f"{kit.backend.url}/webhook", json=body, headers=headers)
+        answer = httpx.post(f"{harness.backend.url}/webhook", json=body, headers=headers)
         assert answer.status_code == 401
-    assert kit.state(project).marks == marks
-    assert httpx.get(f"{kit.backend.url}/versions").status_code == 401
+    assert harness.state(project).change_seq == change_seq
+    assert httpx.get(f"{harness.backend.url}/versions").status_code == 401
 
 
 def test_a_project_added_on_the_model_page_is_ordered(
-    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
     project, tasks = make_text_project(TEXTS)
     # What the Model page does.
-    kit.api("POST", "/api/ml/", {"url": kit.backend.url, "project": project, "title": "UI"} | AUTH)
-    kit.wait_queue(project)
-    assert kit.project(project)["sampling"] == "Uncertainty sampling"
-    wait_until(lambda: kit.state(project).webhook_id, timeout=30, what="the webhook's secret")
-    marks = kit.state(project).marks
-    kit.annotate(tasks[0], POSITIVE)
-    wait_until(lambda: kit.state(project).marks > marks, timeout=10, what="the webhook's mark")
+    harness.api(
+        "POST", "/api/ml/", {"url": harness.backend.url, "project": project, "title": "UI"} | AUTH
+    )
+    harness.wait_queue(project)
+    assert harness.project(project)["sampling"] == "Uncertainty sampling"
+    wait_until(lambda: harness.state(project).webhook_id, timeout=30, what="the webhook's secret")
+    change_seq = harness.state(project).change_seq
+    harness.annotate(tasks[0], POSITIVE)
+    wait_until(
+        lambda: harness.state(project).change_seq > change_seq,
+        timeout=10,
+        what="the webhook's mark",
+    )
 
-    said = kit.backend.run("disconnect", "--project", str(project))
+    said = harness.backend.run("disconnect", "--project", str(project))
     assert "remove it under Settings, Model" in said
-    assert len(kit.api("GET", f"/api/ml/?project={project}")) == 1
-    assert kit.project(project)["sampling"] == "Sequential sampling"
+    assert len(harness.api("GET", f"/api/ml/?project={project}")) == 1
+    assert harness.project(project)["sampling"] == "Sequential sampling"
 
 
 def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
-    kit: Kit,
+    harness: Harness,
     label_studio: LabelStudioServer,
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
@@ -136,69 +148,69 @@ def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
     )
     project, _ = make_text_project(TEXTS[:3], config=config)
     with label_studio.client(label_studio.token) as person:
-        body = {"url": kit.backend.url, "project": project, "title": "UI"} | AUTH
+        body = {"url": harness.backend.url, "project": project, "title": "UI"} | AUTH
         answer = person.post("/api/ml/", json=body)
     assert answer.status_code == 400
     assert "no control that can be learned; add Choices" in answer.text
     with pytest.raises(ServerError, match="no control that can be learned; add Choices"):
-        kit.backend.run("connect", "--project", str(project))
-    assert kit.project(project)["sampling"] == "Sequential sampling"
+        harness.backend.run("connect", "--project", str(project))
+    assert harness.project(project)["sampling"] == "Sequential sampling"
 
 
-def test_commands_on_a_project_that_is_not_connected_say_so(kit: Kit) -> None:
+def test_commands_on_a_project_that_is_not_connected_say_so(harness: Harness) -> None:
     for command in ("disconnect", "pause", "resume"):
         with pytest.raises(ServerError, match="project 999 is not connected in this project state"):
-            kit.backend.run(command, "--project", "999")
+            harness.backend.run(command, "--project", "999")
     with pytest.raises(ServerError, match="Label Studio answered 404"):
-        kit.backend.run("connect", "--project", "999")
+        harness.backend.run("connect", "--project", "999")
 
 
 def test_a_second_connection_remembers_anew_what_it_found(
-    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
     project, _ = make_text_project(TEXTS)
     for sampling in ("Sequential sampling", "Uniform sampling"):
-        kit.api("PATCH", f"/api/projects/{project}/", {"sampling": sampling})
-        kit.backend.run("connect", "--project", str(project), "--pull")
-        assert kit.project(project)["sampling"] == "Uncertainty sampling"
-        kit.backend.run("disconnect", "--project", str(project))
-        assert kit.project(project)["sampling"] == sampling
+        harness.api("PATCH", f"/api/projects/{project}/", {"sampling": sampling})
+        harness.backend.run("connect", "--project", str(project), "--pull")
+        assert harness.project(project)["sampling"] == "Uncertainty sampling"
+        harness.backend.run("disconnect", "--project", str(project))
+        assert harness.project(project)["sampling"] == sampling
 
 
 def test_pause_and_resume(
-    kit: Kit, make_text_project: Callable[..., tuple[int, list[int]]]
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
     project, tasks = make_text_project(TEXTS)
-    version = kit.connect(project)
-    kit.backend.run("pause", "--project", str(project))
-    assert kit.project(project)["sampling"] == "Sequential sampling"
+    version = harness.connect(project)
+    harness.backend.run("pause", "--project", str(project))
+    assert harness.project(project)["sampling"] == "Sequential sampling"
     for task in tasks[:4]:
-        kit.annotate(task, POSITIVE)
-    kit.backend.run("resume", "--project", str(project))
-    assert kit.project(project)["sampling"] == "Uncertainty sampling"
-    kit.wait_queue(project, after=int(version[3:]))
-    kit.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
+        harness.annotate(task, POSITIVE)
+    harness.backend.run("resume", "--project", str(project))
+    assert harness.project(project)["sampling"] == "Uncertainty sampling"
+    harness.wait_queue(project, after=int(version[3:]))
+    harness.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
 
 
 def test_labels_are_read_right(
-    kit: Kit,
+    harness: Harness,
     label_studio: LabelStudioServer,
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
     """Skips, updates, deletions, several annotations, ground truths, imported annotations."""
     project, tasks = make_text_project(TEXTS, maximum_annotations=3)
-    kit.connect(project)
-    kit.annotate(tasks[0], POSITIVE)
-    kit.annotate(tasks[1], [], was_cancelled=True)
-    updated = kit.annotate(tasks[2], POSITIVE)
-    deleted = kit.annotate(tasks[3], POSITIVE)
+    harness.connect(project)
+    harness.annotate(tasks[0], POSITIVE)
+    harness.annotate(tasks[1], [], was_cancelled=True)
+    updated = harness.annotate(tasks[2], POSITIVE)
+    deleted = harness.annotate(tasks[3], POSITIVE)
     for result in (POSITIVE, NEGATIVE, NEGATIVE):  # the majority
-        kit.annotate(tasks[4], result)
-    kit.annotate(tasks[5], POSITIVE)  # a tie: the latest
-    kit.annotate(tasks[5], NEGATIVE)
-    kit.annotate(tasks[6], POSITIVE, ground_truth=True)  # a ground truth against two others
-    kit.annotate(tasks[6], NEGATIVE)
-    kit.annotate(tasks[6], NEGATIVE)
+        harness.annotate(tasks[4], result)
+    harness.annotate(tasks[5], POSITIVE)  # a tie: the latest
+    harness.annotate(tasks[5], NEGATIVE)
+    harness.annotate(tasks[6], POSITIVE, ground_truth=True)  # a ground truth against two others
+    harness.annotate(tasks[6], NEGATIVE)
+    harness.annotate(tasks[6], NEGATIVE)
     first = {
         tasks[0]: "positive",
         tasks[2]: "positive",
@@ -207,21 +219,23 @@ def test_labels_are_read_right(
         tasks[5]: "negative",
         tasks[6]: "positive",
     }
-    kit.wait_labels(project, first)
+    harness.wait_labels(project, first)
 
-    kit.api("PATCH", f"/api/annotations/{updated}/", {"result": NEGATIVE})
-    kit.api("DELETE", f"/api/annotations/{deleted}/")
-    imported = kit.api(
+    harness.api("PATCH", f"/api/annotations/{updated}/", {"result": NEGATIVE})
+    harness.api("DELETE", f"/api/annotations/{deleted}/")
+    imported = harness.api(
         "POST",
         f"/api/projects/{project}/import?return_task_ids=true",
         [{"data": {"text": "imported"}, "annotations": [{"result": NEGATIVE}]}],
     )["task_ids"]
     expected = {**first, tasks[2]: "negative", imported[0]: "negative"}
     del expected[tasks[3]]
-    kit.wait_labels(project, expected)
-    kit.wait_queue(project, after=1)
-    wait_until(lambda: kit.state(project).pending_labels < 3, timeout=30, what="a quiet backend")
-    assert tasks[1] not in kit.queue(project)
+    harness.wait_labels(project, expected)
+    harness.wait_queue(project, after=1)
+    wait_until(
+        lambda: harness.state(project).pending_labels < 3, timeout=30, what="a quiet backend"
+    )
+    assert tasks[1] not in harness.queue(project)
 
 
 @pytest.mark.parametrize("prelabel", ["none", "keep:theirs"])
@@ -244,9 +258,9 @@ def test_prelabel_none_and_keep(
         label_studio.api("POST", f"/api/tasks/{task}/annotations/", {"result": result})
     server = backend(start=False, **SETTINGS, PRELABEL=prelabel)
     server.server("worker").start()
-    kit = Kit(label_studio, server)
-    version = kit.connect(project, "--pull")
-    results = [row["result"] for row in kit.rows(project, version)]
+    harness = Harness(label_studio, server)
+    version = harness.connect(project, "--pull")
+    results = [row["result"] for row in harness.rows(project, version)]
     assert len(results) == 8
     if prelabel == "none":
         assert results == [[]] * 8
@@ -264,8 +278,8 @@ def test_a_personal_access_token_is_enough(
     token = personal_access_token
     server = backend(start=False, **SETTINGS, LABEL_STUDIO_API_KEY=token)
     server.server("worker").start()
-    kit = Kit(label_studio, server)
-    kit.connect(project, "--pull")
-    kit.annotate(tasks[0], POSITIVE)
-    kit.wait_labels(project, {tasks[0]: "positive"})
-    assert token not in kit.log("worker")
+    harness = Harness(label_studio, server)
+    harness.connect(project, "--pull")
+    harness.annotate(tasks[0], POSITIVE)
+    harness.wait_labels(project, {tasks[0]: "positive"})
+    assert token not in harness.log("worker")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
-from active_learn_backend.labelstudio.config import parse_label_config
 from active_learn_backend.settings import load_settings
 
 TEXT = '<Text name="t" value="$text"/>'

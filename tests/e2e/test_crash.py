@@ -13,7 +13,7 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from kit import Kit
+from harness import Harness
 
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
 POSITIVE = choice("positive", "label", "text")
@@ -22,8 +22,8 @@ POSITIVE = choice("positive", "label", "text")
 KILLED_WORKER = """
 import os, signal
 from active_learn_backend.cli import main
-from active_learn_backend.labelstudio.queue import Queue
-from active_learn_backend.store import Store
+from active_learn_backend.labelstudio.published_queue import Queue
+from active_learn_backend.state.store import Store
 
 def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -47,16 +47,16 @@ def test_a_worker_killed_leaves_a_valid_queue_and_recovers(
     """One moment after the other on one project: each recovery is the next one's start."""
     project, tasks = make_text_project([f"text number {n}" for n in range(60)])
     server = backend(start=False, **SETTINGS)
-    kit = Kit(label_studio, server)
+    harness = Harness(label_studio, server)
     server.run("connect", "--project", str(project), "--pull")
     worker = server.server("worker").start()
-    kit.wait_queue(project)
+    harness.wait_queue(project)
 
     labeled: dict[int, str] = {}
     for moment, patch in MOMENTS.items():
         worker.stop()
-        version = kit.version(project)
-        _label(kit, labeled, [task for task in tasks if task not in labeled][-3:])
+        version = harness.version(project)
+        _label(harness, labeled, [task for task in tasks if task not in labeled][-3:])
         killed = subprocess.run(
             [sys.executable, "-c", KILLED_WORKER.format(patch=patch)],
             env=server.env,
@@ -68,30 +68,33 @@ def test_a_worker_killed_leaves_a_valid_queue_and_recovers(
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
 
         # Annotators are served a whole queue: the old one before the flip, the new one after it.
-        served = kit.version(project)
+        served = harness.version(project)
         assert (served == version) == (moment == "between publish and flip"), moment
-        assert len(kit.queue(project)) == 7
-        open_tasks = [task for task in kit.queue(project) if task not in labeled]
-        assert kit.api("GET", f"/api/projects/{project}/next")["id"] == open_tasks[0]
+        assert len(harness.queue(project)) == 7
+        open_tasks = [task for task in harness.queue(project) if task not in labeled]
+        assert harness.api("GET", f"/api/projects/{project}/next")["id"] == open_tasks[0]
 
-        _label(kit, labeled, [open_tasks[0], *[t for t in tasks if t not in labeled][-2:]])
+        _label(harness, labeled, [open_tasks[0], *[t for t in tasks if t not in labeled][-2:]])
         worker = server.server("worker").start()
-        kit.wait_labels(project, labeled)
-        kit.wait_queue(project, after=int(served[3:]))
+        harness.wait_labels(project, labeled)
+        harness.wait_queue(project, after=int(served[3:]))
         wait_until(
-            lambda: {row["model_version"] for row in kit.rows(project)} == {kit.version(project)},
+            lambda: (
+                {row["model_version"] for row in harness.rows(project)}
+                == {harness.version(project)}
+            ),
             timeout=60,
             what=f"the leftovers to be swept after a death {moment}",
         )
-        queue = kit.queue(project)
+        queue = harness.queue(project)
         assert len(queue) == len(set(queue)) == 7
         assert not set(queue) & set(labeled)
     worker.stop()
 
 
-def _label(kit: Kit, labeled: dict[int, str], tasks: list[int]) -> None:
+def _label(harness: Harness, labeled: dict[int, str], tasks: list[int]) -> None:
     for task in tasks:
-        kit.annotate(task, POSITIVE)
+        harness.annotate(task, POSITIVE)
         labeled[task] = "positive"
 
 
@@ -101,12 +104,12 @@ def test_a_dead_worker_of_serve_is_replaced(
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
     project, tasks = make_text_project([f"text number {n}" for n in range(20)])
-    kit = Kit(label_studio, backend(**SETTINGS))
-    kit.connect(project)
-    found = re.search(r"worker \S+/(\d+)/\w+ is ready", kit.log())
+    harness = Harness(label_studio, backend(**SETTINGS))
+    harness.connect(project)
+    found = re.search(r"worker \S+/(\d+)/\w+ is ready", harness.log())
     assert found is not None
     os.kill(int(found[1]), signal.SIGKILL)
     for task in tasks[:4]:
-        kit.annotate(task, POSITIVE)
-    kit.wait_queue(project, after=1)
-    kit.wait_log("the worker ended with status -9")
+        harness.annotate(task, POSITIVE)
+    harness.wait_queue(project, after=1)
+    harness.wait_log("the worker ended with status -9")

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import faulty
+import faulty_proxy
 import pytest
 from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from faulty import Fault, FaultyProxy
-from kit import Kit
+from faulty_proxy import Fault, FaultyProxy
+from harness import Harness
 
 SETTINGS = {
     "BUDGET": "4",
@@ -28,26 +28,26 @@ SETTINGS = {
 }
 POSITIVE = choice("positive", "label", "text")
 FAULTS: dict[str, Fault] = {
-    "500": faulty.status(500),
-    "429": faulty.status(429, Retry_After="1"),
-    "a page": faulty.html,
-    "half a body": faulty.half,
-    "slow": faulty.slow(5),
+    "500": faulty_proxy.status(500),
+    "429": faulty_proxy.status(429, Retry_After="1"),
+    "a page": faulty_proxy.html,
+    "half a body": faulty_proxy.half,
+    "slow": faulty_proxy.slow(5),
 }
 MakeText = Callable[..., tuple[int, list[int]]]
 
 
-def label_three(kit: Kit, project: int) -> list[int]:
+def label_three(harness: Harness, project: int) -> list[int]:
     """Label the next three of the queue, in Label Studio itself."""
-    labeled = kit.labels(project)
-    tasks = [task for task in kit.queue(project) if task not in labeled][:3]
+    labeled = harness.labels(project)
+    tasks = [task for task in harness.queue(project) if task not in labeled][:3]
     for task in tasks:
-        kit.annotate(task, POSITIVE)
+        harness.annotate(task, POSITIVE)
     return tasks
 
 
-def check_queue(kit: Kit, project: int) -> None:
-    rows = kit.rows(project, kit.version(project))
+def check_queue(harness: Harness, project: int) -> None:
+    rows = harness.rows(project, harness.version(project))
     assert [row["score"] for row in rows] == [rank / 7 for rank in range(7)]
 
 
@@ -61,22 +61,22 @@ def test_a_label_studio_that_answers_wrongly(
     """Every answer to the backend is spoiled for a while; annotators go on meanwhile."""
     project, _ = make_text_project([f"text number {n}" for n in range(40)])
     with FaultyProxy(label_studio.url) as proxy:
-        kit = Kit(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
-        version = kit.connect(project)
+        harness = Harness(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
+        version = harness.connect(project)
         proxy.fault = lambda method, path: FAULTS[kind]
-        tasks = label_three(kit, project)
+        tasks = label_three(harness, project)
         wait_until(lambda: proxy.spoiled >= 4, timeout=60, what="spoiled answers")
-        wait_until(lambda: kit.state(project).last_error, timeout=60, what="the error in words")
-        assert "\n" not in kit.state(project).last_error
-        assert kit.version(project) == version  # the old queue is still served
-        check_queue(kit, project)
+        wait_until(lambda: harness.state(project).last_error, timeout=60, what="the error in words")
+        assert "\n" not in harness.state(project).last_error
+        assert harness.version(project) == version  # the old queue is still served
+        check_queue(harness, project)
 
         proxy.fault = lambda method, path: None
-        kit.wait_queue(project, after=int(version[3:]), timeout=90)
-        kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
-        check_queue(kit, project)
-        wait_until(lambda: not kit.state(project).last_error, timeout=30, what="no error left")
-        assert "Traceback" not in kit.log()
+        harness.wait_queue(project, after=int(version[3:]), timeout=90)
+        harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
+        check_queue(harness, project)
+        wait_until(lambda: not harness.state(project).last_error, timeout=30, what="no error left")
+        assert "Traceback" not in harness.log()
 
 
 @pytest.mark.parametrize("kind", ["500", "half a body"])
@@ -91,26 +91,29 @@ def test_a_fault_in_the_middle_of_a_round(
     """Publish or flip fails, or is done but its answer is lost: rows are left, no queue is."""
     project, _ = make_text_project([f"text number {n}" for n in range(40)])
     with FaultyProxy(label_studio.url) as proxy:
-        kit = Kit(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
-        version = kit.connect(project)
+        harness = Harness(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
+        version = harness.connect(project)
 
         def fault(method: str, path: str) -> Fault | None:
             hit = method == "PATCH" if step == "PATCH" else step in path
             return FAULTS[kind] if hit else None
 
         proxy.fault = fault
-        tasks = label_three(kit, project)
+        tasks = label_three(harness, project)
         wait_until(lambda: proxy.spoiled >= 2, timeout=60, what="two rounds to fail")
-        assert len(kit.queue(project)) == 7
+        assert len(harness.queue(project)) == 7
         proxy.fault = lambda method, path: None
-        kit.wait_queue(project, after=int(version[3:]), timeout=90)
-        kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
+        harness.wait_queue(project, after=int(version[3:]), timeout=90)
+        harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
         wait_until(
-            lambda: {row["model_version"] for row in kit.rows(project)} == {kit.version(project)},
+            lambda: (
+                {row["model_version"] for row in harness.rows(project)}
+                == {harness.version(project)}
+            ),
             timeout=60,
             what="the rows of failed rounds to be swept",
         )
-        check_queue(kit, project)
+        check_queue(harness, project)
 
 
 def test_a_token_that_expires_in_the_middle_of_a_round(
@@ -124,8 +127,8 @@ def test_a_token_that_expires_in_the_middle_of_a_round(
     token = personal_access_token
     with FaultyProxy(label_studio.url) as proxy:
         env = {**SETTINGS, "LABEL_STUDIO_URL": proxy.url, "LABEL_STUDIO_API_KEY": token}
-        kit = Kit(label_studio, backend(**env))
-        version = kit.connect(project)
+        harness = Harness(label_studio, backend(**env))
+        version = harness.connect(project)
         renewed: list[str] = []
         expired: set[str] = set()
 
@@ -136,13 +139,13 @@ def test_a_token_that_expires_in_the_middle_of_a_round(
                 return None
             # The first publish and the first flip after it are refused until it was renewed.
             hit = "import/predictions" in path and not expired
-            return faulty.status(401) if hit else None
+            return faulty_proxy.status(401) if hit else None
 
         proxy.fault = fault
-        label_three(kit, project)
-        kit.wait_queue(project, after=int(version[3:]), timeout=60)
+        label_three(harness, project)
+        harness.wait_queue(project, after=int(version[3:]), timeout=60)
         assert renewed
-        assert kit.state(project).last_error == ""
+        assert harness.state(project).last_error == ""
 
 
 def test_retry_after_is_honoured(
@@ -153,19 +156,19 @@ def test_retry_after_is_honoured(
     """After a 429 nothing is asked of that path before the time that was given."""
     project, _ = make_text_project([f"text number {n}" for n in range(20)])
     with FaultyProxy(label_studio.url) as proxy:
-        kit = Kit(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
-        version = kit.connect(project)
+        harness = Harness(label_studio, backend(**SETTINGS, LABEL_STUDIO_URL=proxy.url))
+        version = harness.connect(project)
         asked: list[float] = []
 
         def fault(method: str, path: str) -> Fault | None:
             if "import/predictions" not in path:
                 return None
             asked.append(time.monotonic())
-            return faulty.status(429, Retry_After="2") if len(asked) == 1 else None
+            return faulty_proxy.status(429, Retry_After="2") if len(asked) == 1 else None
 
         proxy.fault = fault
-        label_three(kit, project)
-        kit.wait_queue(project, after=int(version[3:]), timeout=60)
+        label_three(harness, project)
+        harness.wait_queue(project, after=int(version[3:]), timeout=60)
         assert asked[1] - asked[0] >= 2
 
 
@@ -178,27 +181,27 @@ def test_a_locked_state_delays_and_loses_nothing(
     make_text_project: MakeText,
 ) -> None:
     project, _ = make_text_project([f"text number {n}" for n in range(30)])
-    kit = Kit(label_studio, backend(**SETTINGS))
-    version = kit.connect(project)
-    lock = sqlite3.connect(kit.backend.model_dir / "state.sqlite3", isolation_level=None)
+    harness = Harness(label_studio, backend(**SETTINGS))
+    version = harness.connect(project)
+    lock = sqlite3.connect(harness.backend.model_dir / "state.sqlite3", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     try:
         started = time.monotonic()
-        tasks = label_three_of(kit, project, version)
+        tasks = label_three_of(harness, project, version)
         assert time.monotonic() - started < 3  # no submit waited for the lock
-        kit.wait_log("database is locked")
+        harness.wait_log("database is locked")
     finally:
         lock.execute("ROLLBACK")
         lock.close()
-    kit.wait_queue(project, after=int(version[3:]), timeout=60)
-    kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
+    harness.wait_queue(project, after=int(version[3:]), timeout=60)
+    harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
 
 
-def label_three_of(kit: Kit, project: int, version: str) -> list[int]:
+def label_three_of(harness: Harness, project: int, version: str) -> list[int]:
     """Label three of a queue without a look into the state."""
-    tasks = [row["task"] for row in kit.rows(project, version)][:3]
+    tasks = [row["task"] for row in harness.rows(project, version)][:3]
     for task in tasks:
-        kit.annotate(task, POSITIVE)
+        harness.annotate(task, POSITIVE)
     return tasks
 
 
@@ -220,11 +223,11 @@ def test_a_damaged_state_is_put_aside_and_rebuilt(
     """Labels, queue and connection are found again in Label Studio, where they are."""
     project, _ = make_text_project([f"text number {n}" for n in range(40)])
     server = backend(**SETTINGS)
-    kit = Kit(label_studio, server)
-    kit.connect(project)
-    tasks = label_three(kit, project)
-    kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
-    version = kit.version(project)
+    harness = Harness(label_studio, server)
+    harness.connect(project)
+    tasks = label_three(harness, project)
+    harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
+    version = harness.version(project)
     state = server.model_dir / "state.sqlite3"
     if when == "while it runs":
         damage(state)
@@ -232,17 +235,17 @@ def test_a_damaged_state_is_put_aside_and_rebuilt(
         server.stop()
         damage(state)
         server = backend(model_dir=server.model_dir, port=server.port, **SETTINGS)
-        kit = Kit(label_studio, server)
-    kit.wait_log("it was put aside as")
+        harness = Harness(label_studio, server)
+    harness.wait_log("it was put aside as")
     wait_until(lambda: list(state.parent.glob("*.damaged-*")), timeout=60, what="the old state")
-    kit.wait_log("taken in again")
-    kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
-    kit.wait_queue(project, after=int(version[3:]), timeout=60)
-    check_queue(kit, project)
-    more = label_three(kit, project)  # and webhook and rounds go on
-    kit.wait_labels(project, dict.fromkeys([*tasks, *more], "positive"))
+    harness.wait_log("taken in again")
+    harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
+    harness.wait_queue(project, after=int(version[3:]), timeout=60)
+    check_queue(harness, project)
+    more = label_three(harness, project)  # and webhook and rounds go on
+    harness.wait_labels(project, dict.fromkeys([*tasks, *more], "positive"))
     server.run("disconnect", "--project", str(project))
-    assert kit.project(project)["sampling"] == "Sequential sampling"
+    assert harness.project(project)["sampling"] == "Sequential sampling"
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(
@@ -253,8 +256,8 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
 ) -> None:
     """On a file system of its own of a few megabytes, filled to the last byte."""
     project, _ = make_text_project([f"text number {n}" for n in range(40)])
-    kit = Kit(label_studio, backend(model_dir=small_disk / "state", **SETTINGS))
-    version = kit.connect(project)
+    harness = Harness(label_studio, backend(model_dir=small_disk / "state", **SETTINGS))
+    version = harness.connect(project)
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -262,13 +265,13 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
                 file.write(b"x" * 4096)
         except OSError:
             pass
-    tasks = label_three_of(kit, project, version)
-    kit.wait_log("full")
-    assert kit.version(project) == version
-    check_queue(kit, project)
+    tasks = label_three_of(harness, project, version)
+    harness.wait_log("full")
+    assert harness.version(project) == version
+    check_queue(harness, project)
     ballast.unlink()
-    kit.wait_queue(project, after=int(version[3:]), timeout=90)
-    kit.wait_labels(project, dict.fromkeys(tasks, "positive"))
+    harness.wait_queue(project, after=int(version[3:]), timeout=90)
+    harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
 
 
 # -- the worker ---------------------------------------------------------------------------------
@@ -281,23 +284,25 @@ def test_two_workers_started_by_mistake_do_the_work_of_one(
 ) -> None:
     project, _ = make_text_project([f"text number {n}" for n in range(40)])
     server = backend(**SETTINGS)
-    kit = Kit(label_studio, server)
-    version = kit.connect(project)
+    harness = Harness(label_studio, server)
+    version = harness.connect(project)
     server.server("worker").start()
-    wait_until(lambda: "is ready" in kit.log("worker"), timeout=60, what="the second worker")
+    wait_until(lambda: "is ready" in harness.log("worker"), timeout=60, what="the second worker")
     given: list[int] = []
     for _ in range(3):
-        given += label_three(kit, project)
-        version = kit.wait_queue(project, after=int(version[3:]))
-        kit.wait_labels(project, dict.fromkeys(given, "positive"))
-    rounds = kit.rounds(project)
+        given += label_three(harness, project)
+        version = harness.wait_queue(project, after=int(version[3:]))
+        harness.wait_labels(project, dict.fromkeys(given, "positive"))
+    rounds = harness.rounds(project)
     assert len({report["round"] for report in rounds}) == len(rounds)
     wait_until(
-        lambda: {row["model_version"] for row in kit.rows(project)} == {kit.version(project)},
+        lambda: (
+            {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}
+        ),
         timeout=60,
         what="one version only",
     )
-    check_queue(kit, project)
+    check_queue(harness, project)
 
 
 def test_a_worker_killed_at_random_moments_five_times(
@@ -307,21 +312,21 @@ def test_a_worker_killed_at_random_moments_five_times(
 ) -> None:
     """Now before the labels are read, now while the round runs that they are due for."""
     project, _ = make_text_project([f"text number {n}" for n in range(60)])
-    kit = Kit(label_studio, backend(**SETTINGS))
-    version = kit.connect(project)
+    harness = Harness(label_studio, backend(**SETTINGS))
+    version = harness.connect(project)
     given: list[int] = []
     for kill in range(5):
-        given += label_three(kit, project)
+        given += label_three(harness, project)
         if kill % 2:  # else it dies before it has read them
-            kit.wait_labels(project, dict.fromkeys(given, "positive"))
-        dead = workers(kit)[-1]
+            harness.wait_labels(project, dict.fromkeys(given, "positive"))
+        dead = workers(harness)[-1]
         os.kill(dead, signal.SIGKILL)
-        assert len(kit.queue(project)) == 7
-        wait_until(lambda dead=dead: workers(kit)[-1] != dead, timeout=60, what="a new worker")
-        version = kit.wait_queue(project, after=int(version[3:]))
-    kit.wait_labels(project, dict.fromkeys(given, "positive"))
+        assert len(harness.queue(project)) == 7
+        wait_until(lambda dead=dead: workers(harness)[-1] != dead, timeout=60, what="a new worker")
+        version = harness.wait_queue(project, after=int(version[3:]))
+    harness.wait_labels(project, dict.fromkeys(given, "positive"))
 
 
-def workers(kit: Kit) -> list[int]:
+def workers(harness: Harness) -> list[int]:
     """Process ids of all workers so far, the running one last."""
-    return [int(pid) for pid in re.findall(r"worker \S+/(\d+)/\w+ is ready", kit.log())]
+    return [int(pid) for pid in re.findall(r"worker \S+/(\d+)/\w+ is ready", harness.log())]

@@ -14,15 +14,15 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from kit import Kit
+from harness import Harness
 
 SETTINGS = {"BUDGET": "5", "RESERVE": "5", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
 KILLS = 50
 
 
-def workers(kit: Kit) -> list[int]:
+def workers(harness: Harness) -> list[int]:
     """Process ids of all workers so far, the running one last."""
-    return [int(pid) for pid in re.findall(r"worker \S+/(\d+)/\w+ is ready", kit.log())]
+    return [int(pid) for pid in re.findall(r"worker \S+/(\d+)/\w+ is ready", harness.log())]
 
 
 @pytest.mark.soak
@@ -34,8 +34,8 @@ def test_a_worker_killed_at_random_moments_loses_no_label(
 ) -> None:
     moments = random.Random(0)
     project, _ = make_text_project([f"text {n % 7} number {n}" for n in range(400)])
-    kit = Kit(label_studio, backend(**SETTINGS))
-    version = kit.connect(project)
+    harness = Harness(label_studio, backend(**SETTINGS))
+    version = harness.connect(project)
     given: dict[int, str] = {}
 
     def answer(task: dict[str, object]) -> list[dict[str, object]]:
@@ -47,21 +47,23 @@ def test_a_worker_killed_at_random_moments_loses_no_label(
     for kill in range(KILLS):
         list(annotator.label(5))
         time.sleep(moments.uniform(0, 2))  # the random moment itself, not a wait for something
-        worker = workers(kit)[-1]
+        worker = workers(harness)[-1]
         os.kill(worker, signal.SIGKILL)
         # Right after it annotators are served a whole queue.
-        queue = kit.rows(project, kit.version(project))
+        queue = harness.rows(project, harness.version(project))
         assert [row["score"] for row in queue] == [rank / 10 for rank in range(10)]
         wait_until(
-            lambda dead=worker: workers(kit)[-1] != dead,
+            lambda dead=worker: workers(harness)[-1] != dead,
             timeout=60,
             what=f"a new worker after kill {kill + 1}",
         )
-        version = kit.wait_queue(project, after=int(version[3:]))
-    kit.wait_labels(project, given)
+        version = harness.wait_queue(project, after=int(version[3:]))
+    harness.wait_labels(project, given)
     wait_until(
-        lambda: {row["model_version"] for row in kit.rows(project)} == {kit.version(project)},
+        lambda: (
+            {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}
+        ),
         timeout=120,
         what="the leftovers to be swept",
     )
-    assert kit.state(project).last_error == ""
+    assert harness.state(project).last_error == ""

@@ -14,8 +14,8 @@ from active_learn_backend.demo.annotator import Annotator
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import ServerError, wait_until
-from active_learn_backend.labelstudio.config import parse_label_config
-from kit import Kit
+from active_learn_backend.labeling.config import parse_label_config
+from harness import Harness
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "12", "POLL_INTERVAL": "1"}
@@ -34,8 +34,8 @@ KINDS = {
 
 
 @pytest.fixture
-def kit(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Kit:
-    return Kit(label_studio, backend(**SETTINGS))
+def harness(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Harness:
+    return Harness(label_studio, backend(**SETTINGS))
 
 
 @pytest.fixture
@@ -71,38 +71,38 @@ def rows_of(name: str, delimiter: str, count: int) -> list[dict[str, str]]:
 
 
 def label(
-    kit: Kit,
+    harness: Harness,
     make_annotator: Callable[..., Annotator],
     project: int,
     truth: Callable[[dict[str, Any]], Any],
     count: int,
 ) -> None:
     """Label some tasks as served, and wait until a head knows all of these labels."""
-    control = parse_label_config(kit.project(project)["label_config"]).control
-    before = len(kit.labels(project))
+    control = parse_label_config(harness.project(project)["label_config"]).control
+    before = len(harness.labels(project))
     annotator = make_annotator(project, lambda task: control.write(truth(task["data"])))
     for submission in annotator.label(count):
         assert submission.result
 
     def learned() -> bool:
-        rounds = kit.rounds(project)
+        rounds = harness.rounds(project)
         known = rounds[-1]["labeled"] if rounds else 0
         return known >= before + count - int(SETTINGS["RETRAIN_EVERY"])
 
     wait_until(learned, timeout=90, what="a round that knows the labels")
 
 
-def live_answers(kit: Kit, project: int, most: int = 60) -> dict[int, dict[str, Any]]:
+def live_answers(harness: Harness, project: int, most: int = 60) -> dict[int, dict[str, Any]]:
     """Ask Label Studio for answers to open tasks, as "Retrieve predictions" does."""
-    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=500&fields=all")["tasks"]
+    tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=500&fields=all")["tasks"]
     open_ids = [task["id"] for task in tasks if not task["annotations"]][:most]
-    kit.api(
+    harness.api(
         "POST",
         f"/api/dm/actions/?project={project}&id=retrieve_tasks_predictions",
         {"selectedItems": {"all": False, "included": open_ids}, "project": project},
         timeout=120,
     )
-    rows = sorted(kit.rows(project), key=lambda row: row["id"])
+    rows = sorted(harness.rows(project), key=lambda row: row["id"])
     live = [row for row in rows if not row["model_version"].startswith("al-")]
     answers = {row["task"]: row for row in live}  # the latest of each
     assert set(answers) >= set(open_ids)
@@ -110,13 +110,15 @@ def live_answers(kit: Kit, project: int, most: int = 60) -> dict[int, dict[str, 
 
 
 def share_right(
-    kit: Kit,
+    harness: Harness,
     project: int,
     answers: dict[int, dict[str, Any]],
     truth: Callable[[dict[str, Any]], Any],
 ) -> float:
-    read = parse_label_config(kit.project(project)["label_config"]).control.read
-    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=500&include=id,data")["tasks"]
+    read = parse_label_config(harness.project(project)["label_config"]).control.read
+    tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=500&include=id,data")[
+        "tasks"
+    ]
     data = {task["id"]: task["data"] for task in tasks}
     right = [read(row["result"]) == truth(data[task]) for task, row in answers.items()]
     return float(np.mean(right))
@@ -124,7 +126,7 @@ def share_right(
 
 @pytest.mark.parametrize("encoder", ["", "minilm"])
 def test_intents_of_banking77(
-    kit: Kit,
+    harness: Harness,
     make_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     encoder: str,
@@ -135,19 +137,19 @@ def test_intents_of_banking77(
     some = [row for row in rows if row["category"] in labels[::13]][:240]
     intents = {row["text"]: row["category"] for row in some}
     project = make_project(choices(labels), [{"text": text} for text in intents])
-    kit.connect(project, "--params", f'{{"encoder": "{encoder}"}}')
+    harness.connect(project, "--params", f'{{"encoder": "{encoder}"}}')
 
     def truth(data: dict[str, Any]) -> str:
         return intents[data["text"]]
 
-    label(kit, make_annotator, project, truth, 60)
-    answers = live_answers(kit, project)
+    label(harness, make_annotator, project, truth, 60)
+    answers = live_answers(harness, project)
     assert all(0 < row["score"] <= 1 for row in answers.values())
-    assert share_right(kit, project, answers, truth) > (0.9 if encoder else 0.75)
+    assert share_right(harness, project, answers, truth) > (0.9 if encoder else 0.75)
 
 
 def test_multilabel(
-    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+    harness: Harness, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
 ) -> None:
     """Several labels a task, or one; the queue's answers come with them."""
     texts = {
@@ -159,23 +161,23 @@ def test_multilabel(
     }
     config = choices(list(VEHICLES), choice="multiple")
     project = make_project(config, [{"text": text} for text in texts])
-    kit.connect(project)
+    harness.connect(project)
     read = parse_label_config(config).control.read
 
     def truth(data: dict[str, Any]) -> Any:
         return read(parse_label_config(config).control.write(texts[data["text"]]))
 
-    label(kit, make_annotator, project, truth, 48)
-    assert kit.labels(project)
-    assert all(isinstance(label, list) for label in kit.labels(project).values())
-    answers = live_answers(kit, project)
-    assert share_right(kit, project, answers, truth) > 0.6
-    shown = [row for row in kit.rows(project, kit.version(project)) if row["result"]]
+    label(harness, make_annotator, project, truth, 48)
+    assert harness.labels(project)
+    assert all(isinstance(label, list) for label in harness.labels(project).values())
+    answers = live_answers(harness, project)
+    assert share_right(harness, project, answers, truth) > 0.6
+    shown = [row for row in harness.rows(project, harness.version(project)) if row["result"]]
     assert shown  # answers in the queue too, and Label Studio took them all
 
 
 def test_regression_of_sentence_similarity(
-    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+    harness: Harness, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
 ) -> None:
     """STS-B: two texts, one number."""
     rows = rows_of("stsb_train.tsv", "\t", 200)
@@ -185,12 +187,12 @@ def test_regression_of_sentence_similarity(
     )
     scores = {(row["sentence1"], row["sentence2"]): float(row["score"]) for row in rows}
     project = make_project(config, [{"one": one, "two": two} for one, two in scores])
-    kit.connect(project, "--params", '{"encoder": "minilm"}')
-    label(kit, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
-    answers = live_answers(kit, project)
+    harness.connect(project, "--params", '{"encoder": "minilm"}')
+    label(harness, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
+    answers = live_answers(harness, project)
     read = parse_label_config(config).control.read
     assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
-    assert kit.rounds(project)[-1]["head"].startswith("head-")
+    assert harness.rounds(project)[-1]["head"].startswith("head-")
 
 
 def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
@@ -208,21 +210,21 @@ def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
     ]
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts[:200]])
     server = backend(**SETTINGS)
-    kit = Kit(label_studio, server)
-    kit.connect(project, "--params", '{"budget": 0.25, "audit": 0}')
-    first = kit.decisions(project)
+    harness = Harness(label_studio, server)
+    harness.connect(project, "--params", '{"budget": 0.25, "audit": 0}')
+    first = harness.decisions(project)
     assert len(first) == 200
     assert 35 <= sum(word == "kept" for word in first.values()) <= 65
-    queue = kit.queue(project)
+    queue = harness.queue(project)
     assert queue
     assert all(first[task] == "kept" for task in queue)
 
-    state = kit.state(project).stream_state
+    state = harness.state(project).stream_state
     server.stop()
     label_studio.api(
         "POST", f"/api/projects/{project}/import", [{"text": text} for text in texts[200:400]]
     )
-    again = Kit(label_studio, backend(model_dir=server.model_dir, **SETTINGS))
+    again = Harness(label_studio, backend(model_dir=server.model_dir, **SETTINGS))
     wait_until(lambda: len(again.decisions(project)) == 400, timeout=60, what="all are decided")
     second = again.decisions(project)
     assert {task: second[task] for task in first} == first
@@ -231,69 +233,69 @@ def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
 
 
 def test_a_projects_own_settings_from_label_studio(
-    kit: Kit, make_project: Callable[..., int]
+    harness: Harness, make_project: Callable[..., int]
 ) -> None:
     """Set where a team sets them: as extra params of the model in Label Studio."""
     texts = [{"text": f"{color} {word}"} for color in COLORS for word in VEHICLES["air"]]
     project = make_project(choices(list(VEHICLES)), texts)
-    version = kit.connect(project)
-    assert len(kit.rows(project, version)) == 16
-    backend = kit.state(project).backend_id
+    version = harness.connect(project)
+    assert len(harness.rows(project, version)) == 16
+    backend = harness.state(project).backend_id
 
     def set_params(params: Any) -> dict[str, Any]:
         body = {
             "project": project,
-            "url": kit.backend.url,
+            "url": harness.backend.url,
             "title": "Active sampler",
             "extra_params": params,
         }
-        return dict(kit.api("PATCH", f"/api/ml/{backend}", body))
+        return dict(harness.api("PATCH", f"/api/ml/{backend}", body))
 
     set_params({"budget": 3, "reserve": 2, "prelabel": "none"})
-    later = kit.wait_queue(project, after=int(version[3:]))
-    wait_until(lambda: len(kit.queue(project)) == 5, timeout=30, what="a queue of 5")
+    later = harness.wait_queue(project, after=int(version[3:]))
+    wait_until(lambda: len(harness.queue(project)) == 5, timeout=30, what="a queue of 5")
 
     # Label Studio asks us first, and shows its user our words.
     with pytest.raises(ServerError, match="'budgte', which no project can set; expected some of"):
         set_params({"budgte": 3})
-    assert kit.state(project).params == '{"budget": 3, "prelabel": "none", "reserve": 2}'
+    assert harness.state(project).params == '{"budget": 3, "prelabel": "none", "reserve": 2}'
 
     set_params({})
-    kit.wait_queue(project, after=int(later[3:]))
-    wait_until(lambda: len(kit.queue(project)) == 16, timeout=30, what="the usual queue")
+    harness.wait_queue(project, after=int(later[3:]))
+    wait_until(lambda: len(harness.queue(project)) == 16, timeout=30, what="the usual queue")
 
 
 def test_versions_and_a_rollback(
-    kit: Kit, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
+    harness: Harness, make_project: Callable[..., int], make_annotator: Callable[..., Annotator]
 ) -> None:
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
-    kit.connect(project)
+    harness.connect(project)
 
     def truth(data: dict[str, Any]) -> str:
         return KINDS[data["text"]]
 
-    label(kit, make_annotator, project, truth, 24)
-    label(kit, make_annotator, project, truth, 14)
-    listed = kit.backend.run("versions", "--project", str(project)).splitlines()
+    label(harness, make_annotator, project, truth, 24)
+    label(harness, make_annotator, project, truth, 14)
+    listed = harness.backend.run("versions", "--project", str(project)).splitlines()
     names = [line.split()[0] for line in listed]
     assert len(names) >= 2
     assert "(in use)" in listed[0]
-    served = kit.api("GET", f"/api/ml/{kit.state(project).backend_id}/versions")["versions"]
+    served = harness.api("GET", f"/api/ml/{harness.state(project).backend_id}/versions")["versions"]
     assert set(names) <= set(served)
 
-    former, before = names[-1], int(kit.version(project)[3:])
-    kit.backend.run("rollback", "--project", str(project), "--to", former)
-    kit.wait_queue(project, after=before)
-    answers = live_answers(kit, project)
+    former, before = names[-1], int(harness.version(project)[3:])
+    harness.backend.run("rollback", "--project", str(project), "--to", former)
+    harness.wait_queue(project, after=before)
+    answers = live_answers(harness, project)
     assert answers
     assert {row["model_version"] for row in answers.values()} == {former}
-    assert kit.rounds(project)[-1]["head"] == former
-    assert "(pinned)" in kit.backend.run("versions", "--project", str(project))
+    assert harness.rounds(project)[-1]["head"] == former
+    assert "(pinned)" in harness.backend.run("versions", "--project", str(project))
 
-    before = int(kit.version(project)[3:])
-    kit.backend.run("rollback", "--project", str(project), "--to", "latest")
-    kit.wait_queue(project, after=before)
-    assert kit.state(project).live_version not in names
+    before = int(harness.version(project)[3:])
+    harness.backend.run("rollback", "--project", str(project), "--to", "latest")
+    harness.wait_queue(project, after=before)
+    assert harness.state(project).head_version not in names
 
 
 def test_the_audit_set_measures_and_does_not_train(
@@ -302,21 +304,21 @@ def test_the_audit_set_measures_and_does_not_train(
     make_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
 ) -> None:
-    kit = Kit(label_studio, backend(**SETTINGS, AUDIT="0.3"))
+    harness = Harness(label_studio, backend(**SETTINGS, AUDIT="0.3"))
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
-    kit.connect(project)
-    audit = kit.audit_rows(project)
+    harness.connect(project)
+    audit = harness.audit_rows(project)
     assert len(audit) == 4  # of 16 rows: 0.3 of what is served, after the first is due
-    label(kit, make_annotator, project, lambda data: KINDS[data["text"]], 40)
+    label(harness, make_annotator, project, lambda data: KINDS[data["text"]], 40)
 
-    last = kit.rounds(project)[-1]
+    last = harness.rounds(project)[-1]
     assert 0.25 <= last["audit"] / last["labeled"] <= 0.35
     estimate = last["evaluation"]["audit"]
     assert estimate["n"] == last["audit"]
     assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
     assert last["evaluation"]["cross_validation"]["value"] > 0.4
-    hidden = {row["task"]: row["result"] for row in kit.rows(project, kit.version(project))}
-    shown = set(kit.audit_rows(project))
+    hidden = {row["task"]: row["result"] for row in harness.rows(project, harness.version(project))}
+    shown = set(harness.audit_rows(project))
     assert shown
     assert all(hidden[task] == [] for task in shown)
     assert all(hidden[task] for task in set(hidden) - shown)

@@ -8,7 +8,7 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from kit import Kit
+from harness import Harness
 
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
 CONFIG = (
@@ -32,23 +32,25 @@ def test_a_label_studio_that_was_down_is_taken_up_again(
             [{"text": f"text number {n}"} for n in range(20)],
         )["task_ids"]
         with BackendServer(studio, tmp_path / "backend", env=SETTINGS) as backend:
-            kit = Kit(studio, backend)
-            version = kit.connect(project)
+            harness = Harness(studio, backend)
+            version = harness.connect(project)
             studio.process.stop()
-            kit.wait_log("does not answer GET")
+            harness.wait_log("does not answer GET")
             wait_until(
-                lambda: "is it running" in kit.state(project).last_error,
+                lambda: "is it running" in harness.state(project).last_error,
                 timeout=30,
                 what="the error in words",
             )
             again = LabelStudioServer(tmp_path / "label-studio", port=port)
             with again:
                 assert again.port == port
-                kit = Kit(again, backend)
-                assert kit.version(project) == version
+                harness = Harness(again, backend)
+                assert harness.version(project) == version
                 for task in tasks[:4]:
-                    kit.annotate(task, choice("positive", "label", "text"))
-                kit.wait_queue(project, after=int(version[3:]), timeout=90)
-                kit.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
-                wait_until(lambda: kit.state(project).last_error == "", timeout=30, what="no error")
+                    harness.annotate(task, choice("positive", "label", "text"))
+                harness.wait_queue(project, after=int(version[3:]), timeout=90)
+                harness.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
+                wait_until(
+                    lambda: harness.state(project).last_error == "", timeout=30, what="no error"
+                )
         assert "Traceback" not in (tmp_path / "backend.serve.log").read_text()

@@ -18,7 +18,7 @@ from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from kit import Kit
+from harness import Harness
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
@@ -27,19 +27,19 @@ from tiny_models import WORDS, save_bert, save_vit
 SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "8", "POLL_INTERVAL": "1"}
 
 
-def queue_answers(kit: Kit, project: int) -> dict[int, dict[str, Any]]:
+def queue_answers(harness: Harness, project: int) -> dict[int, dict[str, Any]]:
     """Give the answers that annotators see in the queue, by task."""
-    rows = kit.rows(project, kit.version(project))
+    rows = harness.rows(project, harness.version(project))
     return {row["task"]: row["result"][0] for row in rows if row["result"]}
 
 
-def label_until_a_head(kit: Kit, annotator: Annotator, project: int, what: str) -> None:
+def label_until_a_head(harness: Harness, annotator: Annotator, project: int, what: str) -> None:
     """Label 24 tasks, and wait for a head that knows most of them."""
     for _ in annotator.label(24):
         pass
 
     def trained() -> bool:
-        last = kit.rounds(project)[-1]
+        last = harness.rounds(project)[-1]
         return bool(last["labeled"] >= 16 and last["head"])
 
     wait_until(trained, timeout=60, what=what)
@@ -65,8 +65,8 @@ def test_a_hugging_face_classifier_is_used_as_it_is(
     )
     texts = [f"{a} {b} {c}" for a in WORDS[:4] for b in WORDS[4:7] for c in WORDS[7:]]
     project, ids = make_text_project(texts, config=config)
-    kit = Kit(label_studio, backend(**SETTINGS, MODEL=str(folder), AUDIT="0"))
-    kit.connect(project)
+    harness = Harness(label_studio, backend(**SETTINGS, MODEL=str(folder), AUDIT="0"))
+    harness.connect(project)
 
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -76,14 +76,14 @@ def test_a_hugging_face_classifier_is_used_as_it_is(
     expected = dict(zip(ids, (names[k] for k in logits.argmax(dim=1).tolist()), strict=True))
     assert len(set(expected.values())) > 1
 
-    answers = queue_answers(kit, project)
+    answers = queue_answers(harness, project)
     assert len(answers) == 16
     for task, item in answers.items():
         assert item["value"]["choices"] == [expected[task]]
         probability = float(torch.softmax(logits[ids.index(task)], dim=0).max())
         assert item["score"] == pytest.approx(probability, abs=5e-3)
-    state = kit.state(project)
-    assert state.live_version.startswith("model-")
+    state = harness.state(project)
+    assert state.head_version.startswith("model-")
     assert state.head_round == 0  # nothing was trained
 
 
@@ -142,27 +142,29 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
     models.mkdir()
     accuracy = digits_onnx(digit_images, models / "digits.onnx")
     assert accuracy > 0.8
-    kit = Kit(label_studio, server)
+    harness = Harness(label_studio, server)
     project = make_digits_project(60)
-    kit.connect(project, "--params", '{"model": "digits.onnx"}')
-    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")["tasks"]
+    harness.connect(project, "--params", '{"model": "digits.onnx"}')
+    tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")[
+        "tasks"
+    ]
     truth = {task["id"]: digit_images.truth[digit_index(task)] for task in tasks}
 
-    answers = queue_answers(kit, project)
+    answers = queue_answers(harness, project)
     right = [item["value"]["choices"] == [truth[task]] for task, item in answers.items()]
     assert len(right) == 16
     assert np.mean(right) > 0.4  # those that it is least sure of
-    assert kit.state(project).live_version.startswith("model-")
+    assert harness.state(project).head_version.startswith("model-")
 
-    before = int(kit.version(project)[3:])
-    kit.backend.run(
+    before = int(harness.version(project)[3:])
+    harness.backend.run(
         *("connect", "--project", str(project)),
         *("--params", '{"model": "digits.onnx", "model_use": "encoder"}'),
     )
-    kit.wait_queue(project, after=before)
+    harness.wait_queue(project, after=before)
     annotator = make_annotator(project, answer_digit)
-    label_until_a_head(kit, annotator, project, "a head on the embeddings of the own model")
-    assert kit.rounds(project)[-1]["head"].startswith("head-")
+    label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")
+    assert harness.rounds(project)[-1]["head"].startswith("head-")
 
 
 def test_images_by_a_vision_model(
@@ -175,12 +177,12 @@ def test_images_by_a_vision_model(
 ) -> None:
     """Its weights are random, which is enough to tell some digits from others."""
     encoder = save_vit(tmp_path / "vit")
-    kit = Kit(label_studio, backend(**SETTINGS, ENCODER=str(encoder)))
+    harness = Harness(label_studio, backend(**SETTINGS, ENCODER=str(encoder)))
     project = make_digits_project(60)
-    kit.connect(project)
+    harness.connect(project)
     annotator = make_annotator(project, answer_digit)
-    label_until_a_head(kit, annotator, project, "a head on the vision model's embeddings")
-    folders = list((kit.backend.model_dir / "projects" / str(project) / "embeddings").iterdir())
+    label_until_a_head(harness, annotator, project, "a head on the vision model's embeddings")
+    folders = list((harness.backend.model_dir / "projects" / str(project) / "embeddings").iterdir())
     assert len(folders) == 1
     assert "pixels" not in folders[0].name
     assert (folders[0] / "vectors.f16").stat().st_size == 60 * 16 * 2
@@ -200,10 +202,10 @@ def test_a_model_that_does_not_fit_is_said_and_the_stream_stays(
     )
     project, _ = make_text_project(["my card", "top up"])
     server = backend(**SETTINGS, MODEL=str(folder))
-    kit = Kit(label_studio, server)
+    harness = Harness(label_studio, server)
     server.run("connect", "--project", str(project))
     wait_until(
-        lambda: "cat" in kit.state(project).last_error, timeout=60, what="the error in words"
+        lambda: "cat" in harness.state(project).last_error, timeout=60, what="the error in words"
     )
-    assert "\n" not in kit.state(project).last_error
-    assert kit.version(project) == "" or not kit.version(project).startswith("al-")
+    assert "\n" not in harness.state(project).last_error
+    assert harness.version(project) == "" or not harness.version(project).startswith("al-")

@@ -14,7 +14,7 @@ from active_learn_backend.demo.digits import Digits, digit_index
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.learning.encoders import ImageEncoder
-from kit import Kit
+from harness import Harness
 
 # Few tasks and frequent rounds, so that a test sees several.
 SETTINGS = {
@@ -27,28 +27,32 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def kit(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+def harness(
+    label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Harness]:
     """One backend for the module; every test has a project of its own."""
     folder = tmp_path_factory.mktemp("queue") / "backend"
     with BackendServer(label_studio, folder, env=SETTINGS) as server:
-        yield Kit(label_studio, server)
+        yield Harness(label_studio, server)
 
 
 def test_the_served_order_is_the_ranking(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     digit_images: Digits,
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(40)
-    version = kit.connect(project)
+    version = harness.connect(project)
 
-    rows = kit.rows(project, version)
+    rows = harness.rows(project, version)
     assert [row["score"] for row in rows] == [rank / 10 for rank in range(10)]
 
     # The same ranking, computed here from the same images by the library alone.
-    tasks = kit.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")["tasks"]
+    tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")[
+        "tasks"
+    ]
     tasks.sort(key=lambda task: task["id"])
     images = [digit_images.png[digit_index(task)] for task in tasks]
     embeddings = ImageEncoder().encode(images).astype(np.float16).astype(np.float32)
@@ -74,15 +78,15 @@ def test_the_served_order_is_the_ranking(
 
 
 def test_three_users_get_different_tasks_in_order(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     make_user: Callable[[], Any],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(30)
-    kit.connect(project)
-    expected = kit.queue(project)[:6]
+    harness.connect(project)
+    expected = harness.queue(project)[:6]
     annotators = [make_annotator(project, answer_digit, make_user()) for _ in range(3)]
 
     first = [annotator.next_task() for annotator in annotators]
@@ -95,18 +99,18 @@ def test_three_users_get_different_tasks_in_order(
 
 
 def test_the_next_queue_follows_the_labels_and_projects_stay_apart(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     answer_digit: Callable[..., Any],
 ) -> None:
     """Three equal projects at once: same labels, same queue; other labels, another queue."""
     projects = [make_digits_project(60, title=f"Twin {name}") for name in "abc"]
     for project in projects:
-        kit.backend.run("connect", "--project", str(project))
-    queues = [(kit.wait_queue(project), kit.queue(project))[1] for project in projects]
+        harness.backend.run("connect", "--project", str(project))
+    queues = [(harness.wait_queue(project), harness.queue(project))[1] for project in projects]
     offsets = [queue[0] for queue in queues]
     first_ids = [
-        min(task["id"] for task in kit.api("GET", f"/api/tasks/?project={p}")["tasks"])
+        min(task["id"] for task in harness.api("GET", f"/api/tasks/?project={p}")["tasks"])
         for p in projects
     ]
     positions = [[task - base for task in q] for q, base in zip(queues, first_ids, strict=True)]
@@ -118,63 +122,67 @@ def test_the_next_queue_follows_the_labels_and_projects_stay_apart(
         return choice(str(int(truth) % 2))
 
     for project, answer in zip(projects, (answer_digit, answer_digit, lie), strict=True):
-        before = int(kit.version(project)[3:])
-        for task_id in kit.queue(project)[:5]:
-            task = kit.api("GET", f"/api/tasks/{task_id}/")
-            kit.annotate(task_id, answer(task))
-        kit.wait_queue(project, after=before)
+        before = int(harness.version(project)[3:])
+        for task_id in harness.queue(project)[:5]:
+            task = harness.api("GET", f"/api/tasks/{task_id}/")
+            harness.annotate(task_id, answer(task))
+        harness.wait_queue(project, after=before)
     # Rounds can start at the fourth label, so wait until the fifth is in as well.
     for project in projects:
-        wait_until(lambda p=project: len(kit.labels(p)) == 5, timeout=30, what="five labels")
-        kit.api("POST", "/api/ml/" + str(kit.state(project).backend_id) + "/train")
+        wait_until(lambda p=project: len(harness.labels(p)) == 5, timeout=30, what="five labels")
+        harness.api("POST", "/api/ml/" + str(harness.state(project).backend_id) + "/train")
     for project in projects:
         wait_until(
-            lambda p=project: not kit.state(p).stale and kit.state(p).pending_labels == 0,
+            lambda p=project: (
+                not harness.state(p).round_requested and harness.state(p).pending_labels == 0
+            ),
             timeout=30,
             what="a round with all labels",
         )
     positions = [
-        [task - base for task in kit.queue(project)]
+        [task - base for task in harness.queue(project)]
         for project, base in zip(projects, first_ids, strict=True)
     ]
     assert positions[0] == positions[1]
     assert positions[0] != positions[2]
     for project, base in zip(projects, first_ids, strict=True):
-        assert all(0 <= task - base < 60 for task in kit.queue(project))
+        assert all(0 <= task - base < 60 for task in harness.queue(project))
 
 
 def test_opening_a_task_and_retrieving_predictions_leave_the_queue_alone(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(40)
-    kit.connect(project)
+    harness.connect(project)
     list(make_annotator(project, answer_digit).label(5))
-    kit.wait_queue(project, after=1)
-    wait_until(lambda: kit.state(project).pending_labels < 4, timeout=30, what="a quiet backend")
-    version, queue = kit.version(project), kit.queue(project)
+    harness.wait_queue(project, after=1)
+    wait_until(
+        lambda: harness.state(project).pending_labels < 4, timeout=30, what="a quiet backend"
+    )
+    version, queue = harness.version(project), harness.queue(project)
     outside = [
         task["id"]
-        for task in kit.api("GET", f"/api/tasks/?project={project}&page_size=100")["tasks"]
-        if task["id"] not in queue and task["id"] not in kit.labels(project)
+        for task in harness.api("GET", f"/api/tasks/?project={project}&page_size=100")["tasks"]
+        if task["id"] not in queue and task["id"] not in harness.labels(project)
     ]
 
-    opened = kit.api("GET", f"/api/tasks/{outside[0]}/?project={project}")
+    opened = harness.api("GET", f"/api/tasks/{outside[0]}/?project={project}")
     assert opened["id"] == outside[0]
-    kit.api(
+    harness.api(
         "POST",
         f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}",
         {"selectedItems": {"all": False, "included": outside[:4] + queue[-1:]}},
     )
 
-    stored = kit.rows(project)
+    stored = harness.rows(project)
     live = [row for row in stored if row["model_version"].startswith("head-")]
     assert {row["task"] for row in live} >= set(outside[:4])
     assert all(0 < row["score"] <= 1 and row["result"] for row in live)
-    assert kit.version(project) == version
-    assert kit.queue(project) == queue
+    assert harness.version(project) == version
+    assert harness.queue(project) == queue
     annotator = make_annotator(project, answer_digit)
     task = annotator.next_task()
     assert task is not None
@@ -182,85 +190,87 @@ def test_opening_a_task_and_retrieving_predictions_leave_the_queue_alone(
 
 
 def test_it_turns_without_webhooks(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(30)
-    kit.connect(project)
-    for webhook in kit.api("GET", f"/api/webhooks/?project={project}"):
-        kit.api("DELETE", f"/api/webhooks/{webhook['id']}/")
+    harness.connect(project)
+    for webhook in harness.api("GET", f"/api/webhooks/?project={project}"):
+        harness.api("DELETE", f"/api/webhooks/{webhook['id']}/")
     list(make_annotator(project, answer_digit).label(6))
-    kit.wait_queue(project, after=1)
-    wait_until(lambda: len(kit.labels(project)) == 6, timeout=30, what="six labels")
+    harness.wait_queue(project, after=1)
+    wait_until(lambda: len(harness.labels(project)) == 6, timeout=30, what="six labels")
 
 
 def test_pull_registers_nothing_and_orders_all_the_same(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(30)
-    kit.connect(project, "--pull")
-    assert kit.api("GET", f"/api/ml/?project={project}") == []
-    assert kit.api("GET", f"/api/webhooks/?project={project}") == []
+    harness.connect(project, "--pull")
+    assert harness.api("GET", f"/api/ml/?project={project}") == []
+    assert harness.api("GET", f"/api/webhooks/?project={project}") == []
     list(make_annotator(project, answer_digit).label(6))
-    kit.wait_queue(project, after=1)
+    harness.wait_queue(project, after=1)
 
 
 def test_a_reset_version_is_repaired_and_said(
-    kit: Kit, make_digits_project: Callable[..., int]
+    harness: Harness, make_digits_project: Callable[..., int]
 ) -> None:
     project = make_digits_project(20)
-    version = kit.connect(project)
+    version = harness.connect(project)
     # What the settings page does when a person turns pre-labeling off.
-    kit.api("PATCH", f"/api/projects/{project}/", {"show_collab_predictions": False})
-    wait_until(lambda: kit.version(project) == version, timeout=30, what="the repair")
-    kit.wait_log(f"project {project}: model_version was reset")
+    harness.api("PATCH", f"/api/projects/{project}/", {"show_collab_predictions": False})
+    wait_until(lambda: harness.version(project) == version, timeout=30, what="the repair")
+    harness.wait_log(f"project {project}: model_version was reset")
 
-    kit.api("DELETE", f"/api/projects/{project}/model-versions/", {"model_version": version})
-    kit.wait_queue(project, after=int(version[3:]))
+    harness.api("DELETE", f"/api/projects/{project}/model-versions/", {"model_version": version})
+    harness.wait_queue(project, after=int(version[3:]))
 
 
 def test_a_person_who_changes_the_sampling_wins(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(30)
-    version = kit.connect(project)
-    kit.api("PATCH", f"/api/projects/{project}/", {"sampling": "Sequential sampling"})
-    wait_until(lambda: kit.state(project).status == "yielded", timeout=30, what="the pause")
-    kit.wait_log(f"project {project}: paused, because the task sampling was changed")
+    version = harness.connect(project)
+    harness.api("PATCH", f"/api/projects/{project}/", {"sampling": "Sequential sampling"})
+    wait_until(
+        lambda: harness.state(project).status == "paused_by_user", timeout=30, what="the pause"
+    )
+    harness.wait_log(f"project {project}: paused, because the task sampling was changed")
     list(make_annotator(project, answer_digit).label(6))
-    wait_until(lambda: len(kit.labels(project)) == 6, timeout=30, what="six labels")
-    assert kit.project(project)["sampling"] == "Sequential sampling"
-    assert kit.version(project) == version
+    wait_until(lambda: len(harness.labels(project)) == 6, timeout=30, what="six labels")
+    assert harness.project(project)["sampling"] == "Sequential sampling"
+    assert harness.version(project) == version
 
-    kit.api("PATCH", f"/api/projects/{project}/", {"sampling": "Uncertainty sampling"})
-    kit.wait_queue(project, after=int(version[3:]))
-    assert kit.state(project).status == "active"
+    harness.api("PATCH", f"/api/projects/{project}/", {"sampling": "Uncertainty sampling"})
+    harness.wait_queue(project, after=int(version[3:]))
+    assert harness.state(project).status == "active"
 
 
 def test_deleted_tasks_leave_the_queue(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(30)
-    kit.connect(project)
-    doomed = kit.queue(project)[:5]
-    kit.api(
+    harness.connect(project)
+    doomed = harness.queue(project)[:5]
+    harness.api(
         "POST",
         f"/api/dm/actions?id=delete_tasks&project={project}",
         {"selectedItems": {"all": False, "included": doomed}},
     )
-    kit.wait_queue(project, after=1)
-    queue = kit.queue(project)
+    harness.wait_queue(project, after=1)
+    queue = harness.queue(project)
     assert len(queue) == 10
     assert not set(queue) & set(doomed)
     submission = next(make_annotator(project, answer_digit).label(1))
@@ -268,15 +278,15 @@ def test_deleted_tasks_leave_the_queue(
 
 
 def test_a_changed_label_config_is_followed(
-    kit: Kit,
+    harness: Harness,
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
     project, tasks = make_text_project([f"text number {n}" for n in range(30)])
-    version = kit.connect(project)
+    version = harness.connect(project)
     for task in tasks[:2]:
-        kit.annotate(task, choice("positive", "label", "text"))
-    kit.wait_labels(project, dict.fromkeys(tasks[:2], "positive"))
-    kit.api(
+        harness.annotate(task, choice("positive", "label", "text"))
+    harness.wait_labels(project, dict.fromkeys(tasks[:2], "positive"))
+    harness.api(
         "PATCH",
         f"/api/projects/{project}/",
         {
@@ -285,37 +295,41 @@ def test_a_changed_label_config_is_followed(
             '<Choice value="unclear"/></Choices></View>'
         },
     )
-    kit.wait_queue(project, after=int(version[3:]))
-    kit.annotate(tasks[2], choice("unclear", "label", "text"))
-    kit.wait_labels(project, {tasks[0]: "positive", tasks[1]: "positive", tasks[2]: "unclear"})
+    harness.wait_queue(project, after=int(version[3:]))
+    harness.annotate(tasks[2], choice("unclear", "label", "text"))
+    harness.wait_labels(project, {tasks[0]: "positive", tasks[1]: "positive", tasks[2]: "unclear"})
 
 
 def test_retired_queues_disappear(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(60)
-    kit.connect(project)
+    harness.connect(project)
     list(make_annotator(project, answer_digit).label(20))
     wait_until(
-        lambda: {row["model_version"] for row in kit.rows(project)} == {kit.version(project)},
+        lambda: (
+            {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}
+        ),
         timeout=60,
         what="old queues to be retired",
     )
 
 
 def test_all_labeled_is_no_error(
-    kit: Kit,
+    harness: Harness,
     make_digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
     project = make_digits_project(12)
-    kit.connect(project)
+    harness.connect(project)
     done = list(make_annotator(project, answer_digit).label())
     assert len(done) == 12
-    wait_until(lambda: len(kit.labels(project)) == 12, timeout=30, what="all labels")
-    wait_until(lambda: kit.state(project).pending_labels == 0, timeout=30, what="the last round")
-    assert kit.state(project).last_error == ""
+    wait_until(lambda: len(harness.labels(project)) == 12, timeout=30, what="all labels")
+    wait_until(
+        lambda: harness.state(project).pending_labels == 0, timeout=30, what="the last round"
+    )
+    assert harness.state(project).last_error == ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from active_learn_backend.app import create_app
 from active_learn_backend.settings import load_settings
+from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
 

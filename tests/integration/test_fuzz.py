@@ -23,12 +23,12 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from active_learn_backend.app import create_app
+from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
-from active_learn_backend.learning.heads import fit_head
-from active_learn_backend.model import Runtime
 from active_learn_backend.settings import load_settings
-from active_learn_backend.store import QueueRow, TaskRow
+from active_learn_backend.state.store import QueueRow, TaskRow
+from active_learn_backend.web.app import create_app
+from active_learn_backend.web.ml_backend import Runtime
 from flask import Flask
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
@@ -145,7 +145,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     )
     assert head is not None
     head.save(tmp_path / "projects" / "9" / "heads")
-    store.update(9, head_round=1, live_version=head.version)
+    store.update(9, head_round=1, head_version=head.version)
     yield Target(app, tmp_path)
     store.close()
 

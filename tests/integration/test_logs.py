@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from active_learn_backend.app import create_app
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.labelstudio.client import LabelStudioClient
-from active_learn_backend.logs import JsonFormatter, TextFormatter, about, note
+from active_learn_backend.logs import JsonFormatter, TextFormatter, bind, context
 from active_learn_backend.settings import load_settings
-from active_learn_backend.store import Store
-from active_learn_backend.worker import Worker
+from active_learn_backend.state.store import Store
+from active_learn_backend.web.app import create_app
+from active_learn_backend.worker.loop import Worker
 
 CONFIG = (
     '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
@@ -67,8 +67,8 @@ def logged(formatter: logging.Formatter, message: str, *args: Any, **kwargs: Any
 
 
 def test_lines_say_what_they_are_about_once() -> None:
-    with about(project=3):
-        note(round=7)
+    with context(project=3):
+        bind(round=7)
         line = json.loads(logged(JsonFormatter(), "project %s: serving %s", 3, "al-7"))
         text = logged(TextFormatter(), "project %s: serving %s", 3, "al-7")
         other = json.loads(logged(JsonFormatter(), "project %s: was here", 4))
@@ -177,7 +177,11 @@ def test_every_line_of_a_round_bears_its_project_and_round(
     done = {line["project"]: line["round"] for _, line in lines if "round done" in line["message"]}
     assert done == {9: 901, 10: 1001}
     assert all(line["project"] in (9, 10) for _, line in lines)
-    inside = [line for record, line in lines if ".learning." in record.name]
+    inside = [
+        line
+        for record, line in lines
+        if ".learning." in record.name or record.name.endswith("worker.round")
+    ]
     assert {line["project"] for line in inside if "is left out" in line["message"]} == {9, 10}
     assert all(line["round"] == done[line["project"]] for line in inside)
     assert not [line for _, line in capture["json"].lines if key in line]

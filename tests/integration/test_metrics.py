@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from active_learn_backend.app import create_app
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import load_settings
-from active_learn_backend.store import QueueRow, Store, TaskRow
-from active_learn_backend.vitals import Vitals
+from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.web.app import create_app
+from active_learn_backend.web.health import Vitals
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -17,7 +17,7 @@ import sys, tempfile
 from importlib.metadata import version
 import flask
 assert flask.__version__ == version("flask") == "1.1.2", flask.__file__
-from active_learn_backend.app import create_app
+from active_learn_backend.web.app import create_app
 from active_learn_backend.settings import load_settings
 
 CONFIG = ('<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
@@ -51,7 +51,7 @@ expect(404, "GET", "/nothing", headers=auth)
 browser = {"Accept": "text/html", **auth}
 assert b"Nothing is queued" in expect(200, "GET", "/projects/9", headers=browser).get_data()
 assert expect(200, "GET", "/", headers=auth).get_json()["status"] == "UP"
-assert runtime.changes.flush(10) and runtime.store.register(9).marks == 2
+assert runtime.changes.flush(10) and runtime.store.register(9).change_seq == 2
 print("walked")
 """
 

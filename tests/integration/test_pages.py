@@ -11,8 +11,8 @@ from typing import Any
 
 import page_state
 import pytest
-from active_learn_backend.app import create_app
 from active_learn_backend.settings import load_settings
+from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
@@ -111,7 +111,7 @@ def test_regression_and_label_errors_are_shown(client: FlaskClient, runtime: Any
 def test_everything_shown_is_escaped(client: FlaskClient, runtime: Any) -> None:
     config = page_state.TEXT_CONFIG.replace("apple", "&lt;script&gt;alert(3)&lt;/script&gt;")
     store = page_state.fill(runtime, contents=[EVIL] * 60, title=EVIL)
-    store.update(3, status="yielded", reason=EVIL, label_config=config)
+    store.update(3, status="paused_by_user", reason=EVIL, label_config=config)
     store.note_error(3, "Error", EVIL)
     errors = [{"task_id": 1, "label": EVIL, "suggested": EVIL, "confidence": 0.5}]
     store.finish_round(
@@ -228,7 +228,7 @@ def test_a_button_goes_back_and_to_the_latest_again(client: FlaskClient, runtime
     answer = client.post("/projects/3/rollback", data={"version": "head-1"}, headers=OURS)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
     project = runtime.store.project(3)
-    assert (project.head_round, project.pinned_round, project.stale) == (1, 1, True)
+    assert (project.head_round, project.pinned_round, project.round_requested) == (1, 1, True)
     assert 'value="latest"' in html(client, "/projects/3")
     client.post("/projects/3/rollback", data={"version": "latest"}, headers=OURS)
     assert runtime.store.project(3).pinned_round == 0

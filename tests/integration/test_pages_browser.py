@@ -14,8 +14,8 @@ from typing import Any
 
 import page_state
 import pytest
-from active_learn_backend.app import create_app
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.web.app import create_app
 from werkzeug.serving import make_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra [dev])")

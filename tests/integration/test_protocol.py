@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from active_learn_backend.app import create_app
+from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
-from active_learn_backend.learning.heads import fit_head
 from active_learn_backend.settings import load_settings
-from active_learn_backend.store import Store
+from active_learn_backend.state.store import Store
+from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
@@ -66,7 +66,7 @@ def train_head(app: Flask, number: int = 3) -> None:
     )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / "9" / "heads")
-    runtime.store.update(9, head_round=number, live_version=head.version)
+    runtime.store.update(9, head_round=number, head_version=head.version)
 
 
 def test_health_says_up(client: FlaskClient) -> None:
@@ -136,14 +136,14 @@ def test_webhooks_only_mark(client: FlaskClient, app: Flask, store: Store) -> No
     client.post("/setup", json=setup_body())
     store.finish_round(9, 1, {}, labels=0, tasks=0)
     for action in ("ANNOTATION_CREATED", "TASKS_DELETED", "SOMETHING_NEW"):
-        before = store.register(9).marks
+        before = store.register(9).change_seq
         answer = client.post("/webhook", json={"action": action, "project": {"id": 9}})
         assert answer.status_code == 200
         assert changes.flush(timeout=10)
-        assert store.register(9).marks == before + 1
-        assert not store.register(9).stale
+        assert store.register(9).change_seq == before + 1
+        assert not store.register(9).round_requested
     client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}})
-    assert store.register(9).stale
+    assert store.register(9).round_requested
     unknown = client.post("/webhook", json={"action": "TASKS_CREATED", "project": {"id": 77}})
     assert unknown.status_code == 200
     assert changes.flush(timeout=10)

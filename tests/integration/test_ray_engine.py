@@ -24,12 +24,12 @@ from active_learn.partitioned import rank_partitioned
 from active_learn_backend import settings as settings_module
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.errors import EngineError
-from active_learn_backend.labelstudio.config import parse_label_config
-from active_learn_backend.learning.embedding import TaskEmbedder
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.engines.configured import configured_engine
 from active_learn_backend.learning.engines.local import LocalEngine
-from active_learn_backend.learning.engines.on_ray.driver import ray_driver
-from active_learn_backend.learning.engines.on_ray.engine import RayEngine
+from active_learn_backend.learning.engines.ray.driver import ray_driver
+from active_learn_backend.learning.engines.ray.engine import RayEngine
 from active_learn_backend.settings import Settings, load_settings
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")

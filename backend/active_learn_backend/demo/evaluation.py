@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from active_learn.heads import fit_head
 
 from ..learning.encoders import ImageEncoder
-from ..learning.heads import fit_head
 from .digits import Digits
 
 __all__ = ["LearningCurve", "learning_curve"]

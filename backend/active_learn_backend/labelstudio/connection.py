@@ -9,16 +9,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import (
-    ConnectionRefusedByLabelStudioError,
-    LabelStudioError,
-)
-from ..lease import exclusively
+from ..errors import ConnectionRefusedByLabelStudioError, LabelStudioError
+from ..labeling.config import parse_label_config
 from ..settings import Settings
-from ..store import Project, Store
+from ..state.lease import exclusively
+from ..state.store import Project, Store
 from .client import LabelStudioClient
-from .config import parse_label_config
-from .queue import UNCERTAINTY_SAMPLING, Queue, round_of
+from .published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 
 __all__ = [
     "LET_US_IN",
@@ -79,7 +76,7 @@ def connect(
     remote = client.project(project_id)
     task = parse_label_config(remote["label_config"] or "")
     if params is not None:
-        from ..learning.params import check_params  # imports torch, which takes seconds
+        from ..learning.selection.project_params import check_params
 
         check_params(settings, task, params)
     project = store.register(project_id)
@@ -121,7 +118,7 @@ def adopt(client: LabelStudioClient, store: Store, settings: Settings) -> list[i
             store.update(
                 remote["id"],
                 round=served,
-                version=remote["model_version"],
+                queue_version=remote["model_version"],
                 backend_id=ours[0]["id"],
             )
             log.warning("project %s: taken in again, as Label Studio shows it", remote["id"])
@@ -180,8 +177,8 @@ def _disconnect(
         project_id,
         backend_id=None,
         webhook_id=None,
-        version="",
-        stale=True,
+        queue_version="",
+        round_requested=True,
         # The next connection remembers what it finds, not what this one found.
         sampling_set=False,
         former_sampling=None,
@@ -208,7 +205,7 @@ def resume(
     """Order the stream again."""
     store.known_project(project_id)
     client.patch_project(project_id, sampling=UNCERTAINTY_SAMPLING)
-    store.update(project_id, status="active", reason="", sampling_set=True, stale=True)
+    store.update(project_id, status="active", reason="", sampling_set=True, round_requested=True)
     store.mark_changed(project_id)
     return ["resumed: a new round starts at once"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..store import Project, Store, TaskRow
-from .annotations import is_skipped, resolve_label
+from ..labeling.annotations import is_skipped, resolve_label
+from ..labeling.config import LabelingTask, parse_label_config
+from ..state.store import Project, Store, TaskRow
 from .client import Filter, LabelStudioClient, stamp
-from .config import LabelingTask, parse_label_config
 
 __all__ = ["Changes", "poll", "task_row"]
 
@@ -52,7 +52,7 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         if project.cursor:
             log.info("project %s: the labeling config changed; reading all again", project.id)
         # The answers in the published queue may not fit the new config: a round is due at once.
-        store.update(project.id, label_config=label_config, cursor="", stale=True)
+        store.update(project.id, label_config=label_config, cursor="", round_requested=True)
         project = store.register(project.id)
     if not project.cursor:
         labels, tasks = _read_all(client, store, project, task, settled)

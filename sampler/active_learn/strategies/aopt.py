@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..fisher import ProblemType
-from ..kernels import Kernel, RadialKernel
-from ..scorers import DesignScorer, Scorer
+from ..posterior.fisher import ProblemType
+from ..posterior.kernels import Kernel, RadialKernel
+from ..selectors.stream_scorers import DesignScorer, Scorer
 from .base import Anchors, Context, Picks, Strategy, register
 from .greedy import draw_references, greedy_design
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..clustering import kmeans_medoids
+from ..selectors.kmeans import kmeans_medoids
 from .aopt import AOpt
 from .base import Context, Picks, register
 from .greedy import greedy_design, sample_rows

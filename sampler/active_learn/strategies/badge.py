@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from ..clustering import draw
-from ..gram import first_best
-from ..kernels import FisherKernel
+from ..posterior.kernels import FisherKernel
+from ..posterior.posterior import first_best
+from ..selectors.kmeans import draw
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["Badge"]

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import numpy as np
 import torch
 
-from ..arguments import check_parameter
 from ..errors import ParameterError
-from ..fisher import ProblemType
+from ..inputs.pool import Pool
 from ..models import ModelOutput
-from ..pool import Pool
-from ..scorers import Scorer
+from ..posterior.fisher import ProblemType
+from ..selectors.stream_scorers import Scorer
+from ..validation import check_parameter
 
 __all__ = ["Anchors", "Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
 

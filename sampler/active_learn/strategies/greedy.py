@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..design import AOptimalDesign
-from ..fisher import uncertainty
-from ..gram import Posterior
-from ..kernels import Kernel
 from ..models import ModelOutput
+from ..posterior.fisher import uncertainty
+from ..posterior.kernels import Kernel
+from ..posterior.posterior import Posterior
+from ..selectors.a_optimal import AOptimalDesign
 from .base import Context, Picks
 
 __all__ = ["draw_references", "greedy_design", "sample_rows"]

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from ..clustering import squared_distances
-from ..gram import first_best
+from ..posterior.posterior import first_best
+from ..selectors.kmeans import squared_distances
 from .base import Anchors, Context, Picks, Strategy, register
 
 __all__ = ["KCenter"]

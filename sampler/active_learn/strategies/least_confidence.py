@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..fisher import ProblemType, probabilities
+from ..posterior.fisher import ProblemType, probabilities
 from .base import register
 from .pointwise import Pointwise
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ..fisher import Side
-from ..gram import Posterior, first_best
-from ..kernels import FisherKernel, Points
-from ..pool import Pool
+from ..inputs.pool import Pool
+from ..posterior.fisher import Side
+from ..posterior.kernels import FisherKernel, Points
+from ..posterior.posterior import Posterior, first_best
 from .base import Anchors, Context, Picks, Strategy, register
 
 __all__ = ["LogDet"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..fisher import ProblemType, uncertainty
+from ..posterior.fisher import ProblemType, uncertainty
 from .base import register
 from .pointwise import Pointwise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..clustering import kmeans_medoids, squared_distances
+from ..selectors.kmeans import kmeans_medoids, squared_distances
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["Medoids"]

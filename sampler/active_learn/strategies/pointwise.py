@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
-from ..fisher import ProblemType
-from ..scorers import LogitScorer, Scorer
+from ..posterior.fisher import ProblemType
+from ..selectors.stream_scorers import LogitScorer, Scorer
 from .base import Context, Picks, Strategy
 
 __all__ = ["Pointwise"]

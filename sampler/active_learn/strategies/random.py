@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from ..fisher import ProblemType
-from ..scorers import LogitScorer, Scorer
+from ..posterior.fisher import ProblemType
+from ..selectors.stream_scorers import LogitScorer, Scorer
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["Random"]

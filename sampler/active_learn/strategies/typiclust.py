@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..clustering import kmeans, squared_distances
+from ..selectors.kmeans import kmeans, squared_distances
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["TypiClust"]

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
-from ..fisher import ProblemType
-from ..gram import Posterior
-from ..kernels import FisherKernel
-from ..scorers import GainScorer, Scorer
-from ..volume import ThinnedVolumeSampler, VolumeSampler
+from ..posterior.fisher import ProblemType
+from ..posterior.kernels import FisherKernel
+from ..posterior.posterior import Posterior
+from ..selectors.stream_scorers import GainScorer, Scorer
+from ..selectors.volume_sampling import ThinnedVolumeSampler, VolumeSampler
 from .base import Context, Picks, Strategy, register
 
 __all__ = ["Vessal"]

@@ -10,12 +10,12 @@ from active_learn.errors import MissingOptionalDependencyError, ModelError
 
 from ...errors import SettingsError
 from ...settings import Settings
-from ..model_names import find_path, is_hub_name, split_encoders
 from .base import Encoder
 from .folders import kind_of
 from .gradients import ImageEncoder
 from .hub import hub_folder
 from .loaded import LoadedModels, pick_device, signature
+from .names import find_path, is_hub_name, split_encoders
 from .ngrams import TextEncoder
 
 __all__ = ["configured_encoders"]

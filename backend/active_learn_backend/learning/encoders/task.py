@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import ContentError
-from ...labelstudio.config import Field
-from ..contents import ContentReader, run_each
+from ...labeling.config import Field
 from .base import Encoder, FloatArray
+from .content_reader import ContentReader, run_each
 
 __all__ = ["TaskEncoder"]
 

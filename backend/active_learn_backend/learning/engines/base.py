@@ -13,9 +13,9 @@ import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
 
 from ...errors import ContentError
-from ...store import Project, Store
-from ..cache import Vectors
-from ..embedding import TaskEmbedder
+from ...state.store import Project, Store
+from ..embedding.cache import Vectors
+from ..embedding.embedder import TaskEmbedder
 
 __all__ = ["Checkpoint", "Engine", "Failures", "ProjectTasks"]
 

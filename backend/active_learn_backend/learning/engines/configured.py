@@ -20,6 +20,6 @@ def configured_engine(settings: Settings) -> Engine:
     if settings.engine == "local":
         return LocalEngine()
     require_engine(settings)
-    from .on_ray.engine import RayEngine
+    from .ray.engine import RayEngine
 
     return RayEngine(settings)

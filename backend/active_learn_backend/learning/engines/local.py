@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
 
-from ...labelstudio.config import parse_label_config
-from ..cache import Vectors
-from ..embedding import TaskEmbedder
-from ..selection import rank_here
+from ...labeling.config import parse_label_config
+from ..embedding.cache import Vectors
+from ..embedding.embedder import TaskEmbedder
+from ..selection.queue_builder import rank_here
 from .base import Checkpoint, Engine, Failures, ProjectTasks
 from .files import read_pages
 

@@ -1,0 +1,81 @@
+"""Checks of a project's settings, and that what embeds its tasks can be loaded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from active_learn.errors import MissingOptionalDependencyError, ParameterError
+
+from ..errors import LabelConfigError, SettingsError
+from ..labeling.config import LabelingTask, parse_label_config
+from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.content_loader import ContentLoader
+from ..learning.encoders import configured_encoders
+from ..learning.encoders.hub import hub_folder
+from ..learning.encoders.names import find_path, split_encoders
+from ..learning.selection.project_params import check_params
+from ..settings import Settings, project_settings
+from ..state.store import Project
+from .finding import Finding, not_checked, ok, warning, wrong
+
+__all__ = ["check_model"]
+
+
+def check_model(
+    client: LabelStudioClient, settings: Settings, project: Project
+) -> Iterator[Finding]:
+    """Check the settings of a project, and load its model or encoders, as its rounds do."""
+    for finding in _check(client, settings, project):
+        yield replace(finding, project=project.id)
+
+
+def _check(client: LabelStudioClient, settings: Settings, project: Project) -> Iterator[Finding]:
+    if not project.label_config:
+        yield not_checked("what it loads", "its first turn is not done yet")
+        return
+    params = json.loads(project.params)
+    try:
+        task = parse_label_config(project.label_config)
+    except LabelConfigError:
+        return  # said where the project itself is checked
+    try:
+        check_params(settings, task, params)
+    except (ParameterError, SettingsError) as error:
+        yield wrong(str(error), "correct its settings (`connect --params`)")
+        return
+    began = time.monotonic()
+    try:
+        found = _load(client, project_settings(settings, params), task)
+    except (SettingsError, MissingOptionalDependencyError) as error:
+        yield wrong(str(error), "its rounds wait for that")
+        return
+    yield replace(found, what=f"{found.what} ({time.monotonic() - began:.1f} s)")
+
+
+def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> Finding:
+    if not settings.model:
+        return _encoders(settings, task)
+    from ..learning.user_models import load_own_model  # imports ONNX, which takes seconds
+
+    load_own_model(settings, task, ContentLoader(settings, client).load)
+    return ok(f"its model '{settings.model}' loads")
+
+
+def _encoders(settings: Settings, task: LabelingTask) -> Finding:
+    encoders = configured_encoders(settings, {field.kind for field in task.fields})
+    names = ", ".join(sorted(encoder.fingerprint for encoder in encoders.values()))
+    absent = [name for name in split_encoders(settings.encoder) if _is_absent(name, settings)]
+    if absent:
+        return warning(
+            f"its encoder {', '.join(absent)} is not on this machine; until then it is {names}",
+            "the worker downloads it; where there is no internet, name a folder",
+        )
+    return ok(f"its encoder {names} loads")
+
+
+def _is_absent(name: str, settings: Settings) -> bool:
+    packaged = name == "minilm" or find_path(name, settings) is not None
+    return not packaged and hub_folder(name) is None

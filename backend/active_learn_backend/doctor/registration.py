@@ -1,0 +1,171 @@
+"""Checks of what Label Studio holds of us: the model's row and its webhook; and of orphans."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.connection import (
+    LET_US_IN,
+    SECRET_HEADER,
+    our_backends,
+    project_webhooks,
+    webhook_url,
+)
+from ..settings import Settings
+from ..state.store import Project
+from .finding import Finding, ok, warning, wrong
+
+__all__ = ["check_orphans", "check_registration", "is_reserved", "orphans"]
+
+CONNECTED = "CO"
+SHARED_SPACE = ipaddress.ip_network("100.64.0.0/10")
+
+
+def check_registration(
+    client: LabelStudioClient, settings: Settings, project: Project
+) -> Iterator[Finding]:
+    """Check the rows and webhooks of a project that Label Studio is to call us for."""
+    # The question makes Label Studio call /health and /setup of each model, and note the answer.
+    backends = client.call("GET", "/api/ml/", params={"project": project.id})
+    backends = sorted(backends, key=lambda one: int(one["id"]))
+    ours = [one for one in backends if str(one["url"]).rstrip("/") == settings.url]
+    yield from _row(settings, project, ours)
+    for duplicate in ours[1:]:
+        yield warning(
+            f"model {duplicate['id']} is a duplicate of {ours[0]['id']}",
+            "delete it under Settings, Model",
+            repairable=True,
+        )
+    if ours and backends[0] is not ours[0]:
+        yield warning(
+            f"Label Studio asks only the first model for predictions, and that is "
+            f"{backends[0]['title']!r} at {backends[0]['url']}",
+            "the order is ours all the same; delete that model to see our live answers",
+        )
+    yield from _webhook(client, settings, project)
+
+
+def _row(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> Iterator[Finding]:
+    if not ours:
+        yield wrong(
+            f"Label Studio has no model at {settings.url}",
+            f"run: active-learn connect --project {project.id}; or disconnect, if it was removed "
+            "on purpose; or set BACKEND_URL, if it lies at another address",
+            repairable=True,
+        )
+        return
+    row = ours[0]
+    if row["state"] == CONNECTED:
+        yield ok(f"Label Studio reaches us (model {row['id']} at {settings.url})")
+        return
+    reason = " ".join(str(row.get("error_message") or "").split())
+    if row["state"] == "ER":
+        yield wrong(
+            f"Label Studio reaches us, and takes our answer to /setup for an error: {reason}",
+            "correct what it says, then open Settings, Model",
+        )
+        return
+    # Of a refused call Label Studio keeps no reason, so it is told by the address.
+    remedy = (
+        f"is the backend running, and BACKEND_URL its address as seen from Label Studio (in a "
+        f"container, localhost is the container)? If so, this is Label Studio's address "
+        f"protection: {LET_US_IN}"
+        if is_reserved(settings.url)
+        else "is the backend running, BACKEND_URL its address as seen from Label Studio, and no "
+        "firewall in between?"
+    )
+    auth = (row.get("basic_auth_user") or "") != settings.basic_auth_user
+    wrong_auth = "; its model has another Basic auth user than this backend" if auth else ""
+    yield wrong(
+        f"Label Studio cannot reach us at {settings.url}{wrong_auth}", remedy, repairable=True
+    )
+
+
+def _webhook(client: LabelStudioClient, settings: Settings, project: Project) -> Iterator[Finding]:
+    url = webhook_url(settings)
+    webhooks = project_webhooks(client, project.id)
+    ours = [one for one in webhooks if one["url"] == url]
+    for extra in [*ours[1:], *(w for w in webhooks if w not in ours)]:
+        if extra["url"] == url or SECRET_HEADER in extra["headers"]:
+            yield warning(
+                f"webhook {extra['id']} to {extra['url']} is left over from an earlier connection",
+                "delete it under Settings, Webhooks",
+                repairable=True,
+            )
+    if not ours:
+        yield wrong(
+            "its webhook is missing, so changes are seen only by polling. Label Studio leaves a "
+            "connection half made like this when its address protection is half off",
+            LET_US_IN if is_reserved(settings.url) else "run `active-learn connect` again",
+            repairable=True,
+        )
+        return
+    webhook = ours[0]
+    if not webhook.get("is_active", True):
+        yield wrong(f"webhook {webhook['id']} is off", "switch it on under Settings, Webhooks")
+    elif not webhook["send_for_all_actions"]:
+        yield warning(
+            f"webhook {webhook['id']} does not send all events",
+            "run `active-learn connect` again",
+            repairable=True,
+        )
+    elif webhook["headers"].get(SECRET_HEADER) != project.webhook_secret:
+        # Without Basic auth we take webhooks as they come.
+        grave = wrong if settings.basic_auth_user else warning
+        yield grave(
+            f"webhook {webhook['id']} does not bear the secret of this project",
+            "run `active-learn connect` again",
+            repairable=True,
+        )
+    else:
+        yield ok(f"its webhook {webhook['id']} sends us all events")
+
+
+def orphans(
+    client: LabelStudioClient, settings: Settings, connected: Collection[int]
+) -> list[dict[str, Any]]:
+    """List webhooks to our address that outlived their model: Label Studio keeps them.
+
+    Parameters
+    ----------
+    connected : collection of int
+        Projects of the project state. A project that is not among them and has a model at our
+        address is another state's, so its webhook is no orphan.
+    """
+    suspects = [
+        webhook
+        for webhook in client.call("GET", "/api/webhooks/")
+        if webhook["url"] == webhook_url(settings)
+        and webhook.get("project") is not None
+        and webhook["project"] not in connected
+    ]
+    return [one for one in suspects if not our_backends(client, settings, one["project"])]
+
+
+def check_orphans(
+    client: LabelStudioClient, settings: Settings, connected: Collection[int]
+) -> Iterator[Finding]:
+    """Look for webhooks that outlived their connection."""
+    for webhook in orphans(client, settings, connected):
+        yield warning(
+            f"webhook {webhook['id']} of project {webhook['project']}, which is not connected, "
+            "still calls us",
+            "delete it under Settings, Webhooks",
+            repairable=True,
+        )
+
+
+def is_reserved(url: str) -> bool:
+    """Tell whether an address is of those that Label Studio blocks by default."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:  # a name that only Label Studio's network knows: a container's, most likely
+        return True
+    addresses = [ipaddress.ip_address(one.split("%")[0]) for one in found]
+    return any(one.is_private or one.is_link_local or one in SHARED_SPACE for one in addresses)

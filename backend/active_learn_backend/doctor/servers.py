@@ -1,0 +1,139 @@
+"""Checks of the two servers: Label Studio as we see it, and our web process as we see it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from ..errors import LabelStudioError
+from ..labelstudio.client import LabelStudioClient
+from ..settings import Settings
+from .finding import Finding, not_checked, ok, warning, wrong
+
+__all__ = ["check_backend", "check_label_studio"]
+
+TESTED = "1.23"
+CLOCK_APART = 20.0  # seconds: half an access token's life is lost at 150, all of it at 300
+CLOCK_WRONG = 240.0
+PATIENCE = 3.0  # seconds; Label Studio itself waits for /health 1 s
+TOKEN = "Account & Settings, Access token (personal or legacy)"  # noqa: S105  where to find one
+
+
+def check_label_studio(settings: Settings, client: LabelStudioClient) -> tuple[bool, list[Finding]]:
+    """Ask Label Studio for its version, its time, and who we are to it.
+
+    Returns
+    -------
+    (bool, list of Finding)
+        Whether it can be asked about projects.
+    """
+    began = time.time()
+    try:  # without the token, so that a bad one is not taken for a bad address
+        answer = httpx.get(f"{client.url}/api/version/", timeout=PATIENCE, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return False, [
+            wrong(
+                f"Label Studio does not answer at {client.url} ({type(error).__name__})",
+                "start it, or set LABEL_STUDIO_URL to its address as this backend sees it",
+            )
+        ]
+    release = _json(answer).get("release")
+    if release is None:
+        return False, [
+            wrong(
+                f"what answers at {client.url} is not Label Studio",
+                "set LABEL_STUDIO_URL to its address, with the path that it lies under",
+            )
+        ]
+    may_ask, token = _token(settings, client)
+    return may_ask, [_version(str(release), client.url), token, _clock(answer, began)]
+
+
+def _version(release: str, url: str) -> Finding:
+    answers = f"Label Studio {release} answers at {url}"
+    if release.startswith(f"{TESTED}."):
+        return ok(answers)
+    return warning(
+        answers, f"this backend was tested with {TESTED} only: try it on a project of no worth"
+    )
+
+
+def _token(settings: Settings, client: LabelStudioClient) -> tuple[bool, Finding]:
+    if not client.has_token:
+        return False, wrong("no token for Label Studio", f"set LABEL_STUDIO_API_KEY: {TOKEN}")
+    personal = settings.label_studio_api_key.get_secret_value().count(".") == 2
+    kind = "personal access token" if personal else "legacy token"
+    try:
+        person = client.call("GET", "/api/current-user/whoami")
+    except LabelStudioError as error:
+        if error.status not in (400, 401, 403):
+            raise
+        legacy = ", or let legacy tokens in: by default Label Studio refuses them all"
+        return False, wrong(
+            f"Label Studio refuses the {kind}",
+            f"make a new one and set LABEL_STUDIO_API_KEY: {TOKEN}{'' if personal else legacy}",
+        )
+    rights = person.get("permissions")
+    if rights is not None and "projects.change" not in rights:
+        return True, wrong(
+            f"the user of the {kind}, {person.get('email')}, may not change projects",
+            "use the token of a user who may",
+        )
+    return True, ok(f"the {kind} of {person.get('email')} is taken")
+
+
+def _clock(answer: httpx.Response, asked_at: float) -> Finding:
+    """Compare Label Studio's clock, in whole seconds, with ours while it was asked."""
+    try:
+        theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (KeyError, ValueError):
+        return not_checked("the clocks", "Label Studio's answer bears no Date")
+    apart = max(asked_at - (theirs + 1), theirs - time.time(), 0.0)
+    if apart <= CLOCK_APART:
+        return ok("the clocks of Label Studio and this machine agree")
+    words = f"the clocks of Label Studio and this machine are {apart:.0f} s apart"
+    remedy = "set both by NTP; access tokens of Label Studio live 300 s by the clock"
+    return (wrong if apart > CLOCK_WRONG else warning)(words, remedy)
+
+
+def check_backend(settings: Settings) -> Iterator[Finding]:
+    """Ask our own web process how it is, at the address that Label Studio is given."""
+    user = settings.basic_auth_user
+    auth = (user, settings.basic_auth_pass.get_secret_value()) if user else None
+    start = "start `active-learn serve`, and set BACKEND_URL to its address as Label Studio sees it"
+    try:
+        answer = httpx.get(f"{settings.url}/health", auth=auth, timeout=PATIENCE, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        yield wrong(
+            f"the backend does not answer at {settings.url} as seen from here "
+            f"({type(error).__name__})",
+            start,
+        )
+        return
+    if answer.status_code == 401:
+        yield wrong(
+            f"the backend at {settings.url} refuses our Basic auth",
+            "run this command with the backend's own BASIC_AUTH_USER and BASIC_AUTH_PASS",
+        )
+        return
+    health = _json(answer)
+    if health.get("model_class") != "ActiveLearningModel":
+        yield wrong(f"what answers at {settings.url} is not this backend", start)
+        return
+    yield ok(f"the backend answers at {settings.url}")
+    degraded = health.get("degraded")
+    for ailment in degraded if isinstance(degraded, list) else []:
+        # Of workers, projects and disk there are checks of their own.
+        if str(ailment).startswith(("store", "label studio")):
+            yield warning(f"the backend says: {ailment}", "see its log")
+
+
+def _json(answer: httpx.Response) -> dict[str, object]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

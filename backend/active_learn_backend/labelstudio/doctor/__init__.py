@@ -1,6 +1,0 @@
-"""`active-learn doctor`: what is wrong between Label Studio and us, in words, and its repair."""
-
-from .examination import examine, repair
-from .finding import Finding, Verdict, exit_status
-
-__all__ = ["Finding", "Verdict", "examine", "exit_status", "repair"]

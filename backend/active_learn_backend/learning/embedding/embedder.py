@@ -1,0 +1,213 @@
+"""Embeds the tasks of one project on this machine, through the cache."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from active_learn.heads.base import Head
+from tqdm import tqdm
+
+from ...errors import ContentError
+from ...labeling.config import LabelingTask
+from ...settings import Settings
+from ...state.folders import embeddings_folder
+from ..encoders import TaskEncoder, configured_encoders
+from ..user_models import OwnModel, load_own_model
+from .cache import EmbeddingCache
+
+__all__ = [
+    "CHUNK",
+    "Contents",
+    "Progress",
+    "TaskEmbedder",
+    "load_encoder",
+    "longest_first",
+]
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY = 5.0  # seconds between two lines about the progress
+CHUNK = 64  # tasks between two writes to the cache: what a crash can cost
+
+# What the encoder reads of the tasks at some positions.
+Contents = Callable[[Sequence[int]], Sequence[Mapping[str, Any]]]
+
+
+def load_encoder(
+    settings: Settings, task: LabelingTask, load: Callable[[str], bytes]
+) -> TaskEncoder | OwnModel:
+    """Load what makes vectors of tasks: the team's own model, else an encoder for each content.
+
+    Raises
+    ------
+    SettingsError
+        When the settings name a model or encoder that cannot be used for this task.
+    """
+    if settings.model:
+        return load_own_model(settings, task, load)
+    encoders = configured_encoders(settings, {field.kind for field in task.fields})
+    return TaskEncoder(task.fields, load, encoders)
+
+
+@lru_cache(maxsize=32)
+def open_cache(folder: Path, n_features: int) -> EmbeddingCache:
+    """Open a cache once a process: its index takes half a second with a million rows."""
+    return EmbeddingCache(folder, n_features)
+
+
+def longest_first(contents: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Order contents so that texts of one length come together, and little is padded.
+
+    The longest come first, so that memory runs out at once or never.
+    """
+    return sorted(range(len(contents)), key=lambda at: -_length(contents[at]))
+
+
+class Progress:
+    """Says in the log now and then how far the embedding of a project is.
+
+    Parameters
+    ----------
+    project_id, total : int
+        Of how many tasks.
+    """
+
+    def __init__(self, project_id: int, total: int) -> None:
+        self._project_id, self._total = project_id, total
+        self._began = self._told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        """Say so, if the last time was a while ago."""
+        if time.monotonic() - self._told > TELL_EVERY:
+            self._told = time.monotonic()
+            bar = tqdm.format_meter(done, self._total, self._told - self._began, unit=" tasks")
+            log.info("project %s: embedding %s", self._project_id, bar)
+
+
+class TaskEmbedder:
+    """The encoder of a labeling task, in front of it the project's embedding cache.
+
+    The encoder is the team's own model, where the setting ``model`` names one, else one for each
+    kind of content by the setting ``encoder``.
+
+    Parameters
+    ----------
+    load : callable
+        Bytes of an image, from its address in a task.
+
+    Attributes
+    ----------
+    settings : Settings
+        The project's own over those of the environment.
+    project_id : int
+    cache : EmbeddingCache
+        Of this project and encoder.
+    fixed_head : Head or None
+        Of an own model that is used as it is: what answers instead of a trained head.
+    n_features : int
+        Length of the vectors.
+    fingerprint : str
+        Names everything that the vectors depend on: a head answers only for vectors of the
+        fingerprint that it was trained on.
+
+    Raises
+    ------
+    SettingsError
+        When the settings name a model or encoder that cannot be used for this task.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project_id: int,
+        task: LabelingTask,
+        load: Callable[[str], bytes],
+    ) -> None:
+        self.settings, self.project_id = settings, project_id
+        self._encoder = load_encoder(settings, task, load)
+        self.fixed_head: Head | None = None
+        if isinstance(self._encoder, OwnModel):
+            self.fixed_head = self._encoder.head()
+        self.fingerprint = self._encoder.fingerprint
+        self.n_features = self._encoder.n_features
+        folder = embeddings_folder(settings, project_id) / self.fingerprint
+        self.cache = open_cache(folder.resolve(), self.n_features)
+
+    def embed(
+        self,
+        contents: Sequence[Mapping[str, Any]],
+        keys: Sequence[str],
+        checkpoint: Callable[[int, int], None] = lambda done, of: None,
+    ) -> tuple[npt.NDArray[np.float32], list[int], dict[int, ContentError]]:
+        """Embed tasks, computing only what the cache does not hold.
+
+        Parameters
+        ----------
+        contents, keys : sequences of length n
+            What the encoder reads of each task, and its digest.
+        checkpoint : callable
+            See `fill`.
+
+        Returns
+        -------
+        embeddings : array of shape (m, d)
+            Of the tasks that could be embedded.
+        usable : list of int, length m
+            Their positions.
+        failed : dict
+            The reason, by position, of tasks whose content cannot be loaded.
+        """
+        failed = self.fill(keys, lambda some: [contents[at] for at in some], checkpoint)
+        usable = [at for at, key in enumerate(keys) if key not in failed]
+        embeddings = self.cache.get([keys[at] for at in usable])
+        return embeddings, usable, {at: failed[k] for at, k in enumerate(keys) if k in failed}
+
+    def fill(
+        self,
+        keys: Sequence[str],
+        contents: Contents,
+        checkpoint: Callable[[int, int], None] = lambda done, of: None,
+    ) -> dict[str, ContentError]:
+        """Compute what the cache does not hold.
+
+        Parameters
+        ----------
+        keys : sequence of length n
+            Digests of what the encoder reads of each task.
+        contents : callable
+            Gives that of the tasks at some positions.
+        checkpoint : callable
+            Called before each chunk that is computed, with how many of how many are done; what it
+            raises stops the work.
+
+        Returns
+        -------
+        dict
+            The reason, by key, of contents that cannot be loaded.
+        """
+        missing = self.cache.missing(keys)
+        found = contents(missing)
+        order = longest_first(found)
+        failed: dict[str, ContentError] = {}
+        progress = Progress(self.project_id, len(missing))
+        for start in range(0, len(missing), CHUNK):
+            checkpoint(start, len(missing))
+            progress.tell(start)
+            chunk = order[start : start + CHUNK]
+            chunk_keys = [keys[missing[at]] for at in chunk]
+            vectors, errors = self._encoder.encode([found[at] for at in chunk])
+            good = [row for row in range(len(chunk)) if row not in errors]
+            self.cache.add([chunk_keys[row] for row in good], vectors[good])
+            failed |= {chunk_keys[row]: error for row, error in errors.items()}
+        return failed
+
+
+def _length(content: Mapping[str, Any]) -> int:
+    return sum(len(value) for value in content.values() if isinstance(value, str))

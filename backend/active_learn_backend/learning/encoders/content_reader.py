@@ -1,0 +1,103 @@
+"""Reads what tasks hold: each field's text or file, several tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from active_learn.errors import DataError, ModelError
+
+from ...errors import ContentError
+from ...labeling.config import Field
+
+__all__ = ["ContentReader", "run_each"]
+
+Prepared = TypeVar("Prepared")
+FloatArray = npt.NDArray[np.float32]
+
+LOADERS = 8  # tasks loaded at once: their way over the network is the slow part
+
+
+class ContentReader:
+    """Reads the fields of tasks.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+        What to read of a task's content, in order.
+    load : callable
+        Gives the bytes of a file, from its address in the task; raises ContentError.
+    """
+
+    def __init__(self, fields: Sequence[Field], load: Callable[[str], bytes]) -> None:
+        self._fields = tuple(fields)
+        self._load = load
+        self._loads = any(field.kind == "image" or field.by_url for field in fields)
+
+    def map(
+        self,
+        contents: Sequence[Mapping[str, Any]],
+        prepare: Callable[[list[str | bytes | None]], Prepared],
+    ) -> list[Prepared | ContentError]:
+        """Read and prepare tasks; the error stands in place of one that cannot be.
+
+        ``prepare`` is given a task's fields, in order: texts, and the bytes of images; None for
+        one that the task does without (it stands beside what is labeled).
+        """
+
+        def one(content: Mapping[str, Any]) -> Prepared | ContentError:
+            try:
+                return prepare(
+                    [self._read(field, content.get(field.name)) for field in self._fields]
+                )
+            except ContentError as error:
+                return error
+
+        if not self._loads:
+            return [one(content) for content in contents]
+        with ThreadPoolExecutor(LOADERS) as pool:
+            return list(pool.map(one, contents))
+
+    def _read(self, field: Field, value: Any) -> str | bytes | None:
+        loaded = field.kind == "image" or field.by_url
+        if not value and loaded and not field.required:
+            return None
+        if not isinstance(value, str) or (loaded and not value):
+            raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
+        if field.kind == "image":
+            return self._load(value)
+        if field.by_url:
+            text = field.plain_text(self._load(value).decode("utf-8", "replace"))
+            return text or ""
+        return value.encode("utf-8", "replace").decode()  # no lone surrogates
+
+
+def run_each(run: Callable[[Sequence[Any]], FloatArray], prepared: Sequence[Any]) -> list[Any]:
+    """Run a model over prepared contents; one that it fails on does not cost the others.
+
+    Returns
+    -------
+    list of array or ContentError
+        A row each, in order.
+
+    Raises
+    ------
+    ModelError, DataError
+        When it fails on each of several: then the model is at fault.
+    """
+    try:
+        return list(run(prepared)) if prepared else []
+    except (ModelError, DataError) as error:
+        first = error
+    found: list[Any] = []
+    for item in prepared:
+        try:
+            found.append(run([item])[0])
+        except (ModelError, DataError) as error:
+            found.append(ContentError(f"the model fails on it: {error}"))
+    if len(found) > 1 and all(isinstance(part, ContentError) for part in found):
+        raise first
+    return found

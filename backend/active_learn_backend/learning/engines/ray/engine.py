@@ -1,0 +1,160 @@
+"""The engine of a Ray cluster, as the worker sees it."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler, Ranking
+from active_learn.partitioned import Partitioning, decide
+
+from ....errors import ContentError, EngineError
+from ....labelstudio.client import PAGE_SIZE
+from ....settings import Settings
+from ...embedding.cache import CachedVectors, Vectors
+from ...embedding.embedder import CHUNK, Progress, TaskEmbedder
+from ..base import Checkpoint, Engine, Failures, ProjectTasks
+from .driver import ray_driver
+from .jobs import EmbeddingJob, ProposalJob
+from .shards import Intake, Shards
+from .source import Source
+
+__all__ = ["RayEngine"]
+
+CHANGED = "it changed in Label Studio after it was listed; the next round reads it again"
+
+
+class RayEngine(Engine):
+    """Embeds and ranks on a Ray cluster; what is small is done here.
+
+    Embeddings are left in shards by the workers of the cluster, and taken into the project's cache
+    as they come. A pool is ranked in partitions, whose number depends on its size alone.
+
+    Parameters
+    ----------
+    settings : Settings
+        Uses ``ray_address``, ``ray_shards``, ``partition_rows`` and ``model_dir``; what encoders
+        go by is the settings of the project.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._driver = ray_driver(settings.ray_address, settings.model_dir.resolve() / "ray.log")
+
+    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
+        missing = embedder.cache.missing(tasks.keys)
+        if len(missing) <= CHUNK:  # an encoder takes longer to start than to embed so few
+            return embedder.fill(tasks.keys, tasks.contents, checkpoint)
+        progress = Progress(tasks.project.id, len(missing))
+
+        def report(done: int) -> None:
+            checkpoint(min(done, len(missing)), len(missing))
+            progress.tell(done)
+
+        source = Source(tasks.project.id, _ranges(tasks.ids, missing))
+        failed = self._embed(embedder, source, tasks.project.label_config, report)
+        left = [tasks.keys[at] for at in embedder.cache.missing(tasks.keys)]
+        return dict.fromkeys(left, ContentError(CHANGED)) | failed
+
+    def fill_from_files(
+        self,
+        embedder: TaskEmbedder,
+        label_config: str,
+        files: Sequence[Path],
+        checkpoint: Checkpoint,
+    ) -> Failures:
+        source = Source(embedder.project_id, files=[file.resolve() for file in files])
+        return self._embed(embedder, source, label_config, lambda done: checkpoint(done, 0))
+
+    def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
+        return embedder.cache.vectors(keys)
+
+    def rank(
+        self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
+    ) -> Ranking:
+        partitions = -(-len(pool) // self._settings.partition_rows)
+        if partitions <= 1 or not isinstance(vectors, CachedVectors):
+            return sampler.rank(vectors[pool], n)
+        rows = vectors.rows[pool]
+        plan = Partitioning.draw(
+            sampler, lambda at: vectors.read(rows[at]), len(pool), n, partitions
+        )
+        parts = [(rows[part.rows], part.first) for part in plan.parts]
+        job = ProposalJob(sampler, vectors.path, vectors.shape[1], parts, plan.anchors, plan.n)
+        return decide(sampler, plan, self._driver.propose(job, lambda: None))
+
+    # -- pieces -------------------------------------------------------------------------------
+
+    def _embed(
+        self,
+        embedder: TaskEmbedder,
+        source: Source,
+        label_config: str,
+        checkpoint: Callable[[int], None],
+    ) -> Failures:
+        """Have a source embedded, and take the shards in as they come."""
+        with _alone(embedder):
+            shards = Shards(self._shards_of(embedder))
+            intake = Intake(shards, embedder.cache)
+            intake.take()  # what a driver left that was killed
+            intake.clear()
+            shards.sweep()
+            job = EmbeddingJob(
+                embedder.settings,
+                label_config,
+                source,
+                shards.where,
+                embedder.fingerprint,
+                np.sort(embedder.cache.keys()),
+            )
+
+            def meanwhile() -> None:
+                intake.take()
+                checkpoint(intake.count)
+
+            told = self._driver.embed(job, meanwhile)
+            intake.take()
+            if intake.count < told.done:
+                raise EngineError(
+                    f"{told.done} embeddings were written on other machines, and {intake.count} "
+                    "are seen here; set RAY_SHARDS to a folder or an address that all machines see"
+                )
+            intake.clear()
+            return {key: ContentError(reason) for key, reason in told.failed.items()}
+
+    def _shards_of(self, embedder: TaskEmbedder) -> str:
+        if not self._settings.ray_shards:
+            return str((embedder.cache.folder / "shards").resolve())
+        base, question, options = self._settings.ray_shards.partition("?")
+        folder = f"{embedder.project_id}/{embedder.fingerprint}"
+        return f"{base.rstrip('/')}/{folder}{question}{options}"
+
+
+@contextmanager
+def _alone(embedder: TaskEmbedder) -> Iterator[None]:
+    """Keep other processes from embedding a project on the cluster at the same time.
+
+    Raises
+    ------
+    EngineError
+        When one does.
+    """
+    with (embedder.cache.folder / "shards.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineError(
+                f"another process embeds project {embedder.project_id} on Ray; let it end first"
+            ) from error
+        yield
+
+
+def _ranges(ids: Sequence[int], missing: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the first and last id of each page of tasks that has a missing one."""
+    pages = sorted({at // PAGE_SIZE for at in missing})
+    last = len(ids) - 1
+    return [(ids[page * PAGE_SIZE], ids[min((page + 1) * PAGE_SIZE - 1, last)]) for page in pages]

@@ -1,0 +1,77 @@
+"""What the backend asks of the cluster, and what it is told: plain data that crosses processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler
+from active_learn.partitioned import Anchors
+
+from ....settings import Settings
+from ...embedding.key_index import KeyArray
+from .source import Source
+
+__all__ = ["Embedded", "EmbeddingJob", "ProposalJob"]
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """Embed tasks into shards.
+
+    Attributes
+    ----------
+    label_config : str
+        The XML that says what of a task is read.
+    fingerprint : str
+        What the encoder of each worker has to be.
+    known : array of S16
+        Ascending keys that are embedded already.
+    """
+
+    settings: Settings
+    label_config: str
+    source: Source
+    shards: str
+    fingerprint: str
+    known: KeyArray
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of a job.
+
+    Attributes
+    ----------
+    failed : dict
+        The reason, by key, of contents that cannot be loaded.
+    done : int
+        Embeddings that lie in shards now.
+    """
+
+    failed: dict[str, str]
+    done: int
+
+
+@dataclass(frozen=True)
+class ProposalJob:
+    """Have each partition of a pool propose its candidates.
+
+    Attributes
+    ----------
+    vectors : Path
+        File of the project's embeddings, of ``n_features`` each.
+    parts : sequence of (rows, first)
+        Of each partition: its rows of the file of vectors, and the positions among them that are
+        taken first.
+    """
+
+    sampler: ActiveSampler
+    vectors: Path
+    n_features: int
+    parts: Sequence[tuple[npt.NDArray[np.int64], tuple[int, ...]]]
+    anchors: Anchors
+    n: int

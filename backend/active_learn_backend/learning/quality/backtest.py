@@ -1,0 +1,290 @@
+"""A backtest: labels a project again by every strategy, and says which would have saved labels."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler
+from active_learn.errors import DataError, ParameterError
+from active_learn.evaluation.learning_curves import Curves
+from active_learn.evaluation.replay import Candidate, replay
+from active_learn.evaluation.tuning import require_enough_labels
+from active_learn.heads import ProblemType
+from active_learn.heads.base import FloatArray
+from active_learn.heads.folds import folds
+from active_learn.strategies import build_strategy, strategies
+
+from ...errors import SettingsError
+from ...labeling.config import LabelingTask
+from ...labeling.controls import ControlTag
+from ...settings import Settings
+from ...state.store import TaskRow
+from ..embedding.embedder import TaskEmbedder
+
+__all__ = ["Backtest", "LabeledSet", "backtest", "candidates_for", "draw", "write_csv"]
+
+MOST_REPLAYED = 3000  # labels, drawn by chance: bounds the minutes that it takes
+MOST_REPLAYED_QUICKLY = 600
+SEEDS_OF_QUICK = 3
+ROUNDS = 15  # the replays end with half of the pool labeled
+FOLDS = 4  # one of them is held out
+CLEAR = 2.0  # standard errors
+ENOUGH_SEEDS = 5  # for standard errors to be taken at their word
+SCORES = {"classification": "accuracy", "multilabel": "F1", "regression": "R²"}
+
+
+@dataclass(frozen=True)
+class LabeledSet:
+    """Embeddings of labeled tasks with their labels.
+
+    Attributes
+    ----------
+    X : array of shape (n, d), float32
+    y : array of shape (n,): class names or numbers; in multilabel (n, L) of 0 and 1
+    """
+
+    X: FloatArray
+    y: npt.NDArray[np.generic]
+    problem_type: ProblemType
+
+    @classmethod
+    def of(cls, control: ControlTag, embeddings: FloatArray, labels: Sequence[Any]) -> LabeledSet:
+        """Take embeddings (n, d) and labels; those that the config offers no more are left out."""
+        rows = [at for at, label in enumerate(labels) if _is_offered(control, label)]
+        if not rows:
+            raise DataError("no task is labeled; label some first, at random if you can")
+        kept = [labels[at] for at in rows]
+        if control.problem_type == "multilabel":
+            kept = [[float(name in chosen) for name in control.labels] for chosen in kept]
+        return cls(embeddings[rows], np.array(kept), control.problem_type)
+
+    @classmethod
+    def embed(
+        cls,
+        settings: Settings,
+        project_id: int,
+        task: LabelingTask,
+        rows: Sequence[TaskRow],
+        load: Callable[[str], bytes],
+    ) -> LabeledSet:
+        """Embed the labeled ones of a project's tasks, by its settings and through its cache.
+
+        Tasks that cannot be loaded are left out.
+        """
+        # Heads are fitted anew in replays: a team's own model only embeds.
+        settings = settings.model_copy(update={"model_use": "encoder"})
+        rows = [row for row in rows if row.label is not None]
+        embeddings, usable, _ = TaskEmbedder(settings, project_id, task, load).embed(
+            [row.content for row in rows], [row.content_key for row in rows]
+        )
+        return cls.of(task.control, embeddings, [rows[at].label for at in usable])
+
+    def draw(self, most: int) -> LabeledSet:
+        """Give at most so many of them, drawn by chance, always the same ones."""
+        if len(self.X) <= most:
+            return self
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self.X))[:most])
+        return LabeledSet(self.X[chosen], self.y[chosen], self.problem_type)
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What the replays of a labeled project found.
+
+    Attributes
+    ----------
+    curves : Curves
+        Of all strategies, paired.
+    n_labels : int
+        Labels that were replayed.
+    problem_type : {'classification', 'regression', 'multilabel'}
+    """
+
+    curves: Curves
+    n_labels: int
+    problem_type: ProblemType
+
+    @property
+    def goals(self) -> tuple[float, float]:
+        """Scores to reach: random's best with a third of the replayed labels, and with two thirds.
+
+        At the very end of its curve, what random needs would hang on a few held-out tasks.
+        """
+        random = np.maximum.accumulate(self.curves.scores["random"].mean(axis=0))
+        return float(random[len(random) // 3]), float(random[2 * len(random) // 3])
+
+    def report(self) -> str:
+        """Write a table, then in words what would have been saved, and what to think of it."""
+        curves, goals = self.curves, self.goals
+        score = SCORES[self.problem_type]
+        columns = [f"labels for {score} {goal:.3f} | share of random's" for goal in goals]
+        lines = [f"| strategy | {' | '.join(columns)} | mean {score} |", "|---" * 6 + "|"]
+        saved = []
+        for name in sorted(curves.scores, key=lambda name: -curves.area(name).mean()):
+            cells = []
+            for goal in goals:
+                cells += [_labels(curves.labels_for(name, goal)), _share(curves, name, goal)]
+            lines.append(f"| {name} | {' | '.join(cells)} | {curves.area(name).mean():.3f} |")
+            share, error = curves.share_of_random(name, goals[1])
+            if name != "random" and share + CLEAR * error < 1:
+                most = curves.labels_for("random", goals[1])
+                saved.append(
+                    f"{name} would have saved {(1 - share) * most:.0f} of {most:.0f} labels "
+                    f"({100 * (1 - share):.0f} ± {100 * error:.0f} %) on the way to {score} "
+                    f"{goals[1]:.3f}."
+                )
+        replicates = len(curves.scores["random"])
+        rough = " Of so few seeds the errors are rough ones." if replicates < ENOUGH_SEEDS else ""
+        return "\n".join(
+            [
+                *lines,
+                "",
+                *(saved or ["No strategy would clearly have saved labels against random ones."]),
+                "",
+                f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
+                f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies "
+                "one may pass by chance. Where the labels were chosen, not drawn at random, the "
+                "replays are about tasks like those.",
+            ]
+        )
+
+
+def candidates_for(problem_type: ProblemType, names: Sequence[str] = ()) -> list[Candidate]:
+    """Give the named strategies, or all that fit what is labeled; random is always one.
+
+    Raises
+    ------
+    ParameterError
+        When a name is unknown, or does not fit.
+    """
+    chosen = []
+    for name in names or strategies():
+        try:
+            build_strategy(name, {}).check(problem_type)
+        except ParameterError:
+            if names:
+                raise
+            continue
+        chosen.append(name)
+    return [Candidate(name) for name in dict.fromkeys([*chosen, "random"])]
+
+
+def backtest(
+    data: LabeledSet,
+    candidates: Sequence[Candidate],
+    *,
+    batch: int,
+    seeds: int = 5,
+    quick: bool = False,
+    progress: bool = False,
+) -> Backtest:
+    """Replay the labeling of a project by several strategies, with the same head for all.
+
+    Parameters
+    ----------
+    data : LabeledSet
+        Of more than 3,000 labels so many are drawn by chance.
+    candidates : sequence of Candidate
+        With random among them, see `candidates_for`.
+    batch : int
+        Labels per round, more where half of the labels would take over 15 rounds.
+    seeds : int
+        Replays of each strategy; each holds out another quarter of the labels.
+    quick : bool
+        600 labels and 3 seeds at most, for a first look.
+
+    Raises
+    ------
+    DataError
+        When there are too few labels to tell strategies apart.
+    """
+    data = data.draw(MOST_REPLAYED_QUICKLY if quick else MOST_REPLAYED)
+    require_enough_labels(data.y, data.problem_type)
+    seeds = min(seeds, SEEDS_OF_QUICK) if quick else seeds
+    # One fold of each dealing: the held-out tasks of two seeds are then drawn independently.
+    splits = folds(data.y, FOLDS, range(seeds))[::FOLDS]
+    half = min(len(pool) for pool, _ in splits) // 2
+    batch = max(min(batch, half), half // ROUNDS)
+    curves = replay(
+        partial(ActiveSampler, seed_fisher=True, precompute_covariance=True),
+        data.X,
+        data.y,
+        candidates,
+        splits,
+        problem_type=data.problem_type,
+        batch=batch,
+        rounds=max(1, half // batch),
+        progress=progress,
+    )
+    return Backtest(curves, len(data.X), data.problem_type)
+
+
+def write_csv(path: Path, curves: Curves) -> None:
+    """Write every score as a row: strategy, replicate, labels, score."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["strategy", "replicate", "labels", "score"])
+        writer.writeheader()
+        writer.writerows(curves.rows())
+
+
+def draw(path: Path, found: Backtest) -> None:
+    """Draw the mean curves as PNG, random's with a band of two standard errors.
+
+    Raises
+    ------
+    SettingsError
+        When matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SettingsError(
+            "no plot without matplotlib; run: pip install 'label-studio-active-sampler[demo]'"
+        )
+    from matplotlib import colormaps  # slow to import, and an optional dependency
+    from matplotlib.figure import Figure
+
+    curves = found.curves
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_prop_cycle(color=colormaps["tab20"](np.arange(20)))
+    for name in sorted(curves.scores, key=lambda name: -curves.area(name).mean()):
+        scores = curves.scores[name]
+        mean = scores.mean(axis=0)
+        if name != "random":
+            axes.plot(curves.labels, mean, label=name, linewidth=1.2)
+            continue
+        axes.plot(curves.labels, mean, label=name, color="black", linewidth=2.5)
+        error = scores.std(axis=0, ddof=1) / np.sqrt(len(scores))
+        band = (mean - CLEAR * error, mean + CLEAR * error)
+        axes.fill_between(curves.labels, *band, color="black", alpha=0.15)
+    axes.set_xlabel("labels")
+    axes.set_ylabel(f"held-out {SCORES[found.problem_type]}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=120)
+
+
+def _is_offered(control: ControlTag, label: Any) -> bool:
+    if control.problem_type == "regression":
+        return True
+    return not set(control.labels).isdisjoint([label] if isinstance(label, str) else label)
+
+
+def _labels(count: float) -> str:
+    return f"{count:.0f}" if np.isfinite(count) else "not reached"
+
+
+def _share(curves: Curves, name: str, goal: float) -> str:
+    if name == "random":
+        return "1"
+    share, error = curves.share_of_random(name, goal)
+    if not np.isfinite(share):
+        return "-"
+    return f"{share:.2f} ± {error:.2f}" if np.isfinite(error) else f"{share:.2f}"

@@ -1,0 +1,125 @@
+"""Trained heads over time: what each was worth, and how to go back to one."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from active_learn.heads import load_head, saved_heads
+
+from ...errors import StoreError
+from ...settings import Settings
+from ...state.folders import heads_folder
+from ...state.store import Project, Store
+from .learning_curve import Point, points_of
+
+__all__ = ["Version", "kept_versions", "list_versions", "roll_back"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A head that is kept."""
+
+    name: str
+    finished_at: float | None
+    labels: int | None
+    quality: Point | None
+    in_use: bool
+    pinned: bool
+
+
+def kept_versions(
+    settings: Settings, project: Project, reports: Sequence[Mapping[str, Any]]
+) -> list[Version]:
+    """Give the heads of a project that are kept, the newest first.
+
+    Parameters
+    ----------
+    reports : sequence of mapping
+        Of all rounds; one may be missing for a head.
+    """
+    by_round = {report["round"]: report for report in reports}
+    found = []
+    for number in saved_heads(heads_folder(settings, project.id)):
+        report = by_round.get(number)
+        points = points_of([report] if report else [])
+        found.append(
+            Version(
+                name=f"head-{number}",
+                finished_at=report["finished_at"] if report else None,
+                labels=report["labeled"] if report else None,
+                quality=points[0] if points else None,
+                in_use=number == project.head_round,
+                pinned=number == project.pinned_round,
+            )
+        )
+    return found
+
+
+def list_versions(settings: Settings, store: Store, project_id: int) -> list[str]:
+    """Describe the heads that are kept, one line each, the newest first.
+
+    Raises
+    ------
+    StoreError
+        When the project is not known.
+    """
+    project = store.known_project(project_id)
+    lines = [_line(one) for one in kept_versions(settings, project, store.rounds(project_id))]
+    return lines or ["no head is trained yet"]
+
+
+def roll_back(settings: Settings, store: Store, project_id: int, version: str) -> str:
+    """Answer and order with an earlier head from now on, until going back to the latest.
+
+    Parameters
+    ----------
+    version : str
+        ``head-<round>``, or ``latest``: rounds train again.
+
+    Raises
+    ------
+    StoreError
+        When that head is not kept or cannot be read.
+    """
+    store.known_project(project_id)
+    if version == "latest":
+        store.update(project_id, pinned_round=0, round_requested=True)
+        store.mark_changed(project_id)
+        return "every round trains a head again; a new round starts at once"
+    match = re.fullmatch(r"head-(\d{1,9})", version)
+    folder = heads_folder(settings, project_id)
+    kept = saved_heads(folder)
+    if match is None or int(match[1]) not in kept:
+        names = ", ".join(f"head-{number}" for number in kept) or "none"
+        raise StoreError(f"{version!r} is not kept; expected `latest` or one of: {names}")
+    number = int(match[1])
+    load_head(folder, number)  # refuses a damaged one
+    store.update(
+        project_id,
+        head_round=number,
+        pinned_round=number,
+        head_version=version,
+        round_requested=True,
+    )
+    store.mark_changed(project_id)
+    return f"{version} answers and orders from now on; `--to latest` trains again"
+
+
+def _line(version: Version) -> str:
+    words = [version.name]
+    if version.finished_at is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version.finished_at))
+        words += [when, f"{version.labels} labels"]
+    if version.quality is not None:
+        known = version.quality
+        words.append(
+            f"{known.metric} {known.value:.3f} "
+            f"({known.low:.3f} to {known.high:.3f}, {known.audited} audited)"
+        )
+    if version.in_use:
+        words.append("(pinned)" if version.pinned else "(in use)")
+    return "  ".join(words)

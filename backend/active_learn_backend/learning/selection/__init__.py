@@ -1,0 +1,1 @@
+"""Which tasks are queued next: rankings, the audit set, streams."""

@@ -1,0 +1,42 @@
+"""A project's own settings: what a user of Label Studio may choose, checked before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from active_learn.strategies import build_strategy
+
+from ...labeling.config import LabelingTask
+from ...settings import Settings, project_settings
+from ..encoders.names import check_project_value
+
+__all__ = ["check_params"]
+
+
+def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, Any]) -> None:
+    """Refuse what no round could work with, or what only an operator may name.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the environment.
+    task : LabelingTask
+        What is labeled in the project.
+    params : mapping
+        The project's own, by name.
+
+    Raises
+    ------
+    SettingsError
+        For a name or value that cannot be used.
+    ParameterError
+        For a strategy that does not fit what is labeled, or has no form for streams.
+    """
+    own = project_settings(settings, params)
+    for name in {name.lower() for name in params} & {"encoder", "model"}:
+        check_project_value(name, getattr(own, name), settings)
+    strategy = build_strategy(own.strategy, {})
+    strategy.check(task.control.problem_type)
+    if isinstance(own.budget, float):
+        strategy.scorer(task.control.problem_type, 1.0)

@@ -1,0 +1,228 @@
+"""What a round publishes: the ranked batch, audit tasks mixed in, skipped tasks at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from active_learn import ActiveSampler, Ranking
+
+from ...settings import Settings
+from ...state.store import Project, QueueRow, TaskRow
+from ..embedding.cache import Vectors
+from .holdout import in_audit, mix, place
+
+__all__ = ["Snapshot", "choose", "rank_here", "sampler_for"]
+
+FloatArray = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+Rank = Callable[[ActiveSampler, Vectors, Positions, int], Ranking]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The tasks of a project that could be embedded, as one round sees them.
+
+    Attributes
+    ----------
+    rows : sequence of TaskRow, length n
+    embeddings : array or CachedVectors of shape (n, d), float32
+    audit : array of shape (n,), bool
+        Tasks that only measure.
+    """
+
+    rows: Sequence[TaskRow]
+    embeddings: Vectors
+    audit: Mask
+
+    @classmethod
+    def take(
+        cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
+    ) -> Snapshot:
+        """Draw the audit set of a project.
+
+        Labels that were there before the project was connected were chosen by nobody knows whom:
+        they train, and do not measure.
+        """
+        audit = [
+            in_audit(row.content_key, settings.audit, settings.random_state)
+            and (row.labeled_at is None or row.labeled_at >= project.connected_at)
+            for row in rows
+        ]
+        return cls(rows, embeddings, np.array(audit, dtype=bool))
+
+    @cached_property
+    def labeled(self) -> Mask:
+        """Tasks with a label."""
+        return np.array([row.label is not None for row in self.rows], dtype=bool)
+
+    @cached_property
+    def skipped(self) -> Mask:
+        """Tasks that somebody skipped."""
+        return np.array([row.skipped for row in self.rows], dtype=bool)
+
+    @property
+    def training(self) -> Positions:
+        """Labeled tasks that the head learns from."""
+        return np.flatnonzero(self.labeled & ~self.audit)
+
+    @property
+    def measuring(self) -> Positions:
+        """Labeled tasks of the audit set."""
+        return np.flatnonzero(self.labeled & self.audit)
+
+    def labels(self, at: Positions) -> list[Any]:
+        """Give the labels of some tasks."""
+        return [self.rows[position].label for position in at]
+
+    def proposals(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Give the probabilities with which some tasks were drawn; NaN where not by our queue."""
+        given = [self.rows[position].proposal for position in at]
+        return np.array([np.nan if one is None else one for one in given], dtype=np.float64)
+
+    def labeled_at(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Give the times at which some tasks were labeled."""
+        return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
+
+    def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
+        """Give the same tasks after a stream decided on some, by task id."""
+        rows = [
+            replace(row, decision=decisions.get(row.task_id, row.decision)) for row in self.rows
+        ]
+        return Snapshot(rows, self.embeddings, self.audit)
+
+    def decided(self, *decisions: str | None) -> Mask:
+        """Tell of which tasks the stream decided so (None: not yet)."""
+        return np.array([row.decision in decisions for row in self.rows], dtype=bool)
+
+
+def sampler_for(
+    problem_type: Any, model: Any, settings: Settings, known: FloatArray, budget: int | float
+) -> ActiveSampler:
+    """Build the sampler of a round, conditioned on known embeddings of shape (m, d)."""
+    stream = isinstance(budget, float)
+    return ActiveSampler(
+        problem_type,
+        model,
+        budget,
+        # The first pass over a whole pool is what a stream does not have.
+        precompute_covariance=settings.precompute_covariance and not stream,
+        seed_fisher=settings.seed_fisher,
+        labeled_data=known if len(known) else None,
+        strategy=settings.strategy,
+        random_state=settings.random_state,
+    )
+
+
+def rank_here(sampler: ActiveSampler, vectors: Vectors, pool: Positions, n: int) -> Ranking:
+    """Order the tasks at some positions by their worth, in this process."""
+    return sampler.rank(vectors[pool], n)
+
+
+def choose(
+    snapshot: Snapshot,
+    problem_type: Any,
+    model: Any,
+    settings: Settings,
+    ranked: Rank = rank_here,
+) -> tuple[Positions, list[QueueRow]]:
+    """Choose what is served next.
+
+    Parameters
+    ----------
+    model : LinearHead or callable
+        What the sampler asks, with the snapshot's embeddings as candidates.
+    ranked : callable
+        Orders the tasks at some positions, see `Engine.rank`.
+
+    Returns
+    -------
+    positions : array of int64
+        In the snapshot, in the order in which they are served.
+    rows : list of QueueRow
+        The same, with the reasons.
+    """
+    open_ = ~snapshot.labeled & ~snapshot.skipped
+    pool = np.flatnonzero(open_ & ~snapshot.audit)
+    if isinstance(settings.budget, float):
+        pool = np.flatnonzero(open_ & ~snapshot.audit & snapshot.decided("kept"))
+    wanted = settings.batch + settings.reserve
+    order, uncertainty, novelty = pool[:0], np.empty(0), np.empty(0)
+    if len(pool):
+        known = snapshot.embeddings[snapshot.training]
+        sampler = sampler_for(problem_type, model, settings, known, min(settings.batch, len(pool)))
+        ranking = ranked(sampler, snapshot.embeddings, pool, min(wanted, len(pool)))
+        order, uncertainty, novelty = (
+            pool[ranking.indices], ranking.uncertainty, ranking.novelty
+        )  # fmt: skip
+    reasons = dict(zip(order.tolist(), zip(uncertainty, novelty, strict=True), strict=True))
+    # A task that somebody skipped may be left for others, but only when nothing else is.
+    spare = np.flatnonzero(~snapshot.labeled & snapshot.skipped)
+    mixed = _mixed(snapshot, order, open_, settings, wanted)
+    mixed += [(int(at), False) for at in spare[: wanted - len(mixed)]]
+    proposals = _proposals(mixed, int((~snapshot.labeled).sum()), settings)
+    rows = []
+    for rank, (at, audit) in enumerate(mixed):
+        doubt, novel = reasons.get(at, (0.0, 0.0))
+        drawn = audit or at in reasons
+        rows.append(
+            QueueRow(
+                snapshot.rows[at].task_id,
+                rank,
+                rank < settings.batch,
+                float(doubt),
+                float(novel),
+                audit,
+                proposals[rank] if drawn else None,
+            )
+        )
+    return np.array([at for at, _ in mixed], dtype=np.int64), rows
+
+
+def _mixed(
+    snapshot: Snapshot, order: Positions, open_: Mask, settings: Settings, wanted: int
+) -> list[tuple[int, bool]]:
+    audit = np.flatnonzero(open_ & snapshot.audit).tolist()
+    if isinstance(settings.budget, float):
+        # Of a stream only a share is served at all, and the audit set is a share of that.
+        share = settings.audit * settings.budget
+        audit = [at for at in audit if _place(snapshot, at, settings) < share]
+    audit.sort(key=lambda at: _place(snapshot, at, settings))
+    return list(
+        mix(
+            order.tolist(),
+            audit,
+            n_rows=wanted,
+            share=settings.audit,
+            served=int(snapshot.labeled.sum()),
+            served_audit=len(snapshot.measuring),
+        )
+    )
+
+
+def _place(snapshot: Snapshot, at: int, settings: Settings) -> float:
+    return place(snapshot.rows[at].content_key, settings.random_state)
+
+
+def _proposals(
+    mixed: Sequence[tuple[int, bool]], n_left: int, settings: Settings
+) -> list[float | None]:
+    """Give the probability with which each task was drawn from those then left.
+
+    The queue is a mixture: with a probability of AUDIT any task, else the one ranked first
+    (the balance heuristic of Veach & Guibas, SIGGRAPH 1995). On a stream, and without an audit
+    set, it is not known.
+    """
+    share = settings.audit
+    if not share or isinstance(settings.budget, float):
+        return [None] * len(mixed)
+    proposals: list[float | None] = []
+    for rank, (_, audit) in enumerate(mixed):
+        uniform = share / max(n_left - rank, 1)
+        proposals.append(uniform if audit else 1 - share + uniform)
+    return proposals

@@ -1,0 +1,112 @@
+"""A project as a stream: each new task is kept or passed as it comes, at a rate that is held."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from active_learn import ActiveSampler, StateError
+
+from ...settings import Settings
+from .queue_builder import Snapshot, sampler_for
+
+__all__ = ["TaskStream"]
+
+log = logging.getLogger(__name__)
+
+
+class TaskStream:
+    """The sampler of a stream between two rounds.
+
+    Its state is a file; the store names the one that belongs to the decisions that it holds, so
+    that a crash leaves both as they were.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        The state file that the store names; empty: none yet.
+    problem_type : {'classification', 'regression', 'multilabel'}
+    model : LinearHead or callable
+        Of this round; a linear head may have been trained on since the state was saved.
+    fingerprint : str
+        What the embeddings depend on. Another one, or another setting, begins another stream.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        problem_type: Any,
+        model: Any,
+        settings: Settings,
+        fingerprint: str,
+    ) -> None:
+        self._folder, self._name = folder, name
+        self._problem_type, self._model, self._settings = problem_type, model, settings
+        kind = (fingerprint, problem_type, settings.strategy, settings.budget, settings.seed_fisher)
+        self._kind = hashlib.blake2b(repr(kind).encode(), digest_size=8).hexdigest()
+
+    def decide(self, snapshot: Snapshot, number: int) -> tuple[dict[int, str | None], str]:
+        """Decide on the tasks that are new, in the order in which they came.
+
+        Parameters
+        ----------
+        number : int
+            Of the round: the state that is written bears it.
+
+        Returns
+        -------
+        decisions : dict
+            By task id: 'kept' or 'passed', and 'known' for tasks that were labeled otherwise.
+        name : str
+            The file of the state after them.
+        """
+        undecided = snapshot.decided(None) & ~snapshot.audit
+        known = np.flatnonzero(
+            snapshot.labeled & ~snapshot.audit & snapshot.decided(None, "passed")
+        )
+        new = np.flatnonzero(undecided & ~snapshot.labeled & ~snapshot.skipped)
+        sampler = self._resume(snapshot, known)
+        start = sampler.seen
+        candidates = snapshot.embeddings[new]
+        kept = {index - start for _, index in sampler.select(iter(candidates), return_indices=True)}
+        decisions: dict[int, str | None] = {
+            snapshot.rows[at].task_id: "kept" if place in kept else "passed"
+            for place, at in enumerate(new)
+        }
+        decisions |= {snapshot.rows[at].task_id: "known" for at in known}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self._kind}-{number}.npz"
+        sampler.save(self._folder / name)
+        return decisions, name
+
+    def _resume(self, snapshot: Snapshot, known: np.ndarray) -> ActiveSampler:
+        """Take the stream up, and tell it of labels that it did not ask for."""
+        if self._name.startswith(f"{self._kind}-"):
+            try:
+                sampler = ActiveSampler.load(self._folder / self._name, self._model)
+                sampler.update(snapshot.embeddings[known])
+                return sampler
+            except StateError as error:
+                log.warning("the stream begins anew: %s", error)
+        elif self._name:
+            log.info("the stream begins anew: its settings or the encoder changed")
+        # All that was labeled or kept so far is known to the new stream.
+        past = snapshot.labeled & ~snapshot.audit | snapshot.decided("kept")
+        return sampler_for(
+            self._problem_type,
+            self._model,
+            self._settings,
+            snapshot.embeddings[past],
+            self._settings.budget,
+        )
+
+    def forget_older(self, name: str) -> None:
+        """Remove the states of earlier rounds, once the store names this one."""
+        for path in self._folder.glob("*.npz"):
+            if path.name != name:
+                path.unlink(missing_ok=True)

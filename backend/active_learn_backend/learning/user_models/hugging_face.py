@@ -1,0 +1,95 @@
+"""A Hugging Face folder: a sequence classifier with tokenizer, an image classifier with processor.
+
+Regressors are classifiers with one output to the library, and so here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from active_learn.models import adapt
+
+from ...errors import SettingsError
+from ...labeling.config import Field
+from ..encoders.folders import content_digest, kind_of, read_json
+from .base import Inputs, LoadedModel
+
+__all__ = ["load_folder"]
+
+
+def load_folder(
+    name: str, folder: Path, device: torch.device, max_megapixels: float
+) -> LoadedModel:
+    """Load a classifier or regressor as `save_pretrained` writes it.
+
+    Raises
+    ------
+    SettingsError
+        When the folder holds none.
+    """
+    kind = kind_of(folder)
+    wanted = "ForImageClassification" if kind == "image" else "ForSequenceClassification"
+    architectures = read_json(folder / "config.json").get("architectures") or ["unknown"]
+    if not str(architectures[0]).endswith(wanted):
+        raise SettingsError(
+            f"MODEL '{name}' is a {architectures[0]}, which is no classifier (*{wanted}); "
+            "name it as ENCODER instead, or save a classifier"
+        )
+    # transformers takes seconds to import: only for those who use it.
+    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+
+    from ..encoders.hugging_face import load_model, load_processor
+
+    auto = (
+        AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+    )
+    model, _ = load_model(auto, folder, device)
+    processor = load_processor(folder, kind)
+    config: Any = model.config
+    classes = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
+    return LoadedModel(
+        name,
+        adapt((model, processor)),
+        Pixels(processor, max_megapixels) if kind == "image" else Texts(),
+        classes,
+        content_digest(folder),
+    )
+
+
+class Texts(Inputs):
+    """One text a task, or a pair of them."""
+
+    def choose(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+        texts = tuple(field for field in fields if field.kind == "text")
+        if len(texts) not in (1, 2):
+            raise SettingsError(
+                f"MODEL reads one text or a pair of texts, and the labeling config shows "
+                f"{len(texts)}; change one of the two"
+            )
+        return texts
+
+    def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
+        return str(raws[0]) if len(raws) == 1 else tuple(raws)
+
+
+class Pixels(Inputs):
+    """One image a task: the first that the labeling config shows."""
+
+    def __init__(self, processor: Any, max_megapixels: float) -> None:
+        self._processor = processor
+        self._max_megapixels = max_megapixels
+
+    def choose(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
+        images = tuple(field for field in fields if field.kind == "image")
+        if not images:
+            raise SettingsError("MODEL reads an image, and the labeling config shows none")
+        return images[:1]
+
+    def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
+        from ..encoders.transformer_image import pixels_of
+
+        assert isinstance(raws[0], bytes)
+        return pixels_of(self._processor, raws[0], self._max_megapixels)

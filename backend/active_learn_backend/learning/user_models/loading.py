@@ -1,0 +1,76 @@
+"""Finds the own model that the setting ``model`` names, and binds it to a labeling task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from active_learn.errors import DataError, ModelError, ParameterError
+
+from ...errors import SettingsError
+from ...labeling.config import LabelingTask
+from ...settings import Settings
+from ..encoders.loaded import LoadedModels, pick_device, signature
+from ..encoders.names import find_path, is_factory
+from .base import LoadedModel
+from .files import load_file
+from .hugging_face import load_folder
+from .user_model import OwnModel
+
+__all__ = ["load_own_model"]
+
+log = logging.getLogger(__name__)
+
+_models = LoadedModels(capacity=4)
+
+
+def load_own_model(
+    settings: Settings, task: LabelingTask, load: Callable[[str], bytes]
+) -> OwnModel:
+    """Load the own model, once a process, and bind it to a labeling task.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``model``, ``model_use``, ``device`` and the limits of content are read.
+    load : callable
+        Gives the bytes of a file, from its address in a task; raises ContentError.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such model, it cannot be loaded, or does not fit the labeling config.
+    """
+    name = settings.model
+    try:
+        loaded = _load(name, settings, task)
+        return OwnModel(loaded, task, load, as_is=settings.model_use == "as-is")
+    except (ModelError, DataError, ParameterError) as error:
+        raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
+
+
+def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
+    device, megapixels = pick_device(settings.device), settings.max_image_megapixels
+    if is_factory(name):
+        labels = tuple(task.control.labels)
+        made = (name, labels, str(device), megapixels)
+        from .factory import load_factory  # imports transformers, which takes seconds
+
+        return _models.get(made, lambda: load_factory(name, labels, device, megapixels))
+    path = find_path(name, settings)
+    if path is None:
+        raise SettingsError(
+            f"MODEL '{name}' is nothing below MODEL_DIR/models and no factory module:function; "
+            "begin a path with / or ./"
+        )
+    # Beside a file lie its JSON and perhaps its weights, of the same name.
+    parts = [path] if path.is_dir() else sorted(path.parent.glob(path.name.split(".")[0] + "*"))
+    key = (tuple(map(signature, parts)), str(device), megapixels)
+
+    def load() -> LoadedModel:
+        log.info("loading the model '%s' on %s", name, device)
+        if path.is_dir():
+            return load_folder(name, path, device, megapixels)
+        return load_file(name, path, device, megapixels)
+
+    return _models.get(key, load)

@@ -1,0 +1,112 @@
+"""The team's own model, bound to a labeling task: tasks in, rows of the cache out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...errors import ContentError
+from ...labeling.config import LabelingTask
+from ..encoders.content_reader import ContentReader, run_each
+from ..encoders.images import PROBE
+from .base import LoadedModel
+from .classes import labels_of_classes
+from .head import OwnHead
+from .vectors import FloatArray, pack
+
+__all__ = ["OwnModel"]
+
+
+class OwnModel:
+    """The team's own model, for one labeling task.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+    task : LabelingTask
+    load : callable
+        Gives the bytes of a file, from its address in a task; raises ContentError.
+    as_is : bool
+        Whether its logits decide; otherwise only its embeddings are used, in unit length.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Names everything that the vectors depend on; fit for a folder's name.
+    n_features : int
+        Length of the vectors: d embeddings and, of a model used as it is, two numbers an output.
+
+    Raises
+    ------
+    SettingsError
+        When the model does not fit the labeling config.
+    ModelError
+        When it fails, or has no last linear layer.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        task: LabelingTask,
+        load: Callable[[str], bytes],
+        as_is: bool,
+    ) -> None:
+        self._loaded = loaded
+        self._as_is = as_is
+        # What it reads it needs, also where that stands beside what is labeled.
+        fields = [replace(field, required=True) for field in loaded.inputs.choose(task.fields)]
+        self._reader = ContentReader(fields, load)
+        self._prepare = partial(loaded.inputs.prepare, fields)
+        probe = self._prepare([PROBE if field.kind == "image" else "text" for field in fields])
+        embedding, logits = self._outputs([probe])
+        self._control = task.control
+        self._labels = (
+            labels_of_classes(loaded.classes, logits.shape[1], task.control) if as_is else ()
+        )
+        self.fingerprint = f"model-{loaded.digest}" + ("" if as_is else "-encoder")
+        self.n_features = embedding.shape[1] + 2 * logits.shape[1] * as_is
+
+    def head(self) -> OwnHead | None:
+        """Give what answers for the vectors; None of a model that is only an encoder."""
+        if not self._as_is:
+            return None
+        version = f"model-{self._loaded.digest[:8]}"
+        return OwnHead(self._control, self._labels, self.n_features, version)
+
+    def encode(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> tuple[FloatArray, dict[int, ContentError]]:
+        """Run the model over tasks.
+
+        Returns
+        -------
+        (array of shape (n, n_features), dict)
+            Rows of tasks that failed are zero, and stand in the dict with the reason.
+        """
+        prepared = self._reader.map(contents, self._prepare)
+        failed = {row: p for row, p in enumerate(prepared) if isinstance(p, ContentError)}
+        rows = [row for row in range(len(contents)) if row not in failed]
+        found = run_each(self._run, [prepared[row] for row in rows])
+        vectors = np.zeros((len(contents), self.n_features), np.float32)
+        for row, vector in zip(rows, found, strict=True):
+            if isinstance(vector, ContentError):
+                failed[row] = vector
+            else:
+                vectors[row] = vector
+        return vectors, failed
+
+    def _run(self, prepared: Sequence[Any]) -> FloatArray:
+        embedding, logits = self._outputs(prepared)
+        if self._as_is:
+            return pack(embedding, logits)
+        lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+        return embedding / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+    def _outputs(self, prepared: Sequence[Any]) -> tuple[FloatArray, FloatArray]:
+        with self._loaded.lock:
+            output = self._loaded.adapter(self._loaded.inputs.collate(prepared))
+        return output.embedding.cpu().numpy(), output.logits.cpu().numpy()

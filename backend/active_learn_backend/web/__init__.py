@@ -1,0 +1,1 @@
+"""The web process: Label Studio's protocol, the status page, health and metrics."""

@@ -1,0 +1,63 @@
+"""The web process: a Flask app that speaks Label Studio's protocol, and its status page."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from ..settings import Settings, load_settings
+from .health import Vitals
+from .ml_backend import Runtime
+from .routes.metrics import metrics
+from .routes.openapi import openapi
+from .routes.pages import pages
+from .routes.protocol import protocol
+
+__all__ = ["create_app"]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the app.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Read from the environment when omitted.
+
+    Raises
+    ------
+    SettingsError, StoreError
+        When a setting is bad or the project state cannot be opened.
+    """
+    settings = settings or load_settings()
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 2**20)
+    app.extensions["active_learn"] = runtime = Runtime.open(settings)
+    app.extensions["active_learn_vitals"] = Vitals(runtime.store, settings.model_dir)
+    for blueprint in (
+        metrics,
+        protocol,
+        openapi,
+        pages,
+    ):  # metrics first: it times the others' checks
+        app.register_blueprint(blueprint)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _internal_error)
+    return app
+
+
+def _http_error(error: HTTPException) -> Response:
+    response = jsonify({"error": f"{error.name}: {error.description}"})
+    response.status_code = error.code or 500
+    return response
+
+
+def _internal_error(error: Exception) -> Response:
+    log.exception("internal error", exc_info=error)
+    response = jsonify({"error": "internal error; the log of the backend has the details"})
+    response.status_code = 500
+    return response

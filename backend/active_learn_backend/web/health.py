@@ -1,0 +1,94 @@
+"""What ails the backend beside the web process: seen in the background, so that nobody waits."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from ..errors import LabelStudioUnreachableError, StoreError
+from ..state.counters import WORKER_SILENT
+from ..state.folders import DISK_LOW
+from ..state.store import Store
+
+__all__ = ["Vitals"]
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 3.0  # seconds
+PATIENCE = 0.02  # seconds that a caller waits for a look; a store in good health needs 2 ms
+STORE_SLOW = 2.0  # seconds after which the store is said not to answer
+MOST_PROJECTS = 10  # that are named
+
+
+class Vitals:
+    """Looks after worker, store, Label Studio and disk while somebody asks.
+
+    Parameters
+    ----------
+    store : Store
+    folder : Path
+        The state on disk.
+    """
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+        self._one_look = threading.Lock()
+        self._started = -LOOK_EVERY
+        self._done = threading.Event()
+        self._done.set()
+        self._seen = ["store: has not answered yet"]
+
+    def degraded(self) -> list[str]:
+        """Say what ails, one line each, in `PATIENCE` at most; empty: all is well."""
+        with self._one_look:
+            now = time.monotonic()
+            if self._done.is_set() and now - self._started >= LOOK_EVERY:
+                self._started = now
+                self._done.clear()
+                # A thread for each look: none has to survive the fork of a web process.
+                threading.Thread(target=self._look, name="vitals", daemon=True).start()
+        if self._done.wait(PATIENCE) or time.monotonic() - self._started < STORE_SLOW:
+            return list(self._seen)
+        return [f"store: has not answered for {time.monotonic() - self._started:.0f} s"]
+
+    def _look(self) -> None:
+        try:
+            self._seen = [*self._worker(), *self._projects(), *self._disk()]
+        except StoreError as error:
+            log.warning("%s", error)
+            self._seen = ["store: cannot be read; the backend's log says why"]
+        except OSError as error:
+            log.warning("MODEL_DIR cannot be looked at: %s", error)
+            self._seen = ["disk: MODEL_DIR cannot be looked at; the backend's log says why"]
+        finally:
+            self._done.set()
+
+    def _worker(self) -> list[str]:
+        seen = self._store.workers().values()
+        if not seen:
+            return ["worker: none has been seen; start `active-learn worker`"]
+        silent = time.time() - max(seen)
+        return [f"worker: not seen for {silent:.0f} s"] if silent > WORKER_SILENT else []
+
+    def _projects(self) -> list[str]:
+        failing = {project.id for project in self._store.projects() if project.last_error}
+        last: dict[int, tuple[float, str]] = {}
+        for tally in self._store.tallies():
+            if tally.what == "error" and tally.project_id in failing:
+                latest = (tally.last_at, tally.name)
+                last[tally.project_id] = max(last.get(tally.project_id, latest), latest)
+        kinds = {kind for _, kind in last.values()}
+        unreachable = LabelStudioUnreachableError.__name__ in kinds
+        ailments = ["label studio: does not answer the worker"] if unreachable else []
+        if failing:
+            some = ", ".join(map(str, sorted(failing)[:MOST_PROJECTS]))
+            more = ", ..." if len(failing) > MOST_PROJECTS else ""
+            ailments.append(f"projects: the last turn of {some}{more} ended with an error")
+        return ailments
+
+    def _disk(self) -> list[str]:
+        free = shutil.disk_usage(self._folder).free
+        return [f"disk: {free / 2**20:.0f} MiB are left"] if free < DISK_LOW else []

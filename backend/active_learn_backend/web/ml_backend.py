@@ -1,0 +1,259 @@
+"""The class that a Label Studio ML server hosts: thin, and the same under every host.
+
+Our own web process hosts it, and so does label-studio-ml 2.x (``label-studio-ml start``,
+``init_app(model_class=ActiveLearningModel)``); then `active-learn worker` does the training.
+label-studio-ml 1.0.9 has the same base class with another constructor.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from active_learn.errors import StateError
+from active_learn.heads import TrainedHead, load_head
+from label_studio_ml.model import LabelStudioMLBase
+
+from ..errors import BadRequestError
+from ..labeling.config import LabelingTask, parse_label_config
+from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.content_loader import ContentLoader
+from ..learning.embedding.embedder import TaskEmbedder
+from ..learning.selection.project_params import check_params
+from ..settings import Settings, environment_settings, parse_params, project_settings
+from ..state.folders import heads_folder
+from ..state.store import Project, Store
+from .change_buffer import ChangeNotes
+
+__all__ = ["LARGEST_ID", "PROJECT_ID", "ActiveLearningModel", "Runtime", "project_number"]
+
+log = logging.getLogger(__name__)
+
+#: Project ids in Label Studio's requests; the first group is the number.
+PROJECT_ID = r"([1-9][0-9]{0,8})(\.[0-9]+)?"
+LARGEST_ID = 999_999_999
+
+_BASE_TAKES_PROJECT = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
+
+
+def project_number(project_id: Any) -> int:
+    """Read Label Studio's project id, ``"<id>.<created_at>"`` or a plain number.
+
+    Raises
+    ------
+    BadRequestError
+        When it is neither.
+    """
+    match = re.fullmatch(PROJECT_ID, str(project_id))
+    if match is None:
+        raise BadRequestError(
+            f'project {str(project_id)[:40]!r} is no project id; expected "<id>.<created_at>"'
+        )
+    return int(match[1])
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a web process holds open: settings, the store with notes for it, Label Studio."""
+
+    settings: Settings
+    store: Store
+    changes: ChangeNotes
+    client: LabelStudioClient
+    content: ContentLoader
+
+    @classmethod
+    def open(cls, settings: Settings) -> Runtime:
+        """Open the store and the client."""
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        store = Store(settings.store_url)
+        client = LabelStudioClient(settings)
+        content = ContentLoader(settings, client)
+        return cls(settings, store, ChangeNotes(store), client, content)
+
+
+@lru_cache(maxsize=1)
+def _environment_runtime() -> Runtime:
+    """Open the runtime of a process that another server hosts: settings from the environment."""
+    return Runtime.open(environment_settings())
+
+
+class ActiveLearningModel(LabelStudioMLBase):
+    """Answers predictions with the newest head, and notes changes for the worker.
+
+    Parameters
+    ----------
+    project_id : str or int, optional
+        As Label Studio sends it, ``"<id>.<created_at>"``.
+    label_config : str, optional
+        The project's labeling config.
+    runtime : Runtime, optional
+        Opened from the environment's settings when omitted.
+    """
+
+    def __init__(
+        self,
+        project_id: str | int | None = None,
+        label_config: str | None = None,
+        *,
+        runtime: Runtime | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._number = None if project_id is None else project_number(project_id)
+        self._config = label_config
+        self._given_runtime = runtime
+        if label_config:
+            parse_label_config(label_config)  # refuses it in words, where the base would not
+        if _BASE_TAKES_PROJECT:
+            super().__init__(project_id=project_id, label_config=label_config)  # calls setup()
+        else:
+            super().__init__(label_config=label_config, **kwargs)
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._given_runtime or _environment_runtime()
+
+    def setup(self) -> None:
+        """Take the project in, and say the live answers' version (label-studio-ml 2.x calls it)."""
+        if self._number is not None and self._config:
+            self.register()
+        if hasattr(self, "set"):
+            self.set("model_version", self.head_version())
+
+    def head_version(self) -> str:
+        """Version of live answers: ``head-<round>``, never the project's current version."""
+        project = None if self._number is None else self._runtime.store.project(self._number)
+        return project.head_version if project else "head-0"
+
+    def set_extra_params(self, extra_params: Any) -> None:
+        """Take a project in with settings of its own (label-studio-ml 2.x calls it too).
+
+        Raises
+        ------
+        LabelConfigError, SettingsError, ParameterError
+            When the labeling config or one of the settings cannot be used; all stays as it was.
+        """
+        params = parse_params(extra_params)
+        check_params(self._runtime.settings, self._labeling_task(), params)
+        self.register()
+        number = self._project_number()
+        if self._runtime.store.set_params(number, params):
+            log.info("project %s: has settings of its own: %s", number, ", ".join(params) or "none")
+
+    def register(self) -> str:
+        """Take in a project that Label Studio sets up, and give the version of live answers.
+
+        Raises
+        ------
+        LabelConfigError
+            When its labeling config cannot be learned.
+        """
+        self._labeling_task()
+        store = self._runtime.store
+        number = self._project_number()
+        project = store.project(number)
+        if project is None:
+            log.info("project %s: connected through Label Studio", number)
+            store.register(number)
+        elif project.status == "disconnected":
+            log.warning(
+                "project %s was disconnected; run `active-learn connect --project %s` to order it",
+                number,
+                number,
+            )
+        return self.head_version()
+
+    def predict(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        context: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]]:
+        """Answer with the newest head's class and probability, one result a task, in order.
+
+        A task whose content cannot be loaded, and every task before the first head, gets an empty
+        result with score 0.
+        """
+        answers: list[dict[str, Any]] = [
+            {"result": [], "score": 0.0, "model_version": self.head_version()} for _ in tasks
+        ]
+        project = None if self._number is None else self._runtime.store.project(self._number)
+        if project is None or project.head_version == "head-0" or not tasks:
+            return answers
+        labeling = self._labeling_task()
+        settings = project_settings(self._runtime.settings, json.loads(project.params))
+        embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
+        head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
+        if head is None:
+            return answers
+        contents = [labeling.content(task["data"]) for task in tasks]
+        embeddings, usable, failed = embedder.embed(
+            contents, [labeling.content_key(content) for content in contents]
+        )
+        for at, error in failed.items():
+            log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
+        for at, answer in zip(usable, head.predict(embeddings), strict=True):
+            answers[at] = {
+                "result": labeling.control.write(answer.label, answer.score),
+                "score": answer.score or 0.0,  # of a number there is no probability
+                "model_version": head.version,
+            }
+        return answers
+
+    def fit(
+        self,
+        *args: Any,
+        event: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Note that something changed; the worker trains, never this request."""
+        if args and isinstance(args[0], str):  # 2.x: fit(event, data)
+            event, data = args[0], args[1] if len(args) > 1 else data
+        number = self._number
+        if number is None and data:
+            number = project_number((data.get("project") or {}).get("id"))
+        if number is None:
+            return {}
+        if event == "START_TRAINING":  # a person asks for a round now, whatever the counts say
+            self._runtime.store.mark_changed(number, round_requested=True)
+        else:
+            self._runtime.changes.note(number)
+        return {}
+
+    # -- pieces -------------------------------------------------------------------------------
+
+    def _project_number(self) -> int:
+        if self._number is None:
+            raise BadRequestError('the request names no project; expected "project"')
+        return self._number
+
+    def _labeling_task(self) -> LabelingTask:
+        config = self._config
+        if config is None:
+            project = self._runtime.store.project(self._project_number())
+            config = project.label_config if project else ""
+        return parse_label_config(config)
+
+    def _trained_head(
+        self, project: Project, labeling: LabelingTask, encoder: str
+    ) -> TrainedHead | None:
+        if not project.head_round:
+            return None
+        folder = heads_folder(self._runtime.settings, project.id)
+        try:
+            head = load_head(folder, project.head_round)
+        except StateError as error:
+            log.warning("project %s: %s", project.id, error)
+            return None
+        fits = head.problem_type == labeling.control.problem_type
+        if not (fits and head.reads(encoder, head.n_features)):
+            log.info("%s was trained under another labeling config or encoder", head.version)
+            return None
+        return head

@@ -1,0 +1,171 @@
+"""What Prometheus reads: the project state as it is, and the requests of the web processes.
+
+The state is shared by all processes, so it is read when it is asked for: whichever of them
+answers, the numbers are the same. Requests are counted where they are answered; with several web
+processes they are added up through files, in the folder that `active-learn serve` gives them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ..errors import StoreError
+from ..state.counters import Tally
+from ..state.store import Project, Store
+
+__all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
+
+#: Environment variable of prometheus_client: where several processes add up what they count.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+STATUSES = ("active", "paused", "paused_by_user", "disconnected")
+WATCHED = ("active", "paused_by_user")  # those that a worker reads
+WORKER_ALIVE = 30.0  # seconds since its last sign of life
+
+disable_created_metrics()  # as with several processes, where there are none
+_requests = Histogram(
+    "active_learn_request_seconds",
+    "Time to answer a request, by route and status.",
+    ["route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=None,
+)
+
+
+def observe_request(route: str, status: int, seconds: float) -> None:
+    """Count an answered request.
+
+    Parameters
+    ----------
+    route : str
+        The rule that matched, never the path that was asked for: that may be anything.
+    """
+    _requests.labels(route, str(status)).observe(seconds)
+
+
+def expose(store: Store) -> bytes:
+    """Write all metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(StateCollector(store))
+    if os.environ.get(SHARED_FOLDER):
+        MultiProcessCollector(registry)
+    else:
+        registry.register(_requests)
+    return generate_latest(registry)
+
+
+class StateCollector(Collector):
+    """Reads the project state anew for each scrape; labels are project ids and fixed words."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics of this moment."""
+        up = GaugeMetricFamily("active_learn_store_up", "1 when the project state can be read.")
+        try:
+            families = [*self._of_workers(), *self._of_projects(), *self._of_tallies()]
+        except StoreError:
+            up.add_metric([], 0)
+            return [up]
+        up.add_metric([], 1)
+        return [up, *families]
+
+    def _of_workers(self) -> Iterable[Metric]:
+        now = time.time()
+        alive = [seen for seen in self._store.workers().values() if now - seen < WORKER_ALIVE]
+        yield GaugeMetricFamily("active_learn_workers", "Workers alive.", len(alive))
+
+    def _of_projects(self) -> Iterable[Metric]:
+        status = GaugeMetricFamily(
+            "active_learn_project_status",
+            "1 for the status that a project has.",
+            labels=["project", "status"],
+        )
+        gauges = {
+            name: GaugeMetricFamily(f"active_learn_{name}", words, labels=["project"])
+            for name, words in PROJECT_GAUGES.items()
+        }
+        for project in self._store.projects():
+            for one in STATUSES:
+                status.add_metric([str(project.id), one], float(project.status == one))
+            for name, value in self._values(project).items():
+                gauges[name].add_metric([str(project.id)], value)
+        return [status, *gauges.values()]
+
+    def _values(self, project: Project) -> Mapping[str, float]:
+        left, batch = self._store.open_in_batch(project.id)
+        values: dict[str, float] = {
+            "queue_open_tasks": left,
+            "queue_batch_tasks": batch,
+            "pending_changes": project.change_seq - project.processed_seq,
+            "pending_labels": project.pending_labels,
+            "pending_tasks": project.pending_tasks,
+            "round": project.round,
+            "failing": float(bool(project.last_error)),
+        }
+        if project.status in WATCHED:
+            values["lag_seconds"] = time.time() - (project.polled_at or project.connected_at)
+        report = self._store.last_round(project.id)
+        if report is not None:
+            values["labeled_tasks"] = report.get("labeled", 0)
+            values["unlabeled_tasks"] = report.get("unlabeled", 0)
+        return values
+
+    def _of_tallies(self) -> Iterable[Metric]:
+        rounds = SummaryMetricFamily(
+            "active_learn_round_seconds", "Finished rounds, and their time.", labels=["project"]
+        )
+        stages = SummaryMetricFamily(
+            "active_learn_round_stage_seconds",
+            "Time of each stage of the rounds.",
+            labels=["project", "stage"],
+        )
+        errors = CounterMetricFamily(
+            "active_learn_errors", "Turns of a worker that ended with an error, by its class.",
+            labels=["project", "kind"],
+        )  # fmt: skip
+        for tally in self._store.tallies():
+            _add(tally, rounds, stages, errors)
+        return [rounds, stages, errors]
+
+
+PROJECT_GAUGES = {
+    "queue_open_tasks": "Tasks of the published batch that are not labeled yet.",
+    "queue_batch_tasks": "Tasks of the published batch.",
+    "pending_changes": "Changes noted that no worker has looked at.",
+    "pending_labels": "Labels changed since the last round began.",
+    "pending_tasks": "Tasks changed since the last round began.",
+    "round": "Number of the last round that began.",
+    "failing": "1 while a worker's last turn ended with an error.",
+    "lag_seconds": "Time since Label Studio was last read; not of paused projects.",
+    "labeled_tasks": "Labeled tasks, as of the last finished round.",
+    "unlabeled_tasks": "Tasks without a label, as of the last finished round.",
+}
+
+
+def _add(
+    tally: Tally,
+    rounds: SummaryMetricFamily,
+    stages: SummaryMetricFamily,
+    errors: CounterMetricFamily,
+) -> None:
+    project = str(tally.project_id)
+    if tally.what == "round":
+        rounds.add_metric([project], tally.count, tally.seconds)
+    elif tally.what == "stage":
+        stages.add_metric([project, tally.name], tally.count, tally.seconds)
+    else:
+        errors.add_metric([project, tally.name], tally.count)

@@ -1,0 +1,230 @@
+"""Bodies of the protocol's requests and answers; the OpenAPI document is made of these.
+
+Of a request's body only what is named here is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any, Literal, TypeVar
+
+from flask import Response, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from ...errors import BadRequestError
+from ..ml_backend import LARGEST_ID, PROJECT_ID
+
+__all__ = [
+    "Exchange",
+    "HealthAnswer",
+    "NotedAnswer",
+    "PredictAnswer",
+    "PredictRequest",
+    "Refusal",
+    "SetupAnswer",
+    "SetupRequest",
+    "TrainRequest",
+    "VersionsAnswer",
+    "WebhookRequest",
+    "exchange_of",
+    "exchanges",
+    "read_body",
+]
+
+MOST_LEVELS = 100  # of a body; Label Studio's own have about ten
+
+# As Label Studio writes it, "<id>.<created_at>"; what does not fit is refused by project_number.
+ProjectId = Annotated[
+    str | int,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": f"^{PROJECT_ID}$"},
+                {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+            ]
+        }
+    ),
+]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class SetupRequest(_Message):
+    """Body of /setup; its host name and access token are not used."""
+
+    project: ProjectId
+    schema_: str = Field(alias="schema", description="The labeling config, XML.")
+    extra_params: Any = Field(None, description="Settings of the project: an object, or its JSON.")
+
+
+class PredictTask(_Message):
+    """One task of /predict."""
+
+    id: int | None = None
+    data: dict[str, Any]
+
+
+class PredictRequest(_Message):
+    """Body of /predict."""
+
+    tasks: list[PredictTask]
+    project: ProjectId
+    label_config: str | None = None
+
+
+class WebhookProject(_Message):
+    """The part of a webhook's project that is read."""
+
+    id: int = Field(ge=1, le=LARGEST_ID)
+
+
+class WebhookRequest(_Message):
+    """The part of a webhook's body that is read."""
+
+    action: str = Field(max_length=100)
+    project: WebhookProject
+
+
+class TrainRequest(_Message):
+    """Body of /train."""
+
+    project: ProjectId
+
+
+class HealthAnswer(_Message):
+    """The web process is up; what ails the rest is said in words."""
+
+    status: Literal["UP"]
+    model_class: str
+    degraded: list[str] = Field(description='Such as "worker: not seen for 40 s".')
+
+
+class SetupAnswer(_Message):
+    """Version of live answers."""
+
+    model_version: str
+
+
+class Prediction(_Message):
+    """The answer for one task; `result` is empty where there is none."""
+
+    result: list[dict[str, Any]]
+    score: float
+    model_version: str
+
+
+class PredictAnswer(_Message):
+    """One answer a task, in order."""
+
+    results: list[Prediction]
+    model_version: str
+
+
+class NotedAnswer(_Message):
+    """It was noted for the worker."""
+
+    status: Literal["noted"]
+
+
+class VersionsAnswer(_Message):
+    """Heads that are kept, newest first."""
+
+    versions: list[str]
+
+
+class Refusal(_Message):
+    """Why a request was refused, in one line."""
+
+    error: str
+
+
+Body = TypeVar("Body", bound=BaseModel)
+View = TypeVar("View", bound=Callable[..., Response])
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a view takes and gives; None: no body, or no JSON."""
+
+    takes: type[BaseModel] | None
+    gives: type[BaseModel] | None
+
+
+def exchanges(
+    gives: type[BaseModel] | None, *, takes: type[BaseModel] | None = None
+) -> Callable[[View], View]:
+    """Note what a view takes and gives; one that takes a body is called with it."""
+
+    def mark(view: View) -> View:
+        @wraps(view)
+        def answer(**arguments: Any) -> Response:
+            return view(**arguments) if takes is None else view(read_body(takes), **arguments)
+
+        answer.exchange = Exchange(takes, gives)  # type: ignore[attr-defined]
+        return answer  # type: ignore[return-value]
+
+    return mark
+
+
+def exchange_of(view: Callable[..., Any]) -> Exchange:
+    """Tell what a view takes and gives."""
+    exchange: Exchange = view.exchange  # type: ignore[attr-defined]
+    return exchange
+
+
+def read_body(kind: type[Body]) -> Body:
+    """Read the request's JSON body.
+
+    Raises
+    ------
+    BadRequestError
+        In one line, naming the first field that does not fit.
+    """
+    try:
+        body = _parse(request.get_data())
+        _check_depth(body)
+        return kind.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise BadRequestError(f"{where}: {first['msg']}") from None
+    except (ValueError, RecursionError):
+        raise BadRequestError(
+            f"the body of {request.path} is no JSON; expected an object"
+        ) from None
+
+
+def _parse(raw: bytes) -> Any:
+    """Read JSON in UTF-8; NaN and infinities are none."""
+    return json.loads(raw.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+
+
+def _check_depth(body: Any) -> None:
+    """Refuse what is nested so deeply that whoever walks through it later might fail."""
+    level = [body]
+    for _ in range(MOST_LEVELS):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise BadRequestError(
+        f"the body of {request.path} is nested more than {MOST_LEVELS} levels deep; "
+        "expected what Label Studio sends"
+    )
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return number

@@ -1,0 +1,153 @@
+"""Label Studio's ML backend protocol, as version 1.23 speaks it."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+
+from active_learn.errors import ActiveLearnError, ParameterError
+from active_learn.heads import saved_heads
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from ...errors import BadRequestError, LabelConfigError, SettingsError
+from ...labelstudio.connection import SECRET_HEADER
+from ...state.folders import heads_folder
+from ..health import Vitals
+from ..ml_backend import ActiveLearningModel, project_number
+from . import current_runtime
+from .messages import (
+    HealthAnswer,
+    NotedAnswer,
+    PredictAnswer,
+    PredictRequest,
+    SetupAnswer,
+    SetupRequest,
+    TrainRequest,
+    VersionsAnswer,
+    WebhookRequest,
+    exchanges,
+    read_body,
+)
+
+__all__ = ["protocol"]
+
+log = logging.getLogger(__name__)
+protocol = Blueprint("protocol", __name__)
+
+# -- who may ask --------------------------------------------------------------------------------
+
+
+@protocol.before_app_request
+def _authenticate() -> Response | None:
+    """Ask for Basic auth where it is configured; a webhook may bear its project's secret."""
+    settings = current_runtime().settings
+    if not settings.basic_auth_user:
+        return None
+    given = request.authorization
+    user, password = (given.username or "", given.password or "") if given else ("", "")
+    expected = settings.basic_auth_pass.get_secret_value()
+    right = _same(user, settings.basic_auth_user) & _same(password, expected)
+    if right or (request.path == "/webhook" and _bears_secret()):
+        return None
+    response = jsonify({"error": "wrong or missing credentials; use the backend's Basic auth"})
+    response.status_code = 401
+    response.headers["WWW-Authenticate"] = 'Basic realm="active sampler"'
+    return response
+
+
+def _bears_secret() -> bool:
+    given = request.headers.get(SECRET_HEADER, "")
+    if not given:
+        return False
+    project = current_runtime().store.project(read_body(WebhookRequest).project.id)
+    return project is not None and _same(given, project.webhook_secret)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+
+
+# -- the protocol -------------------------------------------------------------------------------
+
+
+@protocol.route("/health", methods=["GET"])
+@exchanges(HealthAnswer)
+def health() -> Response:
+    """Say that the web process is up, and what ails the rest; waits for nothing."""
+    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    name = ActiveLearningModel.__name__
+    return jsonify({"status": "UP", "model_class": name, "degraded": vitals.degraded()})
+
+
+@protocol.route("/setup", methods=["POST"])
+@exchanges(SetupAnswer, takes=SetupRequest)
+def setup(body: SetupRequest) -> Response:
+    """Take a project in; Label Studio shows the reason phrase of a refusal to its user."""
+    model = ActiveLearningModel(body.project, body.schema_, runtime=current_runtime())
+    try:
+        model.set_extra_params(body.extra_params)
+    except (ParameterError, SettingsError) as error:
+        raise BadRequestError(str(error)) from error
+    return jsonify({"model_version": model.head_version()})
+
+
+@protocol.route("/predict", methods=["POST"])
+@exchanges(PredictAnswer, takes=PredictRequest)
+def predict(body: PredictRequest) -> Response:
+    """Answer one result per task, in order, under a version that never orders the stream."""
+    model = ActiveLearningModel(body.project, body.label_config, runtime=current_runtime())
+    answers = model.predict([task.model_dump() for task in body.tasks])
+    return jsonify({"results": answers, "model_version": model.head_version()})
+
+
+@protocol.route("/webhook", methods=["POST"])
+@exchanges(NotedAnswer, takes=WebhookRequest)
+def webhook(body: WebhookRequest) -> Response:
+    """Note the event for the worker, and answer at once: an annotator's submit waits for this."""
+    ActiveLearningModel(body.project.id, runtime=current_runtime()).fit(event=body.action)
+    return jsonify({"status": "noted"})
+
+
+@protocol.route("/train", methods=["POST"])
+@exchanges(NotedAnswer, takes=TrainRequest)
+def train(body: TrainRequest) -> Response:
+    """Ask for a round now (older versions of Label Studio call this)."""
+    ActiveLearningModel(body.project, runtime=current_runtime()).fit(event="START_TRAINING")
+    return jsonify({"status": "noted"})
+
+
+@protocol.route("/versions", methods=["GET"])
+@exchanges(VersionsAnswer)
+def versions() -> Response:
+    """List the heads that are kept: of one project, or of all (Label Studio names none)."""
+    runtime = current_runtime()
+    asked = request.args.get("project")
+    numbers = (
+        [project_number(asked)] if asked else [project.id for project in runtime.store.projects()]
+    )
+    rounds = {
+        saved for number in numbers for saved in saved_heads(heads_folder(runtime.settings, number))
+    }
+    return jsonify({"versions": [f"head-{number}" for number in sorted(rounds, reverse=True)]})
+
+
+# -- errors: one line, never a traceback --------------------------------------------------------
+
+
+@protocol.app_errorhandler(ActiveLearnError)
+def _refused(error: ActiveLearnError) -> Response:
+    if isinstance(error, (BadRequestError, LabelConfigError)):
+        return _bad_request(str(error))
+    log.warning("%s %s: %s", request.method, request.path, error)
+    # The error itself may name files and servers: it is for the log.
+    response = jsonify({"error": "the backend cannot answer now; its log says why"})
+    response.status_code = 503
+    return response
+
+
+def _bad_request(message: str) -> Response:
+    line = " ".join(message.split())
+    response = jsonify({"error": line})
+    phrase = "".join(one if one.isprintable() else "?" for one in line)
+    response.status = f"400 {phrase.encode('latin-1', 'replace').decode('latin-1')[:420]}"
+    return response

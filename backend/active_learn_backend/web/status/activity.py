@@ -1,0 +1,81 @@
+"""What the worker does with a project now, in words, as far as the project state knows."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+
+from ...errors import SettingsError
+from ...settings import Settings, project_settings
+from ...state.counters import WORKER_SILENT
+from ...state.store import Project, Store
+
+__all__ = ["Activity", "activity_of"]
+
+STAGES = {
+    "embed": "Reading and embedding tasks",
+    "fit": "Training on the labels",
+    "decide": "Deciding on new tasks",
+    "rank": "Ranking the unlabeled tasks",
+    "publish": "Publishing the next queue",
+    "flip": "Switching to the next queue",
+    "evaluate": "Measuring how good it is",
+    "compare": "Comparing strategies on the labels so far",
+}
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the worker does now, in words; `done` of `of` where it is known."""
+
+    words: str
+    done: int | None = None
+    of: int | None = None
+
+
+def activity_of(settings: Settings, store: Store, project: Project) -> Activity:
+    """Tell what happens with a project now."""
+    now = time.time()
+    if project.status in ("paused", "disconnected"):
+        return Activity("Nothing: this project is not ordered now.")
+    if not any(now - seen < WORKER_SILENT for seen in store.workers().values()):
+        return Activity(
+            "No worker is running: start `active-learn serve` or `active-learn worker`."
+        )
+    if project.lease_owner and project.lease_until > now and project.activity:
+        return _stage(project.activity)
+    if project.last_error:
+        return Activity("Waiting a little, then trying again.")
+    if project.status == "paused_by_user":
+        return Activity("Waiting until the sampling is set back in Label Studio.")
+    if not project.polled_at:
+        return Activity("Reading the tasks from Label Studio for the first time.")
+    if project.round_requested:
+        return Activity("A new round starts in a moment.")
+    return Activity(_wait(settings, store, project))
+
+
+def _stage(activity: str) -> Activity:
+    stage, _, progress = activity.partition(" ")
+    words = STAGES.get(stage, stage.replace("_", " ").capitalize())
+    done, _, of = progress.partition("/")
+    if done.isdigit() and of.isdigit():
+        return Activity(words, int(done), int(of))
+    return Activity(words)
+
+
+def _wait(settings: Settings, store: Store, project: Project) -> str:
+    """Say how many more labels start a round; a little less exact than the worker's own rule."""
+    left, batch = store.open_in_batch(project.id)
+    if not batch:
+        return "Waiting for new tasks: all that could be queued is labeled."
+    try:
+        settings = project_settings(settings, json.loads(project.params))
+    except SettingsError as error:
+        return f"The project's own settings cannot be used: {error}"
+    by_count = settings.retrain_every - project.pending_labels
+    by_batch = math.ceil(left - settings.low_water * batch)
+    more = max(min(by_count, by_batch), 1)
+    return f"Waiting for labels: {more} more, and the next round starts."

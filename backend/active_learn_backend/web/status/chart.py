@@ -1,0 +1,75 @@
+"""The learning curve as the coordinates of an SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...learning.quality.learning_curve import ERROR, Point
+
+__all__ = ["HEIGHT", "WIDTH", "Drawing", "draw"]
+
+WIDTH, HEIGHT = 360, 220
+LEFT, RIGHT, TOP, BOTTOM = 48, 352, 10, 190  # of the plot inside it
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A curve in the coordinates of an SVG of `WIDTH` by `HEIGHT`.
+
+    Attributes
+    ----------
+    band, line : str
+        Points of a polygon and of a polyline.
+    dots : list of (float, float)
+    x_ticks, y_ticks : list of (float, str)
+    """
+
+    band: str
+    line: str
+    dots: list[tuple[float, float]]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+
+
+def draw(points: Sequence[Point]) -> Drawing | None:
+    """Lay a curve out; None while there is nothing to draw."""
+    if not points:
+        return None
+    most = max(5, *(point.labels for point in points))
+    # An accuracy is shown on all of its scale; an error from 0 to the largest that was measured,
+    # not to the end of its interval, which can be far away.
+    is_error = points[0].metric == ERROR
+    top = 1.15 * max(point.value for point in points) or 1.0 if is_error else 1.0
+
+    def x(labels: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * labels / most, 1)
+
+    def y(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0), 1), 1)
+
+    dots = [(x(point.labels), y(point.value)) for point in points]
+    upper = [(x(point.labels), y(point.high)) for point in points]
+    lower = [(x(point.labels), y(point.low)) for point in reversed(points)]
+    return Drawing(
+        band=_path([*upper, *lower]),
+        line=_path(dots),
+        dots=dots,
+        x_ticks=[(x(value), f"{value:g}") for value in _ticks(most)],
+        y_ticks=[
+            (y(value), f"{value:g}" if is_error else f"{100 * value:.0f} %")
+            for value in _ticks(top)
+        ],
+    )
+
+
+def _path(corners: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in corners)
+
+
+def _ticks(most: float) -> list[float]:
+    """Round numbers from 0 to the largest, five or six of them."""
+    step = 10.0 ** math.floor(math.log10(most / 4))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if most / (factor * step) <= 5)
+    return [round(step * at, 10) for at in range(int(most / step + 1e-9) + 1)]

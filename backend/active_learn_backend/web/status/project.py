@@ -1,0 +1,268 @@
+"""What the status page shows of a project, gathered out of the store and the heads. No web here."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from active_learn.errors import ActiveLearnError
+from active_learn.heads import load_head
+
+from ...errors import LabelConfigError
+from ...labeling.config import LabelingTask, parse_label_config
+from ...learning.quality.head_versions import Version, kept_versions
+from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
+from ...learning.quality.stopping import Advice, advise
+from ...learning.quality.top_labels import Rival, find_rivals
+from ...settings import Settings
+from ...state.folders import heads_folder, project_folder
+from ...state.status_queries import NextTask, TaskCounts
+from ...state.store import Project, Store
+from .activity import Activity, activity_of
+
+__all__ = ["ProjectStatus", "QueuedTask", "Summary", "look_at", "summarize"]
+
+log = logging.getLogger(__name__)
+
+SHOWN_TASKS = 12
+SHOWN_TEXT = 280  # characters
+SHOWN_BARS = 40
+SHOWN_ERRORS = 20  # suspected label errors
+BINS = 10  # of numbers
+
+CONNECTED = {
+    "active": "Connected",
+    "paused": "Paused",
+    "paused_by_user": "Paused",
+    "disconnected": "Not connected",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A project in a list of projects.
+
+    Attributes
+    ----------
+    state : str
+        'Connected', 'Paused' or 'Not connected'.
+    reason : str
+        Why it is not connected, in words.
+    quality : Point or None
+        The latest measurement.
+    """
+
+    id: int
+    title: str
+    state: str
+    reason: str
+    mode: str
+    now: Activity
+    counts: TaskCounts
+    quality: Point | None
+    last_error: str
+
+
+@dataclass(frozen=True)
+class QueuedTask:
+    """A task that is served soon, and why.
+
+    Attributes
+    ----------
+    audit : bool
+        It was drawn by chance, to measure; then `settles` is empty, so that nothing sways people.
+    settles : tuple of Rival
+        The answers between which its label would decide.
+    texts : mapping
+        The beginning of each text of the task, by field.
+    image : str or None
+        The field of its first image.
+    """
+
+    task_id: int
+    rank: int
+    in_batch: bool
+    audit: bool
+    uncertainty: float
+    novelty: float
+    settles: tuple[Rival, ...]
+    texts: Mapping[str, str]
+    image: str | None
+    content_key: str
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    """Everything on a project's page.
+
+    Attributes
+    ----------
+    balance : list of (str, int)
+        Labels and how often each was given; in regression ranges of numbers.
+    batch_done, batch : int
+        Labeled tasks of the published batch, and all of it.
+    advice : list of Advice
+        What published criteria for stopping say.
+    label_errors : list of mapping
+        Labels that look wrong: ``task_id``, ``label``, ``suggested``, ``confidence``.
+    """
+
+    summary: Summary
+    problem_type: str
+    batch_done: int
+    batch: int
+    queue: list[QueuedTask]
+    curve: list[Point]
+    gain: Gain
+    balance: list[tuple[str, int]]
+    versions: list[Version]
+    advice: list[Advice]
+    label_errors: list[Mapping[str, Any]]
+    errors: list[str]
+
+
+def summarize(settings: Settings, store: Store, project: Project) -> Summary:
+    """Tell the most important of a project."""
+    points = points_of([report] if (report := store.last_round(project.id)) else [])
+    return _summary(settings, store, project, points[-1] if points else None)
+
+
+def look_at(settings: Settings, store: Store, project: Project) -> ProjectStatus:
+    """Gather all that the page of a project shows.
+
+    Raises
+    ------
+    StoreError
+        When the project state cannot be read.
+    """
+    errors = [project.last_error] if project.last_error else []
+    task: LabelingTask | None = None
+    try:
+        task = parse_label_config(project.label_config) if project.label_config else None
+    except LabelConfigError as error:
+        errors.append(str(error))
+    reports = store.rounds(project.id)
+    last = reports[-1] if reports else {}
+    points = points_of(reports)
+    left, batch = store.open_in_batch(project.id)
+    return ProjectStatus(
+        summary=_summary(settings, store, project, points[-1] if points else None),
+        problem_type=task.control.problem_type if task else "",
+        batch_done=batch - left,
+        batch=batch,
+        queue=_queue(settings, store, project, task),
+        curve=points,
+        gain=expected_gain(points),
+        balance=_balance(task, store.count_labels(project.id)),
+        versions=kept_versions(settings, project, reports),
+        advice=advise(reports),
+        label_errors=list(last.get("label_errors") or [])[:SHOWN_ERRORS],
+        errors=list(dict.fromkeys(errors)),
+    )
+
+
+def _summary(settings: Settings, store: Store, project: Project, quality: Point | None) -> Summary:
+    return Summary(
+        id=project.id,
+        title=project.title,
+        state=CONNECTED[project.status],
+        reason=project.reason,
+        mode=project.mode,
+        now=activity_of(settings, store, project),
+        counts=store.count_tasks(project.id),
+        quality=quality,
+        last_error=project.last_error,
+    )
+
+
+# -- the queue ----------------------------------------------------------------------------------
+
+
+def _queue(
+    settings: Settings, store: Store, project: Project, task: LabelingTask | None
+) -> list[QueuedTask]:
+    if task is None or project.status == "disconnected":
+        return []
+    found = store.next_tasks(project.id, SHOWN_TASKS)
+    rivals = _rivals(settings, project, found)
+    return [_queued(task, one, rivals.get(one.content_key, ())) for one in found]
+
+
+def _rivals(
+    settings: Settings, project: Project, found: Sequence[NextTask]
+) -> Mapping[str, tuple[Rival, ...]]:
+    """What each task would settle; nothing where the head or an embedding cannot be read."""
+    if not project.head_round:
+        return {}
+    folder = project_folder(settings, project.id)
+    try:
+        head = load_head(heads_folder(settings, project.id), project.head_round)
+        return find_rivals(folder, head, [one.content_key for one in found if not one.row.audit])
+    except (ActiveLearnError, OSError) as error:
+        log.warning("project %s: the page shows no likely labels: %s", project.id, error)
+        return {}
+
+
+def _queued(task: LabelingTask, one: NextTask, rivals: tuple[Rival, ...]) -> QueuedTask:
+    texts, image = {}, None
+    for field in task.fields:
+        value = one.content.get(field.name)
+        if not isinstance(value, str) or not value:
+            continue
+        if field.kind == "image":
+            image = image or field.name
+        else:
+            texts[field.name] = _short(value)
+    row = one.row
+    return QueuedTask(
+        row.task_id,
+        row.rank,
+        row.in_batch,
+        row.audit,
+        row.uncertainty,
+        row.novelty,
+        () if row.audit else rivals,
+        texts,
+        image,
+        one.content_key,
+    )
+
+
+def _short(text: str) -> str:
+    text = " ".join(text[: 4 * SHOWN_TEXT].split())
+    return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT].rstrip() + " …"
+
+
+# -- labels ----------------------------------------------------------------------------------
+
+
+def _balance(
+    task: LabelingTask | None, counted: Sequence[tuple[Any, int]]
+) -> list[tuple[str, int]]:
+    """Count labels by name, those of the config first; numbers in bins of equal width."""
+    if task is not None and task.control.problem_type == "regression":
+        return _bins([(label, count) for label, count in counted if isinstance(label, int | float)])
+    given: Counter[str] = Counter()
+    for label, count in counted:
+        for name in label if isinstance(label, list) else [label]:
+            given[str(name)] += count
+    offered = [(name, given.pop(name, 0)) for name in (task.control.labels if task else ())]
+    return sorted([*offered, *given.items()], key=lambda pair: -pair[1])[:SHOWN_BARS]
+
+
+def _bins(counted: Sequence[tuple[float, int]]) -> list[tuple[str, int]]:
+    values = sorted({value for value, _ in counted})
+    if len(values) <= BINS:
+        found = dict(counted)
+        return [(f"{value:g}", found[value]) for value in values]
+    low, width = values[0], (values[-1] - values[0]) / BINS
+    bins = [0] * BINS
+    for value, count in counted:
+        bins[min(int((value - low) / width), BINS - 1)] += count
+    return [
+        (f"{low + at * width:.3g} to {low + (at + 1) * width:.3g}", count)
+        for at, count in enumerate(bins)
+    ]

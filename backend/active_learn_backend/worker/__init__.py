@@ -1,0 +1,1 @@
+"""The worker: its loop over projects, and one round of a project."""

@@ -1,0 +1,317 @@
+"""The worker: takes the lease of a project that changed, reads it, and runs its round if due.
+
+The loop is level-triggered: each round is computed from what Label Studio holds now, so a lost
+event, a restart or a double delivery changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from active_learn.errors import ActiveLearnError
+
+from ..errors import LabelStudioError, LabelStudioUnreachableError, StoreError
+from ..labeling.config import parse_label_config
+from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.connection import adopt, secure_webhook, take_over_stream
+from ..labelstudio.content_loader import ContentLoader
+from ..labelstudio.poller import Changes, poll
+from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
+from ..learning.engines.configured import configured_engine
+from ..logs import context
+from ..settings import Settings, project_settings
+from ..state.lease import Lease, owner_name
+from ..state.store import Project, Store
+from .round import Round
+
+__all__ = ["Worker", "round_is_due"]
+
+log = logging.getLogger(__name__)
+
+WATCHED = ("active", "paused_by_user")
+TICK = 0.05
+RETIRE_AT_ONCE = 6  # rows between two looks at what else is due
+# Seconds between two rows. A submit that waits for SQLite looks up to 0.1 s apart whether it is
+# its turn, and would miss a shorter pause again and again.
+RETIRE_PAUSE = 0.1
+MOST_BACKOFF = 30.0
+STORE_PAUSE = 2.0
+SAY_ALIVE = 5.0
+
+
+@dataclass
+class _Pace:
+    """What a worker remembers of a project between two turns; losing it costs only time."""
+
+    marked_at: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+    to_retire: deque[Retirement] | None = None  # None: not looked yet
+
+
+def round_is_due(
+    project: Project, open_tasks: int, batch: int, settings: Settings, *, retiring: bool
+) -> str:
+    """Say why a new round is due; empty when it is not.
+
+    While old rows are still being deleted (`retiring`), only a batch that runs dry is a reason:
+    so rounds never outrun Label Studio, however fast the labels come.
+    """
+    if project.round_requested:
+        return "its queue is new or has to be renewed"
+    changed = project.pending_labels or project.pending_tasks
+    if changed and open_tasks <= settings.low_water * batch:
+        return f"{open_tasks} of {batch} tasks of the batch are left"
+    if retiring:
+        return ""
+    if project.pending_tasks and isinstance(settings.budget, float):
+        return f"{project.pending_tasks} tasks to decide on"
+    if project.pending_labels >= settings.retrain_every:
+        return f"{project.pending_labels} new labels"
+    if project.pending_tasks >= settings.retrain_every:
+        return f"{project.pending_tasks} changed tasks"
+    return ""
+
+
+class Worker:
+    """Runs the rounds of all projects: one at a time in each, a few projects side by side.
+
+    Parameters
+    ----------
+    settings : Settings
+    store : Store
+    client : LabelStudioClient
+    """
+
+    def __init__(self, settings: Settings, store: Store, client: LabelStudioClient) -> None:
+        self._settings, self._store, self._client = settings, store, client
+        self._load = ContentLoader(settings, client).load
+        self._engine = configured_engine(settings)
+        self._owner = owner_name()
+        self._paces: dict[int, _Pace] = {}
+        self._said_alive = -math.inf
+        self.stopping = threading.Event()
+        self.damaged = False
+
+    def run(self) -> None:
+        """Work until `stopping` is set; rounds under way are finished."""
+        log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
+        self._adopt()
+        under_way: dict[int, Future[None]] = {}
+        with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
+            while not self.stopping.wait(TICK):
+                self._say_alive()
+                for project in self._projects():
+                    busy = project.id in under_way and not under_way[project.id].done()
+                    if not busy and self._is_due(project):
+                        under_way[project.id] = pool.submit(self.turn, project.id)
+
+    def _adopt(self) -> None:
+        """Find our projects again in Label Studio where the state knows none: new, or lost."""
+        if not self._client.has_token or self._projects():
+            return
+        try:
+            adopt(self._client, self._store, self._settings)
+        except (LabelStudioError, LabelStudioUnreachableError) as error:
+            log.warning("no look at Label Studio for projects of ours: %s", error)
+
+    def _say_alive(self) -> None:
+        """Let the web process see now and then that a worker lives."""
+        now = time.monotonic()
+        if now < self._said_alive + SAY_ALIVE:
+            return
+        self._said_alive = now
+        try:
+            self._store.note_worker(self._owner)
+        except StoreError as error:
+            log.error("%s; trying again", error)
+
+    def _projects(self) -> list[Project]:
+        try:
+            return self._store.projects()
+        except StoreError as error:
+            self.damaged = error.damaged
+            if self.damaged:  # `serve` puts it aside, once nobody has it open
+                log.error("%s", error)
+                self.stopping.set()
+                return []
+            log.error("%s; trying again", error)
+            self.stopping.wait(STORE_PAUSE)
+            return []
+
+    def _is_due(self, project: Project) -> bool:
+        if project.status not in WATCHED:
+            return False
+        now = time.monotonic()
+        pace = self._paces.setdefault(project.id, _Pace())
+        if now < pace.not_before:
+            return False
+        if project.change_seq > project.processed_seq:
+            pace.marked_at = pace.marked_at or now
+            if now - pace.marked_at >= self._settings.debounce:
+                return True
+        if pace.to_retire is None or pace.to_retire:
+            return True
+        return abs(time.time() - project.polled_at) >= self._settings.poll_interval
+
+    def turn(self, project_id: int) -> None:
+        """Read one project and do what is due, under its lease. Errors are noted, never fatal."""
+        with context(project=project_id):
+            self._turn(project_id)
+
+    def _turn(self, project_id: int) -> None:
+        pace = self._paces.setdefault(project_id, _Pace())
+        lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
+        try:
+            if not lease.take():
+                pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
+                return
+            with lease.held():
+                self._work(project_id, lease, pace)
+            pace.failures = 0
+        except ActiveLearnError as error:
+            log.warning("project %s: %s", project_id, error)
+            self._note_failure(project_id, pace, error, str(error))
+        except Exception as error:  # a fault in one project must not stop the others
+            log.exception("project %s: internal error", project_id)
+            self._note_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
+
+    def _note_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
+        pace.failures += 1
+        pause = min(2.0 ** min(pace.failures, 10) / 2, MOST_BACKOFF)
+        pace.not_before = time.monotonic() + pause
+        try:
+            self._store.note_error(project_id, type(error).__name__, message)
+        except StoreError as failed:
+            log.error("project %s: %s", project_id, failed)
+
+    def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        project = self._store.register(project_id)
+        if project.status not in WATCHED:
+            return  # paused or disconnected since we looked
+        if not self._client.has_token:
+            raise LabelStudioError(
+                "no token for Label Studio; set LABEL_STUDIO_API_KEY and restart", 401
+            )
+        polls = project.change_seq > project.processed_seq or not pace.to_retire
+        if polls:
+            changes = poll(self._client, self._store, project)
+            pace.marked_at = 0.0
+            self._store.update(project_id, processed_seq=project.change_seq, polled_at=time.time())
+            if not self._reconcile(project, changes):
+                pace.to_retire = deque()
+                return
+            self._run_round(project_id, lease, pace)
+        self._retire_some(project_id, lease, pace)
+        if not pace.to_retire:  # a round may have waited for this
+            self._run_round(project_id, lease, pace)
+        if project.last_error:
+            self._store.update(project_id, last_error="")
+
+    # -- what a person changed in Label Studio ------------------------------------------------
+
+    def _reconcile(self, project: Project, changes: Changes) -> bool:
+        """Hold sampling and version as they must be; False when a person chose otherwise.
+
+        `project` is as it stood before Label Studio was read: a sampling that was set by
+        `active-learn connect` in between is not taken for a person's choice.
+        """
+        sampling = str(changes.project["sampling"])
+        if sampling != UNCERTAINTY_SAMPLING and project.sampling_set:
+            self._yield_to_person(project.id, sampling)
+            return False
+        project = self._store.register(project.id)
+        if project.status == "paused_by_user":
+            log.info("project %s: the sampling was set back; going on", project.id)
+            self._store.update(project.id, status="active", reason="")
+        if not project.sampling_set:
+            take_over_stream(self._client, self._store, project.id, changes.project)
+        if project.webhook_id is None and project.mode == "push":
+            secure_webhook(self._client, self._store, project, self._settings)
+        self._repair(project, str(changes.project["model_version"] or ""))
+        return True
+
+    def _yield_to_person(self, project_id: int, sampling: str) -> None:
+        reason = f"the task sampling was changed to {sampling!r} in Label Studio"
+        if self._store.change_status(project_id, "active", "paused_by_user", reason):
+            log.warning(
+                "project %s: paused, because %s; set it back or run `active-learn resume`",
+                project_id,
+                reason,
+            )
+
+    def _repair(self, project: Project, served: str) -> None:
+        """Serve our queue again after the version was reset."""
+        if served == project.queue_version or not project.queue_version:
+            return
+        number = round_of(served)
+        if number is not None and number > (round_of(project.queue_version) or 0):
+            log.info("project %s: a worker died after the flip to %s", project.id, served)
+            self._store.update(project.id, queue_version=served, round_requested=True)
+            return
+        log.warning(
+            "project %s: model_version was reset to %r in Label Studio; serving %s again",
+            project.id,
+            served,
+            project.queue_version,
+        )
+        try:
+            Queue(self._client, project.id).flip(project.queue_version)
+        except LabelStudioError as error:
+            if error.status != 400:
+                raise
+            log.warning("project %s: the rows of %s are gone", project.id, project.queue_version)
+            self._store.update(project.id, queue_version="", round_requested=True)
+
+    # -- rounds -------------------------------------------------------------------------------
+
+    def _run_round(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        project = self._store.register(project_id)
+        open_tasks, batch = self._store.open_in_batch(project_id)
+        settings = project_settings(self._settings, json.loads(project.params))
+        reason = round_is_due(project, open_tasks, batch, settings, retiring=bool(pace.to_retire))
+        if not reason:
+            return
+        report = Round(
+            project=project,
+            task=parse_label_config(project.label_config),
+            store=self._store,
+            queue=Queue(self._client, project_id),
+            settings=settings,
+            load=self._load,
+            external_predictions=lambda version: {
+                row["task"]: row["result"] for row in self._client.predictions(project_id, version)
+            },
+            check_lease=lease.check,
+            engine=self._engine,
+        ).run()
+        pace.to_retire = None
+        log.info(
+            "project %s: round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
+            project_id,
+            reason,
+            report["labeled"],
+            report["unlabeled"],
+            report["version"] or "nothing, all is labeled",
+            ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["seconds"].items()),
+        )
+
+    def _retire_some(self, project_id: int, lease: Lease, pace: _Pace) -> None:
+        """Take a few steps in deleting old versions; the rest waits for the next turn."""
+        queue = Queue(self._client, project_id)
+        if pace.to_retire is None:
+            served = round_of(self._store.register(project_id).queue_version)
+            old = {number: n for number, n in queue.versions().items() if number != served}
+            pace.to_retire = deque(queue.retirements(old))
+        for _ in range(min(RETIRE_AT_ONCE, len(pace.to_retire))):
+            lease.check()
+            queue.retire(pace.to_retire[0])
+            pace.to_retire.popleft()
+            self.stopping.wait(RETIRE_PAUSE)

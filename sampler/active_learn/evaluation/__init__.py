@@ -1,0 +1,1 @@
+"""How strategies are judged: replays of labeled data, learning curves, tuning."""

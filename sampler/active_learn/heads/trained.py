@@ -1,0 +1,304 @@
+"""What every head that we train has in common: linear, of one round, kept in one file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from threadpoolctl import threadpool_limits
+
+from ..errors import DataError, StateError
+from ..models import LinearHead
+from .base import FloatArray, Head, ProblemType
+from .calibration import Choice
+from .files import head_path, read_file, write_file
+
+__all__ = [
+    "REGISTRY",
+    "ClassWeight",
+    "Description",
+    "Recipe",
+    "TrainedHead",
+    "fit_head",
+    "load_head",
+]
+
+ClassWeight = Literal["none", "balanced"]
+
+REGISTRY: dict[ProblemType, type[TrainedHead]] = {}
+
+
+class Recipe(BaseModel):
+    """How a head is trained, apart from the labels.
+
+    Attributes
+    ----------
+    labels_offered : tuple of str
+        The labels of the config, in its order; empty in regression.
+    class_weight : {'none', 'balanced'}
+        'balanced': each class (each side of each label, in multilabel) weighs the same in all.
+        Regression has no classes.
+    bounds : (float, float) or None
+        Least and greatest answer in regression.
+    encoder : str
+        Fingerprint of what made the vectors; it answers for no others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    labels_offered: tuple[str, ...]
+    class_weight: ClassWeight = "none"
+    bounds: tuple[float, float] | None = None
+    encoder: str = ""
+
+
+class Description(BaseModel):
+    """What a head is, apart from its weights; kept as JSON beside them.
+
+    Attributes
+    ----------
+    problem_type : {'classification', 'regression', 'multilabel'}
+    recipe : Recipe
+    choice : Choice
+    classes : tuple of str
+        The class or label of each output; empty in regression.
+    noise_variance : float or None
+        Variance of the labels around the prediction, in regression.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    problem_type: ProblemType
+    recipe: Recipe
+    choice: Choice
+    classes: tuple[str, ...] = ()
+    noise_variance: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        offered = self.recipe.labels_offered
+        fits = {
+            "classification": len(set(self.classes)) == len(self.classes) >= 2,
+            "multilabel": len(self.classes) >= 1 and self.classes == offered,
+            "regression": not self.classes,
+        }
+        if not fits[self.problem_type]:
+            raise ValueError(f"its classes do not fit {self.problem_type}")
+        return self
+
+
+class TrainedHead(Head):
+    """A linear layer on embeddings, trained anew in every round.
+
+    Parameters
+    ----------
+    description : Description
+    weight : array of shape (K, d), float32
+        One row for each class; one in regression.
+    bias : array of shape (K,), float32
+    round : int
+
+    Raises
+    ------
+    DataError
+        When shapes do not fit each other, or a number is not finite.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        REGISTRY[cls.problem_type] = cls
+
+    def __init__(
+        self, description: Description, weight: FloatArray, bias: FloatArray, round: int
+    ) -> None:
+        self.description, self.round = description, round
+        self.labels_offered = description.recipe.labels_offered
+        self.classes = description.classes
+        self.weight = np.asarray(weight, np.float32)
+        self.bias = np.asarray(bias, np.float32)
+        n_outputs = len(self.classes) or 1
+        if self.weight.ndim != 2 or not self.weight.size or len(self.weight) != n_outputs:
+            raise DataError(
+                f"the weight of a head has shape {self.weight.shape}; "
+                f"expected ({n_outputs}, features)"
+            )
+        if self.bias.shape != (n_outputs,):
+            raise DataError(
+                f"the bias of a head has shape {self.bias.shape}; expected ({n_outputs},)"
+            )
+        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
+            raise DataError("a head holds NaN or infinity; train it again")
+        self.n_features = self.weight.shape[1]
+
+    @property
+    def version(self) -> str:
+        return f"head-{self.round}"
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        recipe: Recipe,
+        embeddings: FloatArray,
+        labels: Sequence[Any],
+        *,
+        round: int,
+        choice: Choice | None = None,
+        start: Self | None = None,
+        random_state: int = 0,
+    ) -> Self | None:
+        """Train on checked embeddings; see `fit_head`.
+
+        Parameters
+        ----------
+        choice : Choice, optional
+            Made when omitted.
+        start : Self, optional
+            Where to start from.
+        """
+
+    def refit(self, embeddings: FloatArray, labels: Sequence[Any]) -> Self | None:
+        """Train a head of the same recipe and choice on other labels, from nothing."""
+        with threadpool_limits(1, user_api="blas"):
+            return type(self).fit(
+                self.description.recipe,
+                embeddings,
+                labels,
+                round=self.round,
+                choice=self.description.choice,
+            )
+
+    def reads(self, encoder: str, n_features: int) -> bool:
+        """Tell whether it was trained on vectors of this encoder."""
+        return (self.description.recipe.encoder, self.n_features) == (encoder, n_features)
+
+    def rows_of(self, classes: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Give weight and bias for these classes; zeros for those that the head does not know."""
+        weight = np.zeros((len(classes), self.n_features), np.float32)
+        bias = np.zeros(len(classes), np.float32)
+        known = {name: row for row, name in enumerate(self.classes)}
+        for row, name in enumerate(classes):
+            if name in known:
+                weight[row], bias[row] = self.weight[known[name]], self.bias[known[name]]
+        return weight, bias
+
+    def save(self, folder: Path) -> None:
+        """Write ``head-<round>.safetensors`` into a folder, whole or not at all."""
+        path = head_path(folder, self.round)
+        write_file(path, self.description.model_dump_json(), self.weight, self.bias)
+
+    def sampler_model(self) -> LinearHead:
+        """Give the calibrated head: the sampler sees the probabilities that annotators see."""
+        temperature = self.description.choice.temperature
+        return LinearHead(self.weight / temperature, self.bias / temperature)
+
+    def outputs(self, vectors: FloatArray) -> FloatArray:
+        """Give calibrated logits, or predictions in regression, (n, K) for vectors (n, d)."""
+        logits = np.asarray(vectors, np.float32) @ self.weight.T + self.bias
+        return logits / np.float32(self.description.choice.temperature)
+
+
+def fit_head(
+    problem_type: ProblemType,
+    labels_offered: Sequence[str],
+    embeddings: FloatArray,
+    labels: Sequence[Any],
+    *,
+    round: int,
+    former: Head | None = None,
+    class_weight: ClassWeight = "none",
+    bounds: tuple[float, float] | None = None,
+    encoder: str = "",
+    random_state: int = 0,
+) -> TrainedHead | None:
+    """Train a head on labeled embeddings.
+
+    Labels that the config does not offer (any more) are left out.
+
+    Parameters
+    ----------
+    problem_type : {'classification', 'regression', 'multilabel'}
+    labels_offered : sequence of str
+        The labels of the config, in its order; empty in regression.
+    embeddings : array of shape (n, d)
+    labels : sequence of length n
+        str, list of str, or number.
+    round : int
+        The round that trains it; live answers bear ``head-<round>``.
+    former : Head, optional
+        The last round's. Training starts from it, and its penalty and temperature are kept until
+        there are a quarter more labels than they were chosen on, which saves the cross-validation
+        in most rounds. Ignored where it does not fit: another problem type, another encoder.
+    class_weight : {'none', 'balanced'}
+    bounds : (float, float), optional
+        Least and greatest answer in regression.
+    encoder : str
+        Fingerprint of what made the embeddings.
+    random_state : int
+        Decides on the folds.
+
+    Returns
+    -------
+    TrainedHead or None
+        None while there is nothing to tell apart: one class, no label that some tasks have and
+        others do not, fewer than two numbers.
+
+    Raises
+    ------
+    DataError
+        When embeddings and labels do not fit each other, or a number is not finite.
+    """
+    embeddings = np.asarray(embeddings, np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != len(labels):
+        raise DataError(
+            f"embeddings have shape {embeddings.shape} for {len(labels)} labels; "
+            "expected one row for each label"
+        )
+    if not np.isfinite(embeddings).all():
+        raise DataError("embeddings hold NaN or infinity; check the encoder")
+    kind = REGISTRY[problem_type]
+    if not (isinstance(former, kind) and former.reads(encoder, embeddings.shape[1])):
+        former = None
+    recipe = Recipe(
+        labels_offered=tuple(labels_offered),
+        class_weight=class_weight,
+        bounds=bounds,
+        encoder=encoder,
+    )
+    lasts = former is not None and former.description.choice.lasts(len(labels))
+    # One BLAS thread: on problems of this size a second one gains nothing on an idle machine,
+    # and on a busy one (Label Studio runs beside us) waiting for it takes 50 times as long.
+    with threadpool_limits(1, user_api="blas"):
+        return kind.fit(
+            recipe,
+            embeddings,
+            labels,
+            round=round,
+            choice=former.description.choice if former is not None and lasts else None,
+            start=former,
+            random_state=random_state,
+        )
+
+
+def load_head(folder: Path, round: int) -> TrainedHead:
+    """Read the head of one round.
+
+    Raises
+    ------
+    StateError
+        When the file is missing, damaged, or no head.
+    """
+    path = head_path(folder, round)
+    text, weight, bias = read_file(path)
+    try:
+        description = Description.model_validate_json(text)
+        return REGISTRY[description.problem_type](description, weight, bias, round)
+    except (ValidationError, DataError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise StateError(
+            f"{path.name} is no head of this version ({reason}); the next round trains a new one"
+        ) from error

@@ -1,0 +1,1 @@
+"""What callers hand in: candidates of any kind, read into one form."""

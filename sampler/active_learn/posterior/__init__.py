@@ -1,0 +1,1 @@
+"""The Gaussian posterior of a linear head: Fisher information, kernels, updates."""

@@ -1,0 +1,128 @@
+"""From model outputs to Fisher factors: one function per problem type.
+
+With a linear last layer the gradient of the loss of one sample with respect to that layer's weights
+is an outer product ``a ⊗ h`` of an output side ``a`` (K numbers) and the embedding ``h`` (d
+numbers), and the Fisher information is a sum of such outer products. Only the two sides are ever
+stored: a vector of K * d numbers is never formed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ..errors import ParameterError
+
+__all__ = ["PROBLEM_TYPES", "ProblemType", "Side", "output_factors", "probabilities", "uncertainty"]
+
+ProblemType = Literal["classification", "regression", "multilabel"]
+Side = Literal["fisher", "gradient"]
+PROBLEM_TYPES: tuple[ProblemType, ...] = ("classification", "regression", "multilabel")
+
+
+def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+    """Give class probabilities (softmax), or label probabilities (sigmoid) in multilabel.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, K)
+        A classifier with one output (K = 1) is read as binary: its probabilities have two columns.
+    problem_type : {'classification', 'multilabel'}
+
+    Returns
+    -------
+    Tensor of shape (n, max(K, 2)) in classification, (n, K) in multilabel
+    """
+    if problem_type == "multilabel":
+        return torch.sigmoid(logits)
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return torch.softmax(logits, dim=1)
+
+
+def uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+    """Give one number in [0, 1] per sample: how unsure the model is of its likeliest answer.
+
+    Classification: ``1 - (p1 - p2)``, one minus the margin between the two likeliest classes.
+    Multilabel: ``1 - |2p - 1|``, the same margin, averaged over the labels. Regression: 1, as a
+    point prediction says nothing about its own error.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, K)
+    problem_type : {'classification', 'regression', 'multilabel'}
+
+    Returns
+    -------
+    Tensor of shape (n,)
+    """
+    if problem_type == "regression":
+        return torch.ones_like(logits[:, 0])
+    p = probabilities(logits, problem_type)
+    if problem_type == "multilabel":
+        return (1 - (2 * p - 1).abs()).mean(dim=1)
+    top = p.topk(2, dim=1).values
+    return 1 - (top[:, 0] - top[:, 1])
+
+
+def output_factors(
+    logits: torch.Tensor, problem_type: ProblemType, *, side: Side = "fisher", rank: int = 1
+) -> torch.Tensor | None:
+    """Give the output side ``a`` of the Fisher information of each sample.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, K)
+    problem_type : {'classification', 'regression', 'multilabel'}
+    side : {'fisher', 'gradient'}
+        'fisher' carries the probability of the answer: ``√p_y (e_y − p)`` for the ``rank``
+        likeliest classes y; over all classes their outer products sum to the exact
+        ``diag(p) − ppᵀ``. 'gradient' is the gradient at the likeliest answer ŷ, ``e_ŷ − p``
+        (BADGE), which stays large where the model is unsure.
+        In multilabel: ``√(p_k(1−p_k)) e_k`` for the ``rank`` most uncertain labels, or ``ŷ − p``.
+    rank : int
+        Number of factors per sample, R. Ranks above K are K.
+
+    Returns
+    -------
+    Tensor of shape (n, R, K), or None in regression
+        None stands for a = 1: under squared error the Fisher information is ``I ⊗ hhᵀ`` and the
+        outputs change no design.
+
+    Raises
+    ------
+    ParameterError
+        When several factors of the gradient are asked for: there is one.
+
+    References
+    ----------
+    Saran et al., "Streaming Active Learning with Deep Neural Networks", ICML 2023, eq. 2.
+    Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021, eq. 5.
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020.
+    """
+    if side == "gradient" and rank != 1:
+        raise ParameterError(
+            f"rank={rank} with the gradient factor: it has rank 1; leave rank at 1"
+        )
+    if problem_type == "regression":
+        return None
+    p = probabilities(logits, problem_type)
+    if side == "gradient":
+        return _gradient(p, problem_type)[:, None, :]
+    rank = min(rank, p.shape[1])
+    if problem_type == "multilabel":
+        variance, labels = (p * (1 - p)).topk(rank, dim=1)
+        factors = p.new_zeros(len(p), rank, p.shape[1])
+        return factors.scatter_(2, labels[:, :, None], variance.sqrt()[:, :, None])
+    likeliest, classes = p.topk(rank, dim=1)
+    factors = p[:, None, :].expand(-1, rank, -1).neg()
+    factors.scatter_add_(2, classes[:, :, None], torch.ones_like(likeliest)[:, :, None])
+    return factors.mul_(likeliest.sqrt()[:, :, None])
+
+
+def _gradient(p: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+    if problem_type == "multilabel":
+        return (p > 0.5).to(p.dtype) - p
+    answer = p.argmax(dim=1, keepdim=True)
+    return (-p).scatter_add_(1, answer, torch.ones_like(answer, dtype=p.dtype))

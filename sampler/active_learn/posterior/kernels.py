@@ -1,0 +1,180 @@
+"""Inner products between samples: the Fisher (product) kernel and the radial kernel.
+
+A kernel turns model outputs into `Points` once, and from then on gives Gram blocks. A point has R
+rows (its Fisher factors), so the Gram matrix of n and m points is (n * R, m * R).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+
+from ..models import ModelOutput
+from .fisher import ProblemType, Side, output_factors
+
+__all__ = ["FisherKernel", "Kernel", "Points", "RadialKernel"]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Samples as a kernel sees them.
+
+    Attributes
+    ----------
+    h : Tensor of shape (n, d)
+        Embedding side.
+    a : Tensor of shape (n, R, K), optional
+        Output side; None stands for a = 1 with R = 1.
+    """
+
+    h: torch.Tensor
+    a: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.h)
+
+    @property
+    def rank(self) -> int:
+        """Rows per point, R."""
+        return 1 if self.a is None else self.a.shape[1]
+
+    def __getitem__(self, rows: slice | torch.Tensor) -> Points:
+        return Points(self.h[rows], None if self.a is None else self.a[rows])
+
+    def cat(self, other: Points) -> Points:
+        """Give these points followed by the other's."""
+        a = None if self.a is None or other.a is None else torch.cat([self.a, other.a])
+        return Points(torch.cat([self.h, other.h]), a)
+
+    def double(self) -> Points:
+        """Give these points in float64."""
+        return Points(self.h.double(), None if self.a is None else self.a.double())
+
+    def split(self, rows: int) -> Iterator[tuple[slice, Points]]:
+        """Go through blocks of at most ``rows`` points, each with its slice."""
+        for start in range(0, len(self), rows):
+            block = slice(start, min(start + rows, len(self)))
+            yield block, self[block]
+
+
+class Kernel(Protocol):
+    """Symmetric positive semi-definite inner products of points."""
+
+    @property
+    def uses_logits(self) -> bool:
+        """Whether points depend on the logits."""
+        ...
+
+    def points(self, output: ModelOutput) -> Points:
+        """Turn model outputs into points."""
+        ...
+
+    def gram(self, x: Points, y: Points) -> torch.Tensor:
+        """Give the (len(x) * R, len(y) * R) inner products."""
+        ...
+
+    def own(self, x: Points) -> torch.Tensor:
+        """Give each point's inner products with itself, (len(x), R, R)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FisherKernel:
+    """``(a_i · a_j)(h_i · h_j)``: inner products of last-layer gradients, never formed.
+
+    Parameters
+    ----------
+    problem_type : {'classification', 'regression', 'multilabel'}
+    side : {'fisher', 'gradient', 'none'}
+        The output factor, see `output_factors`; 'none' leaves ``h_i · h_j``.
+    rank : int
+        Factors per sample.
+    scale : float
+        Embeddings are divided by it. The root mean square norm of the pool makes designs
+        independent of the unit of the embeddings.
+    """
+
+    problem_type: ProblemType
+    side: Side | None = "fisher"
+    rank: int = 1
+    scale: float = 1.0
+
+    @property
+    def uses_logits(self) -> bool:
+        """Whether points depend on the logits."""
+        return self.side is not None and self.problem_type != "regression"
+
+    @property
+    def output_bound(self) -> float:
+        """The most that ``tr(aᵀa)`` can be for any logits."""
+        if self.problem_type == "regression" or self.side is None:
+            return 1.0
+        if self.problem_type == "multilabel":
+            # |ŷ − p|² ≤ K / 4 for a gradient has no bound without K.
+            return float("inf") if self.side == "gradient" else 0.25 * self.rank
+        if self.side == "gradient":
+            return 2.0
+        # Likeliest class y: |a|² = p_y (1 − 2 p_y + |p|²) ≤ p_y (1 − p_y), as |p|² ≤ p_y.
+        # All classes: 1 − |p|².
+        return 0.25 if self.rank == 1 else 1.0
+
+    def points(self, output: ModelOutput) -> Points:
+        """Turn model outputs into points."""
+        h, a = output.embedding, None
+        if self.side is not None:
+            a = output_factors(output.logits, self.problem_type, side=self.side, rank=self.rank)
+        if a is None or not 1e-6 < self.scale < 1e6:  # squares stay in the range of float32
+            return Points(h / self.scale, a)
+        return Points(h, a.div_(self.scale))  # the same products, without a copy of h
+
+    def gram(self, x: Points, y: Points) -> torch.Tensor:
+        """Give the (len(x) * R, len(y) * R) inner products."""
+        products = x.h @ y.h.T
+        if x.a is None or y.a is None:
+            return products
+        if x.rank == y.rank == 1:
+            return products.mul_(x.a[:, 0] @ y.a[:, 0].T)
+        outputs = (x.a.flatten(0, 1) @ y.a.flatten(0, 1).T).view(len(x), x.rank, len(y), y.rank)
+        return outputs.mul_(products[:, None, :, None]).view(len(x) * x.rank, len(y) * y.rank)
+
+    def own(self, x: Points) -> torch.Tensor:
+        """Give each point's inner products with itself, (len(x), R, R)."""
+        norm = x.h.square().sum(dim=1)[:, None, None]
+        return norm if x.a is None else norm * (x.a @ x.a.transpose(1, 2))
+
+
+@dataclass(frozen=True)
+class RadialKernel:
+    """``exp(γ(cos(h_i, h_j) − 1))``: how alike two embeddings point, whatever their length.
+
+    Parameters
+    ----------
+    gamma : float
+        Inverse width; the higher, the more local.
+    """
+
+    gamma: float = 4.0
+    uses_logits: ClassVar[bool] = False
+    tiny: float = field(default=1e-30, repr=False)
+
+    def points(self, output: ModelOutput) -> Points:
+        """Turn model outputs into points of unit norm (an embedding of zeros stays zero)."""
+        h = output.embedding
+        norm = torch.linalg.vector_norm(h, dim=1, keepdim=True)
+        smallest, largest = norm.aminmax()
+        if not (smallest > 1e-12 and largest < 1e12):
+            # Scaled by the largest entry first, so that no square over- or underflows.
+            h = h / h.abs().amax(dim=1, keepdim=True).clamp_min(self.tiny)
+            norm = torch.linalg.vector_norm(h, dim=1, keepdim=True).clamp_min_(self.tiny)
+        return Points(h / norm)
+
+    def gram(self, x: Points, y: Points) -> torch.Tensor:
+        """Give the (len(x), len(y)) inner products."""
+        return (x.h @ y.h.T).sub_(1).mul_(self.gamma).exp_()
+
+    def own(self, x: Points) -> torch.Tensor:
+        """Give each point's inner product with itself, (len(x), 1, 1)."""
+        return x.h.square().sum(dim=1).sub_(1).mul_(self.gamma).exp_()[:, None, None]

@@ -1,0 +1,197 @@
+"""Exact conditioning in Gram form: what is still unknown once some samples are labeled.
+
+With ``M = (λI + Σ_S u uᵀ)⁻¹`` over the conditioned set S, and ``L Lᵀ = λI + G_SS``,
+
+    u_iᵀ M u_j = (g_ij − z_i · z_j) / λ,    z_i = L⁻¹ g_S,i
+
+so that a pass over N candidates costs O(N |S| (d + K + |S|)) whatever K * d is.
+
+References
+----------
+Saran et al., "Streaming Active Learning with Deep Neural Networks", ICML 2023, section 4.
+Harbrecht et al., "On the low-rank approximation by the pivoted Cholesky decomposition", 2012.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import ParameterError
+from .kernels import Kernel, Points
+
+__all__ = ["BLOCK_ROWS", "Posterior", "first_best", "pivoted_cholesky"]
+
+# Rows of candidates that are worked on at once: large enough for level 3 BLAS, small enough for
+# the block's Gram matrix against 2,000 points to stay under 64 MiB.
+BLOCK_ROWS = 8192
+PIVOTS_AHEAD = 32
+
+
+def first_best(scores: torch.Tensor) -> int:
+    """Give the first index whose score is the best to rounding, so that ties never flip.
+
+    Duplicates have equal scores up to rounding, which depends on how a matrix product was blocked;
+    taking the first within a few units of rounding makes the choice independent of it.
+    """
+    best = scores.max()
+    tolerance = 32 * torch.finfo(scores.dtype).eps
+    return int((scores >= best - tolerance * best.abs()).nonzero()[0, 0])
+
+
+def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
+    """Choose the ``size`` points that explain the Gram matrix of all of them best.
+
+    Greedy pivoting: each step takes the point whose conditional variance (its trace over the R
+    rows) is largest. Stops early once nothing is left to explain.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    points : Points
+        n of them.
+    size : int
+        Points to keep.
+
+    Returns
+    -------
+    Tensor of int64 of shape (at most size,), in order of choice
+    """
+    n, rank = len(points), points.rank
+    left = kernel.own(points).diagonal(dim1=1, dim2=2).clone()
+    rows = left.new_zeros(size * rank, n * rank)  # of the factor, one per pivot
+    floor = 1e-6 * float(left.sum(dim=1).max())
+    chosen: list[int] = []
+    filled = 0
+    fetched: dict[int, tuple[torch.Tensor, int]] = {}
+    while len(chosen) < min(size, n):
+        trace = left.sum(dim=1)
+        best = first_best(trace)
+        if float(trace[best]) <= floor:
+            break
+        if best not in fetched:
+            # The points that stand out now are mostly the pivots of soon: one matrix product.
+            trace[best] = torch.inf
+            soon = trace.topk(min(PIVOTS_AHEAD, n)).indices
+            at = (soon[:, None] * rank + torch.arange(rank).to(soon)).flatten()
+            gram = kernel.gram(points[soon], points)
+            gram.addmm_(rows[:filled, at].T, rows[:filled], alpha=-1)
+            blocks = gram.view(len(soon), rank, -1)
+            fetched = {int(i): (blocks[b], filled) for b, i in enumerate(soon)}
+        block, since = fetched.pop(best)
+        for row in range(rank):
+            pivot = best * rank + row
+            later = rows[since:filled]
+            column = block[row].addmv(later.T, later[:, pivot].clone(), alpha=-1)
+            if float(column[pivot]) > floor:
+                rows[filled] = column / column[pivot].sqrt()
+                left -= rows[filled].view(n, rank).square()
+                filled += 1
+        left[best] = 0
+        left.clamp_min_(0)
+        chosen.append(best)
+    return torch.tensor(chosen, dtype=torch.int64, device=left.device)
+
+
+class Posterior:
+    """Covariances of candidates conditioned on a set of samples.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    ridge : float
+        λ, in units of the kernel.
+    conditioned : Points, optional
+        The samples that are known already.
+    max_conditioned : int, optional
+        With more rows than that, the points that pivoted Cholesky ranks first are kept.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        ridge: float,
+        conditioned: Points | None = None,
+        max_conditioned: int | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.ridge = ridge
+        self.max_conditioned = max_conditioned
+        self.conditioned: Points | None = None
+        # L⁻¹ in float64, and in the dtype of the points: products with it are several times as
+        # fast as triangular solves.
+        self._inverse: torch.Tensor | None = None
+        self._whitener: torch.Tensor | None = None
+        if conditioned is not None and len(conditioned):
+            self.condition(conditioned)
+
+    @property
+    def size(self) -> int:
+        """Rows that are conditioned on, |S| * R."""
+        return 0 if self._inverse is None else len(self._inverse)
+
+    def condition(self, points: Points) -> None:
+        """Condition on further samples; equals starting over with all of them."""
+        known = self.conditioned
+        union = points if known is None else known.cat(points)
+        limit = self.max_conditioned
+        if limit is not None and len(union) * union.rank > limit:
+            keep = pivoted_cholesky(self.kernel, union, max(1, limit // union.rank))
+            self.conditioned, self._inverse = None, None
+            points = union = union[keep]
+            known = None
+        # float64: the smallest eigenvalue is λ while the largest grows with |S|.
+        new = points.double()
+        gram = self.kernel.gram(new, new)
+        gram.diagonal().add_(self.ridge)
+        if known is not None and self._inverse is not None:
+            z = self._inverse @ self.kernel.gram(known.double(), new)
+            corner = self._inverse_factor(gram - z.T @ z)
+            upper = torch.cat([self._inverse, torch.zeros_like(z)], dim=1)
+            lower = torch.cat([-(corner @ z.T) @ self._inverse, corner], dim=1)
+            inverse = torch.cat([upper, lower])
+        else:
+            inverse = self._inverse_factor(gram)
+        self.conditioned, self._inverse = union, inverse
+        self._whitener = inverse.to(points.h.dtype)
+
+    def _inverse_factor(self, gram: torch.Tensor) -> torch.Tensor:
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed:
+            raise ParameterError(
+                f"ridge={self.ridge} is lost in rounding beside the kernel's values "
+                f"(up to {float(gram.diagonal().max()):.2g}); use a larger one"
+            )
+        eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        return torch.linalg.solve_triangular(factor, eye, upper=False)
+
+    def whiten(self, x: Points) -> torch.Tensor:
+        """Give ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""
+        whitener = self._whitener
+        if self.conditioned is None or whitener is None:
+            return x.h.new_zeros(len(x) * x.rank, 0)
+        z = x.h.new_empty(len(whitener), len(x) * x.rank)
+        for rows, block in x.split(BLOCK_ROWS):
+            gram = self.kernel.gram(self.conditioned, block)
+            torch.mm(whitener, gram, out=z[:, rows.start * x.rank : rows.stop * x.rank])
+        return z.T
+
+    def covariance(
+        self, x: Points, y: Points, z_x: torch.Tensor, z_y: torch.Tensor
+    ) -> torch.Tensor:
+        """Give ``u_iᵀ M u_j`` of each row of x with each row of y; z from `whiten`."""
+        gram = self.kernel.gram(x, y)
+        if z_x.shape[1]:
+            gram.addmm_(z_x, z_y.T, alpha=-1)
+        return gram.div_(self.ridge)
+
+    def variance(self, x: Points, z: torch.Tensor) -> torch.Tensor:
+        """Give ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
+        q = self.kernel.own(x)
+        if z.shape[1] and x.rank == 1:
+            q = q - z.square().sum(dim=1)[:, None, None]
+        elif z.shape[1]:
+            blocks = z.reshape(len(x), x.rank, z.shape[1])
+            q = q - blocks @ blocks.transpose(1, 2)
+        q = q / self.ridge
+        q.diagonal(dim1=1, dim2=2).clamp_min_(0)
+        return q

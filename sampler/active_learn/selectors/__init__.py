@@ -1,0 +1,1 @@
+"""Algorithms that select points: A-optimal design, k-means, volume sampling, streams."""

@@ -1,0 +1,177 @@
+"""Greedy A-optimal design: each pick lowers the variance left on a set of references the most.
+
+With ``C = [u_rᵀ M u_i]`` over references r and candidates i, ``Q_i = u_iᵀ M u_i`` and
+``N_i = C_iᵀ C_i`` (R x R blocks), labeling i lowers ``Σ_r u_rᵀ M u_r`` by ``tr((I + Q_i)⁻¹ N_i)``.
+
+References
+----------
+Ash et al., "Gone Fishing: Neural Active Learning with Fisher Embeddings", NeurIPS 2021, eq. 7.
+Allen-Zhu et al., "Near-Optimal Design of Experiments via Regret Minimization", ICML 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..posterior.kernels import Points
+from ..posterior.posterior import Posterior, first_best
+
+__all__ = ["AOptimalDesign", "a_optimal_gain"]
+
+# Columns of C₀ᵀC₀ that one pass over C₀ fetches: seven matrix-vector products' worth of time for
+# 32 of them, and the best candidates of now are mostly the picks of soon.
+PREFETCH = 32
+MAX_COLUMNS = 512
+# Covariances that are worked on at once: they go through several passes, which the cache serves.
+BLOCK_SIZE = 2**20
+
+
+def a_optimal_gain(q: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+    """Give ``tr((I + Q)⁻¹ N)`` of each candidate, (n,), never below 0; q and n are (n, R, R)."""
+    if q.shape[1] == 1:
+        return (n / (1 + q))[:, 0, 0].clamp_min_(0)
+    eye = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
+    return torch.linalg.solve(eye + q, n).diagonal(dim1=1, dim2=2).sum(dim=1).clamp_min_(0)
+
+
+class AOptimalDesign:
+    """The state of a greedy A-optimal selection among N candidates.
+
+    ``C₀`` (candidates x references) is computed once and only read. Picks are kept as rank-1
+    corrections ``C = C₀ − Y Y_Rᵀ``, with ``P = C₀ Y_R``, so that a pick costs O(N t) after t picks
+    plus its share of a matrix product.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Conditioned on what is labeled.
+    candidates, references : Points
+        N and m of them, of the same rank R.
+    weights : Tensor of shape (m,), optional
+        How much the variance of a reference matters: the objective weighs it by the square.
+
+    Notes
+    -----
+    Memory: 4 N (m R + |S| + 2 t) R bytes in float32.
+    """
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        candidates: Points,
+        references: Points,
+        weights: torch.Tensor | None = None,
+    ) -> None:
+        self._posterior = posterior
+        self._candidates = candidates
+        self._rank = candidates.rank
+        self._z = posterior.whiten(candidates)
+        self._q = posterior.variance(candidates, self._z)
+        self._c0 = self._cross_covariance(references, weights)
+        # Rows of P and Y: one per conditioned row, each over all rows of candidates.
+        self._y = candidates.h.new_empty(0, len(candidates) * self._rank)
+        self._p = candidates.h.new_empty(0, len(candidates) * self._rank)
+        self._y_r = candidates.h.new_empty(0, len(references) * self._rank)
+        self._steps = 0
+        self._open = torch.ones(len(candidates), dtype=torch.bool, device=candidates.h.device)
+        self._columns: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def _cross_covariance(self, references: Points, weights: torch.Tensor | None) -> torch.Tensor:
+        x, rank = self._candidates, self._rank
+        z_r = self._posterior.whiten(references)
+        c0 = x.h.new_empty(len(x) * rank, len(references) * rank)
+        self._n = torch.empty_like(self._q)
+        factors = c0.new_ones(len(references)) if weights is None else weights
+        factors = factors.repeat_interleave(rank)
+        for block, points in x.split(max(1, BLOCK_SIZE // (rank * c0.shape[1]))):
+            rows = slice(block.start * rank, block.stop * rank)
+            covariance = self._posterior.covariance(points, references, self._z[rows], z_r)
+            c = torch.mul(covariance, factors, out=c0[rows])
+            if rank == 1:
+                self._n[block, 0, 0] = torch.linalg.vector_norm(c, dim=1).square_()
+            else:
+                blocks = c.view(len(points), rank, -1)
+                self._n[block] = blocks @ blocks.transpose(1, 2)
+        return c0
+
+    def scores(self) -> torch.Tensor:
+        """Give the gain of each candidate, (N,); −inf for those picked already."""
+        gain = a_optimal_gain(self._q, self._n)
+        return gain.masked_fill_(~self._open, -torch.inf)
+
+    def pick(self, n: int, first: Sequence[int] = ()) -> tuple[list[int], list[float]]:
+        """Pick ``first`` as given, then n more greedily; gives indices and their gains by then."""
+        self._reserve((len(first) + n) * self._rank)
+        if first:
+            self._fetch(torch.tensor(first, device=self._open.device))
+        picked, gains = [], []
+        for step in range(len(first) + n):
+            scores = self.scores()
+            best = first[step] if step < len(first) else first_best(scores)
+            picked.append(best)
+            gains.append(float(scores[best]))
+            if best not in self._columns:
+                self._fetch(self._promising(scores, best, len(first) + n - step))
+            self._condition(best)
+        return picked, gains
+
+    def _condition(self, index: int) -> None:
+        """Condition on one candidate, as if it were labeled."""
+        base_c, base_w = self._columns.pop(index)
+        for row in range(self._rank):
+            at, t = index * self._rank + row, self._steps
+            y, p, y_r = self._y[:t], self._p[:t], self._y_r[:t]
+            y_at = y[:, at].clone()
+            c = base_c[row].addmv(y.T, y_at, alpha=-1)
+            w = base_w[row].addmv(p.T, y_at, alpha=-1)  # C₀ c_R
+            c_r = self._c0[at].addmv(y_r.T, y_at, alpha=-1)
+            v = w.addmv(y.T, y_r @ c_r, alpha=-1)  # C c_R
+            f = float(1 / (1 + c[at].clamp_min(0)))
+            self._downdate(c, v, f, float(c_r.square().sum()))
+            self._y[t], self._p[t], self._y_r[t] = c * f**0.5, w * f**0.5, c_r * f**0.5
+            self._steps += 1
+        self._open[index] = False
+
+    def _downdate(self, c: torch.Tensor, v: torch.Tensor, f: float, norm: float) -> None:
+        """Take the rank-1 step with gain f, column c of candidates and ``v = C c_R``."""
+        if self._rank == 1:
+            c, v = c[:, None, None], v[:, None, None]
+            self._n -= c * (2 * f * v - f * f * norm * c)
+            self._q -= f * c * c
+            return
+        c, v = c.view(-1, self._rank, 1), v.view(-1, 1, self._rank)
+        cross = f * (c @ v)
+        self._n -= cross + cross.transpose(1, 2) - f * f * norm * (c @ c.transpose(1, 2))
+        self._q -= f * (c @ c.transpose(1, 2))
+
+    def _promising(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
+        """Give the candidates that are likely picked soon and have no column yet, best first."""
+        scores = scores.clone()
+        scores[list(self._columns)] = -torch.inf
+        scores[best] = torch.inf
+        fetch = scores.topk(min(PREFETCH, wanted, len(scores)))
+        return fetch.indices[fetch.values > -torch.inf]
+
+    def _fetch(self, indices: torch.Tensor) -> None:
+        """Compute columns of the first covariance and of C₀C₀ᵀ, (R, N * R) for each candidate."""
+        rows = indices[:, None] * self._rank + torch.arange(self._rank).to(indices)
+        rows = rows.flatten()
+        x, z = self._candidates, self._z
+        covariance = self._posterior.covariance(x[indices], x, z[rows], z)
+        products = self._c0[rows] @ self._c0.T
+        shape = (len(indices), self._rank, -1)
+        for place, index in enumerate(indices.tolist()):
+            self._columns[index] = covariance.view(shape)[place], products.view(shape)[place]
+        while len(self._columns) > MAX_COLUMNS + len(indices):
+            self._columns.pop(next(iter(self._columns)))
+
+    def _reserve(self, rows: int) -> None:
+        """Make room for further rank-1 steps."""
+        more = self._steps + rows - len(self._y)
+        if more > 0:
+            self._y, self._p, self._y_r = (
+                torch.cat([held, held.new_empty(more, held.shape[1])])
+                for held in (self._y, self._p, self._y_r)
+            )

@@ -1,0 +1,1 @@
+"""Selection from an iterator whose length is not known."""

@@ -1,0 +1,326 @@
+"""Selection from a stream: each sample is kept or passed for good, at a rate that is held.
+
+Keeping is random, with probability ``min(1, c · s^β)``: s is the strategy's score of the sample and
+c makes the mean over the most recent scores the rate that is due. The rate that is due is corrected
+by what was kept so far, so that it is held when the stream drifts. All decisions depend on earlier
+samples only, in steps of 64 positions of the stream, never on how it came in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import BudgetError
+from ..models import ModelOutput
+from ..selectors.stream_scorers import Scorer
+
+__all__ = ["RateController", "Stream", "cat_outputs"]
+
+CHUNK = 64
+WINDOW = 512
+# The rate is held by proportional and integral feedback: a lack is made up for within about 50
+# samples, a lasting one (scores fall as more is kept) is foreseen after about 200.
+HORIZON = 50
+RESET_TIME = 200
+
+
+class RateController:
+    """Holds the rate of what is kept, or reaches an exact number.
+
+    Parameters
+    ----------
+    budget : float or int
+        A rate in (0, 1), or the number to keep of ``total``.
+    total : int, optional
+        Length of the stream, with an int budget.
+    """
+
+    def __init__(self, budget: int | float, total: int | None = None) -> None:
+        self.budget = budget
+        self.total = total
+        self.seen = 0
+        self.kept = 0
+        self.correction = 0.0
+        self.use(np.empty(0))
+
+    def use(self, window: np.ndarray) -> None:
+        """Measure scores against these recent ones, (at most 512,), from now on."""
+        self.window = window
+        descending = -np.sort(-window)
+        # Sum of the scores from each place on (summed from the end: exactly 0 over zeros).
+        self._others = np.append(np.cumsum(descending[::-1])[::-1], 0.0)
+        # c = 1 / s_j lets j scores through for sure, the others in proportion.
+        certain = np.arange(1, len(window) + 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._rates = (certain + self._others[1:] / descending) / max(1, len(window))
+
+    def rate(self) -> float:
+        """Give the rate that is due for the next sample."""
+        if self.total is not None:
+            left = self.total - self.seen
+            return min(1.0, max(0.0, (self.budget - self.kept) / left)) if left > 0 else 0.0
+        due = self.budget + self._lack() / HORIZON + self.correction
+        return float(min(1.0, max(0.0, due)))
+
+    def probability(self, score: float) -> float:
+        """Give the probability of keeping a sample of some score."""
+        rate = self.rate()
+        if rate in (0.0, 1.0) or not len(self.window) or self._others[0] <= 0:
+            return rate
+        certain = int(np.searchsorted(self._rates, rate, side="right"))
+        spread = self._others[certain]
+        if spread <= 0:  # all scores above 0 are let through; what is due beyond goes to the others
+            others = (rate * len(self.window) - certain) / max(1, len(self.window) - certain)
+            return others if score <= 0 else 1.0
+        return float(min(1.0, (rate * len(self.window) - certain) / spread * score))
+
+    def count(self, kept: bool) -> None:
+        """Note a decision."""
+        self.seen += 1
+        self.kept += kept
+        if self.total is None:
+            correction = self.correction + self._lack() / (HORIZON * RESET_TIME)
+            # No further than what can be due at all, so that it does not wind up.
+            self.correction = min(1 - self.budget, max(-self.budget, correction))
+
+    def _lack(self) -> float:
+        return self.budget * self.seen - self.kept
+
+    @property
+    def done(self) -> bool:
+        """Whether the number to keep is reached."""
+        return self.total is not None and self.kept >= self.budget
+
+    def check_end(self) -> None:
+        """Refuse that a stream ends before its number is reached.
+
+        Raises
+        ------
+        BudgetError
+        """
+        if self.total is not None and not self.done:
+            raise BudgetError(
+                f"the stream ended after {self.seen} of total={self.total} samples, "
+                f"{self.kept} of {self.budget} chosen; give its true length"
+            )
+
+
+class Stream:
+    """A stream in progress: what it is conditioned on, its references, its rate.
+
+    Parameters
+    ----------
+    build : callable
+        Gives the strategy's scorer for embeddings of some root mean square norm.
+    controller : RateController
+    rng : numpy.random.Generator
+    known : ModelOutput, optional
+        Labeled data to condition on.
+    max_conditioned : int
+        Bound on the known samples; above it, three quarters are kept by pivoted Cholesky. Looked
+        at every 64 samples.
+
+    Notes
+    -----
+    Memory: (max_conditioned + references + 64) (d + K) numbers and the factors over
+    max_conditioned, whatever the length of the stream.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[float], Scorer],
+        controller: RateController,
+        rng: np.random.Generator,
+        known: ModelOutput | None,
+        max_conditioned: int,
+    ) -> None:
+        self.controller = controller
+        self._build = build
+        self._rng = rng
+        self._known = known
+        self._max_conditioned = max_conditioned
+        self._references: ModelOutput | None = None
+        self._chunk: list[ModelOutput] = []
+        self._chunk_scores: list[float] = []
+        self._scale = 0.0
+        self._scorer: Scorer | None = None
+
+    def offer(self, output: ModelOutput) -> Iterator[int]:
+        """Decide on a batch, sample by sample; gives the positions of those that are kept.
+
+        Whenever one is given, the state is that right after its decision.
+        """
+        start, n = 0, len(output.logits)
+        while start < n and not self.controller.done:
+            stop = min(n, start + CHUNK - len(self._chunk))
+            for position in self._decide(rows_of(output, slice(start, stop))):
+                yield start + position
+            start = stop
+
+    def update(self, labeled: ModelOutput) -> None:
+        """Condition on further labeled data."""
+        self._know(labeled)
+        if self._scorer is not None:
+            self._restart()
+
+    def _decide(self, block: ModelOutput) -> Iterator[int]:
+        scores = self._scores(block)
+        for position in range(len(block.logits)):
+            if self.controller.done:
+                return
+            keep = self._rng.random() < self.controller.probability(scores[position])
+            self.controller.count(keep)
+            sample = rows_of(block, slice(position, position + 1))
+            self._chunk.append(sample)
+            self._chunk_scores.append(scores[position])
+            if keep:
+                self._know(sample)
+                if self._scorer is not None:
+                    self._scorer.keep(position)
+                    scores = self._scorer.scores().tolist()
+            if len(self._chunk) == CHUNK:
+                self._close_chunk()
+            if keep:
+                yield position
+
+    def _scores(self, block: ModelOutput) -> list[float]:
+        if self._scorer is None:  # nothing has passed yet to compare with: all alike
+            return [1.0] * len(block.logits)
+        self._scorer.open(block)
+        return self._scorer.scores().tolist()
+
+    def _know(self, sample: ModelOutput) -> None:
+        if self._scorer is None or self._scorer.conditions:
+            self._known = sample if self._known is None else cat_outputs([self._known, sample])
+
+    def _close_chunk(self) -> None:
+        """Let 64 decided samples into the references, their scores into the window."""
+        chunk, scores = cat_outputs(self._chunk), self._chunk_scores
+        self._chunk, self._chunk_scores = [], []
+        if self._scorer is None:
+            known = [] if self._known is None else [self._known]
+            self._scale = root_mean_square([*known, chunk])
+            self._scorer = self._build(self._scale)
+            self._take_in(chunk)
+            self._restart()
+            return
+        self.controller.use(np.concatenate([self.controller.window, scores])[-WINDOW:])
+        slots = self._take_in(chunk)
+        if slots is None or self._is_full():
+            self._restart()
+        elif len(slots) and self._references is not None:
+            self._scorer.refer(slots, rows_of(self._references, slots))
+
+    def _take_in(self, chunk: ModelOutput) -> torch.Tensor | None:
+        """Put a chunk into the reservoir (algorithm R): gives the slots taken, None if it grew."""
+        assert self._scorer is not None
+        size, seen = self._scorer.references, self.controller.seen
+        if size == 0:
+            return torch.empty(0, dtype=torch.int64)
+        held = 0 if self._references is None else len(self._references.logits)
+        grow = min(size - held, CHUNK)
+        if grow:
+            new = rows_of(chunk, slice(0, grow))
+            old = self._references
+            self._references = new if old is None else cat_outputs([old, new])
+        t = np.arange(seen - CHUNK + grow, seen)
+        drawn = (self._rng.random(len(t)) * (t + 1)).astype(np.int64)
+        # Of several that fall to one slot the last stays.
+        slots, last = np.unique(drawn[::-1], return_index=True)
+        inside = slots < size
+        at = torch.from_numpy(slots[inside])
+        rows = torch.from_numpy(CHUNK - 1 - last[inside])
+        if len(at):
+            assert self._references is not None
+            self._references.logits[at] = chunk.logits[rows]
+            self._references.embedding[at] = chunk.embedding[rows]
+        return None if grow else at
+
+    def _is_full(self) -> bool:
+        return self._known is not None and len(self._known.logits) > self._max_conditioned
+
+    def _restart(self) -> None:
+        """Condition the scorer on what is known, within the bound."""
+        assert self._scorer is not None
+        if not self._scorer.conditions:
+            self._known = None
+        elif self._is_full():
+            assert self._known is not None
+            keep = self._scorer.prune(self._known, max(1, 3 * self._max_conditioned // 4))
+            self._known = rows_of(self._known, keep)
+        self._start()
+
+    def _start(self) -> None:
+        assert self._scorer is not None
+        known = 0 if self._known is None else len(self._known.logits)
+        room = max(0, self._max_conditioned - known) + CHUNK
+        self._scorer.start(self._known, self._references, room)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Give all there is to save: what JSON can hold, and arrays."""
+        held = {"known": self._known, "references": self._references}
+        held["chunk"] = cat_outputs(self._chunk) if self._chunk else None
+        arrays = {"window": self.controller.window, "scores": np.asarray(self._chunk_scores)}
+        for name, output in held.items():
+            if output is not None:
+                arrays[f"{name}_logits"] = output.logits.cpu().numpy()
+                arrays[f"{name}_embedding"] = output.embedding.cpu().numpy()
+        meta = {
+            "seen": self.controller.seen,
+            "kept": self.controller.kept,
+            "correction": self.controller.correction,
+            "total": self.controller.total,
+            "scale": self._scale,
+            "warm": self._scorer is not None,
+            "rng": self._rng.bit_generator.state,
+        }
+        return meta, arrays
+
+    def restore(
+        self, meta: dict[str, Any], arrays: dict[str, np.ndarray], device: torch.device
+    ) -> None:
+        """Take up where `state` was taken."""
+
+        def held(name: str) -> ModelOutput | None:
+            if f"{name}_logits" not in arrays:
+                return None
+            logits, embedding = arrays[f"{name}_logits"], arrays[f"{name}_embedding"]
+            return ModelOutput(
+                torch.from_numpy(logits).to(device), torch.from_numpy(embedding).to(device)
+            )
+
+        self.controller.seen, self.controller.kept = meta["seen"], meta["kept"]
+        self.controller.correction = float(meta["correction"])
+        self.controller.use(arrays["window"])
+        self._rng.bit_generator.state = meta["rng"]
+        self._scale = meta["scale"]
+        self._known, self._references, chunk = held("known"), held("references"), held("chunk")
+        if chunk is not None:
+            self._chunk = [rows_of(chunk, slice(i, i + 1)) for i in range(len(chunk.logits))]
+        self._chunk_scores = arrays["scores"].tolist()
+        if meta["warm"]:
+            self._scorer = self._build(self._scale)
+            self._start()
+
+
+def cat_outputs(outputs: list[ModelOutput]) -> ModelOutput:
+    """Join model outputs."""
+    return ModelOutput(
+        torch.cat([output.logits for output in outputs]),
+        torch.cat([output.embedding for output in outputs]),
+    )
+
+
+def rows_of(output: ModelOutput, rows: slice | torch.Tensor) -> ModelOutput:
+    """Take some rows."""
+    return ModelOutput(output.logits[rows], output.embedding[rows])
+
+
+def root_mean_square(outputs: list[ModelOutput]) -> float:
+    """Give the root mean square norm of embeddings, or 1 where it is 0."""
+    h = torch.cat([output.embedding for output in outputs]).double()
+    return float(h.square().sum(dim=1).mean().sqrt()) or 1.0

@@ -1,0 +1,141 @@
+"""Checks of arguments: what cannot be used is refused with one line."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from .errors import BudgetError, ParameterError
+from .posterior.fisher import PROBLEM_TYPES, ProblemType
+
+__all__ = [
+    "check_batch_size",
+    "check_budget",
+    "check_count",
+    "check_device",
+    "check_parameter",
+    "check_pipe",
+    "check_problem_type",
+    "check_ranked",
+    "check_seed",
+    "pool_budget",
+]
+
+
+def check_count(name: str, value: Any) -> int:
+    """Refuse what is not a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
+    return int(value)
+
+
+def check_ranked(n: Any, size: int) -> int:
+    """Give how many candidates of a pool are to be ordered, all when None."""
+    wanted = size if n is None else check_count("n", n)
+    if wanted > size:
+        raise BudgetError(
+            f"n is {wanted}, the pool has {size} candidates; ask for at most that many"
+        )
+    return wanted
+
+
+def check_problem_type(problem_type: Any) -> ProblemType:
+    """Refuse a problem type that there is not."""
+    if problem_type not in PROBLEM_TYPES:
+        raise ParameterError(
+            f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
+        )
+    return problem_type
+
+
+def check_budget(budget: Any) -> int | float:
+    """Refuse what is neither a whole number of at least 1 nor a fraction in (0, 1)."""
+    if isinstance(budget, int | np.integer) and not isinstance(budget, bool) and budget >= 1:
+        return int(budget)
+    if isinstance(budget, float | np.floating) and 0 < budget < 1:
+        return float(budget)
+    raise BudgetError(
+        f"budget is {budget!r}; expected a whole number of at least 1, or a fraction in (0, 1)"
+    )
+
+
+def pool_budget(budget: int | float, size: int) -> int:
+    """Give how many a budget chooses from a pool of some size: a fraction of it at least 1."""
+    return budget if isinstance(budget, int) else max(1, round(budget * size))
+
+
+def check_pipe(budget: int | float, total: Any, precompute_covariance: bool) -> None:
+    """Refuse a number without the length of the stream, a rate with it, and looking ahead."""
+    if precompute_covariance:
+        raise ParameterError(
+            "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
+            "before the pipe is read, and it is read once; give a pool, or leave it off"
+        )
+    if isinstance(budget, float):
+        if total is not None:
+            raise BudgetError(f"the budget is the rate {budget}; total goes with a number")
+        return
+    if total is None:
+        raise BudgetError(
+            f"the budget is {budget} on a pipe of unknown length; give its length as total=, "
+            "or a rate in (0, 1) as the budget"
+        )
+    if check_count("total", total) < budget:
+        raise BudgetError(
+            f"the budget is {budget}, the stream has total={total} samples; lower the budget"
+        )
+
+
+def check_parameter(name: str, kind: Any, value: Any) -> None:
+    """Refuse a value that is not of the kind a strategy's parameter is annotated with.
+
+    Numbers have to be finite and above 0, whole numbers at least 1.
+    """
+    if value is None and type(None) in get_args(kind):
+        return
+    kind = next((part for part in get_args(kind) if part in (float, int)), kind)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ParameterError(f"{name} is {value!r}; expected True or False")
+    elif kind is int:
+        check_count(name, value)
+    elif kind is float:
+        number = isinstance(value, int | float | np.integer | np.floating)
+        if not number or isinstance(value, bool) or not 0 < value < np.inf:
+            raise ParameterError(f"{name} is {value!r}; expected a number above 0")
+    elif value not in get_args(kind):
+        choices = ", ".join(repr(choice) for choice in get_args(kind))
+        raise ParameterError(f"{name} is {value!r}; expected one of {choices}")
+
+
+def check_batch_size(batch_size: Any) -> int | None:
+    """Give the number, None for 'auto'."""
+    return None if batch_size == "auto" else check_count("batch_size", batch_size)
+
+
+def check_device(device: Any) -> torch.device:
+    """Refuse a device that PyTorch cannot use here; the CPU when None."""
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ParameterError(
+            f"device {device!r} cannot be used here; expected 'cpu', or another device that this "
+            "PyTorch was built for and the machine has"
+        ) from error
+
+
+def check_seed(random_state: Any) -> int:
+    """Give the seed of all choices; drawn from the system when none is given."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    if (
+        isinstance(random_state, bool)
+        or not isinstance(random_state, int | np.integer)
+        or random_state < 0
+    ):
+        raise ParameterError(
+            f"random_state is {random_state!r}; expected a whole number of at least 0, or None"
+        )
+    return int(random_state)

@@ -1,0 +1,97 @@
+"""A project state as rounds leave it, for the tests of the status page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from active_learn.heads import fit_head
+from active_learn_backend.learning.embedding.cache import EmbeddingCache
+from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.web.ml_backend import Runtime
+from PIL import Image
+
+TEXT_CONFIG = (
+    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
+    '<Choice value="apple"/><Choice value="car"/><Choice value="dog"/></Choices></View>'
+)
+IMAGE_CONFIG = TEXT_CONFIG.replace("Text name", "Image name")
+LABELS = ("apple", "car", "dog")
+ENCODER = "test-encoder"
+N_FEATURES = 8
+
+
+def picture(size: tuple[int, int] = (400, 300), color: str = "navy") -> str:
+    """An image as an address of data."""
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def audit(value: float, n: int, half: float = 0.1, metric: str = "accuracy") -> dict[str, Any]:
+    """An audit estimate as a round's report holds it."""
+    low, high = max(value - half, 0.0), min(value + half, 1.0)
+    return {
+        "name": "audit", "metric": metric, "value": value, "low": low, "high": high,
+        "n": n, "n_effective": float(n), "method": "",
+    }  # fmt: skip
+
+
+def report(labeled: int, estimate: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """A round's report."""
+    return {
+        "labeled": labeled, "unlabeled": 100 - labeled, "audit": 3, "version": "al-1",
+        "head": "head-1", "seconds": {"fit": 0.1}, "evaluation": {"audit": estimate},
+    } | more  # fmt: skip
+
+
+def fill(
+    runtime: Runtime,
+    *,
+    number: int = 3,
+    config: str = TEXT_CONFIG,
+    contents: Sequence[str] = (),
+    title: str = "Fruit, vehicles and animals",
+    labeled: int = 24,
+) -> Store:
+    """Connect a project of 60 tasks, the first of them labeled, with two heads and a queue."""
+    store = runtime.store
+    store.register(number, config)
+    field = "image" if "$image" in config else "text"
+    contents = contents or [f"An example of number {n}" for n in range(60)]
+    keys = [f"{n:032x}" for n in range(len(contents))]
+    rows = [
+        TaskRow(
+            100 + n, {field: content}, keys[n], LABELS[n % 3] if n < labeled else None, False,
+            labeled_at=time.time() - 60 * (labeled - n) if n < labeled else None,
+        )
+        for n, content in enumerate(contents)
+    ]  # fmt: skip
+    store.apply_changes(number, rows)
+    vectors = np.random.default_rng(0).normal(size=(len(rows), N_FEATURES)).astype(np.float32)
+    vectors[np.arange(len(rows)), np.arange(len(rows)) % 3] += 2
+    folder = runtime.settings.model_dir / "projects" / str(number)
+    EmbeddingCache(folder / "embeddings" / ENCODER, N_FEATURES).add(keys, vectors)
+    for round_ in (1, 2):
+        head = fit_head(
+            "classification", LABELS, vectors[:24], [LABELS[n % 3] for n in range(24)],
+            round=round_, encoder=ENCODER,
+        )  # fmt: skip
+        assert head is not None
+        head.save(folder / "heads")
+        estimate = audit(0.5 + 0.2 * round_, 10 * round_)
+        store.finish_round(number, round_, report(12 * round_, estimate), labels=99, tasks=99)
+    queue = [
+        QueueRow(100 + n, rank, rank < 10, 0.9 - rank / 50, 0.4, audit=rank == 2, proposal=0.95)
+        for rank, n in enumerate(range(labeled, len(rows)))
+    ]
+    store.set_queue(number, "al-2", queue)
+    store.update(
+        number, title=title, head_round=2, round=2, head_version="head-2", polled_at=time.time()
+    )
+    store.note_worker("here/1/abc")
+    return store

@@ -1,0 +1,271 @@
+"""`active-learn backtest`: an export in, an honest table, a CSV and a plot out."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn.errors import DataError, ParameterError
+from active_learn.evaluation.learning_curves import Curves
+from active_learn.evaluation.replay import Candidate
+from active_learn.heads.folds import folds
+from active_learn.strategies import strategies
+from active_learn_backend.cli.main import main
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.labelstudio.labeled_tasks import read_export
+from active_learn_backend.learning.quality.backtest import (
+    Backtest,
+    LabeledSet,
+    backtest,
+    candidates_for,
+    draw,
+    write_csv,
+)
+from click.testing import CliRunner
+
+TOPICS = {
+    "card": "my new card has not arrived in the post",
+    "rate": "what is the exchange rate for euros today",
+    "pin": "i forgot the pin and cannot change it",
+}
+CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="c" toName="text">'
+    + "".join(f'<Choice value="{name}"/>' for name in TOPICS)
+    + "</Choices></View>"
+)
+
+
+def annotated(at: int, label: str, text: str) -> dict[str, Any]:
+    result = [
+        {"from_name": "c", "to_name": "text", "type": "choices", "value": {"choices": [label]}}
+    ]
+    stamp = f"2026-01-01T00:{at // 60:02d}:{at % 60:02d}.000000Z"
+    return {
+        "id": at,
+        "data": {"text": text},
+        "annotations": [{"id": at, "result": result, "created_at": stamp}],
+    }
+
+
+def export(folder: Path, n: int = 150) -> tuple[Path, Path]:
+    """An export of short texts, and the file of its config; a few tasks are not labeled."""
+    rng = np.random.default_rng(0)
+    names = list(TOPICS)
+    items = []
+    for at in range(n):
+        name = names[int(rng.integers(3))]
+        words = rng.permutation(TOPICS[name].split())[:4]
+        items.append(annotated(at, name, f"{' '.join(words)} {at}"))
+    items += [{"id": n + at, "data": {"text": "open"}, "annotations": []} for at in range(5)]
+    (folder / "export.json").write_text(json.dumps(items))
+    (folder / "config.xml").write_text(CONFIG)
+    return folder / "export.json", folder / "config.xml"
+
+
+def command(tmp_path: Path, *options: str) -> Any:
+    arguments = ["backtest", "--model-dir", str(tmp_path / "state"), "--output", str(tmp_path)]
+    return CliRunner().invoke(main, [*arguments, *options])
+
+
+def clouds(n: int = 160, problem_type: Any = "classification") -> LabeledSet:
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 4, n)
+    centers = 2 * np.random.default_rng(9).normal(size=(4, 6))
+    X = (centers[places] + rng.normal(size=(n, 6))).astype(np.float32)
+    y: Any = np.array([f"class {place}" for place in places])
+    if problem_type == "regression":
+        y = X @ np.arange(6) + rng.normal(size=n)
+    if problem_type == "multilabel":
+        y = np.stack([places == 0, places >= 2], axis=1).astype(np.float64)
+    return LabeledSet(X, y, problem_type)
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_an_export_gives_a_table_a_csv_and_a_plot(tmp_path: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        pytest.skip("matplotlib is not installed")
+    tasks, config = export(tmp_path)
+    told = command(
+        tmp_path, "--export", str(tasks), "--label-config", str(config),
+        "--strategies", "margin", "--seeds", "2",
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "| margin |" in told.output
+    assert "| random |" in told.output
+    assert "150 labels, 2 seeds" in told.output
+    assert "so few seeds" in told.output
+    with (tmp_path / "backtest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["strategy"] for row in rows} == {"margin", "random"}
+    assert {row["replicate"] for row in rows} == {"0", "1"}
+    assert max(int(row["labels"]) for row in rows) <= 56  # half of three quarters of 150
+    assert all(0 <= float(row["score"]) <= 1 for row in rows)
+    assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [[], ["--project", "1", "--export"], ["--export"]])
+def test_it_has_to_be_said_where_the_labels_are(tmp_path: Path, options: list[str]) -> None:
+    tasks, _ = export(tmp_path, 3)
+    told = command(tmp_path, *options, *([str(tasks)] if options else []))
+    assert told.exit_code == 1
+    assert "--label-config" in told.output
+
+
+def test_a_project_needs_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    told = command(tmp_path, "--project", "1")
+    assert told.exit_code == 1
+    assert "LABEL_STUDIO_API_KEY" in told.output
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("{}", "no list of tasks"),
+        ('[{"id": 1, "text": "a", "choice": "card"}]', "JSON-MIN"),
+        ('[{"id": 1, "data": {}, "annotations": [7]}]', "item 0"),
+    ],
+)
+def test_what_is_no_export_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "export.json").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        read_export(tmp_path / "export.json", CONFIG)
+
+
+def test_too_few_labels_are_refused(tmp_path: Path) -> None:
+    tasks, config = export(tmp_path, 20)
+    told = command(tmp_path, "--export", str(tasks), "--label-config", str(config))
+    assert told.exit_code == 1
+    assert "20 labels are too few" in told.output
+
+
+# -- replays ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem_type", ["classification", "regression", "multilabel"])
+def test_any_problem_type_is_replayed(problem_type: Any) -> None:
+    names = ["aopt"] if problem_type == "regression" else ["margin"]
+    found = backtest(
+        clouds(problem_type=problem_type), candidates_for(problem_type, names), batch=10, seeds=2
+    )
+    assert list(found.curves.scores) == [*names, "random"]
+    assert found.curves.labels.tolist() == [10, 20, 30, 40, 50, 60]
+    assert np.isfinite(found.curves.scores["random"]).all()
+    assert "mean" in found.report()
+
+
+def test_every_strategy_that_fits_is_tried() -> None:
+    assert {one.strategy for one in candidates_for("classification")} == set(strategies())
+    numbers = {one.strategy for one in candidates_for("regression")}
+    assert "margin" not in numbers
+    assert {"auto", "random"} <= numbers
+    with pytest.raises(ParameterError, match="unknown"):
+        candidates_for("classification", ["best"])
+    with pytest.raises(ParameterError):
+        candidates_for("regression", ["margin"])
+
+
+def test_quick_bounds_labels_and_seeds() -> None:
+    found = backtest(clouds(900), [Candidate("random")], batch=20, seeds=5, quick=True)
+    assert found.n_labels == 600
+    assert found.curves.scores["random"].shape[0] == 3
+    assert len(found.curves.labels) <= 16
+
+
+def test_the_held_out_labels_are_drawn_anew_for_each_seed() -> None:
+    data = clouds()
+    tests = [set(test) for _, test in folds(data.y, 4, range(3))[::4]]
+    assert all(len(one) == 40 for one in tests)
+    assert len(tests[0] & tests[1]) < 25
+
+
+# -- what is said -------------------------------------------------------------------------------
+
+
+def made_up(gain: float, spread: float) -> Backtest:
+    """Straight curves of ten seeds; a strategy needs `gain` of the labels that random does."""
+    labels = np.arange(10, 110, 10)
+    rng = np.random.default_rng(0)
+    random = 0.4 + 0.005 * labels[None] + np.zeros((10, 1))
+    other = 0.4 + 0.005 * labels[None] / gain + spread * rng.normal(size=(10, 1))
+    curves = Curves(
+        labels, {"new": other, "random": random}, {"new": 0.1, "random": 0.1},
+        np.empty(0, np.int64), np.empty((10, 0)),
+    )  # fmt: skip
+    return Backtest(curves, 400, "classification")
+
+
+def test_savings_beyond_the_noise_are_told() -> None:
+    found = made_up(0.5, 0.001)
+    share, error = found.curves.share_of_random("new", 0.75)
+    assert share == pytest.approx(0.5, abs=0.01)
+    assert 0 < error < 0.01
+    assert found.curves.labels_for("new", 0.75) == pytest.approx(35, abs=1)
+    assert found.goals == (pytest.approx(0.6), pytest.approx(0.75))
+    assert "new would have saved 35 of 70 labels (50 ± 0 %)" in found.report()
+    assert "so few seeds" not in found.report()
+
+
+def test_what_may_be_noise_is_not_called_saved() -> None:
+    found = made_up(0.95, 0.1)
+    share, error = found.curves.share_of_random("new", 0.75)
+    assert share + 2 * error > 1
+    assert "No strategy would clearly have saved labels" in found.report()
+
+
+def test_a_score_that_is_not_reached_is_said_so() -> None:
+    found = made_up(2.0, 0.0)
+    assert found.curves.share_of_random("new", 0.75)[0] == np.inf
+    assert "not reached | -" in found.report()
+    assert "nan" not in found.report()
+
+
+def test_a_score_that_random_never_reaches_counts_as_its_last_label() -> None:
+    found = made_up(0.5, 0.0)
+    assert found.curves.labels_for("random", 1.2) == np.inf
+    assert found.curves.labels_for("new", 1.2) == pytest.approx(80)
+    assert found.curves.share_of_random("new", 1.2)[0] == pytest.approx(0.8)
+
+
+def test_the_error_of_a_share_is_that_of_repeating_it() -> None:
+    """The jackknife against replicates drawn again and again."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(10, 210, 10)
+    rise = 1 - np.exp(-labels / 60)
+
+    def draw_curves() -> tuple[float, float]:
+        def scores(speed: float) -> np.ndarray:
+            return rise * speed + 0.03 * rng.normal(size=(8, 1))
+
+        given = {"new": scores(1.1), "random": scores(1.0)}
+        none = np.empty(0, np.int64)
+        curves = Curves(labels, given, dict.fromkeys(given, 0.0), none, np.empty((8, 0)))
+        return curves.share_of_random("new", 0.8)
+
+    found = np.array([draw_curves() for _ in range(300)])
+    assert np.isfinite(found).all()
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.25)
+
+
+def test_the_plot_without_matplotlib_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"label-studio-active-sampler\[demo\]"):
+        draw(tmp_path / "x.png", made_up(0.5, 0.001))
+
+
+def test_the_csv_holds_every_score(tmp_path: Path) -> None:
+    write_csv(tmp_path / "x.csv", made_up(0.5, 0.001).curves)
+    rows = (tmp_path / "x.csv").read_text().splitlines()
+    assert rows[0] == "strategy,replicate,labels,score"
+    assert len(rows) == 1 + 2 * 10 * 10

@@ -1,0 +1,278 @@
+"""Labeling configs and annotations are read right."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from typing import Any
+
+import pytest
+from active_learn_backend.errors import LabelConfigError
+from active_learn_backend.labeling.annotations import is_skipped, resolve_label
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.fields import Field
+from hypothesis import given
+from hypothesis import strategies as st
+from label_studio_sdk.label_interface import LabelInterface
+
+CHOICES = '<Choices name="c" toName="i"><Choice value="A" alias="a"/><Choice value="B"/></Choices>'
+IMAGE = '<Image name="i" value="$image"/>'
+CONFIG = f"<View><Header value='h'/>{IMAGE}{CHOICES}<TextArea name='t' toName='i'/></View>"
+
+
+def annotation(number: int, label: str | None, **fields: Any) -> dict[str, Any]:
+    result = [] if label is None else [{"label": label}]
+    return {
+        "id": number,
+        "result": result,
+        "updated_at": f"2026-01-01T00:00:{number:02d}Z",
+    } | fields
+
+
+def resolve(*annotations: dict[str, Any]) -> Any:
+    return resolve_label(annotations, lambda result: result[0]["label"] if result else None)
+
+
+def test_choices_on_an_image() -> None:
+    task = parse_label_config(CONFIG)
+    assert task.control.labels == ("a", "B")
+    assert [(field.name, field.kind) for field in task.fields] == [("image", "image")]
+    assert task.content({"image": "/x.png", "other": 1}) == {"image": "/x.png"}
+
+
+def test_what_is_written_is_read_and_validates() -> None:
+    control = parse_label_config(CONFIG).control
+    for label in control.labels:
+        result = control.write(label, 0.75)
+        assert control.read(result) == label
+        assert result[0]["score"] == 0.75
+        prediction = {"result": result, "score": 0.5, "model_version": "al-1"}
+        assert LabelInterface(CONFIG).validate_prediction(prediction, return_errors=True) == []
+
+
+def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
+    control = parse_label_config(CONFIG).control
+    text = {"from_name": "t", "to_name": "i", "type": "textarea", "value": {"text": ["B"]}}
+    gone = {"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": ["C"]}}
+    for result in ([], [text], [gone], [{"from_name": "c"}], [{"from_name": "c", "value": 3}]):
+        assert control.read(result) is None
+    assert control.read([text, *control.write("B")]) == "B"
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("", "is empty"),
+        ("<View", "cannot be read"),
+        ("<View></View>", "no control that can be learned; add Choices"),
+        (f"<View>{IMAGE}</View>", "no control that can be learned"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "reads no task data"),
+        (CONFIG.replace('value="$image"', 'valueList="$images"'), "give each task one image"),
+        (CONFIG.replace('"$image"', '"$a and $b"'), "set its value to one field"),
+        (CONFIG.replace("<Image", '<Text encoding="base64"'), "import decoded text"),
+        (CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1), "remove perRegion"),
+        (CONFIG.replace('<Choice value="B"/>', ""), "add a second <Choice>"),
+        (CONFIG.replace("<Image", "<Video"), "cannot be encoded; use one of Image, Text"),
+        ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "remove the DOCTYPE"),
+        ("<View>" + "x" * 2_000_001, "make it smaller"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
+    config: str, reason: str
+) -> None:
+    with pytest.raises(LabelConfigError) as refused:
+        parse_label_config(config)
+    message = str(refused.value)
+    assert reason in message
+    assert "\n" not in message
+    assert len(message) <= 400
+    message.encode("latin-1")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_task_or_a_reason(config: str) -> None:
+    with pytest.raises(LabelConfigError):
+        parse_label_config(config)
+
+
+def test_the_same_content_has_one_key_and_an_edit_a_new_one() -> None:
+    task = parse_label_config(CONFIG)
+    keys = [task.content_key(task.content({"image": name, "x": name})) for name in "aab"]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_keys_depend_on_kinds_and_values_not_on_names() -> None:
+    """Digests address the embedding cache: they must not change between releases."""
+    image = parse_label_config(CONFIG)
+    assert image.content_key({"image": "/x.png"}) == "bb51da470e26285a3f19fdf3264091f5"
+    config = f"<View><Text name='i' value='$other'/>{CHOICES}</View>"
+    text = parse_label_config(config)
+    assert text.content_key({"other": "/x.png"}) == "410f7e2fbd2fa3078e7ba9a8d5a90e5b"
+    renamed = parse_label_config(config.replace("$other", "$text"))
+    assert renamed.content_key({"text": "/x.png"}) == text.content_key({"other": "/x.png"})
+    by_url = parse_label_config(config.replace("<Text", '<Text valueType="url"'))
+    hyper = parse_label_config(config.replace("<Text", '<HyperText valueType="url"'))
+    talks = [
+        parse_label_config(config.replace("<Text", f'<Paragraphs valueType="url" textKey="{key}"'))
+        for key in "ab"
+    ]
+    keys = {task.content_key({"other": "/x.png"}) for task in (text, by_url, hyper, *talks)}
+    assert len(keys) == 5
+
+
+def test_all_that_annotators_see_is_encoded_the_labeled_first() -> None:
+    task = parse_label_config(
+        """<View><Text name="context" value="$about"/><Text name="again" value="$page"/>
+        <Header value="$title"/><Audio name="a" value="$sound"/><Image name="l" valueList="$all"/>
+        <Text name="fixed" value="Read this"/><Paragraphs name="p" value="$talk" nameKey="who"/>
+        <HyperText name="i" value="$page" valueType="url"/><Image name="im" value="$a.b"/>
+        <Choices name="c" toName="i"><Choice value="A"/><Choice value="B"/></Choices></View>"""
+    )
+    assert task.fields == (
+        Field("page", "text", by_url=True, markup="html"),
+        Field("about", "text", required=False),
+        Field("talk", "text", markup="dialogue", name_key="who", required=False),
+        Field("a.b", "image", required=False),
+    )
+    data = {"page": "s3://x.html", "about": 3, "a": {"b": "/i.png"}, "talk": [{"text": "hi"}]}
+    content = {"page": "s3://x.html", "about": "3", "talk": "hi", "a.b": "/i.png"}
+    assert task.content(data) == content
+    assert task.content({}) == {"page": None, "about": "", "talk": "", "a.b": None}
+
+
+def test_a_control_may_label_several_objects() -> None:
+    task = parse_label_config(
+        '<View><Text name="x" value="$x"/><Text name="y" value="$y"/><Choices name="c" '
+        'toName="y,x"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    assert [field.name for field in task.fields] == ["y", "x"]
+    assert task.control.to_name == "y"
+
+
+def test_the_first_control_that_can_be_learned_is() -> None:
+    per_region = CHOICES.replace("<Choices ", '<Choices perRegion="true" ').replace('"c"', '"d"')
+    labels = "<Labels name='l' toName='i'><Label value='x'/></Labels>"
+    task = parse_label_config(
+        f"<View>{IMAGE}{labels}{per_region}{CHOICES}<Rating name='r' toName='i'/></View>"
+    )
+    assert task.control.from_name == "c"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<b>W</b>ord<p>x</p>y<br/>z &amp; &eacute;&nbsp;&lt;b&gt;", "Word x y z & é <b>"),
+        ("<script>if (a < b) {}</script>a<STYLE>p {}</STYLE >b<!-- c > d -->e", "abe"),
+        ("<p title='a>b' x=\"c>d\">e</p>", "e"),
+        ("a < b > c, 2<3 & <", "a < b > c, 2<3 & <"),
+        ("a<!-- never closed", "a"),
+        ("a<script>never closed", "a"),
+        ("a<p class='never closed", "a"),
+        ("<![CDATA[x]]>y<?php z ?>", "y"),
+        ("a<div/>b<article>c", "a b c"),
+        ("&#" + "9" * 5000 + ";", "&#" + "9" * 5000 + ";"),
+        (7, "7"),
+        (["a"], None),
+    ],
+)
+def test_hypertext_becomes_what_a_browser_shows(markup: Any, text: str | None) -> None:
+    assert Field("f", "text", markup="html").plain_text(markup) == text
+
+
+@given(st.text(st.sampled_from("<>!-/ab'\"& ;#9[]?p"), max_size=40))
+def test_any_markup_becomes_text(markup: str) -> None:
+    text = Field("f", "text", markup="html").plain_text(markup)
+    assert text is not None
+    assert len(text) <= len(markup)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<!--", "<a ", "<a b='", "<a \"'", "<script>", "<script", "</", "<![", "&", "<a\"b'>"],
+)
+def test_hostile_markup_takes_linear_time(hostile: str) -> None:
+    """A quadratic reader needs minutes for one of these, and runs into the test's timeout."""
+    Field("f", "text", markup="html").plain_text(hostile * 300_000)
+
+
+def test_a_dialogue_becomes_lines() -> None:
+    field = Field("f", "text", markup="dialogue", name_key="who")
+    talk = [{"who": "Ann", "text": "Hi"}, {"text": "Hello"}, {"who": 2, "text": [1]}, "x", {}]
+    lines = "Ann: Hi\nHello\n2\n"
+    assert field.plain_text(talk) == lines
+    assert field.plain_text(json.dumps(talk)) == lines  # loaded from its address
+    assert field.plain_text("just text") == "just text"
+    assert field.plain_text("[" * 100_000) == "[" * 100_000
+    assert field.plain_text('"text"') == '"text"'
+    assert field.plain_text({"who": "Ann"}) is None
+
+
+def test_skipped_and_empty_annotations_are_no_labels() -> None:
+    assert resolve() is None
+    assert resolve(annotation(1, "A", was_cancelled=True)) is None
+    assert resolve(annotation(1, None)) is None
+    assert is_skipped([annotation(1, None, was_cancelled=True), annotation(2, "A")])
+    assert not is_skipped([annotation(2, "A")])
+
+
+def test_ground_truth_then_majority_then_the_latest() -> None:
+    assert (
+        resolve(annotation(1, "A", ground_truth=True), annotation(2, "B"), annotation(3, "B"))
+        == "A"
+    )
+    assert resolve(annotation(1, "A"), annotation(2, "B"), annotation(3, "B")) == "B"
+    assert resolve(annotation(1, "B"), annotation(2, "A")) == "A"
+    latest_first = [annotation(2, "A"), annotation(1, "B")]
+    assert resolve(*latest_first) == "A"
+    truths = [annotation(n, label, ground_truth=True) for n, label in ((1, "A"), (2, "B"))]
+    assert resolve(*truths) == "B"
+
+
+def test_numbers_give_their_median() -> None:
+    def resolve_numbers(*numbers: float, **fields: Any) -> Any:
+        votes = [annotation(n, None, result=[number]) for n, number in enumerate(numbers)]
+        votes[0] |= fields
+        return resolve_label(votes, lambda result: result[0])
+
+    assert resolve_numbers(1.0, 99.0, 2.0) == 2.0
+    assert resolve_numbers(1.0, 2.0) == 1.5
+    assert resolve_numbers(4.0) == 4.0
+    assert resolve_numbers(1.0, 2.0, 2.0, ground_truth=True) == 1.0
+
+
+def test_sets_of_labels_are_resolved_as_a_whole() -> None:
+    def resolve_sets(*sets: list[str]) -> Any:
+        votes = [annotation(n, None, result=[labels]) for n, labels in enumerate(sets)]
+        return resolve_label(votes, lambda result: result[0])
+
+    assert resolve_sets(["A", "B"], ["A"], ["A", "B"], ["B"]) == ["A", "B"]
+    assert resolve_sets(["A", "B"], ["A"]) == ["A"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ABC"), st.booleans(), st.booleans()), min_size=1, max_size=6
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_annotations_does_not_matter(
+    votes: list[tuple[str, bool, bool]], shuffler: random.Random
+) -> None:
+    annotations = [
+        annotation(n, label, ground_truth=truth, was_cancelled=skip)
+        for n, (label, truth, skip) in enumerate(votes)
+    ]
+    shuffled = annotations[:]
+    shuffler.shuffle(shuffled)
+    label = resolve(*annotations)
+    assert label == resolve(*shuffled)
+    counted = [one for one in annotations if not one["was_cancelled"]]
+    truths = {one["result"][0]["label"] for one in counted if one["ground_truth"]}
+    assert (label is None) == (not counted)
+    if truths:
+        assert label in truths
+    elif counted:
+        tally = [one["result"][0]["label"] for one in counted]
+        assert tally.count(label) == max(map(tally.count, itertools.chain(tally)))

@@ -1,0 +1,340 @@
+"""Files that tasks point at: what may be loaded, from where, and how much of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from active_learn_backend.errors import ContentError, LabelStudioUnreachableError
+from active_learn_backend.labelstudio import client as client_module
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.encoders import ImageEncoder
+from active_learn_backend.settings import load_settings
+from fake_server import KEY, Script
+from hypothesis import given
+from hypothesis import strategies as st
+
+REAL_LOOKUP = socket.getaddrinfo
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    server = Script()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Script]:
+    server = Script()
+    yield server
+    server.close()
+
+
+def loader(studio: Script, **settings: Any) -> ContentLoader:
+    given = load_settings(label_studio_url=studio.url, label_studio_api_key=KEY, **settings)
+    return ContentLoader(given, studio.client(**settings))
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, **hosts: list[str]) -> list[str]:
+    """Answer look-ups of names from lists, one entry each time; gives the names looked up."""
+    asked: list[str] = []
+
+    def lookup(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        key = name.replace(".", "_")
+        if key not in hosts:
+            return REAL_LOOKUP(host, port, *rest, **options)
+        asked.append(name)
+        address = hosts[key].pop(0) if len(hosts[key]) > 1 else hosts[key][0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    return asked
+
+
+# -- Label Studio itself ------------------------------------------------------------------------
+
+
+def test_uploads_come_with_the_token_and_have_a_limit(studio: Script) -> None:
+    small = loader(studio, max_content_mb=0.001)
+    studio.answer = lambda *_: (200, {}, b"x" * 1000)
+    assert small.load("/data/upload/1/x.png?a=b") == b"x" * 1000
+    assert small.load(f"{studio.url}/data/upload/1/x.png") == b"x" * 1000
+    assert [request[2] for request in studio.asked] == [f"Token {KEY}"] * 2
+    studio.answer = lambda *_: (200, {}, b"x" * 5000)
+    with pytest.raises(ContentError, match=r"larger than 0\.00\d+ MiB; raise MAX_CONTENT_MB"):
+        small.load("/data/upload/1/x.png")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://evil.example/x.png",
+        "https://127.0.0.1/x.png",
+        "//evil.example/x.png",
+        "http://user:pass@evil.example/x.png",
+        "file:///etc/passwd",
+        "file://evil.example/etc/passwd",
+        "/data/../../etc/passwd",
+        "/data/%2e%2e/%2E%2e/etc/passwd",
+        "data/upload/x.png",
+        "s3://bucket/x.png",
+        "gopher://x",
+        "http://[::1",
+        "http://x:99999/",
+        "data:image/png;base64,@@@@",
+        "data:nothing",
+        "",
+    ],
+)
+def test_the_token_never_leaves_for_another_place(studio: Script, address: str) -> None:
+    with pytest.raises(ContentError):
+        loader(studio).load(address)
+    assert studio.asked == []
+
+
+def test_label_studio_that_is_down_is_no_fault_of_the_task(studio: Script) -> None:
+    down = loader(studio)
+    studio.close()
+    with pytest.raises(LabelStudioUnreachableError):
+        down.load("/data/upload/1/x.png")
+
+
+@given(st.text(max_size=200))
+def test_any_address_is_loaded_or_refused_in_one_line(address: str) -> None:
+    """None of these is a file of Label Studio: nothing is sent, and nothing else is raised."""
+    settings = load_settings(label_studio_url="http://127.0.0.1:9")
+    with pytest.raises((ContentError, LabelStudioUnreachableError)) as refused:
+        raise ContentError(str(ContentLoader(settings, client_of(settings)).load(address)))
+    assert "\n" not in str(refused.value)
+
+
+def client_of(settings: Any) -> Any:
+    return client_module.LabelStudioClient(settings)
+
+
+# -- other hosts --------------------------------------------------------------------------------
+
+
+def test_an_allowed_host_is_asked_without_the_token(
+    studio: Script, other: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(monkeypatch, files_example=["127.0.0.1"])
+    other.answer = lambda *_: (200, {}, b"picture")
+    allowed = loader(studio, content_hosts="a.example, Files.example", content_private=True)
+    port = other.url.rpartition(":")[2]
+    assert allowed.load(f"http://files.example:{port}/a/b.png?sign=1") == b"picture"
+    assert other.asked == [("GET", "/a/b.png?sign=1", None)]
+    assert other.hosts == [f"files.example:{port}"]
+    assert studio.asked == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
+    ],
+)  # fmt: skip
+def test_private_addresses_are_refused_after_resolving(
+    studio: Script, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    resolve(monkeypatch, files_example=[address])
+    with pytest.raises(ContentError, match="leads to the private address"):
+        loader(studio, content_hosts="files.example").load("http://files.example/x.png")
+
+
+def test_one_private_address_among_several_is_enough(
+    studio: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with pytest.raises(ContentError, match=r"private address 10\.0\.0\.1"):
+        loader(studio, content_hosts="files.example").load("http://files.example/x.png")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_changes_its_mind_leads_nowhere_else(
+    studio: Script, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """DNS rebinding: public when it is checked, private when it is used."""
+    asked = resolve(monkeypatch, files_example=["8.8.8.8", "127.0.0.1"])
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, stream=httpx.ByteStream(b"picture"))
+
+    checked = loader(studio, content_hosts="files.example")
+    checked._http = httpx.Client(transport=httpx.MockTransport(answer))  # nothing leaves
+    assert checked.load(f"{scheme}://files.example/x.png") == b"picture"
+    assert asked == ["files.example"]  # looked up once, and what was found is where it goes
+    (request,) = sent
+    assert request.url.host == "8.8.8.8"
+    assert request.headers["Host"] == "files.example"
+    assert request.extensions["sni_hostname"] == "files.example"
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("http://evil.example/x", "on a host that is not allowed"),
+        ("http://inside.example/x", "leads to the private address 10.0.0.1"),
+        ("file:///etc/passwd", "not below a folder of CONTENT_ROOTS"),
+        ("//evil.example/x", "on a host that is not allowed"),
+        ("/data/again", "sent on more than 3 times"),
+        ("gopher://x", "cannot be loaded"),
+    ],
+)
+def test_every_redirect_is_checked_like_the_first_address(
+    studio: Script, monkeypatch: pytest.MonkeyPatch, location: str, said: str
+) -> None:
+    resolve(monkeypatch, inside_example=["10.0.0.1"])
+    studio.answer = lambda *_: (302, {"Location": location}, b"")
+    with pytest.raises(ContentError, match=said):
+        loader(studio, content_hosts="inside.example").load("/data/upload/1/x.png")
+
+
+def test_label_studios_storage_proxy_may_send_on_to_an_allowed_host(
+    studio: Script, other: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(monkeypatch, bucket_example=["127.0.0.1"])
+    port = other.url.rpartition(":")[2]
+    location = f"http://bucket.example:{port}/x.png?signature=1"
+    studio.answer = lambda *_: (303, {"Location": location}, b"")
+    other.answer = lambda *_: (200, {}, b"picture")
+    allowed = loader(studio, content_hosts="bucket.example", content_private=True)
+    assert allowed.load("/tasks/1/resolve/?fileuri=czM6Ly8=") == b"picture"
+    assert other.asked == [("GET", "/x.png?signature=1", None)]  # the token stayed behind
+
+
+# -- too much -----------------------------------------------------------------------------------
+
+
+class Endless:
+    """A server on a socket of its own that sends without end, fast or drop by drop."""
+
+    def __init__(self, head: bytes, body: bytes, pause: float = 0.0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = 0
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover  another process, so that it can block
+            connection, _ = self._listener.accept()
+            try:
+                connection.recv(65536)
+                connection.sendall(head)
+                while True:
+                    connection.sendall(body)
+                    time.sleep(pause)
+            except OSError:
+                os._exit(0)
+        self._pid = pid
+
+    def close(self) -> None:
+        self._listener.close()
+        os.kill(self._pid, 9)
+        os.waitpid(self._pid, 0)
+
+
+@pytest.fixture
+def endless(request: pytest.FixtureRequest) -> Iterator[Endless]:
+    server = Endless(*request.param)
+    yield server
+    server.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
+TWO_GIGABYTES = b"Content-Length: 2147483648\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [(OK + TWO_GIGABYTES, b"x" * 65536), (OK + b"\r\n", b"x" * 65536)],
+    indirect=True,
+    ids=["two gigabytes", "no length"],
+)
+def test_a_huge_download_is_broken_off_at_the_limit(endless: Endless) -> None:
+    settings = load_settings(label_studio_url=endless.url, max_content_mb=1)
+    with pytest.raises(ContentError, match="larger than 1 MiB"):
+        ContentLoader(settings, client_of(settings)).load("/data/x.png")
+
+
+@pytest.mark.parametrize("endless", [(OK + TWO_GIGABYTES, b"x", 0.02)], indirect=True)
+def test_a_download_drop_by_drop_has_a_time_limit(endless: Endless) -> None:
+    settings = load_settings(label_studio_url=endless.url, content_timeout=0.5)
+    with pytest.raises(ContentError, match=r"took longer than 0\.5 s; raise CONTENT_TIMEOUT"):
+        ContentLoader(settings, client_of(settings)).load("/data/x.png")
+
+
+def test_a_compressed_answer_is_refused(studio: Script) -> None:
+    bomb = zlib.compress(b"\0" * 10_000_000)
+    studio.answer = lambda *_: (200, {"Content-Encoding": "deflate"}, bomb)
+    with pytest.raises(ContentError, match="compressed"):
+        loader(studio, max_content_mb=1).load("/data/x.png")
+
+
+def test_a_decompression_bomb_in_an_image_is_refused_before_it_is_decoded() -> None:
+    """A PNG of 60,000 x 60,000 black pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    image = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    image += chunk(b"IDAT", zlib.compress(b"\0" * 1_000_000)) + chunk(b"IEND", b"")
+    assert len(image) < 5000
+    with pytest.raises(ContentError):
+        ImageEncoder().encode([image])
+
+
+# -- without a network --------------------------------------------------------------------------
+
+
+def test_files_only_below_the_roots(studio: Script, tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (root / "a b.txt").write_bytes(b"inside")
+    (outside / "secret").write_bytes(b"secret")
+    (root / "link").symlink_to(outside / "secret")
+    (root / "loop").symlink_to(root / "loop")
+    open_ = loader(studio, content_roots=f"{root}, {tmp_path / 'none'}", max_content_mb=0.001)
+    assert open_.load(f"file://{root}/a%20b.txt") == b"inside"
+    for bad in (
+        f"file://{outside}/secret",
+        f"file://{root}/../outside/secret",
+        f"file://{root}/%2e%2e/outside/secret",
+        f"file://{root}/link",
+        f"file://{root}/loop",
+        f"file://{root}",
+        f"file://{root}/none",
+        f"file://{root}/a%00b",
+        f"file://{tmp_path}/root2/x",
+    ):
+        with pytest.raises(ContentError):
+            open_.load(bad)
+    (root / "large").write_bytes(b"x" * 2000)
+    with pytest.raises(ContentError, match="MAX_CONTENT_MB"):
+        open_.load(f"file://{root}/large")
+
+
+def test_embedded_files_are_decoded(studio: Script) -> None:
+    data = base64.b64encode(b"picture").decode()
+    assert loader(studio).load(f"data:image/png;base64,{data}") == b"picture"
+    assert loader(studio).load("data:text/plain,a%20b") == b"a b"
+    with pytest.raises(ContentError, match="MAX_CONTENT_MB"):
+        loader(studio, max_content_mb=0.0001).load("data:text/plain," + "x" * 1000)

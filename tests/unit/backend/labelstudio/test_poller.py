@@ -1,0 +1,200 @@
+"""Whatever is committed late, imported in bulk, missed or deleted: polls end with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from active_learn_backend.labelstudio.client import Filter
+from active_learn_backend.labelstudio.client import stamp as written_stamp
+from active_learn_backend.labelstudio.poller import FEW, poll
+from active_learn_backend.state.store import Store
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CONFIG = (
+    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
+    '<Choice value="A"/><Choice value="B"/></Choices></View>'
+)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+class Studio:
+    """Stands for the client: tasks with stamps, each change visible only once it is committed."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.label_config = CONFIG
+        self._changes: list[tuple[float, float, int, str | None, bool]] = []
+        self.reads_in_full = 0
+
+    def change(
+        self, stamp: float, task: int, label: str | None, late: float = 0.0, gone: bool = False
+    ) -> None:
+        self._changes.append((stamp, stamp + late, task, label, gone))
+
+    def _tasks(self) -> dict[int, tuple[float, str | None]]:
+        visible: dict[int, tuple[float, str | None]] = {}
+        for stamp, committed, task, label, gone in sorted(self._changes, key=lambda c: c[1]):
+            if committed > self.now:
+                continue
+            if gone:
+                visible.pop(task, None)
+            else:
+                visible[task] = (stamp, label)
+        return visible
+
+    @property
+    def truth(self) -> dict[int, str | None]:
+        return {task: label for task, (_, label) in self._tasks().items()}
+
+    # -- what the poller calls ----------------------------------------------------------------
+
+    @property
+    def clock(self) -> datetime:
+        return at(self.now).replace(microsecond=0)
+
+    def project(self, _project: int) -> dict[str, Any]:
+        return {"label_config": self.label_config, "task_number": len(self._tasks())}
+
+    def few_tasks(
+        self, _project: int, filters: Sequence[Filter], most: int
+    ) -> list[dict[str, Any]] | None:
+        found = [item for page in self.task_pages(1, filters=filters) for item in page]
+        return found if len(found) <= most else None
+
+    def changed_tasks(
+        self,
+        project: int,
+        since: datetime,
+        *,
+        include: str | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> Iterator[list[dict[str, Any]]]:
+        after = Filter("updated_at", "greater", "Datetime", written_stamp(since))
+        yield from self.task_pages(project, include=include, filters=[after, *filters])
+
+    def task_pages(
+        self, _project: int, *, include: str | None = None, filters: Sequence[Filter] = ()
+    ) -> Iterator[list[dict[str, Any]]]:
+        items = []
+        for task, (stamp, label) in self._tasks().items():
+            written = at(stamp).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+            values = {
+                "updated_at": written,
+                "total_annotations": int(label is not None),
+                "cancelled_annotations": 0,
+            }
+            if all(values[one.column] > one.value for one in filters):
+                item: dict[str, Any] = {
+                    "id": task,
+                    "data": {"text": f"t{task}"},
+                    "updated_at": written,
+                }
+                if include is None:
+                    self.reads_in_full += 1
+                    result = [{"from_name": "c", "value": {"choices": [label]}}]
+                    item["annotations"] = [{"id": 1, "result": result}] if label else []
+                items.append(item)
+        yield items
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(f"sqlite:///{tmp_path_factory.mktemp('poller') / 'state.sqlite3'}")
+
+
+def look(studio: Studio, store: Store) -> None:
+    poll(studio, store, store.register(1))  # type: ignore[arg-type]
+
+
+def held(store: Store) -> dict[int, str | None]:
+    return {row.task_id: row.label for row in store.tasks(1)}
+
+
+changes = st.tuples(
+    st.floats(0, 60),
+    st.integers(1, 12),
+    st.sampled_from(["A", "B", None]),
+    st.floats(0, 3.9),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events=st.lists(changes, max_size=25), gaps=st.lists(st.floats(0.2, 15), max_size=12))
+def test_late_commits_are_never_lost(
+    store: Store,
+    events: list[tuple[float, int, str | None, float, bool]],
+    gaps: list[float],
+) -> None:
+    store.forget(1)
+    studio = Studio()
+    for task in range(1, 13):
+        studio.change(-100.0 + task, task, None)
+    for stamp, task, label, late, gone in events:
+        studio.change(stamp, task, label, late, gone and task > 8)
+    for gap in gaps:
+        studio.now += gap
+        look(studio, store)
+    for _ in range(2):
+        studio.now = max(studio.now, 70.0) + 10.0
+        look(studio, store)
+    assert held(store) == studio.truth
+
+
+def test_a_bulk_import_is_read_slim_and_not_again_and_again(store: Store) -> None:
+    store.forget(1)
+    studio = Studio()
+    for task in range(2000):
+        studio.change(task / 1000, task + 1, "A" if task < 5 else None)
+    studio.now = 2.0
+    look(studio, store)
+    assert len(held(store)) == 2000
+    assert studio.reads_in_full == 5
+    studio.now = 10.0
+    look(studio, store)  # the import was young at the last look: once more
+    studio.now = 11.0
+    before = studio.reads_in_full
+    for _ in range(10):
+        studio.now += 1.0
+        look(studio, store)
+    assert studio.reads_in_full - before <= 10 * FEW
+    studio.change(30.0, 7, "B")
+    studio.now = 40.0
+    look(studio, store)
+    assert held(store)[7] == "B"
+
+
+def test_a_missed_task_is_found_by_the_count(store: Store) -> None:
+    store.forget(1)
+    studio = Studio()
+    studio.change(0.0, 1, None)
+    studio.now = 100.0
+    look(studio, store)
+    studio.change(101.0, 2, "A")
+    studio.now = 102.0
+    look(studio, store)
+    studio.change(50.0, 3, None, late=55.0)  # committed far later than any cursor allows for
+    studio.now = 120.0
+    look(studio, store)
+    assert held(store) == {1: None, 2: "A", 3: None}
+
+
+def test_a_new_config_reads_everything_again(store: Store) -> None:
+    store.forget(1)
+    studio = Studio()
+    studio.change(0.0, 1, "B")
+    studio.now = 100.0
+    look(studio, store)
+    store.finish_round(1, 1, {}, labels=9, tasks=9)
+    studio.label_config = CONFIG.replace('value="B"', 'value="C"')
+    look(studio, store)
+    assert held(store) == {1: None}
+    assert store.register(1).round_requested

@@ -1,0 +1,210 @@
+"""Embedded encoders and the embedding cache."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn_backend.errors import ContentError
+from active_learn_backend.labeling.config import Field
+from active_learn_backend.learning.embedding.cache import KEY_BYTES, EmbeddingCache
+from active_learn_backend.learning.encoders import (
+    ImageEncoder,
+    TaskEncoder,
+    TextEncoder,
+    configured_encoders,
+)
+from active_learn_backend.settings import load_settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+
+def png(pixels: np.ndarray, mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def keys(*numbers: int) -> list[str]:
+    return [f"{number:032x}" for number in numbers]
+
+
+# -- encoders -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_of_image_gives_finite_parts_of_unit_length(mode: str) -> None:
+    pixels = np.arange(64 * 48).reshape(64, 48) % 251
+    image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF")
+    vector = ImageEncoder().encode([buffer.getvalue()])[0]
+    assert vector.shape == (ImageEncoder.n_features,)
+    assert np.isfinite(vector).all()
+    assert np.linalg.norm(vector) == pytest.approx(np.sqrt(2), rel=1e-3)
+
+
+def test_a_blank_image_is_zero_and_not_nan() -> None:
+    vector = ImageEncoder().encode([png(np.full((20, 20), 77))])[0]
+    assert np.array_equal(vector, np.zeros_like(vector))
+
+
+def test_image_features_tell_digits_apart() -> None:
+    images, truth = load_digits(return_X_y=True)
+    chosen = np.random.default_rng(0).permutation(len(truth))[:600]  # the writers mixed
+    images, truth = images[chosen], truth[chosen]
+    vectors = ImageEncoder().encode([png(image.reshape(8, 8) * 15) for image in images])
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors[:400], truth[:400])
+    assert model.score(vectors[400:], truth[400:]) > 0.9
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", png(np.zeros((9, 9)))[:40]])
+def test_a_damaged_image_is_a_content_error(data: bytes) -> None:
+    with pytest.raises(ContentError):
+        ImageEncoder().encode([data])
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ContentError, match="MAX_IMAGE_MEGAPIXELS"):
+        ImageEncoder(max_megapixels=0.01).encode([png(np.zeros((101, 100)))])
+
+
+def test_texts_are_near_their_like() -> None:
+    texts = ["where is my card?", "Where is my new card", "exchange rates for the euro", ""]
+    vectors = TextEncoder().encode(texts)
+    assert vectors.shape == (4, TextEncoder.n_features)
+    assert np.isfinite(vectors).all()
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+    assert np.array_equal(vectors, TextEncoder().encode(texts))
+
+
+def test_a_task_that_cannot_be_read_leaves_the_others() -> None:
+    def load(address: str) -> bytes:
+        if address == "gone":
+            raise ContentError("it is gone")
+        return png(np.arange(100).reshape(10, 10))
+
+    encoder = TaskEncoder(
+        [Field("image", "image"), Field("text", "text")],
+        load,
+        {"image": ImageEncoder(), "text": TextEncoder()},
+    )
+    contents: list[dict[str, Any]] = [
+        {"image": "a", "text": "x"},
+        {"image": "gone", "text": "x"},
+        {"image": None, "text": "x"},
+        {"image": "a", "text": ["list"]},
+        {"image": "a", "text": "lone surrogate \ud800"},
+    ]
+    vectors, failed = encoder.encode(contents)
+    assert vectors.shape == (5, ImageEncoder.n_features + TextEncoder.n_features)
+    assert sorted(failed) == [1, 2, 3]
+    assert not vectors[[1, 2, 3]].any()
+    assert vectors[0].any()
+    assert vectors[4].any()
+
+
+def test_what_stands_beside_may_be_missing() -> None:
+    """A picture that only some tasks have: zeros for the others, which are learned all the same."""
+    fields = (Field("text", "text"), Field("image", "image", required=False))
+    encoders = configured_encoders(load_settings(), {"text", "image"})
+    encoder = TaskEncoder(fields, lambda _: png(np.eye(10) * 200), encoders)
+    vectors, failed = encoder.encode(
+        [{"text": "x", "image": "a"}, {"text": "x", "image": None}, {"text": None, "image": "a"}]
+    )
+    assert sorted(failed) == [2]
+    n_text = TextEncoder.n_features
+    assert np.array_equal(vectors[0, :n_text], vectors[1, :n_text])
+    assert vectors[0, n_text:].any()
+    assert not vectors[1, n_text:].any()
+
+
+# -- the cache ----------------------------------------------------------------------------------
+
+
+def test_rows_survive_and_are_never_written_twice(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float16).astype(np.float32)
+    cache = EmbeddingCache(tmp_path, 5)
+    assert cache.missing(keys(1, 2, 1)) == [0, 1]
+    cache.add(keys(1, 2), vectors[:2])
+    other = EmbeddingCache(tmp_path, 5)
+    other.add(keys(2, 3), vectors[[0, 2]])
+    assert len(other) == 3
+    assert cache.missing(keys(1, 2, 3, 4)) == [3]
+    assert np.array_equal(cache.get(keys(3, 1, 2, 1)), vectors[[2, 0, 1, 0]])
+    with pytest.raises(KeyError):
+        cache.get(keys(9))
+    assert cache.get([]).shape == (0, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(0, 100), in_keys=st.booleans())
+def test_a_crash_in_mid_write_costs_at_most_the_last_rows(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, in_keys: bool
+) -> None:
+    """Cut either file after any byte of the second write: what was whole before stays whole."""
+    folder = tmp_path_factory.mktemp("cache")
+    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
+    EmbeddingCache(folder, 4).add(keys(1, 2), vectors[:2])
+    EmbeddingCache(folder, 4).add(keys(3, 4), vectors[2:4])
+    if in_keys:  # the vectors are on disk before the first key is written
+        with (folder / "keys.bin").open("r+b") as file:
+            file.truncate(2 * KEY_BYTES + min(cut, 2 * KEY_BYTES))
+    else:
+        with (folder / "vectors.f16").open("r+b") as file:
+            file.truncate(2 * 8 + min(cut, 2 * 8))
+        with (folder / "keys.bin").open("r+b") as file:
+            file.truncate(2 * KEY_BYTES)
+    cache = EmbeddingCache(folder, 4)
+    missing = cache.missing(keys(1, 2, 3, 4))
+    assert set(missing) <= {2, 3}
+    cache.add([keys(1, 2, 3, 4)[at] for at in missing], vectors[missing])
+    cache.add(keys(5), vectors[4:])
+    assert np.array_equal(EmbeddingCache(folder, 4).get(keys(1, 2, 3, 4, 5)), vectors)
+
+
+def test_a_cache_that_stays_open_sees_when_its_folder_is_made_anew(tmp_path: Path) -> None:
+    vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
+    folder = tmp_path / "cache"
+    cache = EmbeddingCache(folder, 4)
+    cache.add(keys(1, 2), vectors[:2])
+    shutil.rmtree(folder)
+    assert cache.missing(keys(1, 2)) == [0, 1]
+    EmbeddingCache(folder, 4).add(keys(5, 4, 3), vectors[2:])
+    assert cache.missing(keys(1, 3, 4, 5)) == [0]
+    assert np.array_equal(cache.get(keys(3, 4, 5)), vectors[[4, 3, 2]])
+    shutil.rmtree(folder)
+    other = EmbeddingCache(folder, 4)
+    other.add(keys(*range(10, 15)), vectors)  # more than there were
+    assert cache.missing(keys(3, 10)) == [0]
+    assert np.array_equal(cache.get(keys(14)), vectors[4:])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_writers_at_once_lose_nothing(tmp_path: Path, shared: bool) -> None:
+    """Each with the cache opened for itself, or all with one that is open."""
+    vectors = np.arange(200, dtype=np.float32).reshape(50, 4)
+    one = EmbeddingCache(tmp_path, 4)
+
+    def write(start: int) -> None:
+        cache = one if shared else EmbeddingCache(tmp_path, 4)
+        for at in range(start, 50):
+            cache.add(keys(at), vectors[at : at + 1])
+            assert np.array_equal(cache.get(keys(at)), vectors[at : at + 1])
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 10, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cache = EmbeddingCache(tmp_path, 4)
+    assert len(cache) == 50
+    assert np.array_equal(cache.get(keys(*range(50))), vectors)

@@ -1,0 +1,369 @@
+"""When to stop: what is compared, what the criteria say of it, and whom it is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn.heads import TrainedHead, fit_head
+from active_learn_backend.cli.main import main
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.learning.quality.stability import (
+    agreement,
+    audit_gain,
+    compare_heads,
+    stop_set,
+)
+from active_learn_backend.learning.quality.stopping import advise, describe, verdict
+from active_learn_backend.learning.selection.queue_builder import Snapshot
+from active_learn_backend.settings import PROJECT_SETTINGS, load_settings
+from active_learn_backend.state.store import Store, TaskRow
+from active_learn_backend.worker.advice_webhook import tell_if_changed
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+OFFERED = ("a", "b", "c")
+
+
+def report(number: int, trained: int, **stability: Any) -> dict[str, Any]:
+    body = {"trained": trained, "stable": None, "gain": None} | stability
+    return {"round": number, "labeled": trained, "head": f"head-{number}", "stability": body}
+
+
+def steps(*values: float, step: int = 10) -> list[dict[str, Any]]:
+    """Rounds whose heads agreed so far with those before."""
+    return [
+        report(at, 100 + step * at, stable={"agreement": value, "step": step, "n": 500})
+        for at, value in enumerate(values, 1)
+    ]
+
+
+def said(reports: list[dict[str, Any]], target: float | None = None) -> dict[str, bool | None]:
+    return {one.criterion: one.says_stop for one in advise(reports, target)}
+
+
+# -- agreement ----------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(2, 80), n_classes=st.integers(2, 5), seed=st.integers(0, 999))
+def test_kappa_is_the_textbooks(n: int, n_classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, n_classes, (2, n))
+    second[: n // 2] = first[: n // 2]
+    found = agreement("classification", first.astype(str), second.astype(str))
+    if len(set(first) | set(second)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(cohen_kappa_score(first, second))
+
+
+def test_agreement_of_numbers_is_lins() -> None:
+    first = np.random.default_rng(0).normal(size=400)
+    assert agreement("regression", first, first) == pytest.approx(1)
+    apart = agreement("regression", first, first + 1)
+    covariance = first.var()
+    assert apart == pytest.approx(2 * covariance / (2 * first.var() + 1))
+    assert agreement("regression", np.ones(5), np.ones(5)) is None
+
+
+def test_agreement_of_sets_counts_bits() -> None:
+    first = np.array([[True, False], [False, False]])
+    second = np.array([[True, True], [False, False]])
+    found = agreement("multilabel", first, second)
+    assert found == pytest.approx(cohen_kappa_score(first.ravel(), second.ravel()))
+
+
+def test_the_stop_set_stays_as_tasks_come() -> None:
+    keys = [f"{at:032x}" for at in range(5000)]
+    chosen = {keys[at] for at in stop_set(keys[:4000])}
+    assert len(chosen) == 2000
+    later = {keys[at] for at in stop_set(keys)}
+    new = later - chosen
+    assert new <= set(keys[4000:])  # only what came since takes a place
+    assert 300 < len(new) < 500  # 400 expected
+    assert len(stop_set(keys[:30])) == 30
+
+
+# -- the gain on audit tasks --------------------------------------------------------------------
+
+
+def test_a_gain_is_covered_as_often_as_said() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(500):
+        pairs = rng.choice(4, size=60, p=[0.7, 0.12, 0.06, 0.12])  # both right, gained, lost, wrong
+        before, after = np.isin(pairs, (1, 3)) * 1.0, np.isin(pairs, (2, 3)) * 1.0
+        found = audit_gain("classification", before, after)
+        assert found is not None
+        hits += found["low"] <= 0.06 <= found["high"]
+    assert hits / 500 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 500)
+
+
+def test_few_tasks_without_a_difference_prove_nothing() -> None:
+    few = audit_gain("classification", np.zeros(20), np.zeros(20))
+    many = audit_gain("classification", np.zeros(600), np.zeros(600))
+    assert few is not None
+    assert many is not None
+    assert few["high"] > 0.05 > 0.005 > many["high"]
+    assert audit_gain("classification", np.zeros(4), np.zeros(4)) is None
+
+
+def test_a_gain_in_numbers_is_that_of_the_errors() -> None:
+    rng = np.random.default_rng(0)
+    after = rng.random(50)
+    before = after + 0.2 + 0.01 * rng.normal(size=50)
+    found = audit_gain("regression", before, after)
+    assert found is not None
+    assert found["low"] < 0.2 < found["high"] < 0.21
+    assert found["loss"] == pytest.approx(after.mean())
+
+
+# -- comparing heads of rounds ------------------------------------------------------------------
+
+
+class Rounds:
+    """A project of three clouds whose heads are trained on ever more labels."""
+
+    def __init__(self, folder: Path, n: int = 400) -> None:
+        rng = np.random.default_rng(0)
+        self.places = rng.integers(0, 3, n)
+        centers = np.random.default_rng(99).normal(size=(3, 8))
+        self.rows = (centers[self.places] + 0.8 * rng.normal(size=(n, 8))).astype(np.float32)
+        self.folder = folder
+        self.reports: list[dict[str, Any]] = []
+
+    def run(self, n_labels: int) -> dict[str, Any]:
+        labels = [OFFERED[place] for place in self.places]
+        tasks = [
+            TaskRow(at, {}, f"{at:032x}", labels[at] if at < n_labels else None, False)
+            for at in range(len(labels))
+        ]
+        store = Store("sqlite://")
+        project = replace(store.register(1), connected_at=0.0)
+        store.close()
+        snapshot = Snapshot.take(project, tasks, self.rows, load_settings(audit=0.2))
+        training = snapshot.training
+        number = len(self.reports) + 1
+        head = fit_head(
+            "classification",
+            OFFERED,
+            self.rows[training],
+            snapshot.labels(training),
+            round=number,
+            encoder="e",
+        )
+        assert isinstance(head, TrainedHead)
+        found = compare_heads(head, snapshot, self.reports, self.folder)
+        head.save(self.folder)
+        self.reports.append({"round": number, "head": head.version, "stability": found})
+        assert json.loads(json.dumps(found)) == found
+        assert found["trained"] == len(training)
+        return found
+
+
+def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -> None:
+    rounds = Rounds(tmp_path)
+    assert rounds.run(60)["stable"] is None
+    near = rounds.run(64)  # a few labels later: no comparison yet
+    assert near["stable"] is None
+    trained = [one["stability"]["trained"] for one in rounds.reports]
+    second = rounds.run(90)
+    assert second["stable"]["step"] == second["trained"] - trained[1]
+    assert 0.5 < second["stable"]["agreement"] <= 1
+    assert second["stable"]["n"] == 400
+    assert second["gain"] is None
+    third = rounds.run(300)
+    assert third["gain"]["step"] == third["trained"] - trained[0]
+    assert third["gain"]["n"] > 40
+    assert third["gain"]["low"] <= third["gain"]["gain"] <= third["gain"]["high"]
+
+
+def test_with_many_labels_a_few_more_are_no_comparison(tmp_path: Path) -> None:
+    rounds = Rounds(tmp_path, 1500)
+    first = rounds.run(1200)["trained"]
+    assert rounds.run(1230)["stable"] is None  # less than 5 % more
+    later = rounds.run(1290)
+    assert later["stable"]["step"] == later["trained"] - first
+
+
+def test_heads_that_are_gone_or_damaged_or_others_are_not_compared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = Rounds(tmp_path)
+    rounds.run(60)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"damaged")
+    assert rounds.run(90)["stable"] is None
+    assert "no comparison with head-1" in caplog.text
+    for one in tmp_path.iterdir():
+        one.unlink()
+    assert rounds.run(120)["stable"] is None
+
+
+# -- what the criteria say ----------------------------------------------------------------------
+
+
+def test_nothing_is_advised_without_rounds() -> None:
+    for reports in ([], [{"round": 1, "head": "", "labeled": 0, "stability": None}]):
+        assert set(said(reports, 0.9).values()) == {None}
+        assert not verdict(advise(reports, 0.9))
+        assert describe(advise(reports))[0] == "advice: go on labeling"
+
+
+def test_answers_that_settle_say_stop() -> None:
+    assert said(steps(0.9, 0.98, 0.995))["stabilizing predictions"] is False
+    assert said(steps(0.9, 0.992, 0.993, 0.991))["stabilizing predictions"] is True
+    assert said(steps(1.0, 1.0))["stabilizing predictions"] is None
+    assert verdict(advise(steps(0.992, 0.992, 0.992)))
+
+
+def test_comparisons_that_overlap_count_once() -> None:
+    """Rounds that follow each label would otherwise say the same thing three times."""
+    close = [
+        report(at, 100 + at, stable={"agreement": 1.0, "step": 10, "n": 500}) for at in range(1, 20)
+    ]
+    assert said(close)["stabilizing predictions"] is None
+    close += [
+        report(at, 100 + at, stable={"agreement": 1.0, "step": 10, "n": 500})
+        for at in range(20, 41)
+    ]
+    assert said(close)["stabilizing predictions"] is True
+
+
+def gain(low: float, value: float, high: float, **more: Any) -> list[dict[str, Any]]:
+    measured = {"gain": value, "low": low, "high": high, "n": 200, "loss": 0.5, "step": 200}
+    return [report(1, 500, gain=measured) | more]
+
+
+def test_a_gain_that_ends_says_stop() -> None:
+    name = "performance convergence"
+    assert said(gain(-0.01, 0.0, 0.015))[name] is True  # 0.75 points per 100 labels at most
+    assert said(gain(0.03, 0.05, 0.07))[name] is False
+    assert said(gain(-0.01, 0.02, 0.05))[name] is None
+
+
+def test_errors_are_judged_by_their_size() -> None:
+    error = {"metric": "mean absolute error", "value": 0.5, "low": 0.4, "high": 0.6, "n": 200}
+    flat = gain(-0.002, 0.0, 0.005, evaluation={"audit": error})  # 0.5 % per 100 labels
+    steep = gain(0.03, 0.05, 0.07, evaluation={"audit": error})
+    assert said(flat)["performance convergence"] is True
+    assert said(steep)["performance convergence"] is False
+    assert said(flat, 0.7)["target performance"] is True
+    assert said(flat, 0.3)["target performance"] is False
+    assert said(flat, 0.5)["target performance"] is None
+
+
+def test_a_target_is_reached_by_the_lower_end() -> None:
+    audit = {"metric": "accuracy", "value": 0.93, "low": 0.9, "high": 0.96, "n": 200}
+    reports = [report(1, 500) | {"evaluation": {"audit": audit}}]
+    wanted = {0.9: True, 0.95: None, 0.97: False}
+    assert {at: said(reports, at)["target performance"] for at in wanted} == wanted
+
+
+def test_one_criterion_against_it_is_enough_to_go_on() -> None:
+    reports = steps(0.992, 0.992, 0.992)
+    reports[-1]["stability"]["gain"] = gain(0.03, 0.05, 0.07)[0]["stability"]["gain"]
+    assert said(reports) == {"stabilizing predictions": True, "performance convergence": False}
+    assert not verdict(advise(reports))
+
+
+def test_every_advice_names_its_source() -> None:
+    for one in advise(steps(0.992, 0.992, 0.992), 0.9):
+        assert "20" in one.source
+        assert one.words
+
+
+# -- the command and the message ----------------------------------------------------------------
+
+
+def fill(store: Store, reports: list[dict[str, Any]]) -> None:
+    store.register(7)
+    for one in reports:
+        store.finish_round(7, one["round"], one, labels=0, tasks=0)
+
+
+def test_the_command_says_it_in_words(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    fill(store, steps(0.99, 0.995, 0.992))
+    store.close()
+    arguments = ["advise", "--project", "7", "--target", "0.9", "--model-dir", str(tmp_path)]
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    assert lines[0] == "project 7: advice: you may stop"
+    assert "stabilizing predictions: stop" in lines[1]
+    assert "target performance: cannot tell" in lines[3]
+    unknown = CliRunner().invoke(main, [*arguments[:2], "8", *arguments[3:]])
+    assert unknown.exit_code == 1
+    assert "project 8 is not connected" in unknown.output
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[Any]]]:
+    """An address, and the bodies that it was sent."""
+    bodies: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(503 if self.path == "/fails/key" else 302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", bodies
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_changed_verdict_is_sent_once(receiver: tuple[str, list[Any]]) -> None:
+    url, bodies = receiver
+    told = load_settings(advice_url=f"{url}/hook/key")
+    reports = steps(0.9, 0.992, 0.992, 0.992, 0.992, 0.9)
+    for end in range(1, len(reports) + 1):
+        tell_if_changed(told, 7, reports[:end])
+    assert [(body["round"], body["stop"]) for body in bodies] == [(4, True), (6, False)]
+    assert bodies[0]["project"] == 7
+    assert [one["criterion"] for one in bodies[0]["advice"]] == [
+        "stabilizing predictions",
+        "performance convergence",
+    ]
+    tell_if_changed(load_settings(), 7, reports[:4])
+    assert len(bodies) == 2
+
+
+def test_a_message_that_fails_is_logged_without_its_address(
+    receiver: tuple[str, list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    url, bodies = receiver
+    reports = steps(0.992, 0.992, 0.992)
+    caplog.set_level(logging.INFO, logger="active_learn_backend")
+    tell_if_changed(load_settings(advice_url=f"{url}/fails/key"), 7, reports)
+    assert len(bodies) == 1
+    assert "status 503" in caplog.text
+    tell_if_changed(load_settings(advice_url="http://127.0.0.1:9/key"), 7, reports)
+    assert "was not sent to ADVICE_URL: ConnectError" in caplog.text
+    assert "key" not in caplog.text
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/x", "host", "http://"])
+def test_only_the_operator_gives_an_address_and_only_of_the_web(address: str) -> None:
+    assert "advice_url" not in PROJECT_SETTINGS
+    with pytest.raises(SettingsError, match="ADVICE_URL"):
+        load_settings(advice_url=address)

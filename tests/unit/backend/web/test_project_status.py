@@ -1,0 +1,339 @@
+"""What the status page says: counts, what the worker does, the queue's reasons, the curve."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import page_state
+import pytest
+from active_learn_backend.learning.quality.learning_curve import Point, expected_gain, points_of
+from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.web.ml_backend import Runtime
+from active_learn_backend.web.status.activity import activity_of
+from active_learn_backend.web.status.chart import HEIGHT, WIDTH, draw
+from active_learn_backend.web.status.project import ProjectStatus, look_at, summarize
+from hypothesis import given
+from hypothesis import strategies as st
+
+NUMBER_CONFIG = (
+    '<View><Text name="t" value="$text"/><Number name="n" toName="t" min="0" max="100"/></View>'
+)
+MULTI_CONFIG = page_state.TEXT_CONFIG.replace('toName="t"', 'toName="t" choice="multiple"')
+
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> Settings:
+    return load_settings(model_dir=tmp_path / "state", database_url=store_url)
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    opened = Runtime.open(settings)
+    yield opened
+    opened.store.close()
+
+
+def status_of(runtime: Runtime, number: int = 3) -> ProjectStatus:
+    return look_at(runtime.settings, runtime.store, runtime.store.known_project(number))
+
+
+def words(runtime: Runtime) -> str:
+    return activity_of(runtime.settings, runtime.store, runtime.store.known_project(3)).words
+
+
+# -- counts -------------------------------------------------------------------------------------
+
+
+def task(number: int, label: object, age: float, skipped: bool = False) -> TaskRow:
+    stamp = None if label is None else time.time() - age
+    return TaskRow(number, {"text": "x"}, f"{number:032x}", label, skipped, labeled_at=stamp)
+
+
+def test_tasks_are_counted(runtime: Runtime) -> None:
+    store = runtime.store
+    store.register(1)
+    store.register(2)
+    rows = [task(1, "a", 60), task(2, "b", 7200), task(3, "a", 90_000), task(4, None, 0)]
+    store.apply_changes(1, [*rows, task(5, None, 0, skipped=True)])
+    counts = store.count_tasks(1)
+    assert (counts.total, counts.labeled, counts.skipped) == (5, 3, 1)
+    assert (counts.last_hour, counts.last_day) == (1, 2)
+    assert sorted(store.count_labels(1)) == [("a", 2), ("b", 1)]
+    assert store.count_tasks(2).total == 0
+
+
+def test_numbers_are_counted_in_bins(runtime: Runtime) -> None:
+    runtime.store.register(3, NUMBER_CONFIG)
+    runtime.store.apply_changes(3, [task(n, float(n), 1) for n in range(101)])
+    balance = status_of(runtime).balance
+    assert len(balance) == 10
+    assert sum(count for _, count in balance) == 101
+    assert balance[0] == ("0 to 10", 10)
+    assert balance[-1] == ("90 to 100", 11)
+
+
+def test_labels_of_several_count_each(runtime: Runtime) -> None:
+    runtime.store.register(3, MULTI_CONFIG)
+    labels = (["apple", "dog"], ["dog"], ["gone from the config"])
+    runtime.store.apply_changes(3, [task(n, label, 1) for n, label in enumerate(labels)])
+    assert status_of(runtime).balance == [
+        ("dog", 2), ("apple", 1), ("gone from the config", 1), ("car", 0)
+    ]  # fmt: skip
+
+
+# -- the queue ----------------------------------------------------------------------------------
+
+
+def test_the_queue_says_why_each_task_was_chosen(runtime: Runtime) -> None:
+    page_state.fill(runtime)
+    status = status_of(runtime)
+    first, audit = status.queue[0], status.queue[2]
+    assert (first.task_id, first.uncertainty, first.novelty) == (124, 0.9, 0.4)
+    assert first.texts == {"text": "An example of number 24"}
+    assert len(first.settles) == 2
+    assert first.settles[0].probability > first.settles[1].probability
+    assert sum(one.probability for one in first.settles) <= 1 + 1e-6
+    assert audit.audit
+    assert audit.settles == ()
+    assert (status.batch_done, status.batch) == (0, 10)
+
+
+def test_the_rivals_are_the_heads_likeliest_classes(runtime: Runtime) -> None:
+    """Against the head's own answers on the embeddings that the state was made of."""
+    from active_learn.heads import load_head
+
+    page_state.fill(runtime)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, page_state.N_FEATURES)).astype(np.float32)
+    vectors[np.arange(60), np.arange(60) % 3] += 2
+    head = load_head(runtime.settings.model_dir / "projects" / "3" / "heads", 2)
+    answers = head.predict(vectors.astype(np.float16).astype(np.float32))
+    for one in status_of(runtime).queue:
+        if not one.audit:
+            answer = answers[one.task_id - 100]
+            assert one.settles[0].label == answer.label
+            assert one.settles[0].probability == pytest.approx(answer.score, abs=1e-6)
+
+
+def test_labeled_and_freshly_skipped_tasks_leave_the_queue(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    store.apply_changes(3, [task(124, "car", 1), task(125, None, 0, skipped=True)])
+    status = status_of(runtime)
+    assert [one.task_id for one in status.queue[:2]] == [126, 127]
+    assert status.batch_done == 2
+
+
+def test_tasks_that_were_skipped_before_are_shown_when_queued(runtime: Runtime) -> None:
+    store = runtime.store
+    store.register(3, page_state.TEXT_CONFIG)
+    store.apply_changes(3, [task(1, None, 0, skipped=True)])
+    store.set_queue(3, "al-1", [QueueRow(1, 0, True, 0.0, 0.0)])
+    assert [one.task_id for one in status_of(runtime).queue] == [1]
+
+
+@pytest.mark.parametrize("damage", ["head", "embeddings"])
+def test_without_head_or_embeddings_the_queue_is_still_shown(runtime: Runtime, damage: str) -> None:
+    page_state.fill(runtime)
+    folder = runtime.settings.model_dir / "projects" / "3"
+    if damage == "head":
+        (folder / "heads" / "head-2.safetensors").write_bytes(b"nonsense")
+    else:
+        for path in (folder / "embeddings").rglob("*.*"):
+            path.unlink()
+    queue = status_of(runtime).queue
+    assert len(queue) == 12
+    assert all(one.settles == () for one in queue)
+
+
+def test_long_texts_are_cut(runtime: Runtime) -> None:
+    page_state.fill(runtime, contents=["word " * 100_000] * 60)
+    (text,) = status_of(runtime).queue[0].texts.values()
+    assert len(text) < 300
+    assert text.endswith(" …")
+
+
+# -- what happens now ---------------------------------------------------------------------------
+
+
+def test_the_worker_is_said_to_be_missing(runtime: Runtime) -> None:
+    runtime.store.register(3)
+    assert words(runtime).startswith("No worker is running")
+
+
+def test_the_stage_of_the_round_is_told(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    assert words(runtime) == "Waiting for labels: 8 more, and the next round starts."
+    assert store.take_lease(3, "here/1/abc", 30)
+    store.update(3, activity="embed 640/1400")
+    project = store.known_project(3)
+    now = activity_of(runtime.settings, store, project)
+    assert (now.words, now.done, now.of) == ("Reading and embedding tasks", 640, 1400)
+    store.update(3, activity="some_new_stage")
+    assert words(runtime) == "Some new stage"
+    store.release_lease(3, "here/1/abc")
+    assert words(runtime).startswith("Waiting for labels")
+
+
+def test_a_dead_workers_stage_is_not_believed(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    store.update(3, activity="fit", lease_owner="gone/1/x", lease_until=time.time() - 1)
+    assert words(runtime).startswith("Waiting for labels")
+
+
+def test_errors_and_reasons_are_told(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    store.note_error(3, "LabelStudioError", "Label Studio answered 500")
+    assert status_of(runtime).errors == ["Label Studio answered 500"]
+    assert words(runtime) == "Waiting a little, then trying again."
+    store.update(3, status="paused", reason="by `active-learn pause`", last_error="")
+    summary = summarize(runtime.settings, store, store.known_project(3))
+    assert (summary.state, summary.reason) == ("Paused", "by `active-learn pause`")
+    store.update(3, label_config="<View/>")
+    assert "no control that can be learned" in status_of(runtime).errors[0]
+
+
+def test_versions_bear_their_quality(runtime: Runtime) -> None:
+    page_state.fill(runtime)
+    newest, oldest = status_of(runtime).versions
+    assert (newest.name, newest.labels, newest.in_use, newest.pinned) == ("head-2", 24, True, False)
+    assert oldest.quality is not None
+    assert (oldest.name, oldest.in_use, oldest.quality.value) == ("head-1", False, 0.7)
+
+
+# -- the curve ----------------------------------------------------------------------------------
+
+
+def curve(errors: dict[int, float], audited: int = 200, half: float = 0.02) -> list[Point]:
+    return [
+        Point(labels, 1 - error, 1 - error - half, 1 - error + half, audited, "accuracy")
+        for labels, error in errors.items()
+    ]
+
+
+def test_points_are_of_one_metric_and_one_a_number_of_labels() -> None:
+    other = page_state.audit(2.0, 9, metric="mean absolute error")
+    first, again = page_state.audit(0.5, 10), page_state.audit(0.6, 11)
+    reports = [
+        page_state.report(5, other), page_state.report(10, first), page_state.report(20, None),
+        page_state.report(10, again), {"labeled": 30}, page_state.report(40, first),
+    ]  # fmt: skip
+    points = points_of(reports)
+    assert [(point.labels, point.value) for point in points] == [(10, 0.6), (40, 0.5)]
+
+
+def test_a_long_curve_keeps_its_ends() -> None:
+    reports = [page_state.report(n, page_state.audit(0.5, n)) for n in range(1, 1001)]
+    points = points_of(reports)
+    assert len(points) <= 60
+    assert (points[0].labels, points[-1].labels) == (1, 1000)
+
+
+def test_a_power_law_is_extrapolated() -> None:
+    points = curve({n: 0.9 * n**-0.5 for n in (50, 100, 200, 400, 800)}, audited=5000, half=0.002)
+    gain = expected_gain(points)
+    now = 0.9 * 800**-0.5
+    truth = now - 0.9 * 1600**-0.5
+    assert gain.least is not None
+    assert gain.most is not None
+    assert gain.least <= truth <= gain.most
+    assert gain.most < 0.4 * now
+    assert gain.words.startswith("800 more labels would raise the accuracy by")
+
+
+def test_the_band_holds_the_truth_under_noise() -> None:
+    """300 noisy curves: what twice the labels would bring is in the band nearly always."""
+    rng = np.random.default_rng(0)
+    held = 0
+    labels = np.array([40, 80, 120, 160, 240, 320])
+    for _ in range(300):
+        level, exponent, n = rng.uniform(0.5, 2), rng.uniform(0.3, 0.8), 150
+        error = np.minimum(level * labels**-exponent, 0.9)
+        seen = rng.binomial(n, error) / n
+        half = 1.96 * math.sqrt(seen[-1] * (1 - seen[-1]) / n) + 1 / n
+        points = curve(dict(zip(labels.tolist(), seen.tolist(), strict=True)), n, half)
+        gain = expected_gain(points)
+        truth = error[-1] - level * (2 * labels[-1]) ** -exponent
+        assert gain.least is not None
+        assert gain.most is not None
+        held += gain.least - 1e-9 <= truth <= gain.most + 1e-9
+    assert held >= 285  # of 300: 95 %
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [],
+        curve({100: 0.2}, audited=20),
+        curve({100: 0.2, 200: 0.1}),
+        curve({100 + n: 0.2 for n in range(10)}),
+    ],
+)
+def test_too_little_is_said_to_be_too_early(points: list[Point]) -> None:
+    gain = expected_gain(points)
+    assert gain.words.startswith("Too early to tell")
+    assert gain.least is gain.most is None
+
+
+def test_a_rising_error_promises_nothing() -> None:
+    rising = curve({n: 0.1 * n**0.5 / 10 for n in (50, 100, 200, 400, 800)})
+    assert expected_gain(rising).words == "No further gain can be seen from 800 more labels."
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+        min_size=1,
+        max_size=20,
+        unique_by=lambda one: one[0],
+    ),
+    st.sampled_from(["accuracy", "mean absolute error"]),
+    st.integers(1, 1000),
+)
+def test_any_curve_is_drawn_within_its_frame(
+    rows: list[tuple[int, float, float, float]], metric: str, audited: int
+) -> None:
+    points = [
+        Point(labels, sorted(values)[1], min(values), max(values), audited, metric)
+        for labels, *values in sorted(rows)
+    ]
+    drawing = draw(points)
+    assert drawing is not None
+    corners = [tuple(map(float, pair.split(","))) for pair in drawing.band.split()]
+    assert len(corners) == 2 * len(points)
+    for x, y in [*corners, *drawing.dots]:
+        assert 0 <= x <= WIDTH
+        assert 0 <= y <= HEIGHT
+    assert 3 <= len(drawing.y_ticks) <= 7
+    gain = expected_gain(points)
+    assert gain.least is None or (math.isfinite(gain.least) and gain.least <= gain.most)
+
+
+def test_no_points_are_no_drawing() -> None:
+    assert draw([]) is None
+
+
+# -- speed --------------------------------------------------------------------------------------
+
+
+def test_a_hundred_thousand_tasks_take_no_time(tmp_path: Path) -> None:
+    """The target is 0.3 s for the page; this is the part that grows with the project."""
+    settings = load_settings(model_dir=tmp_path)
+    runtime = Runtime.open(settings)
+    store: Store = page_state.fill(runtime)
+    rows = [task(1000 + n, "car" if n < 20_000 else None, n) for n in range(100_000)]
+    store.apply_changes(3, rows)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        status = status_of(runtime)
+        took.append(time.perf_counter() - start)
+    assert status.summary.counts.labeled == 20_024
+    assert min(took) < 0.3
