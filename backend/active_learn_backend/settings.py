@@ -25,19 +25,46 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .errors import SettingsError
 
 __all__ = [
+    "BATCH",
+    "LOW_WATER",
     "PROJECT_SETTINGS",
+    "RANDOM_STATE",
+    "REMOVED",
+    "WEB_THREADS",
     "Settings",
     "load_settings",
     "parse_params",
     "project_settings",
+    "removed_variables",
     "require_engine",
 ]
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
 OptionalUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^/\s]+\S*)?$")]
 
+# What several rooms share and nobody has to turn.
+BATCH = 20  # tasks of a round of a stream, whose budget is a rate
+LOW_WATER = 0.2  # share of the batch still open at which a round starts early
+WEB_THREADS = 8  # of each web process: they wait for the store and for images, not for the CPU
+RANDOM_STATE = 0  # seed of everything random: two backends with the same labels agree
 
-BATCH = 20
+#: Settings of earlier versions. Their variables are reported, and ignored, as are project params.
+REMOVED = (
+    "batch_size",
+    "content_timeout",
+    "debounce",
+    "keep_heads",
+    "lease_seconds",
+    "low_water",
+    "max_image_megapixels",
+    "max_request_mb",
+    "partition_rows",
+    "precompute_covariance",
+    "random_state",
+    "ray_cpus",
+    "seed_fisher",
+    "web_threads",
+)
 
 #: What a project may set for itself, by the extra params of its model in Label Studio.
 PROJECT_SETTINGS = (
@@ -50,8 +77,6 @@ PROJECT_SETTINGS = (
     "model_use",
     "class_weight",
     "audit",
-    "seed_fisher",
-    "precompute_covariance",
     "prelabel",
 )
 
@@ -101,10 +126,6 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="Lines of the log: `text`, or `json` objects."
     )
-    max_request_mb: float = Field(
-        64.0, gt=0, description="Largest request that the web process takes, in MiB."
-    )
-    web_threads: int = Field(8, ge=1, le=64, description="Threads of each web process.")
     worker_threads: int = Field(
         2, ge=1, le=32, description="Projects that one worker runs rounds of side by side."
     )
@@ -114,7 +135,6 @@ class Settings(BaseSettings):
         BATCH,
         gt=0,
         le=1000,
-        validation_alias=AliasChoices("BUDGET", "BATCH_SIZE"),
         description="Whole number: tasks that one round selects. Share below 1: tasks are decided "
         "on as they are imported, and this share of them is queued.",
     )
@@ -126,12 +146,6 @@ class Settings(BaseSettings):
     )
     retrain_every: int = Field(
         10, ge=1, description="New labels after which a new round starts, batch used up or not."
-    )
-    low_water: float = Field(
-        0.2,
-        ge=0,
-        le=1,
-        description="Share of the batch still open at which a new round starts early.",
     )
     strategy: str = Field("auto", description="Selection strategy (see the library's strategies).")
     encoder: str = Field(
@@ -155,7 +169,7 @@ class Settings(BaseSettings):
     engine: Literal["local", "ray"] = Field(
         "local",
         description="Where tasks are embedded and ranked: `local` (this machine), or `ray` "
-        "(a Ray cluster, see SCALING.md).",
+        "(a Ray cluster, see backend/docs/scaling.md).",
     )
     ray_address: str = Field(
         "",
@@ -164,7 +178,6 @@ class Settings(BaseSettings):
     ray_workers: int = Field(
         0, ge=0, le=10_000, description="Encoders at once on Ray; 0: as many as fit."
     )
-    ray_cpus: float = Field(1.0, ge=0, le=256, description="CPUs of each encoder on Ray.")
     ray_gpus: float = Field(
         0.0, ge=0, le=16, description="GPUs of each encoder on Ray, or a share."
     )
@@ -172,9 +185,6 @@ class Settings(BaseSettings):
         "",
         description="Folder that all machines of the cluster see, or an address such as "
         "`s3://bucket/folder`, where encoders leave what they embedded; empty: inside MODEL_DIR.",
-    )
-    partition_rows: int = Field(
-        100_000, ge=1_000, description="Most tasks that one worker ranks on Ray."
     )
     class_weight: Literal["none", "balanced"] = Field(
         "none", description="Weights of the classes when the head is trained."
@@ -191,11 +201,6 @@ class Settings(BaseSettings):
         description="Address that is sent a JSON message (POST) when the advice whether to go on "
         "labeling changes; empty: none.",
     )
-    keep_heads: int = Field(20, ge=1, le=1000, description="Trained heads that are kept.")
-    seed_fisher: bool = Field(True, description="Condition the selection on what is labeled.")
-    precompute_covariance: bool = Field(
-        True, description="Let the selection see the whole pool first."
-    )
     prelabel: Annotated[str, StringConstraints(pattern=r"^(head|none|keep:.+)$")] = Field(
         "head",
         description="What annotators see in the queue: `head` (our answer), `none` (nothing), or "
@@ -204,20 +209,11 @@ class Settings(BaseSettings):
     poll_interval: float = Field(
         10.0, gt=0, description="Seconds between looks at Label Studio when no webhook arrives."
     )
-    debounce: float = Field(
-        0.3, ge=0, le=60, description="Seconds that a burst of webhooks is gathered for."
-    )
-    lease_seconds: float = Field(
-        30.0, ge=2, description="Seconds after which a dead worker's project is taken over."
-    )
     request_timeout: float = Field(
         30.0, gt=0, description="Seconds to wait for one answer of Label Studio."
     )
     max_content_mb: float = Field(
         32.0, gt=0, description="Largest image or document of a task, in MiB."
-    )
-    content_timeout: float = Field(
-        60.0, gt=0, description="Seconds that one image or document of a task may take."
     )
     content_hosts: str = Field(
         "",
@@ -230,10 +226,6 @@ class Settings(BaseSettings):
     content_roots: str = Field(
         "", description="Folders, separated by commas, that `file://` addresses may lead into."
     )
-    max_image_megapixels: float = Field(
-        100.0, gt=0, description="Largest image of a task, in millions of pixels."
-    )
-    random_state: int = Field(0, ge=0, description="Seed of everything random.")
 
     @field_validator("label_studio_url", "backend_url")
     @classmethod
@@ -315,6 +307,11 @@ def require_engine(settings: Settings) -> None:
         )
 
 
+def removed_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the environment variables of settings that earlier versions had."""
+    return [name.upper() for name in REMOVED if name.upper() in environment]
+
+
 def parse_params(params: object) -> dict[str, Any]:
     """Read a model's extra params as Label Studio sends them: a JSON object, maybe as text.
 
@@ -354,6 +351,8 @@ def project_settings(settings: Settings, params: Mapping[str, Any]) -> Settings:
     if not params:
         return settings
     own = {name.lower(): value for name, value in params.items()}
+    # A project that was connected with one of these goes on; new params with it are refused.
+    own = {name: value for name, value in own.items() if name not in REMOVED}
     for name, value in own.items():
         if name not in PROJECT_SETTINGS:
             raise SettingsError(

@@ -1,25 +1,59 @@
-"""The command `backtest`: reads a labeled project, replays it, writes down what was found."""
+"""`active-learn backtest`: replay a labeled project by every strategy."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
 from active_learn.errors import DataError
 
 from ..errors import SettingsError
-from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.content_loader import ContentLoader
-from ..labelstudio.labeled_tasks import read_export, read_project
-from ..learning.quality.backtest import LabeledSet, backtest, candidates_for, draw, write_csv
-from ..settings import Settings, project_settings
-from ..state.store import Store
+from ..settings import Settings
+from .options import read_settings, settings_of_project, settings_options
 
-__all__ = ["Source", "own_settings", "run"]
+if TYPE_CHECKING:
+    from ..learning.quality.backtest import LabeledSet
+
+__all__ = ["Source", "backtest_command", "replay"]
 
 OF_EXPORTS = 0  # the project whose embedding cache exports share
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("backtest")
+@click.option("--project", "project_id", type=int, help="A labeled project.")
+@click.option("--export", type=_file, help="Or a file that Label Studio exported as JSON.")
+@click.option("--label-config", type=_file, help="The labeling config (XML) of the export.")
+@click.option("--strategies", default="", help="Only these, separated by commas.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, 50),
+    default=5,
+    show_default=True,
+    help="Replays of each strategy.",
+)
+@click.option("--quick", is_flag=True, help="A first look: at most 600 labels and 3 seeds.")
+@click.option("--output", type=_folder, default=Path(), help="Folder of the table and the plot.")
+@settings_options("label studio", "state", "selection", "models", "content", "logs")
+def backtest_command(
+    project_id: int | None,
+    export: Path | None,
+    label_config: Path | None,
+    strategies: str,
+    seeds: int,
+    quick: bool,
+    output: Path,
+    **given: Any,
+) -> None:
+    """Replay a labeled project by every strategy: which would have saved labels?"""
+    source = Source(project_id, export, label_config)
+    for line in replay(read_settings(given), source, strategies, seeds, quick, output):
+        click.echo(line)
 
 
 @dataclass(frozen=True)
@@ -31,13 +65,18 @@ class Source:
     label_config: Path | None = None
 
     def read(self, settings: Settings) -> tuple[LabeledSet, Settings]:
-        """Embed what is labeled; gives also the settings, the project's own over ours.
+        """Embed what is labeled; return it with the settings, the project's own over ours.
 
         Raises
         ------
         SettingsError
-            When it is said twice, or not at all, where the labels are.
+            When both places of the labels are named, or none.
         """
+        from ..labelstudio.client import LabelStudioClient
+        from ..labelstudio.content_loader import ContentLoader
+        from ..labelstudio.labeled_tasks import read_export, read_project
+        from ..learning.quality.backtest import LabeledSet
+
         if (self.project_id is None) == (self.export is None):
             raise SettingsError("give either --project, or --export with --label-config")
         client = LabelStudioClient(settings)
@@ -45,7 +84,7 @@ class Source:
             if self.project_id is not None:
                 if not client.has_token:
                     raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
-                settings = own_settings(settings, self.project_id)
+                settings = settings_of_project(settings, self.project_id)
                 task, rows = read_project(client, self.project_id)
             else:
                 task, rows = read_export(self._given(self.export), self._config())
@@ -70,21 +109,10 @@ class Source:
         return path
 
 
-def own_settings(settings: Settings, project_id: int) -> Settings:
-    """Apply a project's own settings over those of the environment, where it is connected."""
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.store_url)
-    try:
-        project = store.project(project_id)
-    finally:
-        store.close()
-    return project_settings(settings, json.loads(project.params)) if project else settings
-
-
-def run(
+def replay(
     settings: Settings, source: Source, strategies: str, seeds: int, quick: bool, output: Path
 ) -> Iterator[str]:
-    """Replay, and write ``backtest.csv`` and ``backtest.png``; gives the lines to show.
+    """Replay, write ``backtest.csv`` and ``backtest.png``, and yield the lines to print.
 
     Parameters
     ----------
@@ -93,6 +121,9 @@ def run(
     output : Path
         Folder of the two files.
     """
+    # These import torch, which takes seconds: not for --help.
+    from ..learning.quality.backtest import backtest, candidates_for, draw, write_csv
+
     data, settings = source.read(settings)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
     candidates = candidates_for(data.problem_type, names)

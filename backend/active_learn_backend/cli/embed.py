@@ -1,48 +1,76 @@
-"""`active-learn embed`: tasks are embedded from files, before Label Studio has them."""
+"""`active-learn embed`: embed tasks from files before Label Studio has them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
 
 from ..errors import SettingsError
-from ..labeling.config import parse_label_config
-from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.content_loader import ContentLoader
-from ..learning.embedding.embedder import TaskEmbedder
-from ..learning.engines.configured import configured_engine
-from ..settings import Settings
-from .backtest import own_settings
+from ..settings import Settings, require_engine
+from .options import project_option, read_settings, settings_of_project, settings_options
 
-__all__ = ["run"]
+__all__ = ["embed", "embed_command"]
 
-SHOWN = 5  # failures that are told one by one
+SHOWN = 5  # failures that are listed one by one
 
 
-def run(
+@click.command("embed")
+@project_option
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@settings_options("label studio", "state", "models", "content", "engine", "logs")
+def embed_command(project_id: int, files: tuple[Path, ...], **given: Any) -> None:
+    """Embed the tasks of FILES before Label Studio has them: JSON lines, or a JSON list.
+
+    A project finds these embeddings when the tasks are imported, and so does this command.
+    """
+    settings = read_settings(given)
+    require_engine(settings)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    with tqdm(unit=" tasks", disable=None) as bar:
+        for line in embed(settings, project_id, files, lambda done: bar.update(done - bar.n)):
+            bar.write(line)
+
+
+def embed(
     settings: Settings, project_id: int, files: Sequence[Path], report: Callable[[int], None]
 ) -> Iterator[str]:
-    """Embed, and give the lines to show.
+    """Embed, and yield the lines to print.
 
     Parameters
     ----------
     files : sequence of Path
         Of tasks, as Label Studio imports them.
     report : callable
-        Told now and then how many tasks are done.
+        Called now and then with the number of tasks that are done.
 
     Raises
     ------
     DataError
-        With file and line, when one cannot be read; what was embedded till then is kept.
+        With file and line, when one cannot be read; what was embedded before is kept.
     SettingsError, EngineError, LabelStudioError
     """
+    # These import torch, which takes seconds: not for --help.
+    from ..labeling.config import parse_label_config
+    from ..labelstudio.client import LabelStudioClient
+    from ..labelstudio.content_loader import ContentLoader
+    from ..learning.embedding.embedder import TaskEmbedder
+    from ..learning.engines.configured import configured_engine
+
     client = LabelStudioClient(settings)
     try:
         if not client.has_token:
             raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
         label_config = str(client.project(project_id)["label_config"] or "")
-        settings = own_settings(settings, project_id)
+        settings = settings_of_project(settings, project_id)
         load = ContentLoader(settings, client).load
         embedder = TaskEmbedder(settings, project_id, parse_label_config(label_config), load)
         before = len(embedder.cache)

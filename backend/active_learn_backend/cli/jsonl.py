@@ -85,7 +85,7 @@ def load_model(model: str, settings: Settings, problem_type: str) -> tuple[Any, 
     if kind_of(path) != "text":
         raise SettingsError(f"the model '{model}' reads images, which no line can hold")
     device = pick_device(settings.device)
-    return load_folder(model, path, device, settings.max_image_megapixels).adapter, True
+    return load_folder(model, path, device).adapter, True
 
 
 class Candidates:

@@ -1,58 +1,50 @@
-"""The command line, `active-learn`: every setting is an environment variable and a flag."""
+"""The command line, `active-learn`: which commands there are, and how their errors are shown."""
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 import click
 from active_learn.errors import ActiveLearnError
-from pydantic import SecretStr
-from tqdm import tqdm
 
-from ..errors import SettingsError
-from ..logs import set_up
-from ..security_checks import unsafe_packages, unsafe_settings
-from ..settings import Settings, load_settings, parse_params, require_engine
-from .select import select
+__all__ = ["COMMANDS", "main"]
 
-if TYPE_CHECKING:
-    from ..state.store import Store
-
-__all__ = ["main"]
-
-log = logging.getLogger(__name__)
-
-WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
-
-
-def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add one flag per setting."""
-    for name, field in reversed(Settings.model_fields.items()):
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            default=None,
-            help=f"{field.description} [{name.upper()}]",
-            metavar="VALUE",
-        )(command)
-    return command
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    settings = load_settings(**given)
-    set_up(settings)
-    return settings
+#: Module and summary of each command. A command's module, and what it needs (torch takes seconds),
+#: is imported when the command runs; the list of commands needs none of them.
+COMMANDS = {
+    "advise": ("advise", "Say whether more labels are worth it. It only advises."),
+    "backtest": ("backtest", "Replay a labeled project by every strategy."),
+    "connect": ("connect", "Connect a project, or repair its connection."),
+    "disconnect": ("connect", "Restore a project's former state and remove what is ours."),
+    "doctor": ("doctor", "Check the connection with Label Studio in both directions."),
+    "embed": ("embed", "Embed tasks from files before Label Studio has them."),
+    "pause": ("connect", "Stop ordering a project's stream for now."),
+    "resume": ("connect", "Order a project's stream again."),
+    "rollback": ("versions", "Go back to an earlier head."),
+    "select": ("select", "Copy the JSON lines that are worth labeling."),
+    "serve": ("serve", "Run the backend: web process and worker."),
+    "versions": ("versions", "List the trained heads that are kept, newest first."),
+    "worker": ("worker", "Run the worker alone, where another server hosts the web part."),
+}
 
 
 class _Group(click.Group):
-    """Shows an error of ours as one line, without a traceback."""
+    """A group that imports a command when it runs, and shows our errors as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f".{COMMANDS[name][0]}", __package__)
+        command: click.Command = getattr(module, f"{name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,261 +57,3 @@ class _Group(click.Group):
 @click.version_option(package_name="label-studio-active-sampler", prog_name="active-learn")
 def main() -> None:
     """Active learning for Label Studio: the annotation queue orders itself."""
-
-
-@main.command()
-@_with_settings
-def serve(**given: Any) -> None:
-    """Run the backend: web process and worker."""
-    from .serve import serve as run
-
-    settings = _settings(given)
-    require_engine(settings)
-    warn_of_what_is_unsafe(settings)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
-    log.info("state is kept in %s", settings.model_dir.resolve())
-    environment = {
-        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in settings.model_dump(include=_given_names(given)).items()
-    }
-    sys.exit(run(settings, environment))
-
-
-@main.command()
-@_with_settings
-def worker(**given: Any) -> None:
-    """Run the worker alone, where another server hosts the web part."""
-    # Read when torch is loaded: threads that wait by spinning make a ranking ten times slower on
-    # a machine where Label Studio is at work too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ..labelstudio.client import LabelStudioClient
-    from ..state.recovery import DAMAGED_EXIT
-    from ..state.store import Store
-    from ..worker.loop import Worker
-
-    settings = _settings(given)
-    os.nice(WORKER_NICENESS)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
-    running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stopping.set())
-    running.run()
-    if running.damaged:
-        sys.exit(DAMAGED_EXIT)
-
-
-_project = click.option("--project", "project_id", type=int, required=True, help="Project id.")
-
-
-@main.command()
-@_project
-@click.option("--pull", is_flag=True, help="Register nothing in Label Studio; only poll it.")
-@click.option(
-    "--params",
-    metavar="JSON",
-    help='The project\'s own settings, such as \'{"strategy": "margin"}\'; "{}" takes them back.',
-)
-@_with_settings
-def connect(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
-    """Connect a project, or repair its connection."""
-    from ..labelstudio.connection import connect as run
-
-    own = None if params is None else parse_params(params)
-    _speak(run, project_id, given, pull=pull, params=own)
-
-
-@main.command()
-@_project
-@_with_settings
-def disconnect(project_id: int, **given: Any) -> None:
-    """Give a project back as it was, and remove what is ours."""
-    from ..labelstudio.connection import disconnect as run
-
-    _speak(run, project_id, given)
-
-
-@main.command()
-@_project
-@_with_settings
-def pause(project_id: int, **given: Any) -> None:
-    """Stop ordering a project's stream for now."""
-    from ..labelstudio.connection import pause as run
-
-    _speak(run, project_id, given)
-
-
-@main.command()
-@_project
-@_with_settings
-def resume(project_id: int, **given: Any) -> None:
-    """Order a project's stream again."""
-    from ..labelstudio.connection import resume as run
-
-    _speak(run, project_id, given)
-
-
-@main.command()
-@click.option("--project", "project_id", type=int, help="Only this one; else all connected ones.")
-@click.option("--fix", is_flag=True, help="Repair what is safe to repair: only what is ours.")
-@click.option("--seconds", type=float, default=9.0, help="Time for all checks. [9]")
-@_with_settings
-def doctor(project_id: int | None, fix: bool, seconds: float, **given: Any) -> None:
-    """Check the connection with Label Studio both ways, and say what to do.
-
-    Exit status: 0 all is well, 1 something is wrong, 2 something could not be checked.
-    """
-    began = time.monotonic()
-    # Read when the hub's library is loaded: an examination downloads no models.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    settings = _settings({**given, "log_level": given["log_level"] or "ERROR"})
-    from ..doctor import examine, exit_status, repair
-
-    findings = examine(settings, project_id, began + seconds)
-    done = repair(settings, findings, project_id) if fix else []
-    for line in done:
-        click.echo(f"fix: {line}")
-    if done:
-        findings = examine(settings, project_id, time.monotonic() + seconds)
-    for finding in findings:
-        click.echo(str(finding))
-    sys.exit(exit_status(findings))
-
-
-@main.command()
-@_project
-@_with_settings
-def versions(project_id: int, **given: Any) -> None:
-    """List the trained heads that are kept, newest first."""
-    from ..learning.quality.head_versions import list_versions
-
-    for line in list_versions(*_state(given), project_id):
-        click.echo(line)
-
-
-@main.command()
-@_project
-@click.option("--to", "version", required=True, metavar="VERSION", help="head-<round>, or latest.")
-@_with_settings
-def rollback(project_id: int, version: str, **given: Any) -> None:
-    """Go back to an earlier head: it answers and orders until `--to latest`."""
-    from ..learning.quality.head_versions import roll_back
-
-    click.echo(f"project {project_id}: {roll_back(*_state(given), project_id, version)}")
-
-
-@main.command()
-@_project
-@click.option(
-    "--target",
-    type=float,
-    help="Accuracy that is good enough, such as 0.95; of numbers, the mean absolute error.",
-)
-@_with_settings
-def advise(project_id: int, target: float | None, **given: Any) -> None:
-    """Say whether labeling on is worth it. It only advises."""
-    from ..learning.quality.stopping import advise as ask
-    from ..learning.quality.stopping import describe
-
-    _, store = _state(given)
-    store.known_project(project_id)
-    for line in describe(ask(store.rounds(project_id), target)):
-        click.echo(f"project {project_id}: {line}")
-
-
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-_folder = click.Path(file_okay=False, path_type=Path)
-
-
-@main.command()
-@click.option("--project", "project_id", type=int, help="A labeled project.")
-@click.option("--export", type=_file, help="Or a file that Label Studio exported as JSON.")
-@click.option("--label-config", type=_file, help="The labeling config (XML) of the export.")
-@click.option("--strategies", default="", help="Only these, separated by commas.")
-@click.option("--seeds", type=click.IntRange(2, 50), default=5, help="Replays of each strategy.")
-@click.option("--quick", is_flag=True, help="A first look: at most 600 labels and 3 seeds.")
-@click.option("--output", type=_folder, default=Path(), help="Folder of the table and the plot.")
-@_with_settings
-def backtest(
-    project_id: int | None,
-    export: Path | None,
-    label_config: Path | None,
-    strategies: str,
-    seeds: int,
-    quick: bool,
-    output: Path,
-    **given: Any,
-) -> None:
-    """Label a labeled project again by every strategy: which would have saved labels?"""
-    from .backtest import Source, run
-
-    source = Source(project_id, export, label_config)
-    for line in run(_settings(given), source, strategies, seeds, quick, output):
-        click.echo(line)
-
-
-@main.command()
-@_project
-@click.argument("files", nargs=-1, required=True, type=_file)
-@_with_settings
-def embed(project_id: int, files: tuple[Path, ...], **given: Any) -> None:
-    """Embed the tasks of FILES ahead, as Label Studio imports them: JSON lines, or a JSON list.
-
-    What is embedded is found again when the tasks come to the project, and by this command.
-    """
-    settings = _settings(given)
-    require_engine(settings)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
-    from .embed import run
-
-    with tqdm(unit=" tasks", disable=None) as bar:
-        for line in run(settings, project_id, files, lambda done: bar.update(done - bar.n)):
-            bar.write(line)
-
-
-def _state(given: dict[str, Any]) -> tuple[Settings, Store]:
-    from ..state.store import Store
-
-    settings = _settings(given)
-    return settings, Store(settings.store_url)
-
-
-def _speak(
-    run: Callable[..., list[str]],
-    project_id: int,
-    given: dict[str, Any],
-    **options: Any,
-) -> None:
-    """Run one command on a project, and say what it did."""
-    from ..labelstudio.client import LabelStudioClient
-    from ..state.store import Store
-
-    settings = _settings(given)
-    if not settings.label_studio_api_key.get_secret_value():
-        raise SettingsError(
-            "no token for Label Studio; set LABEL_STUDIO_API_KEY (Account & Settings, Access token)"
-        )
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
-    client, store = LabelStudioClient(settings), Store(settings.store_url)
-    try:
-        for line in run(client, store, settings, project_id, **options):
-            click.echo(f"project {project_id}: {line}")
-    finally:
-        client.close()
-        store.close()
-
-
-def _given_names(given: dict[str, Any]) -> set[str]:
-    return {name for name, value in given.items() if value is not None}
-
-
-def warn_of_what_is_unsafe(settings: Settings) -> None:
-    """Say in the log what is unsafe, before serving."""
-    for danger in [*unsafe_packages(), *unsafe_settings(settings)]:
-        log.warning("%s; %s", danger.what, danger.remedy)
-
-
-main.add_command(select)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ import click
 from ..logs import set_up
 from ..settings import load_settings
 
-__all__ = ["select"]
+__all__ = ["select_command"]
 
 
 class _Number(click.ParamType):
@@ -25,7 +25,7 @@ class _Number(click.ParamType):
             self.fail(f"{value!r} is no number", param, ctx)
 
 
-@click.command()
+@click.command("select")
 @click.option(
     "--problem-type",
     required=True,
@@ -46,7 +46,7 @@ class _Number(click.ParamType):
 @click.option("--random-state", type=int, help="Makes choices repeatable.")
 @click.option("--device", help="Where models run: auto, cpu, cuda, mps. [auto]")
 @click.option("--progress", is_flag=True, help="A progress bar, also where stderr is no terminal.")
-def select(
+def select_command(
     problem_type: str,
     budget: int | float,
     total: int | None,

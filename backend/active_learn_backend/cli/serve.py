@@ -13,13 +13,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from pydantic import SecretStr
 
 from ..errors import SettingsError
-from ..settings import Settings
+from ..security_checks import unsafe_packages, unsafe_settings
+from ..settings import WEB_THREADS, Settings, removed_variables, require_engine
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
 from ..web.prometheus import SHARED_FOLDER
+from .options import GROUPS, read_settings, settings_options
 
-__all__ = ["serve"]
+__all__ = ["report_dangers", "serve_command", "supervise"]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +33,32 @@ GRACE = 10.0  # seconds that a child has to end by itself
 PR_SET_PDEATHSIG = 1
 
 
-def serve(settings: Settings, environment: Mapping[str, str]) -> int:
+@click.command("serve")
+@settings_options(*GROUPS)
+def serve_command(**given: Any) -> None:
+    """Run the backend: web process and worker."""
+    settings = read_settings(given)
+    require_engine(settings)
+    report_dangers(settings)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    log.info("state is kept in %s", settings.model_dir.resolve())
+    names = {name for name, value in given.items() if value is not None}
+    environment = {
+        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings.model_dump(include=names).items()
+    }
+    sys.exit(supervise(settings, environment))
+
+
+def report_dangers(settings: Settings) -> None:
+    """Log what is unsafe in this installation, and which variables have no effect any more."""
+    for danger in [*unsafe_packages(), *unsafe_settings(settings)]:
+        log.warning("%s; %s", danger.what, danger.remedy)
+    if removed := removed_variables(os.environ):
+        log.warning("%s: no such setting any more, without effect; unset it", ", ".join(removed))
+
+
+def supervise(settings: Settings, environment: Mapping[str, str]) -> int:
     """Run both children until SIGTERM or SIGINT.
 
     Returns
@@ -93,7 +124,7 @@ def _web_command(settings: Settings) -> list[str]:
         "gunicorn",
         f"--bind={_bracketed(settings.host)}:{settings.port}",
         f"--workers={settings.web_processes}",
-        f"--threads={settings.web_threads}",
+        f"--threads={WEB_THREADS}",
         "--worker-class=gthread",
         "--timeout=120",
         f"--log-level={settings.log_level.lower()}",

@@ -152,7 +152,7 @@ def _repair(
 ) -> list[str]:
     """Connect again, which repairs what is half made, and serve the published queue again."""
     done = connect(client, store, settings, project.id, pull=project.mode == "pull")
-    lease = Lease(store, project.id, owner_name(), settings.lease_seconds)
+    lease = Lease(store, project.id, owner_name())
     deadline = time.monotonic() + SHORT_TURN
     while not lease.take():  # `connect` has woken the worker up
         if time.monotonic() > deadline:

@@ -146,7 +146,7 @@ def disconnect(
     store.known_project(project_id)
     # First, so that no worker starts another round; one that runs is waited for.
     store.update(project_id, status="disconnected", reason="by `active-learn disconnect`")
-    with exclusively(store, project_id, settings.lease_seconds):
+    with exclusively(store, project_id):
         return _disconnect(client, store, settings, store.register(project_id))
 
 
@@ -193,7 +193,7 @@ def pause(
     """Stop ordering, and give the project its former sampling back until `resume`."""
     store.known_project(project_id)
     store.update(project_id, status="paused", reason="by `active-learn pause`")
-    with exclusively(store, project_id, settings.lease_seconds):
+    with exclusively(store, project_id):
         sampling = store.register(project_id).former_sampling or DEFAULT_SAMPLING
         client.patch_project(project_id, sampling=sampling)
     return [f"paused: the sampling is {sampling!r} again"]

@@ -38,13 +38,16 @@ class _Moved:
     address: str
 
 
+CONTENT_TIMEOUT = 60.0  # seconds for one image or document: a round waits for it
+
+
 class ContentLoader:
     """Gives the bytes behind an address in a task, or says why not.
 
     Parameters
     ----------
     settings : Settings
-        Uses ``content_hosts``, ``content_private``, ``content_roots``, ``content_timeout`` and
+        Uses ``content_hosts``, ``content_private``, ``content_roots`` and
         ``max_content_mb``.
     client : LabelStudioClient
         For what Label Studio itself serves: uploads, local files, its storage proxy.
@@ -58,7 +61,7 @@ class ContentLoader:
         roots = (part.strip() for part in settings.content_roots.split(","))
         self._roots = [Path(part).expanduser().resolve() for part in roots if part]
         self._most = int(settings.max_content_mb * 2**20)
-        self._timeout = settings.content_timeout
+        self._timeout = CONTENT_TIMEOUT
         self._http = httpx.Client(
             timeout=httpx.Timeout(min(self._timeout, 30.0), connect=5.0),
             headers={"User-Agent": "label-studio-active-sampler", "Accept-Encoding": "identity"},
@@ -182,8 +185,8 @@ class ContentLoader:
                 self._check_size(len(data), where)
                 if time.monotonic() > deadline:
                     raise ContentError(
-                        f"{_short(where)} took longer than {self._timeout:g} s; raise "
-                        "CONTENT_TIMEOUT to wait for it"
+                        f"{_short(where)} took longer than {self._timeout:g} s; "
+                        "make it smaller, or serve it from a faster place"
                     )
         except httpx.HTTPError as error:
             if where.startswith(self._origin.geturl()):

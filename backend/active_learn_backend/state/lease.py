@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from ..errors import StoreError
 from .store import Store
 
-__all__ = ["Lease", "exclusively", "owner_name"]
+__all__ = ["LEASE_SECONDS", "Lease", "exclusively", "owner_name"]
 
 log = logging.getLogger(__name__)
 
+# A lease is renewed four times in that time; a worker that died on this host is known to be dead
+# at once, so only another host or a worker that hangs makes anybody wait for it.
+LEASE_SECONDS = 30.0
 LONGEST_ROUND = 300.0  # seconds that a command waits for a worker's round
 
 
@@ -29,9 +32,9 @@ def owner_name() -> str:
 class Lease:
     """Right to work on one project, renewed in the background until it is given back."""
 
-    def __init__(self, store: Store, project_id: int, owner: str, seconds: float) -> None:
+    def __init__(self, store: Store, project_id: int, owner: str) -> None:
         self._store, self._project_id = store, project_id
-        self._owner, self._seconds = owner, seconds
+        self._owner = owner
         self._lost = threading.Event()
         self._done = threading.Event()
 
@@ -44,7 +47,7 @@ class Lease:
 
     def take(self) -> bool:
         """Take the lease; False while another worker holds it."""
-        return self._store.take_lease(self._project_id, self._owner, self._seconds)
+        return self._store.take_lease(self._project_id, self._owner, LEASE_SECONDS)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -59,7 +62,7 @@ class Lease:
             self._store.release_lease(self._project_id, self._owner)
 
     def _renew(self) -> None:
-        while not self._done.wait(self._seconds / 4):
+        while not self._done.wait(LEASE_SECONDS / 4):
             try:
                 if not self.take():
                     self._lost.set()
@@ -68,7 +71,7 @@ class Lease:
 
 
 @contextmanager
-def exclusively(store: Store, project_id: int, seconds: float) -> Iterator[None]:
+def exclusively(store: Store, project_id: int) -> Iterator[None]:
     """Hold a project's lease, after waiting for a worker that is at work on it.
 
     Raises
@@ -76,7 +79,7 @@ def exclusively(store: Store, project_id: int, seconds: float) -> Iterator[None]
     StoreError
         When the worker does not come to an end.
     """
-    lease = Lease(store, project_id, owner_name(), seconds)
+    lease = Lease(store, project_id, owner_name())
     deadline = time.monotonic() + LONGEST_ROUND
     while not lease.take():
         if time.monotonic() > deadline:

@@ -19,6 +19,9 @@ __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
 
+# A page of 1,000 tasks with long texts, as Label Studio sends it to /predict, has a few MiB.
+MAX_REQUEST_BYTES = 64 * 2**20
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the app.
@@ -35,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or load_settings()
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_request_mb * 2**20)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.extensions["active_learn"] = runtime = Runtime.open(settings)
     app.extensions["active_learn_vitals"] = Vitals(runtime.store, settings.model_dir)
     for blueprint in (

@@ -26,8 +26,8 @@ from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
 from ..learning.engines.configured import configured_engine
 from ..logs import context
-from ..settings import Settings, project_settings
-from ..state.lease import Lease, owner_name
+from ..settings import LOW_WATER, Settings, project_settings
+from ..state.lease import LEASE_SECONDS, Lease, owner_name
 from ..state.store import Project, Store
 from .round import Round
 
@@ -42,6 +42,7 @@ RETIRE_AT_ONCE = 6  # rows between two looks at what else is due
 # its turn, and would miss a shorter pause again and again.
 RETIRE_PAUSE = 0.1
 MOST_BACKOFF = 30.0
+DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 STORE_PAUSE = 2.0
 SAY_ALIVE = 5.0
 
@@ -67,7 +68,7 @@ def round_is_due(
     if project.round_requested:
         return "its queue is new or has to be renewed"
     changed = project.pending_labels or project.pending_tasks
-    if changed and open_tasks <= settings.low_water * batch:
+    if changed and open_tasks <= LOW_WATER * batch:
         return f"{open_tasks} of {batch} tasks of the batch are left"
     if retiring:
         return ""
@@ -155,7 +156,7 @@ class Worker:
             return False
         if project.change_seq > project.processed_seq:
             pace.marked_at = pace.marked_at or now
-            if now - pace.marked_at >= self._settings.debounce:
+            if now - pace.marked_at >= DEBOUNCE:
                 return True
         if pace.to_retire is None or pace.to_retire:
             return True
@@ -168,10 +169,10 @@ class Worker:
 
     def _turn(self, project_id: int) -> None:
         pace = self._paces.setdefault(project_id, _Pace())
-        lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
+        lease = Lease(self._store, project_id, self._owner)
         try:
             if not lease.take():
-                pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
+                pace.not_before = time.monotonic() + LEASE_SECONDS / 4
                 return
             with lease.held():
                 self._work(project_id, lease, pace)

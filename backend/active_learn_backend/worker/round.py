@@ -29,7 +29,7 @@ from ..learning.quality.stability import compare_heads
 from ..learning.selection.queue_builder import Snapshot, choose
 from ..learning.selection.task_stream import TaskStream
 from ..logs import bind
-from ..settings import Settings
+from ..settings import RANDOM_STATE, Settings
 from ..state.folders import heads_folder, stream_folder
 from ..state.store import Project, QueueRow, Store
 from .advice_webhook import tell_if_changed
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 # Cross-validation costs several fits: it is repeated when there are this many more labels.
 EVALUATE_AGAIN = 1.1
+KEEP_HEADS = 20  # trained heads to go back to; a head of 77 classes and 384 features has 120 KB
 TELL_EVERY = 1.0  # seconds between two notes of how far the embedding is
 
 Result = list[dict[str, Any]]
@@ -177,12 +178,12 @@ class Round:
             class_weight=self.settings.class_weight,
             bounds=self.task.control.bounds,
             encoder=encoder,
-            random_state=self.settings.random_state,
+            random_state=RANDOM_STATE,
         )
         if head is not None:
             head.save(self._heads)
             self.store.update(self.project.id, head_round=number)
-            prune_heads(self._heads, self.settings.keep_heads)
+            prune_heads(self._heads, KEEP_HEADS)
         return head
 
     @property
@@ -284,9 +285,7 @@ class Round:
         losses, errors = None, []
         if not isinstance(head, TrainedHead):
             losses = head.losses(embeddings, labels)
-        elif held_out := cross_validate(
-            head, embeddings, labels, random_state=self.settings.random_state
-        ):
+        elif held_out := cross_validate(head, embeddings, labels, random_state=RANDOM_STATE):
             ids = [snapshot.rows[at].task_id for at in training]
             losses, errors = held_out.losses, find_label_errors(head, held_out, labels, ids)
         both = np.concatenate([training, measuring])

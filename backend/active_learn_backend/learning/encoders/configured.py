@@ -62,7 +62,7 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
                 f"ENCODER names no encoder for {kind}s: they are embedded without a model, which "
                 "learns slower" + (" (the packaged one is minilm)" if kind == "text" else ""),
             )
-        encoders[kind] = _embedded(kind, settings)
+        encoders[kind] = _embedded(kind)
     return encoders
 
 
@@ -94,7 +94,6 @@ def _packaged_minilm() -> Path:
 
 def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
     device = pick_device(settings.device)
-    megapixels = settings.max_image_megapixels
 
     def load() -> Encoder:
         log.info("loading the %s encoder '%s' on %s", kind, name, device)
@@ -102,20 +101,20 @@ def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
         if kind == "image":
             from .transformer_image import TransformerImageEncoder
 
-            return TransformerImageEncoder(folder, device, megapixels)
+            return TransformerImageEncoder(folder, device)
         from .transformer_text import TransformerTextEncoder
 
         return TransformerTextEncoder(folder, device)
 
-    key = (signature(folder), str(device), megapixels if kind == "image" else None)
+    key = (signature(folder), str(device))
     try:
         return _encoders.get(key, load)
     except (ModelError, SettingsError) as error:
         raise SettingsError(f"ENCODER '{name}' cannot be used: {error}") from error
 
 
-def _embedded(kind: str, settings: Settings) -> Encoder:
-    return ImageEncoder(settings.max_image_megapixels) if kind == "image" else TextEncoder()
+def _embedded(kind: str) -> Encoder:
+    return ImageEncoder() if kind == "image" else TextEncoder()
 
 
 def _tell_once(about: str, notice: str) -> None:

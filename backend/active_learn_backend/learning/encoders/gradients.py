@@ -19,22 +19,14 @@ class ImageEncoder(Encoder):
     A contrast-normalized 8 x 8 thumbnail in three colors, and histograms of oriented gradients
     over 4 x 4 cells of the 32 x 32 image (Dalal & Triggs, CVPR 2005: 9 unsigned orientations,
     blocks of 2 x 2 cells, each block of unit length). Both parts have unit length.
-
-    Parameters
-    ----------
-    max_megapixels : float
-        Largest image taken, in millions of pixels.
     """
 
     fingerprint = "image-pixels-hog-1"
     _side, _cells, _bins, _thumb = 32, 4, 9, 8
     n_features = _thumb * _thumb * 3 + (_cells - 1) ** 2 * 4 * _bins
 
-    def __init__(self, max_megapixels: float = 100.0) -> None:
-        self._max_megapixels = max_megapixels
-
     def prepare(self, raw: bytes) -> FloatArray:
-        image = open_image(raw, self._max_megapixels)
+        image = open_image(raw)
         thumbnail = np.asarray(
             image.resize((self._thumb, self._thumb), Image.Resampling.BOX), np.float32
         ).ravel()

@@ -8,7 +8,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ...errors import ContentError
 
-__all__ = ["PROBE", "open_image"]
+__all__ = ["MAX_MEGAPIXELS", "PROBE", "open_image"]
+
+# Millions of pixels: 300 MB when decoded, more than any camera of today takes. A small file can
+# claim far more (a decompression bomb), so the size is checked before.
+MAX_MEGAPIXELS = 100.0
 
 
 def _gray_square() -> bytes:
@@ -20,20 +24,20 @@ def _gray_square() -> bytes:
 PROBE = _gray_square()  #: An image file that shows what a model makes of images.
 
 
-def open_image(data: bytes, max_megapixels: float) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     """Decode an image (PNG, JPEG, ...) to RGB; its size is checked before it is decoded.
 
     Raises
     ------
     ContentError
-        When it is none, damaged, or larger than ``max_megapixels`` (millions of pixels).
+        When it is none, damaged, or larger than `MAX_MEGAPIXELS`.
     """
     try:
         image = Image.open(io.BytesIO(data))
-        if image.width * image.height > max_megapixels * 1e6:
+        if image.width * image.height > MAX_MEGAPIXELS * 1e6:
             raise ContentError(
                 f"an image has {image.width} x {image.height} pixels, more than the "
-                f"{max_megapixels:g} megapixels of MAX_IMAGE_MEGAPIXELS"
+                f"{MAX_MEGAPIXELS:g} megapixels that are decoded; make it smaller"
             )
         return image.convert("RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:

@@ -61,8 +61,6 @@ class TransformerImageEncoder(Encoder):
     folder : Path
         As written by `save_pretrained`, with the image processor.
     device : torch.device
-    max_megapixels : float
-        Largest image taken, in millions of pixels.
 
     Raises
     ------
@@ -70,9 +68,8 @@ class TransformerImageEncoder(Encoder):
         When the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, device: torch.device, max_megapixels: float) -> None:
+    def __init__(self, folder: Path, device: torch.device) -> None:
         self._lock = threading.Lock()  # the model is not to be run by two threads at once
-        self._max_megapixels = max_megapixels
         self._processor = load_processor(folder, "image")
         model, missing = load_model(AutoModel, folder, device)
         self._model = PooledImage(model, self._processor, trained_pooler=not missing)
@@ -80,14 +77,14 @@ class TransformerImageEncoder(Encoder):
         self.n_features = self.encode([PROBE]).shape[1]
 
     def prepare(self, raw: bytes) -> dict[str, torch.Tensor]:
-        return pixels_of(self._processor, raw, self._max_megapixels)
+        return pixels_of(self._processor, raw)
 
     def run(self, prepared: Sequence[dict[str, torch.Tensor]]) -> FloatArray:
         with self._lock:
             return self._model(list(prepared)).embedding.numpy()
 
 
-def pixels_of(processor: Any, raw: bytes, max_megapixels: float) -> dict[str, torch.Tensor]:
+def pixels_of(processor: Any, raw: bytes) -> dict[str, torch.Tensor]:
     """Bring an image file to a model's size at once, so that no large image is held.
 
     Raises
@@ -95,7 +92,7 @@ def pixels_of(processor: Any, raw: bytes, max_megapixels: float) -> dict[str, to
     ContentError
         When it is no image that can be read, or is refused by the processor.
     """
-    image = open_image(raw, max_megapixels)
+    image = open_image(raw)
     try:
         pixels = processor(images=image, return_tensors="pt")["pixel_values"]
     except (ValueError, TypeError) as error:

@@ -7,8 +7,9 @@ from typing import Any
 
 from active_learn.strategies import build_strategy
 
+from ...errors import SettingsError
 from ...labeling.config import LabelingTask
-from ...settings import Settings, project_settings
+from ...settings import REMOVED, Settings, project_settings
 from ..encoders.names import check_project_value
 
 __all__ = ["check_params"]
@@ -33,6 +34,8 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
     ParameterError
         For a strategy that does not fit what is labeled, or has no form for streams.
     """
+    if removed := sorted({name.lower() for name in params}.intersection(REMOVED)):
+        raise SettingsError(f"no project can set {', '.join(removed)} any more; leave it out")
     own = project_settings(settings, params)
     for name in {name.lower() for name in params} & {"encoder", "model"}:
         check_project_value(name, getattr(own, name), settings)

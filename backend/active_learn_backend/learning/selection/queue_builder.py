@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
 
-from ...settings import Settings
+from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, QueueRow, TaskRow
 from ..embedding.cache import Vectors
 from .holdout import in_audit, mix, place
@@ -50,7 +50,7 @@ class Snapshot:
         they train, and do not measure.
         """
         audit = [
-            in_audit(row.content_key, settings.audit, settings.random_state)
+            in_audit(row.content_key, settings.audit, RANDOM_STATE)
             and (row.labeled_at is None or row.labeled_at >= project.connected_at)
             for row in rows
         ]
@@ -111,11 +111,11 @@ def sampler_for(
         model,
         budget,
         # The first pass over a whole pool is what a stream does not have.
-        precompute_covariance=settings.precompute_covariance and not stream,
-        seed_fisher=settings.seed_fisher,
+        precompute_covariance=not stream,
+        seed_fisher=True,
         labeled_data=known if len(known) else None,
         strategy=settings.strategy,
-        random_state=settings.random_state,
+        random_state=RANDOM_STATE,
     )
 
 
@@ -206,7 +206,7 @@ def _mixed(
 
 
 def _place(snapshot: Snapshot, at: int, settings: Settings) -> float:
-    return place(snapshot.rows[at].content_key, settings.random_state)
+    return place(snapshot.rows[at].content_key, RANDOM_STATE)
 
 
 def _proposals(

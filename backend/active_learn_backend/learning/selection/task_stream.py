@@ -47,7 +47,7 @@ class TaskStream:
     ) -> None:
         self._folder, self._name = folder, name
         self._problem_type, self._model, self._settings = problem_type, model, settings
-        kind = (fingerprint, problem_type, settings.strategy, settings.budget, settings.seed_fisher)
+        kind = (fingerprint, problem_type, settings.strategy, settings.budget)
         self._kind = hashlib.blake2b(repr(kind).encode(), digest_size=8).hexdigest()
 
     def decide(self, snapshot: Snapshot, number: int) -> tuple[dict[int, str | None], str]:

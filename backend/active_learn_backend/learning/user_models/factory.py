@@ -28,9 +28,7 @@ __all__ = ["load_factory"]
 COUNTED = re.compile(r"LABEL_\d+")
 
 
-def load_factory(
-    name: str, labels: tuple[str, ...], device: torch.device, max_megapixels: float
-) -> LoadedModel:
+def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> LoadedModel:
     """Call a factory.
 
     It is called with the config's labels, and returns what `active_learn.models.adapt` takes, or a
@@ -69,19 +67,19 @@ def load_factory(
     return LoadedModel(
         name,
         adapt(made),
-        _inputs(made, prepare, max_megapixels),
+        _inputs(made, prepare),
         _classes(model),
         _digest(name, function, labels, model),
     )
 
 
-def _inputs(made: Any, prepare: Any, max_megapixels: float) -> Inputs:
+def _inputs(made: Any, prepare: Any) -> Inputs:
     processor = made[1] if isinstance(made, tuple) else None
     if isinstance(processor, PreTrainedTokenizerBase):
         return Texts()
     if isinstance(processor, ImageProcessingMixin):
-        return Pixels(processor, max_megapixels)
-    return AnyInputs(prepare, max_megapixels)
+        return Pixels(processor)
+    return AnyInputs(prepare)
 
 
 def _classes(model: Any) -> tuple[str, ...] | None:
@@ -97,11 +95,8 @@ def _classes(model: Any) -> tuple[str, ...] | None:
 class AnyInputs(Inputs):
     """All fields that the labeling config shows, as the factory's ``prepare`` wants them."""
 
-    def __init__(
-        self, prepare: Callable[[list[dict[str, Any]]], Any] | None, max_megapixels: float
-    ) -> None:
+    def __init__(self, prepare: Callable[[list[dict[str, Any]]], Any] | None) -> None:
         self._prepare = prepare
-        self._max_megapixels = max_megapixels
 
     def choose(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
         return fields
@@ -109,9 +104,7 @@ class AnyInputs(Inputs):
     def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
         if self._prepare is not None:
             return {field.name: raw for field, raw in zip(fields, raws, strict=True)}
-        values = [
-            open_image(raw, self._max_megapixels) if isinstance(raw, bytes) else raw for raw in raws
-        ]
+        values = [open_image(raw) if isinstance(raw, bytes) else raw for raw in raws]
         return values[0] if len(values) == 1 else tuple(values)
 
     def collate(self, prepared: Sequence[Any]) -> Any:

@@ -31,8 +31,6 @@ class FileInputs(Inputs):
         Of the model, in its order.
     folder : Path
         Where the model file lies; tokenizers are looked for from there.
-    max_megapixels : float
-        Largest image taken.
 
     Raises
     ------
@@ -46,11 +44,9 @@ class FileInputs(Inputs):
         specification: Specification,
         input_names: Sequence[str],
         folder: Path,
-        max_megapixels: float,
     ) -> None:
         self._inputs = specification.inputs
         self._names = tuple(input_names)
-        self._max_megapixels = max_megapixels
         self._tokenizers = {
             spec.tokenizer: _load_tokenizer(folder, spec.tokenizer)
             for spec in self._inputs
@@ -83,7 +79,7 @@ class FileInputs(Inputs):
             elif isinstance(spec, ImageInput):
                 image = left.pop(0)
                 assert isinstance(image, bytes)
-                values[self._name(spec)] = pixels(open_image(image, self._max_megapixels), spec)
+                values[self._name(spec)] = pixels(open_image(image), spec)
             else:
                 values[self._name(spec)] = np.array([left.pop(0)], dtype=object)
         return values

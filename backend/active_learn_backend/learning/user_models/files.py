@@ -25,7 +25,7 @@ ONNX = (".onnx",)
 FILES = ONNX + TORCHSCRIPT + EXPORTED
 
 
-def load_file(name: str, path: Path, device: torch.device, max_megapixels: float) -> LoadedModel:
+def load_file(name: str, path: Path, device: torch.device) -> LoadedModel:
     """Load a model file with the JSON beside it.
 
     A program of torch.export runs where it was exported for; others run on the device.
@@ -49,7 +49,7 @@ def load_file(name: str, path: Path, device: torch.device, max_megapixels: float
         adapter = adapt(read_torchscript(path).to(device))
     else:
         adapter = adapt(read_exported(path))
-    inputs = FileInputs(specification, adapter.input_names, path.parent, max_megapixels)
+    inputs = FileInputs(specification, adapter.input_names, path.parent)
     classes = tuple(specification.labels)
     return LoadedModel(name, adapter, inputs, classes, _digest(path, specification))
 

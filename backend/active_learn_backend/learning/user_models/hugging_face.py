@@ -20,9 +20,7 @@ from .base import Inputs, LoadedModel
 __all__ = ["load_folder"]
 
 
-def load_folder(
-    name: str, folder: Path, device: torch.device, max_megapixels: float
-) -> LoadedModel:
+def load_folder(name: str, folder: Path, device: torch.device) -> LoadedModel:
     """Load a classifier or regressor as `save_pretrained` writes it.
 
     Raises
@@ -53,7 +51,7 @@ def load_folder(
     return LoadedModel(
         name,
         adapt((model, processor)),
-        Pixels(processor, max_megapixels) if kind == "image" else Texts(),
+        Pixels(processor) if kind == "image" else Texts(),
         classes,
         content_digest(folder),
     )
@@ -78,9 +76,8 @@ class Texts(Inputs):
 class Pixels(Inputs):
     """One image a task: the first that the labeling config shows."""
 
-    def __init__(self, processor: Any, max_megapixels: float) -> None:
+    def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._max_megapixels = max_megapixels
 
     def choose(self, fields: tuple[Field, ...]) -> tuple[Field, ...]:
         images = tuple(field for field in fields if field.kind == "image")
@@ -92,4 +89,4 @@ class Pixels(Inputs):
         from ..encoders.transformer_image import pixels_of
 
         assert isinstance(raws[0], bytes)
-        return pixels_of(self._processor, raws[0], self._max_megapixels)
+        return pixels_of(self._processor, raws[0])

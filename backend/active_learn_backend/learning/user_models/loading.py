@@ -50,13 +50,13 @@ def load_own_model(
 
 
 def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
-    device, megapixels = pick_device(settings.device), settings.max_image_megapixels
+    device = pick_device(settings.device)
     if is_factory(name):
         labels = tuple(task.control.labels)
-        made = (name, labels, str(device), megapixels)
+        made = (name, labels, str(device))
         from .factory import load_factory  # imports transformers, which takes seconds
 
-        return _models.get(made, lambda: load_factory(name, labels, device, megapixels))
+        return _models.get(made, lambda: load_factory(name, labels, device))
     path = find_path(name, settings)
     if path is None:
         raise SettingsError(
@@ -65,12 +65,12 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
         )
     # Beside a file lie its JSON and perhaps its weights, of the same name.
     parts = [path] if path.is_dir() else sorted(path.parent.glob(path.name.split(".")[0] + "*"))
-    key = (tuple(map(signature, parts)), str(device), megapixels)
+    key = (tuple(map(signature, parts)), str(device))
 
     def load() -> LoadedModel:
         log.info("loading the model '%s' on %s", name, device)
         if path.is_dir():
-            return load_folder(name, path, device, megapixels)
-        return load_file(name, path, device, megapixels)
+            return load_folder(name, path, device)
+        return load_file(name, path, device)
 
     return _models.get(key, load)

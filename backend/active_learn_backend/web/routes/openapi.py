@@ -22,7 +22,7 @@ REFERENCE = "#/components/schemas/{model}"
 REFUSALS = {
     "400": "The request is malformed; nothing was changed.",
     "401": "Wrong or missing credentials.",
-    "413": "The body is larger than MAX_REQUEST_MB.",
+    "413": "The body is larger than 64 MiB.",
     "503": "The project state or a model cannot be used now; the backend's log says why.",
 }
 

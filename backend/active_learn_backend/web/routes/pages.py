@@ -32,6 +32,7 @@ from ...errors import BadRequestError, ContentError, LabelConfigError
 from ...labeling.config import parse_label_config
 from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
+from ...settings import WEB_THREADS
 from ...state.folders import heads_folder
 from ...state.store import Project
 from ..health import Vitals
@@ -186,7 +187,7 @@ def thumbnail(number: int, task_id: int) -> Response:
         busy.headers["Retry-After"] = "1"
         return busy
     try:
-        data = _shrink(runtime.content.load(address), runtime.settings.max_image_megapixels)
+        data = _shrink(runtime.content.load(address))
     except ContentError as error:
         log.warning("project %s: the page lacks the image of task %s: %s", number, task_id, error)
         return _refuse(404, "the image cannot be loaded; the backend's log says why")
@@ -200,8 +201,7 @@ def thumbnail(number: int, task_id: int) -> Response:
 @pages.record
 def _count_slots(state: Any) -> None:
     """Leave some threads to Label Studio, however slowly the images come."""
-    threads = state.app.extensions["active_learn"].settings.web_threads
-    slots = threading.Semaphore(max(threads - MORE_THREADS, 1))
+    slots = threading.Semaphore(WEB_THREADS - MORE_THREADS)
     state.app.extensions["active_learn_thumbnails"] = slots
 
 
@@ -215,8 +215,8 @@ def _image_address(project: Project, task_id: int) -> str | None:
     return next((value for value in found if isinstance(value, str) and value), None)
 
 
-def _shrink(data: bytes, max_megapixels: float) -> bytes:
-    image = open_image(data, max_megapixels)
+def _shrink(data: bytes) -> bytes:
+    image = open_image(data)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)

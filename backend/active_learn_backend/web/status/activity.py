@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ...errors import SettingsError
-from ...settings import Settings, project_settings
+from ...settings import LOW_WATER, Settings, project_settings
 from ...state.counters import WORKER_SILENT
 from ...state.store import Project, Store
 
@@ -76,6 +76,6 @@ def _wait(settings: Settings, store: Store, project: Project) -> str:
     except SettingsError as error:
         return f"The project's own settings cannot be used: {error}"
     by_count = settings.retrain_every - project.pending_labels
-    by_batch = math.ceil(left - settings.low_water * batch)
+    by_batch = math.ceil(left - LOW_WATER * batch)
     more = max(min(by_count, by_batch), 1)
     return f"Waiting for labels: {more} more, and the next round starts."

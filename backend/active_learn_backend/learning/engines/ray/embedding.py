@@ -27,6 +27,7 @@ __all__ = ["embed_all"]
 
 # Pages of Label Studio that are read at once: annotators work on it too.
 READERS = 2
+ENCODER_CPUS = 1  # more encoders use more CPUs, and scale better than threads of one
 # A row is a page, and pages are handed out one by one, whatever their size.
 BLOCK_BYTES = 1
 
@@ -56,7 +57,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(min_size=1, max_size=_encoders(settings)),
-        num_cpus=settings.ray_cpus,
+        num_cpus=ENCODER_CPUS,
         num_gpus=settings.ray_gpus,
     )  # fmt: skip
     failed: dict[str, str] = {}
@@ -74,7 +75,7 @@ def _encoders(settings: Settings) -> int:
     """Give how many encoders work at once."""
     if settings.ray_workers:
         return settings.ray_workers
-    has, needs = ray.cluster_resources(), {"CPU": settings.ray_cpus, "GPU": settings.ray_gpus}
+    has, needs = ray.cluster_resources(), {"CPU": ENCODER_CPUS, "GPU": settings.ray_gpus}
     fit = [int(has.get(name, 0.0) / amount) for name, amount in needs.items() if amount]
     return max(min(fit, default=1), 1)
 
@@ -96,7 +97,7 @@ class ShardEncoder:
         import torch
 
         # The last bits of an embedding depend on it, and with them the order of near ties.
-        torch.set_num_threads(max(1, int(settings.ray_cpus)))
+        torch.set_num_threads(ENCODER_CPUS)
         self._task = parse_label_config(label_config)
         self._known = ray.get(known[0])
         self._error = ""

@@ -1,0 +1,107 @@
+"""The settings as options of the command line: each command has those that it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from ..logs import set_up
+from ..settings import Settings, load_settings, project_settings
+
+__all__ = [
+    "GROUPS",
+    "project_option",
+    "read_settings",
+    "settings_of_project",
+    "settings_options",
+]
+
+#: Every setting stands in one group; a command takes whole groups.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "label studio": ("label_studio_url", "label_studio_api_key", "request_timeout"),
+    "state": ("model_dir", "database_url"),
+    "address": ("host", "port", "backend_url", "basic_auth_user", "basic_auth_pass"),
+    "web": ("web_processes",),
+    "worker": ("worker_threads", "poll_interval", "advice_url"),
+    "selection": (
+        "budget",
+        "reserve",
+        "retrain_every",
+        "strategy",
+        "class_weight",
+        "audit",
+        "prelabel",
+    ),
+    "models": ("encoder", "model", "model_use", "device"),
+    "content": ("max_content_mb", "content_hosts", "content_private", "content_roots"),
+    "engine": ("engine", "ray_address", "ray_workers", "ray_gpus", "ray_shards"),
+    "logs": ("log_level", "log_format"),
+}
+
+Command = Callable[..., Any]
+
+project_option = click.option(
+    "--project", "project_id", type=int, required=True, help="Project id."
+)
+
+
+def settings_options(*groups: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds one option for each setting of these groups.
+
+    An option that is not given is None: the environment decides then, or the default.
+    """
+    names = [name for group in groups for name in GROUPS[group]]
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(name, Settings.model_fields[name])(command)
+        return command
+
+    return decorate
+
+
+def read_settings(given: dict[str, Any]) -> Settings:
+    """Return the settings with these options over the environment, and set the logs up.
+
+    Raises
+    ------
+    SettingsError
+        When one of them has a value that cannot be used.
+    """
+    settings = load_settings(**given)
+    set_up(settings)
+    return settings
+
+
+def settings_of_project(settings: Settings, project_id: int) -> Settings:
+    """Return a project's own settings over those of the environment, where it is connected."""
+    from ..state.store import Store
+
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.store_url)
+    try:
+        project = store.project(project_id)
+    finally:
+        store.close()
+    return project_settings(settings, json.loads(project.params)) if project else settings
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    default = field.default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    shown = "" if default == "" else f"; default {default}"
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        default=None,
+        type=click.Choice(choices, case_sensitive=name != "log_level") if choices else None,
+        metavar=None if choices else "VALUE",
+        help=f"{field.description} [{name.upper()}{shown}]",
+    )

@@ -1,0 +1,49 @@
+"""`active-learn worker`: the worker alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from .options import read_settings, settings_options
+
+__all__ = ["worker_command"]
+
+WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
+
+
+@click.command("worker")
+@settings_options(
+    "label studio",
+    "state",
+    "address",
+    "worker",
+    "selection",
+    "models",
+    "content",
+    "engine",
+    "logs",
+)
+def worker_command(**given: Any) -> None:
+    """Run the worker alone, where another server hosts the web part."""
+    # Read when torch is loaded: threads that wait by spinning make a ranking ten times slower on
+    # a machine where Label Studio is at work too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from ..labelstudio.client import LabelStudioClient
+    from ..state.recovery import DAMAGED_EXIT
+    from ..state.store import Store
+    from ..worker.loop import Worker
+
+    settings = read_settings(given)
+    os.nice(WORKER_NICENESS)
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stopping.set())
+    running.run()
+    if running.damaged:
+        sys.exit(DAMAGED_EXIT)
