@@ -58,7 +58,6 @@ REMOVED = (
     "low_water",
     "max_image_megapixels",
     "max_request_mb",
-    "partition_rows",
     "precompute_covariance",
     "random_state",
     "ray_cpus",
@@ -185,6 +184,9 @@ class Settings(BaseSettings):
         "",
         description="Folder that all machines of the cluster see, or an address such as "
         "`s3://bucket/folder`, where encoders leave what they embedded; empty: inside MODEL_DIR.",
+    )
+    partition_rows: int = Field(
+        100_000, ge=1_000, description="Most tasks that one worker ranks on Ray."
     )
     class_weight: Literal["none", "balanced"] = Field(
         "none", description="Weights of the classes when the head is trained."

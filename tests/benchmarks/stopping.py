@@ -24,9 +24,11 @@ from active_learn.heads import TrainedHead, fit_head, prune_heads
 from active_learn_backend.learning.quality.evaluation import audit_estimate
 from active_learn_backend.learning.quality.stability import compare_heads
 from active_learn_backend.learning.quality.stopping import advise, verdict
+from active_learn_backend.learning.selection import queue_builder
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store, TaskRow
+from active_learn_backend.worker.round import KEEP_HEADS
 from labels_needed import split
 from quality import write_report
 from real_data import DATASETS, Data, Missing
@@ -63,11 +65,12 @@ class Project:
         self.offered = sorted({str(label) for label in truth}) if classify else []
         self.pool, self.truth = data.X[pool], [truth[at] for at in pool]
         self.test, self.test_truth = data.X[test], [truth[at] for at in test]
-        self.settings: Settings = load_settings(random_state=seed)
+        self.settings: Settings = load_settings()
         rows = [TaskRow(at, {}, f"{seed}/{at}", None, False) for at in range(len(pool))]
         store = Store("sqlite://")
         project = replace(store.register(1), connected_at=0.0)
         store.close()
+        queue_builder.RANDOM_STATE = seed  # another audit set and order for each replicate
         self.snapshot = Snapshot.take(project, rows, self.pool, self.settings)
         self.reports: list[dict[str, Any]] = []
         self.head: TrainedHead | None = None
@@ -119,7 +122,7 @@ class Project:
             }
         )
         self.head.save(self.folder)
-        prune_heads(self.folder, self.settings.keep_heads)
+        prune_heads(self.folder, KEEP_HEADS)
         advice = advise(self.reports)
         said = {one.criterion: bool(one.says_stop) for one in advice} | {"both": verdict(advice)}
         loss = float(self.head.losses(self.test, self.test_truth).mean())

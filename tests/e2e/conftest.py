@@ -97,7 +97,7 @@ def make_annotator(
 def backend(
     label_studio: LabelStudioServer, tmp_path: Path
 ) -> Iterator[Callable[..., BackendServer]]:
-    """``backend(BATCH_SIZE="5", options=[...])`` -> a started ``active-learn serve`` of its own.
+    """``backend(BUDGET="5", options=[...])`` -> a started ``active-learn serve`` of its own.
 
     ``.url``, ``.run("connect", "--project", "1")``, ``.server("worker")``, ``.process.kill()``; see
     `BackendServer`. ``model_dir=`` lets two share their state, ``start=False`` only prepares it.

@@ -65,13 +65,12 @@ def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
         "MODEL_USE": "encoder",
         "PYTHONPATH": str(tmp_path),
         "NOTES": str(tmp_path / "notes"),
-        "PARTITION_ROWS": "1000",
         "BUDGET": "10",
         "RESERVE": "5",
         "RETRAIN_EVERY": "5",
         "AUDIT": "0",
+        "PARTITION_ROWS": "1000",
         "POLL_INTERVAL": "1",
-        "LEASE_SECONDS": "3",
         **changes,
     }
 

@@ -25,7 +25,7 @@ def test_the_page_shows_a_real_project(
     backend: Callable[..., BackendServer],
 ) -> None:
     project = make_digits_project(100, "Digits <b>& more</b>")
-    server = backend(BATCH_SIZE="6", RESERVE="20", RETRAIN_EVERY="6", AUDIT="0.3")
+    server = backend(BUDGET="6", RESERVE="20", RETRAIN_EVERY="6", AUDIT="0.3")
     server.run("connect", "--project", str(project))
     with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
 

@@ -27,6 +27,7 @@ from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.store import QueueRow, TaskRow
+from active_learn_backend.web import app as web_app
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.ml_backend import Runtime
 from flask import Flask
@@ -128,10 +129,10 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         model_dir=tmp_path,
         basic_auth_user="user",
         basic_auth_pass="open sesame",
-        max_request_mb=LIMIT / 2**20,
         label_studio_url="http://127.0.0.1:9",  # where nothing listens
         label_studio_api_key="0" * 40,
     )
+    monkeypatch.setattr(web_app, "MAX_REQUEST_BYTES", LIMIT)
     app = create_app(settings)
     runtime = app.extensions["active_learn"]
     store = runtime.store

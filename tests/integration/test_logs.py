@@ -156,7 +156,6 @@ def test_every_line_of_a_round_bears_its_project_and_round(
         model_dir=tmp_path,
         label_studio_url=f"http://127.0.0.1:{studio.server_port}",
         label_studio_api_key=key,
-        debounce=0,
     )
     store = Store(settings.store_url)
     for number in (9, 10):

@@ -11,7 +11,8 @@ from typing import Any
 
 import page_state
 import pytest
-from active_learn_backend.settings import load_settings
+from active_learn_backend.learning.encoders import images
+from active_learn_backend.settings import WEB_THREADS, load_settings
 from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
@@ -188,8 +189,9 @@ def test_what_is_no_image_is_never_passed_on(
     assert "passwd" not in answer.get_data(as_text=True)
 
 
-def test_a_huge_image_is_refused(tmp_path: Path) -> None:
-    app = create_app(load_settings(model_dir=tmp_path, max_image_megapixels=0.1))
+def test_a_huge_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 0.1)
+    app = create_app(load_settings(model_dir=tmp_path))
     contents = [page_state.picture((1000, 1000))] * 60
     page_state.fill(
         app.extensions["active_learn"], config=page_state.IMAGE_CONFIG, contents=contents
@@ -211,7 +213,7 @@ def test_images_leave_threads_to_label_studio(
     taken = 0
     while slots.acquire(blocking=False):
         taken += 1
-    assert taken == runtime.settings.web_threads - 2
+    assert taken == WEB_THREADS - 2
     answer = client.get("/projects/3/tasks/124.jpg")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     slots.release()

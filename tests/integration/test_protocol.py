@@ -14,6 +14,7 @@ from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.store import Store
+from active_learn_backend.web import app as web_app
 from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
@@ -216,8 +217,11 @@ def test_unknown_paths_and_methods_answer_json(client: FlaskClient) -> None:
     assert client.get("/versions?project=..%2F..").status_code == 400
 
 
-def test_a_request_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    small = create_app(load_settings(model_dir=tmp_path, max_request_mb=0.001)).test_client()
+def test_a_request_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_app, "MAX_REQUEST_BYTES", 1000)
+    small = create_app(load_settings(model_dir=tmp_path)).test_client()
     answer = small.post("/webhook", data=b"x" * 5000)
     assert answer.status_code == 413
     assert "error" in answer.get_json()

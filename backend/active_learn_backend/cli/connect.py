@@ -13,7 +13,9 @@ from .options import project_option, read_settings, settings_options
 
 __all__ = ["connect_command", "disconnect_command", "pause_command", "resume_command"]
 
-_settings = settings_options("label studio", "state", "address", "logs")
+# Registering needs to know our address as Label Studio sees it.
+_registration = settings_options("label studio", "state", "address", "logs")
+_sampling = settings_options("label studio", "state", "logs")
 
 
 @click.command("connect")
@@ -24,7 +26,7 @@ _settings = settings_options("label studio", "state", "address", "logs")
     metavar="JSON",
     help='The project\'s own settings, such as \'{"strategy": "margin"}\'; "{}" removes them.',
 )
-@_settings
+@_registration
 def connect_command(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
     """Connect a project, or repair its connection."""
     from ..labelstudio.connection import connect
@@ -35,7 +37,7 @@ def connect_command(project_id: int, pull: bool, params: str | None, **given: An
 
 @click.command("disconnect")
 @project_option
-@_settings
+@_registration
 def disconnect_command(project_id: int, **given: Any) -> None:
     """Restore a project's former state and remove what is ours."""
     from ..labelstudio.connection import disconnect
@@ -45,7 +47,7 @@ def disconnect_command(project_id: int, **given: Any) -> None:
 
 @click.command("pause")
 @project_option
-@_settings
+@_sampling
 def pause_command(project_id: int, **given: Any) -> None:
     """Stop ordering a project's stream for now."""
     from ..labelstudio.connection import pause
@@ -55,7 +57,7 @@ def pause_command(project_id: int, **given: Any) -> None:
 
 @click.command("resume")
 @project_option
-@_settings
+@_sampling
 def resume_command(project_id: int, **given: Any) -> None:
     """Order a project's stream again."""
     from ..labelstudio.connection import resume

@@ -18,7 +18,7 @@ COMMANDS = {
     "connect": ("connect", "Connect a project, or repair its connection."),
     "disconnect": ("connect", "Restore a project's former state and remove what is ours."),
     "doctor": ("doctor", "Check the connection with Label Studio in both directions."),
-    "embed": ("embed", "Embed tasks from files before Label Studio has them."),
+    "embed": ("embed", "Embed the tasks of FILES before Label Studio has them."),
     "pause": ("connect", "Stop ordering a project's stream for now."),
     "resume": ("connect", "Order a project's stream again."),
     "rollback": ("versions", "Go back to an earlier head."),

@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "models": ("encoder", "model", "model_use", "device"),
     "content": ("max_content_mb", "content_hosts", "content_private", "content_roots"),
-    "engine": ("engine", "ray_address", "ray_workers", "ray_gpus", "ray_shards"),
+    "engine": ("engine", "ray_address", "ray_workers", "ray_gpus", "ray_shards", "partition_rows"),
     "logs": ("log_level", "log_format"),
 }
 

@@ -30,7 +30,7 @@ class BackendServer:
     port : int, optional
         The port to prefer; another one is taken if it is in use.
     env : mapping, optional
-        Further settings, e.g. ``{"BATCH_SIZE": "10"}``.
+        Further settings, e.g. ``{"BUDGET": "10"}``.
     options : sequence of str, optional
         Flags added to ``active-learn serve``.
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, StateError
-from ..models import LinearHead
 from .base import FloatArray, Head, ProblemType
 from .calibration import Choice
 from .files import head_path, read_file, write_file
+
+if TYPE_CHECKING:
+    from ..models import LinearHead
 
 __all__ = [
     "REGISTRY",
@@ -192,7 +194,9 @@ class TrainedHead(Head):
         write_file(path, self.description.model_dump_json(), self.weight, self.bias)
 
     def sampler_model(self) -> LinearHead:
-        """Give the calibrated head: the sampler sees the probabilities that annotators see."""
+        """Return the calibrated head: the sampler sees the probabilities that annotators see."""
+        from ..models import LinearHead  # imports torch, which takes seconds and no head needs
+
         temperature = self.description.choice.temperature
         return LinearHead(self.weight / temperature, self.bias / temperature)
 

@@ -78,7 +78,7 @@ def test_mixing_keeps_both_orders_and_the_share(
 
 
 def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() -> None:
-    settings = load_settings(audit=0.2, budget=10, reserve=10, random_state=0)
+    settings = load_settings(audit=0.2, budget=10, reserve=10)
     tasks = snapshot(300, settings)
     _, rows = choose(tasks, "classification", HEAD, settings)
     audit_ids = {row.task_id for row, of in zip(tasks.rows, tasks.audit, strict=True) if of}
@@ -226,6 +226,8 @@ def test_a_strategy_that_does_not_fit_is_refused_before_any_round() -> None:
         check_params(load_settings(), task, {"strategy": "best"})
     with pytest.raises(ParameterError, match="stream"):
         check_params(load_settings(budget=0.1), task, {"strategy": "typiclust"})
+    with pytest.raises(SettingsError, match="no project can set seed_fisher any more"):
+        check_params(load_settings(), task, {"SEED_FISHER": False})
     with pytest.raises(SettingsError, match="a project may not name"):
         check_params(load_settings(), task, {"model": "os:system"})
     with pytest.raises(SettingsError, match="a project may not name"):

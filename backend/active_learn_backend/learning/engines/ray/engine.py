@@ -25,8 +25,6 @@ from .source import Source
 
 __all__ = ["RayEngine"]
 
-# 150 MB of vectors with 384 features: what any worker has room for.
-PARTITION_ROWS = 100_000
 CHANGED = "it changed in Label Studio after it was listed; the next round reads it again"
 
 
@@ -39,7 +37,7 @@ class RayEngine(Engine):
     Parameters
     ----------
     settings : Settings
-        Uses ``ray_address``, ``ray_shards`` and ``model_dir``; what encoders
+        Uses ``ray_address``, ``ray_shards``, ``partition_rows`` and ``model_dir``; what encoders
         go by is the settings of the project.
     """
 
@@ -78,7 +76,7 @@ class RayEngine(Engine):
     def rank(
         self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
     ) -> Ranking:
-        partitions = -(-len(pool) // PARTITION_ROWS)
+        partitions = -(-len(pool) // self._settings.partition_rows)
         if partitions <= 1 or not isinstance(vectors, CachedVectors):
             return sampler.rank(vectors[pool], n)
         rows = vectors.rows[pool]
