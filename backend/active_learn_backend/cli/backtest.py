@@ -43,8 +43,7 @@ class Source:
         client = LabelStudioClient(settings)
         try:
             if self.project_id is not None:
-                if not client.has_token:
-                    raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
+                client.require_token()
                 settings = own_settings(settings, self.project_id)
                 task, rows = read_project(client, self.project_id)
             else:

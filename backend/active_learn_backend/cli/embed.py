@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import SettingsError
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
@@ -39,8 +38,7 @@ def run(
     """
     client = LabelStudioClient(settings)
     try:
-        if not client.has_token:
-            raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
+        client.require_token()
         label_config = str(client.project(project_id)["label_config"] or "")
         settings = own_settings(settings, project_id)
         load = ContentLoader(settings, client).load

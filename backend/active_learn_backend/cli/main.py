@@ -16,13 +16,13 @@ from active_learn.errors import ActiveLearnError
 from pydantic import SecretStr
 from tqdm import tqdm
 
-from ..errors import SettingsError
-from ..logs import set_up
+from ..logs import context, set_up
 from ..security_checks import unsafe_packages, unsafe_settings
 from ..settings import Settings, load_settings, parse_params, require_engine
 from .select import select
 
 if TYPE_CHECKING:
+    from ..labelstudio.connection import Connection
     from ..state.store import Store
 
 __all__ = ["main"]
@@ -108,7 +108,18 @@ def worker(**given: Any) -> None:
         sys.exit(DAMAGED_EXIT)
 
 
-_project = click.option("--project", "project_id", type=int, required=True, help="Project id.")
+def _log_project(
+    ctx: click.Context, _option: click.Parameter, project_id: int | None
+) -> int | None:
+    """Let every line that the command logs bear the number of its project."""
+    if project_id is not None:
+        ctx.with_resource(context(project=project_id))
+    return project_id
+
+
+_project = click.option(
+    "--project", "project_id", type=int, required=True, callback=_log_project, help="Project id."
+)
 
 
 @main.command()
@@ -122,10 +133,17 @@ _project = click.option("--project", "project_id", type=int, required=True, help
 @_with_settings
 def connect(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
     """Connect a project, or repair its connection."""
-    from ..labelstudio.connection import connect as run
+    if params is None:
+        _change_connection(project_id, given, lambda connection: connection.connect(pull=pull))
+        return
+    from ..learning.selection.project_params import check_params  # loads the strategies
 
-    own = None if params is None else parse_params(params)
-    _speak(run, project_id, given, pull=pull, params=own)
+    own = parse_params(params)
+    _change_connection(
+        project_id,
+        given,
+        lambda connection: connection.connect(pull=pull, params=own, check_params=check_params),
+    )
 
 
 @main.command()
@@ -133,9 +151,7 @@ def connect(project_id: int, pull: bool, params: str | None, **given: Any) -> No
 @_with_settings
 def disconnect(project_id: int, **given: Any) -> None:
     """Give a project back as it was, and remove what is ours."""
-    from ..labelstudio.connection import disconnect as run
-
-    _speak(run, project_id, given)
+    _change_connection(project_id, given, lambda connection: connection.disconnect())
 
 
 @main.command()
@@ -143,9 +159,7 @@ def disconnect(project_id: int, **given: Any) -> None:
 @_with_settings
 def pause(project_id: int, **given: Any) -> None:
     """Stop ordering a project's stream for now."""
-    from ..labelstudio.connection import pause as run
-
-    _speak(run, project_id, given)
+    _change_connection(project_id, given, lambda connection: connection.pause())
 
 
 @main.command()
@@ -153,9 +167,7 @@ def pause(project_id: int, **given: Any) -> None:
 @_with_settings
 def resume(project_id: int, **given: Any) -> None:
     """Order a project's stream again."""
-    from ..labelstudio.connection import resume as run
-
-    _speak(run, project_id, given)
+    _change_connection(project_id, given, lambda connection: connection.resume())
 
 
 @main.command()
@@ -231,7 +243,7 @@ _folder = click.Path(file_okay=False, path_type=Path)
 
 
 @main.command()
-@click.option("--project", "project_id", type=int, help="A labeled project.")
+@click.option("--project", "project_id", type=int, callback=_log_project, help="A labeled project.")
 @click.option("--export", type=_file, help="Or a file that Label Studio exported as JSON.")
 @click.option("--label-config", type=_file, help="The labeling config (XML) of the export.")
 @click.option("--strategies", default="", help="Only these, separated by commas.")
@@ -283,25 +295,21 @@ def _state(given: dict[str, Any]) -> tuple[Settings, Store]:
     return settings, Store(settings.store_url)
 
 
-def _speak(
-    run: Callable[..., list[str]],
-    project_id: int,
-    given: dict[str, Any],
-    **options: Any,
+def _change_connection(
+    project_id: int, given: dict[str, Any], change: Callable[[Connection], list[str]]
 ) -> None:
-    """Run one command on a project, and say what it did."""
+    """Change the connection of one project, and print what was done."""
     from ..labelstudio.client import LabelStudioClient
+    from ..labelstudio.connection import Connection
     from ..state.store import Store
 
     settings = _settings(given)
-    if not settings.label_studio_api_key.get_secret_value():
-        raise SettingsError(
-            "no token for Label Studio; set LABEL_STUDIO_API_KEY (Account & Settings, Access token)"
-        )
+    client = LabelStudioClient(settings)
+    client.require_token()
     settings.model_dir.mkdir(parents=True, exist_ok=True)
-    client, store = LabelStudioClient(settings), Store(settings.store_url)
+    store = Store(settings.store_url)
     try:
-        for line in run(client, store, settings, project_id, **options):
+        for line in change(Connection(client, store, settings, project_id)):
             click.echo(f"project {project_id}: {line}")
     finally:
         client.close()

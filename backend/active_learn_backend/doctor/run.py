@@ -11,7 +11,7 @@ from active_learn.errors import ActiveLearnError
 
 from ..errors import StoreError
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.connection import connect
+from ..labelstudio.connection import Connection
 from ..labelstudio.published_queue import Queue
 from ..settings import Settings
 from ..state.lease import Lease, owner_name
@@ -151,7 +151,7 @@ def _repair(
     client: LabelStudioClient, store: Store, settings: Settings, project: Project
 ) -> list[str]:
     """Connect again, which repairs what is half made, and serve the published queue again."""
-    done = connect(client, store, settings, project.id, pull=project.mode == "pull")
+    done = Connection(client, store, settings, project.id).connect(pull=project.mode == "pull")
     lease = Lease(store, project.id, owner_name(), settings.lease_seconds)
     deadline = time.monotonic() + SHORT_TURN
     while not lease.take():  # `connect` has woken the worker up

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from ...labelstudio.connection import SECRET_HEADER
+from ...labelstudio.registration import SECRET_HEADER
 from .messages import Exchange, Refusal, exchange_of, exchanges
 
 __all__ = ["document", "openapi"]

@@ -32,9 +32,10 @@ from ...errors import BadRequestError, ContentError, LabelConfigError
 from ...labeling.config import parse_label_config
 from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
+from ...logs import context
 from ...state.folders import heads_folder
 from ...state.store import Project
-from ..health import Vitals
+from ..health import Health
 from ..ml_backend import LARGEST_ID
 from ..status.chart import HEIGHT, WIDTH, draw
 from ..status.project import look_at, summarize
@@ -89,10 +90,10 @@ def index() -> Response:
     if not _wants_html():
         return health()
     guard_reading()
-    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    health_checks: Health = current_app.extensions["active_learn_health"]
     runtime = current_runtime()
     projects = [summarize(runtime.settings, runtime.store, one) for one in runtime.store.projects()]
-    return _page("index.html", projects=projects, ailments=vitals.degraded())
+    return _page("index.html", projects=projects, problems=health_checks.problems())
 
 
 @pages.route("/projects.json", methods=["GET"])
@@ -119,7 +120,7 @@ def project_page(number: int) -> Response:
     if project is None:
         return _page("missing.html", number=number, status=404)
     status = look_at(runtime.settings, runtime.store, project)
-    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    health_checks: Health = current_app.extensions["active_learn_health"]
     return _page(
         "project.html",
         project=status,
@@ -127,8 +128,8 @@ def project_page(number: int) -> Response:
         drawing=draw(status.curve),
         width=WIDTH,
         height=HEIGHT,
-        # What ails projects is said of this one by its own errors.
-        ailments=[line for line in vitals.degraded() if not line.startswith("projects:")],
+        # The page shows this project's own errors instead of the line about all projects.
+        problems=[one for one in health_checks.problems() if not one.startswith("projects:")],
         label_studio=f"{runtime.settings.label_studio_url}/projects/{number}/data",
         may_change=why_not_change() == "",
     )
@@ -188,7 +189,8 @@ def thumbnail(number: int, task_id: int) -> Response:
     try:
         data = _shrink(runtime.content.load(address), runtime.settings.max_image_megapixels)
     except ContentError as error:
-        log.warning("project %s: the page lacks the image of task %s: %s", number, task_id, error)
+        with context(project=number):
+            log.warning("the page lacks the image of task %s: %s", task_id, error)
         return _refuse(404, "the image cannot be loaded; the backend's log says why")
     finally:
         slots.release()

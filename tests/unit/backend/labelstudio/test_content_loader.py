@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from active_learn_backend.errors import ContentError, LabelStudioUnreachableError
-from active_learn_backend.labelstudio import client as client_module
+from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.encoders import ImageEncoder
 from active_learn_backend.settings import load_settings
@@ -28,7 +28,7 @@ REAL_LOOKUP = socket.getaddrinfo
 
 @pytest.fixture
 def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     server = Script()
     yield server
     server.close()
@@ -121,7 +121,7 @@ def test_any_address_is_loaded_or_refused_in_one_line(address: str) -> None:
 
 
 def client_of(settings: Any) -> Any:
-    return client_module.LabelStudioClient(settings)
+    return LabelStudioClient(settings)
 
 
 # -- other hosts --------------------------------------------------------------------------------

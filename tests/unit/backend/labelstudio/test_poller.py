@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from active_learn_backend.labelstudio.client import Filter
-from active_learn_backend.labelstudio.client import stamp as written_stamp
 from active_learn_backend.labelstudio.poller import FEW, poll
+from active_learn_backend.labelstudio.task_filters import Filter
+from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
 from active_learn_backend.state.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st

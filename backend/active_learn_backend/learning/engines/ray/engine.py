@@ -49,7 +49,7 @@ class RayEngine(Engine):
         missing = embedder.cache.missing(tasks.keys)
         if len(missing) <= CHUNK:  # an encoder takes longer to start than to embed so few
             return embedder.fill(tasks.keys, tasks.contents, checkpoint)
-        progress = Progress(tasks.project.id, len(missing))
+        progress = Progress(len(missing))
 
         def report(done: int) -> None:
             checkpoint(min(done, len(missing)), len(missing))

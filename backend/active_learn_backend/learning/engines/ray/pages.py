@@ -15,7 +15,8 @@ from active_learn.errors import ActiveLearnError
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from ....labelstudio.client import Filter, LabelStudioClient
+from ....labelstudio.client import LabelStudioClient
+from ....labelstudio.task_filters import Filter
 from ....settings import Settings
 from ..files import read_pages
 from .source import Source
