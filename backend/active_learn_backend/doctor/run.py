@@ -13,6 +13,7 @@ from ..errors import StoreError
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.connection import Connection
 from ..labelstudio.published_queue import Queue
+from ..logs import context
 from ..settings import Settings
 from ..state.lease import Lease, owner_name
 from ..state.store import Project, Store
@@ -70,10 +71,10 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
     if any(project.mode == "push" for project in connected.values()):
         checks["the backend"] = partial(check_backend, settings)
     for number in numbers:
-        check = partial(examine_project, client, store, settings, number)
+        check = partial(_about, number, partial(examine_project, client, store, settings, number))
         checks[f"project {number}"] = partial(gate.passed, check)
-    looked_at = [connected[number] for number in numbers if number in connected]
-    checks["what projects load"] = partial(_models, client, settings, looked_at)
+    examined = [connected[number] for number in numbers if number in connected]
+    checks["what projects load"] = partial(_models, client, settings, examined)
     orphaned = partial(check_orphans, client, settings, connected)
     checks["left-over webhooks"] = partial(gate.passed, orphaned)
     return found + _in_time(checks, deadline)
@@ -106,13 +107,20 @@ class _Gate:
             return list(check())
 
 
+def _about(project_id: int, check: Check) -> list[Finding]:
+    """Run a check of one project, whose number every line that it logs bears."""
+    with context(project=project_id):
+        return list(check())
+
+
 def _models(
     client: LabelStudioClient, settings: Settings, projects: Iterable[Project]
 ) -> Iterator[Finding]:
-    from .models import check_model  # imports torch, which takes seconds: the others go ahead
-
     for project in projects:
-        yield from check_model(client, settings, project)
+        from .models import check_model  # imports scikit-learn: the other checks go ahead
+
+        with context(project=project.id):
+            yield from check_model(client, settings, project)
 
 
 def repair(settings: Settings, findings: Iterable[Finding], project_id: int | None) -> list[str]:
@@ -135,7 +143,8 @@ def repair(settings: Settings, findings: Iterable[Finding], project_id: int | No
         if project.status == "paused" or project.id not in {one.project for one in repairable}:
             continue
         try:
-            steps = _repair(client, store, settings, project)
+            with context(project=project.id):
+                steps = _repair(client, store, settings, project)
         except ActiveLearnError as error:
             steps = [f"not repaired: {error}"]
         done += [f"project {project.id}: {step}" for step in steps]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -346,6 +349,32 @@ def test_what_a_project_loads(
     assert str(finding).startswith(f"{verdict}: project 5: ")
     assert words in finding.what
     store.close()
+
+
+def test_a_project_of_default_settings_is_checked_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+from active_learn_backend.doctor.models import check_model
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.settings import load_settings
+from active_learn_backend.state.store import Store
+
+settings = load_settings()
+store = Store(settings.store_url)
+store.register(5)
+store.update(5, label_config=sys.argv[1])
+print(*check_model(LabelStudioClient(settings), settings, store.known_project(5)))
+heavy = {"torch", "transformers", "onnx", "onnxruntime", "ray"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, CONFIG],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MODEL_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok: project 5: its encoder text-ngrams-1 loads")
 
 
 # -- the whole ------------------------------------------------------------------------------------
