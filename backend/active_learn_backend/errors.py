@@ -53,7 +53,7 @@ class BadRequestError(ActiveLearnError):
 
 
 class LabelConfigError(ActiveLearnError):
-    """The labeling config has no labeling task that can be learned; says what to change."""
+    """The labeling config has no task that can be learned; the message names the remedy."""
 
 
 class ContentError(ActiveLearnError):

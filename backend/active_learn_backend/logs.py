@@ -20,7 +20,7 @@ __all__ = ["JsonFormatter", "TextFormatter", "WebLogger", "bind", "context", "se
 
 # Each thread has its own: rounds of several projects run side by side.
 _context: ContextVar[Mapping[str, int]] = ContextVar("context", default=MappingProxyType({}))
-# Their lines say too much: addresses with every call, headers with session cookies.
+# They log too much: addresses with every call, headers with session cookies.
 _TOO_TALKATIVE = ("httpx", "httpcore")
 
 

@@ -1,4 +1,4 @@
-"""The whole examination, within a time limit, and the repair of what is safe to repair."""
+"""All checks, within a time limit, and the repair of what is safe to repair."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Check = Callable[[], Iterable[Finding]]
 
 SHORT_TURN = 5.0  # seconds that a worker's turn takes without a round
 SIDE_BY_SIDE = 4  # projects that Label Studio is asked about at once
-TOO_LONG = "there was no time for it; give more by --seconds"
+TOO_LONG = "there was no time for it; allow more by --seconds"
 MOST_PROJECTS = 20  # looked at when none is named
 
 
 def examine(settings: Settings, project_id: int | None, deadline: float) -> list[Finding]:
-    """Check everything, or one project only, and say what was found.
+    """Check everything, or one project only, and return the findings.
 
-    Changes nothing but what Label Studio notes of our answers when it is asked for them.
+    Nothing is changed, but that Label Studio stores our answers to its own check.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
 
 
 class _Gate:
-    """Lets the checks that ask Label Studio about projects wait until it is known to answer."""
+    """Makes the checks of projects wait until Label Studio is known to answer."""
 
     def __init__(self) -> None:
         self._known = threading.Event()
@@ -89,7 +89,7 @@ class _Gate:
         self._turns = threading.BoundedSemaphore(SIDE_BY_SIDE)
 
     def open(self, check: Callable[[], tuple[bool, list[Finding]]]) -> list[Finding]:
-        """Run the check of Label Studio; the others go ahead, or are let off."""
+        """Run the check of Label Studio, and let the others start or skip them."""
         try:
             self._answers, findings = check()
         finally:

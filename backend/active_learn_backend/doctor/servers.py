@@ -23,7 +23,7 @@ PATIENCE = 3.0  # seconds; Label Studio itself waits for /health 1 s
 
 
 def check_label_studio(settings: Settings, client: LabelStudioClient) -> tuple[bool, list[Finding]]:
-    """Ask Label Studio for its version, its time, and who we are to it.
+    """Check Label Studio's version, its clock, and the user of our token.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def _version(release: str, url: str) -> Finding:
     if release.startswith(f"{TESTED}."):
         return ok(answers)
     return warning(
-        answers, f"this backend was tested with {TESTED} only: try it on a project of no worth"
+        answers, f"this backend was tested with {TESTED} only: try it on a test project first"
     )
 
 
@@ -100,7 +100,7 @@ def _clock(answer: httpx.Response, asked_at: float) -> Finding:
 
 
 def check_backend(settings: Settings) -> Iterator[Finding]:
-    """Ask our own web process how it is, at the address that Label Studio is given."""
+    """Check the health of our own web process, at the address that Label Studio calls."""
     user = settings.basic_auth_user
     auth = (user, settings.basic_auth_pass.get_secret_value()) if user else None
     start = "start `active-learn serve`, and set BACKEND_URL to its address as Label Studio sees it"

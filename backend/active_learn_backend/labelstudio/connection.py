@@ -81,7 +81,7 @@ class Connection:
         task = parse_label_config(remote["label_config"] or "")
         if params is not None:
             if check_params is None:
-                raise TypeError("params are stored only after a check: give check_params")
+                raise TypeError("params are stored only after a check: pass check_params")
             check_params(self._settings, task, params)
         project = self._store.register(self._project_id)
         done = []

@@ -39,7 +39,7 @@ class _Moved:
 
 
 class ContentLoader:
-    """Gives the bytes behind an address in a task, or says why not.
+    """Loads the bytes behind an address in a task.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class ContentLoader:
             raise ContentError(f"{host} does not answer ({type(error).__name__})") from error
 
     def _resolve(self, host: str, port: int) -> str:
-        """Give an address of a host; every one that it has must be allowed."""
+        """Return an address of a host, after a check of all that it has."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -233,7 +233,7 @@ class ContentLoader:
 
 
 def _is_public(address: str) -> bool:
-    """Tell whether an address belongs to the open internet, whatever it is wrapped in."""
+    """Check whether an address belongs to the open internet, also one embedded in another."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:

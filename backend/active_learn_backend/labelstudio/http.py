@@ -54,7 +54,7 @@ class LabelStudioHTTP:
         self.url = settings.label_studio_url
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
-        #: Label Studio's clock, as its last answer told it (whole seconds, UTC).
+        #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).
         self.clock = datetime.now(UTC)
         self._http = httpx.Client(
             base_url=self.url,
@@ -113,7 +113,7 @@ class LabelStudioHTTP:
 
 
 def _retrying(method: str) -> Retrying:
-    """Return the retries of one call; the last answer or error is the caller's, whatever it is."""
+    """Return the retries of one call, which end with its last answer or error."""
     again = READ_AGAIN if method == "GET" else WRITE_AGAIN
     return Retrying(
         stop=stop_after_attempt(ATTEMPTS),

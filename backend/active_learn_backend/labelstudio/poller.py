@@ -1,4 +1,4 @@
-"""Reads what changed in Label Studio into the store, whatever webhooks were lost."""
+"""Reads what changed in Label Studio into the store, also after webhooks were lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class Changes:
-    """What one poll found: the project as Label Studio holds it, and how much is new."""
+    """Result of one poll: the project as Label Studio holds it, and how much is new."""
 
     project: Mapping[str, Any]
     labels: int
@@ -120,7 +120,7 @@ def _read_many(
 
 
 def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
-    """Read a task as Label Studio gives it, with its annotations."""
+    """Return the row of a task as Label Studio sends it, with its annotations."""
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
     stamps = [
@@ -134,7 +134,7 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         content=content,
         content_key=task.content_key(content),
         label=label,
-        # An annotation that says nothing of our control: Label Studio serves the task no more.
+        # Label Studio serves the task no more, also after an annotation without our control.
         skipped=is_skipped(annotations) or (label is None and bool(annotations)),
         labeled_at=min(map(_seconds, stamps), default=None),
     )

@@ -52,7 +52,7 @@ class TokenAuth(httpx.Auth):
         refreshed = yield httpx.Request(
             "POST", f"{self._url}/api/token/refresh/", json={"refresh": self._key}
         )
-        refreshed.read()  # other answers are left to whoever asked, unread: a file may be large
+        refreshed.read()  # the caller reads other answers: a file may be large
         access = _access_token(refreshed)
         with self._lock:
             self._access = access

@@ -1,4 +1,4 @@
-"""What the tags have in common whose labels are names."""
+"""Common base of the tags whose labels are names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CategoricalTag(ControlTag):
     """A tag that offers named labels: one a task, or (multi-label) any number of them.
 
     An annotation with none of them is no label, in multi-label too: Label Studio stores nothing
-    for a control that nobody touched, so "none of these" cannot be told from "not answered".
+    for a control that nobody touched, so "none of these" and "not answered" look the same.
     """
 
     @abstractmethod

@@ -1,6 +1,6 @@
-"""The status page: HTML for browsers, JSON for machines. What it shows is gathered in `status`.
+"""The status page: HTML for browsers, JSON for machines. `status` collects what it shows.
 
-Nothing that is shown can be trusted: templates escape it, and the headers below forbid whatever
+Nothing that is shown can be trusted: templates escape it, and the headers below forbid what
 might slip through to run, to load anything from elsewhere, or to be framed.
 """
 
@@ -86,7 +86,7 @@ def _harden(response: Response) -> Response:
 @pages.route("/", methods=["GET"])
 @exchanges(HealthAnswer)
 def index() -> Response:
-    """Say that the web process is up; browsers get the list of projects instead."""
+    """Return that the web process is up; browsers get the list of projects instead."""
     if not _wants_html():
         return health()
     guard_reading()
@@ -137,7 +137,7 @@ def project_page(number: int) -> Response:
 
 @pages.route(f"{PROJECT}.json", methods=["GET"])
 def project_json(number: int) -> Response:
-    """Give all that the page of a project shows."""
+    """Return all that the page of a project shows."""
     guard_reading()
     runtime = current_runtime()
     project = runtime.store.project(number)
@@ -155,8 +155,8 @@ def rollback(number: int) -> Response:
     if runtime.store.project(number) is None:
         return _refuse(404, f"project {number} is not connected to this backend")
     version = request.form.get("version", "")
-    kept = saved_heads(heads_folder(runtime.settings, number))
-    if version not in ("latest", *(f"head-{one}" for one in kept)):
+    saved = saved_heads(heads_folder(runtime.settings, number))
+    if version not in ("latest", *(f"head-{one}" for one in saved)):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
     return make_response(redirect(url_for("pages.project_page", number=number), 303))
@@ -248,7 +248,7 @@ def _refuse(status: int, reason: str) -> Response:
 
 @pages.app_template_filter("ago")
 def _ago(then: float | None) -> str:
-    """Say how long ago a time was."""
+    """Write how long ago a time was."""
     if not then:
         return "never"
     seconds = max(time.time() - then, 0)
@@ -268,7 +268,7 @@ def _label(label: Any) -> str:
 
 @pages.app_template_filter("quality")
 def _quality(point: Any) -> str:
-    """Say what was measured, with its interval."""
+    """Write what was measured, with its interval."""
     if point.metric == "mean absolute error":
         return f"{point.metric} {point.value:.3g} ({point.low:.3g} to {point.high:.3g})"
     return (

@@ -80,7 +80,7 @@ def health() -> Response:
 
 
 @protocol.route("/setup", methods=["POST"])
-@exchanges(SetupAnswer, takes=SetupRequest)
+@exchanges(SetupAnswer, request_model=SetupRequest)
 def setup(body: SetupRequest) -> Response:
     """Register a project; Label Studio shows the reason phrase of a refusal to its user."""
     model = ActiveLearningModel(body.project, body.schema_, runtime=current_runtime())
@@ -92,7 +92,7 @@ def setup(body: SetupRequest) -> Response:
 
 
 @protocol.route("/predict", methods=["POST"])
-@exchanges(PredictAnswer, takes=PredictRequest)
+@exchanges(PredictAnswer, request_model=PredictRequest)
 def predict(body: PredictRequest) -> Response:
     """Answer one result per task, in order, under a version that never orders the stream."""
     model = ActiveLearningModel(body.project, body.label_config, runtime=current_runtime())
@@ -101,7 +101,7 @@ def predict(body: PredictRequest) -> Response:
 
 
 @protocol.route("/webhook", methods=["POST"])
-@exchanges(NotedAnswer, takes=WebhookRequest)
+@exchanges(NotedAnswer, request_model=WebhookRequest)
 def webhook(body: WebhookRequest) -> Response:
     """Record the event for the worker, and answer at once: an annotator's submit waits for it."""
     current_runtime().record_event(body.project.id, body.action)
@@ -109,7 +109,7 @@ def webhook(body: WebhookRequest) -> Response:
 
 
 @protocol.route("/train", methods=["POST"])
-@exchanges(NotedAnswer, takes=TrainRequest)
+@exchanges(NotedAnswer, request_model=TrainRequest)
 def train(body: TrainRequest) -> Response:
     """Request a round now (older versions of Label Studio call this)."""
     current_runtime().record_event(project_number(body.project), START_TRAINING)

@@ -25,7 +25,7 @@ from active_learn_backend.doctor.environment import (
     check_safety,
     check_worker,
 )
-from active_learn_backend.doctor.locks import passed_over
+from active_learn_backend.doctor.locks import likely_locked
 from active_learn_backend.doctor.models import check_model
 from active_learn_backend.doctor.registration import check_orphans, is_reserved, orphans
 from active_learn_backend.doctor.servers import check_backend, check_label_studio
@@ -302,9 +302,9 @@ def row(task_id: int, rank: int) -> QueueRow:
 def test_tasks_that_later_ones_have_overtaken_are_held() -> None:
     batch = [row(7, 0), row(3, 1), row(9, 2), row(1, 3), row(4, 4)]
     tasks = [task(7), task(3, "a"), task(9), task(1, skipped=True), task(4), task(5)]
-    assert passed_over(batch, tasks) == [7, 9]
-    assert passed_over(batch, [task(one.task_id) for one in batch]) == []
-    assert passed_over([], tasks) == []
+    assert likely_locked(batch, tasks) == [7, 9]
+    assert likely_locked(batch, [task(one.task_id) for one in batch]) == []
+    assert likely_locked([], tasks) == []
 
 
 @given(st.lists(st.booleans(), max_size=12))
@@ -312,7 +312,7 @@ def test_held_tasks_are_open_and_before_the_last_done(done: list[bool]) -> None:
     batch = [row(n + 1, n) for n in range(len(done))]
     tasks = [task(n + 1, "a" if one else None) for n, one in enumerate(done)]
     last = max((n for n, one in enumerate(done) if one), default=-1)
-    assert passed_over(batch, tasks) == [n + 1 for n in range(last) if not done[n]]
+    assert likely_locked(batch, tasks) == [n + 1 for n in range(last) if not done[n]]
 
 
 def a_project(store: Store, **values: Any) -> Project:

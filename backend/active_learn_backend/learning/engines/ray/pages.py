@@ -63,7 +63,7 @@ def read_range(
 
 
 def _as_rows(read: Callable[[], Iterator[list[Mapping[str, Any]]]]) -> Iterator[pa.Table]:
-    """Give a row a page; an error of ours takes the place of the rest."""
+    """Yield a row a page; an error of ours takes the place of the rest."""
     try:
         for page in read():
             yield pa.Table.from_pylist([{"page": json.dumps(page), "error": ""}], PAGES)
