@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from active_learn_backend import settings as settings_module
 from active_learn_backend.doctor import Finding, Verdict, examine, exit_status, repair
-from active_learn_backend.doctor import environment as machine_module
+from active_learn_backend.doctor import environment as environment_module
 from active_learn_backend.doctor.environment import (
     check_disk,
     check_engine,
@@ -248,7 +248,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_wrong(
     file.touch()
     (finding,) = check_disk(file / "below")
     assert finding.verdict is Verdict.WRONG
-    monkeypatch.setattr(machine_module, "DISK_LOW", 2**60)
+    monkeypatch.setattr(environment_module, "DISK_LOW", 2**60)
     (finding,) = check_disk(tmp_path)
     assert finding.verdict is Verdict.WRONG
     assert "MiB left" in finding.what
@@ -299,7 +299,7 @@ def row(task_id: int, rank: int) -> QueueRow:
     return QueueRow(task_id, rank, True, 0.0, 0.0)
 
 
-def test_tasks_that_later_ones_have_overtaken_are_held() -> None:
+def test_tasks_that_later_ones_have_overtaken_are_likely_locked() -> None:
     batch = [row(7, 0), row(3, 1), row(9, 2), row(1, 3), row(4, 4)]
     tasks = [task(7), task(3, "a"), task(9), task(1, skipped=True), task(4), task(5)]
     assert likely_locked(batch, tasks) == [7, 9]
