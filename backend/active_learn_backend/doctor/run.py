@@ -36,7 +36,7 @@ MOST_PROJECTS = 20  # looked at when none is named
 def examine(settings: Settings, project_id: int | None, deadline: float) -> list[Finding]:
     """Check everything, or one project only, and return the findings.
 
-    Nothing is changed, but that Label Studio stores our answers to its own check.
+    Nothing is changed, except that Label Studio stores our answers to its own check.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def _open_store(settings: Settings) -> tuple[Store | None, list[Finding]]:
 
 
 def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
-    """Run checks side by side; those that are not done in time are left behind."""
+    """Run checks side by side; report those that are not done in time as not checked."""
     results: dict[str, list[Finding]] = {}
     faults: dict[str, BaseException] = {}
 

@@ -70,7 +70,7 @@ class Field:
 
     @property
     def content_kind(self) -> str:
-        """Kind of `content`: an address of text also names how the text behind it is read."""
+        """Return the kind of `content`: an address of text also names how the text behind it is read."""
         if not self.by_url:
             return self.kind
         return f"{self.markup} by url" + (
@@ -165,7 +165,7 @@ def fields_of(labeled: Iterable[Any], others: Iterable[Any]) -> tuple[Field, ...
     """Read all objects that the encoder reads: what is labeled first, then the others.
 
     The others are context that annotators see, so they are encoded too. One that cannot be is
-    left out, and of their texts a task may lack some. A field that is shown twice is encoded
+    left out, and a task may lack some of their texts. A field that is shown twice is encoded
     once.
 
     Raises

@@ -87,8 +87,8 @@ class LabelStudioClient(LabelStudioHTTP):
         """Read tasks that changed after a time, in the order in which they changed.
 
         Each page begins where the last one ended, by stamp. Pages by number would skip a task
-        whenever another one enters or leaves the filters meanwhile; they are for more tasks of one
-        stamp than a page holds (a bulk import), and are read again until nothing new turns up.
+        whenever another one enters or leaves the filters meanwhile. They are used only for more
+        tasks of one stamp than a page holds (a bulk import), until nothing new turns up.
 
         Parameters
         ----------
@@ -131,9 +131,9 @@ class LabelStudioClient(LabelStudioHTTP):
         """Read tasks in full in one call; None when more than `most` pass the filters.
 
         They come in the order in which they changed. Label Studio counts them before it reads
-        them, and reads no more than it counted: of a task that passes the filters in between, it
-        leaves out the last one for it. That must be the latest change, which the next poll finds,
-        not an old one that happens to have the highest id.
+        them, and reads no more than it counted: when another task passes the filters in between,
+        it leaves out the last one. That must be the latest change, which the next poll finds, not
+        an old one that happens to have the highest id.
         """
         params = task_query(project_id, None, filters, ("tasks:updated_at",))
         params["page_size"] = most

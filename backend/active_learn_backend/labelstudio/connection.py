@@ -180,7 +180,7 @@ class Connection:
         return of_model + of_webhook
 
     def _remember_stream(self, remote: Mapping[str, Any]) -> None:
-        """Store what `disconnect` restores, unless it is ours, found after the state was lost."""
+        """Store what `disconnect` restores; values of ours are what a lost state left behind."""
         version = remote["model_version"] or ""
         ours = round_of(version) is not None
         self._update(

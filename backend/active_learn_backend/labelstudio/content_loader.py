@@ -1,9 +1,10 @@
 """Loads the files that tasks point at. Their addresses are untrusted: any annotator may write them.
 
-Fetched are files of Label Studio itself (with its token), of the hosts that the operator allows
-(without it), and below the folders that the operator allows. Of other hosts every address that a
-name resolves to has to be public, the connection goes to the address that was checked (so a name
-cannot change its mind in between), and every redirect is checked like the first address.
+The loader fetches files of Label Studio itself (with its token), of hosts that the operator allows
+(without it), and below folders that the operator allows. For another host, every address that its
+name resolves to has to be public, the connection goes to the address that was checked (so that a
+name cannot resolve to another one in between), and every redirect is checked like the first
+address.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SHOWN = 120  # characters of an address in a message
 
 @dataclass(frozen=True)
 class _Moved:
-    """A redirect: where to."""
+    """Target of a redirect."""
 
     address: str
 

@@ -47,7 +47,7 @@ class Registration:
     def all_models(self) -> list[dict[str, Any]]:
         """List all models of the project, the oldest first.
 
-        The question makes Label Studio call /health and /setup of each, and store the answer.
+        On this request Label Studio calls /health and /setup of each, and stores the answers.
         """
         models = self._client.call("GET", "/api/ml/", params={"project": self._project_id})
         return sorted(models, key=lambda one: int(one["id"]))
@@ -146,7 +146,7 @@ class Registration:
         return bool(webhook["url"] == webhook_url(self._settings))
 
     def is_our_webhook(self, webhook: Mapping[str, Any]) -> bool:
-        """Check whether a webhook is ours, be it of an earlier address: those bear our header."""
+        """Check whether a webhook is ours; one of an earlier address of ours bears our header."""
         return self.sends_to_us(webhook) or SECRET_HEADER in webhook["headers"]
 
     def register_webhook(self, secret: str) -> tuple[int, list[str]]:

@@ -112,7 +112,7 @@ class ControlTag(ABC):
         """
 
     def attribute(self, name: str) -> str | None:
-        """Value of an attribute of the tag; None when it is missing or blank."""
+        """Return an attribute of the tag; None when it is missing or blank."""
         return self._attributes.get(name.lower(), "").strip() or None
 
     def is_true(self, name: str) -> bool:

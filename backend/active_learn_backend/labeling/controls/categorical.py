@@ -21,7 +21,7 @@ class CategoricalTag(ControlTag):
 
     @abstractmethod
     def chosen(self, value: Mapping[str, Any]) -> list[str]:
-        """Labels that are chosen in one value of an annotation."""
+        """Return the labels that are chosen in one value of an annotation."""
 
     @abstractmethod
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class CategoricalTag(ControlTag):
 
 
 def choice_name(choice: Element) -> str | None:
-    """Name under which Label Studio stores a <Choice>: its alias, else its value."""
+    """Return the name under which Label Studio stores a <Choice>: its alias, else its value."""
     return choice.get("alias") or choice.get("value")
 
 
 def model_names(choice: Element) -> list[str]:
-    """Names that a model may have for a <Choice>: its ``predicted_values``, name and value."""
+    """Return the names that a model may have for a <Choice>: its ``predicted_values``, name and value."""
     predicted = (choice.get("predicted_values") or "").split(",")
     names = [*(name.strip() for name in predicted), choice_name(choice), choice.get("value")]
     return [name for name in names if name]

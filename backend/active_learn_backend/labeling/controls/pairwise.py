@@ -15,7 +15,7 @@ class PairwiseTag(CategoricalTag):
     """Pairwise over ``toName="a,b"``: classification, ``left`` for a and ``right`` for b.
 
     Label Studio drops every Pairwise prediction on import, in every form, so answers are only
-    given live.
+    live ones.
     """
 
     tag = "Pairwise"

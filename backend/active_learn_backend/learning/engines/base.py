@@ -49,7 +49,7 @@ class ProjectTasks:
 
 
 class Engine(ABC):
-    """Embeds and ranks."""
+    """Embeds tasks and ranks pools."""
 
     @abstractmethod
     def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
@@ -70,7 +70,7 @@ class Engine(ABC):
         label_config : str
             The XML that names the fields of a task that are read.
         files : sequence of Path
-            As Label Studio imports them, see `read_file`.
+            As Label Studio imports them, see `read_pages`.
         checkpoint : callable
             The number of all tasks is not known, and passed as 0.
 

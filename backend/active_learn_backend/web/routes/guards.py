@@ -18,7 +18,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def guard_reading() -> None:
     """Without auth on a loopback address, refuse requests for another host name than our own.
 
-    Else a page from elsewhere could let its own name lead to this machine (DNS rebinding), and
+    Otherwise a page from elsewhere could let its own name lead to this machine (DNS rebinding), and
     read the page in the browser of somebody on this machine.
     """
     settings = current_runtime().settings
