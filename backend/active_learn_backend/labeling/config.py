@@ -34,7 +34,7 @@ class LabelingTask:
         return {field.name: field.content(data) for field in self.fields}
 
     def content_key(self, content: Mapping[str, Any]) -> str:
-        """Return a digest of that content: the same text twice has one key, an edited task a new one."""
+        """Return a digest of that content: one for equal texts, a new one for an edited task."""
         kinds = [(field.content_kind, content[field.name]) for field in self.fields]
         return hashlib.blake2b(
             json.dumps(kinds, sort_keys=True).encode(), digest_size=16

@@ -70,7 +70,7 @@ class Field:
 
     @property
     def content_kind(self) -> str:
-        """Return the kind of `content`: an address of text also names how the text behind it is read."""
+        """Return the kind of `content`; of an address also how the text behind it is read."""
         if not self.by_url:
             return self.kind
         return f"{self.markup} by url" + (

@@ -62,7 +62,7 @@ def choice_name(choice: Element) -> str | None:
 
 
 def model_names(choice: Element) -> list[str]:
-    """Return the names that a model may have for a <Choice>: its ``predicted_values``, name and value."""
+    """Return a model's names for a <Choice>: its ``predicted_values``, name and value."""
     predicted = (choice.get("predicted_values") or "").split(",")
     names = [*(name.strip() for name in predicted), choice_name(choice), choice.get("value")]
     return [name for name in names if name]
