@@ -79,7 +79,10 @@ class ContentLoader:
         """
         deadline = time.monotonic() + self._timeout
         for _ in range(MAX_REDIRECTS + 1):
-            found = self._load_one(address, deadline)
+            try:
+                found = self._load_one(address, deadline)
+            except httpx.InvalidURL as error:  # is no HTTPError
+                raise ContentError(f"{_short(address)} is no address: {error}") from error
             if isinstance(found, bytes):
                 return found
             address = found.address

@@ -20,7 +20,7 @@ from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.encoders import ImageEncoder
 from active_learn_backend.settings import load_settings
 from fake_server import KEY, Script
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 REAL_LOOKUP = socket.getaddrinfo
@@ -113,6 +113,8 @@ def test_label_studio_that_is_down_is_no_fault_of_the_task(studio: Script) -> No
 
 @settings(deadline=None)  # a busy machine may take longer for one address
 @given(st.text(max_size=200))
+@example("/\x08")
+@example("http://127.0.0.1:9/\x7f")
 def test_any_address_is_loaded_or_refused_in_one_line(address: str) -> None:
     """None of these is a file of Label Studio: nothing is sent, and nothing else is raised."""
     settings = load_settings(label_studio_url="http://127.0.0.1:9")
