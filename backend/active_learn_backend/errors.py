@@ -14,6 +14,7 @@ __all__ = [
     "LabelConfigError",
     "LabelStudioError",
     "LabelStudioUnreachableError",
+    "MissingTokenError",
     "SettingsError",
     "StoreError",
 ]
@@ -21,6 +22,16 @@ __all__ = [
 
 class SettingsError(ActiveLearnError):
     """A setting is missing or has a value that cannot be used."""
+
+
+class MissingTokenError(SettingsError):
+    """There is no token for Label Studio."""
+
+    WHAT = "no token for Label Studio"
+    REMEDY = "set LABEL_STUDIO_API_KEY (Account & Settings, Access token)"
+
+    def __init__(self) -> None:
+        super().__init__(f"{self.WHAT}; {self.REMEDY}")
 
 
 class StoreError(ActiveLearnError):
@@ -42,7 +53,7 @@ class BadRequestError(ActiveLearnError):
 
 
 class LabelConfigError(ActiveLearnError):
-    """The labeling config has no labeling task that can be learned; says what to change."""
+    """The labeling config has no task that can be learned; the message names the remedy."""
 
 
 class ContentError(ActiveLearnError):

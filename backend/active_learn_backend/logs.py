@@ -1,10 +1,9 @@
-"""Logs as text or as JSON lines; every line of a round bears its project and its number."""
+"""Logs as text or as JSON lines; every line about a project bears its number, and its round's."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,65 +19,56 @@ from .settings import Settings, load_settings
 __all__ = ["JsonFormatter", "TextFormatter", "WebLogger", "bind", "context", "set_up"]
 
 # Each thread has its own: rounds of several projects run side by side.
-_about: ContextVar[Mapping[str, int]] = ContextVar("context", default=MappingProxyType({}))
-# How the messages of this project name theirs where no context says it (web process, commands).
-_NAMED = re.compile(r"project (\d+): ")
-# Their lines say too much: addresses with every call, headers with session cookies.
+_context: ContextVar[Mapping[str, int]] = ContextVar("context", default=MappingProxyType({}))
+# They log too much: addresses with every call, headers with session cookies.
 _TOO_TALKATIVE = ("httpx", "httpcore")
 
 
 @contextmanager
 def context(**fields: int) -> Iterator[None]:
-    """Say what the lines logged in this block are context, such as ``project=3``."""
-    token = _about.set({**_about.get(), **fields})
+    """Add fields, such as ``project=3``, to every line that is logged inside the block.
+
+    A new thread starts without them, unless it runs in a copy of this context.
+    """
+    token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context.reset(token)
 
 
 def bind(**fields: int) -> None:
-    """Say more of what the rest of the surrounding `context` block is context."""
-    _about.set({**_about.get(), **fields})
-
-
-def _read(record: logging.LogRecord) -> tuple[Mapping[str, int], str]:
-    """Give what a line is context, and its message without what that says already."""
-    message = record.getMessage()
-    fields = _about.get()
-    named = _NAMED.match(message)
-    if named:
-        fields = {"project": int(named[1]), **fields}
-        if fields["project"] == int(named[1]):
-            message = message[named.end() :]
-    return fields, message
+    """Add fields to the lines that are logged in the rest of the surrounding `context` block."""
+    _context.set({**_context.get(), **fields})
 
 
 class TextFormatter(logging.Formatter):
     """``2026-11-22 07:05:43,492 INFO name: project 3, round 7: message``, one line each."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Write one line; a line break in a message starts no line of its own."""
-        fields, message = _read(record)
-        names = ", ".join(f"{name} {value}" for name, value in fields.items())
-        words = f"{names}: {message}" if names else message
-        escaped = words.replace("\r", "\\r").replace("\n", "\\n")
+        """Write one line; line breaks in the message are escaped."""
+        fields = ", ".join(f"{name} {value}" for name, value in _context.get().items())
+        message = f"{fields}: {record.getMessage()}" if fields else record.getMessage()
+        escaped = message.replace("\r", "\\r").replace("\n", "\\n")
         return f"{self.formatTime(record)} {record.levelname} {record.name}: {escaped}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, process, message, project, round."""
+    """One JSON object a line: time (UTC), level, logger, process, project, round, message.
+
+    Ten lines of our own: python-json-logger and structlog would add what other libraries pass as
+    ``extra``, which may be a secret, and need as much code to keep these fields.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one line; a traceback is a field of it."""
-        fields, message = _read(record)
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "process": record.process,
-            **fields,
-            "message": message,
+            **_context.get(),
+            "message": record.getMessage(),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -86,7 +76,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(settings: Settings) -> None:
-    """Log to standard error, unless who hosts us has set up logs of its own."""
+    """Log to standard error, unless the process that hosts us has set up logging already."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
@@ -96,10 +86,10 @@ def set_up(settings: Settings) -> None:
 
 
 class WebLogger(gunicorn.glogging.Logger):
-    """Lets gunicorn write its log as we write ours."""
+    """Write gunicorn's log in the format of ours."""
 
     def setup(self, cfg: Any) -> None:
-        """Take gunicorn's handlers away; its lines go the common way."""
+        """Remove gunicorn's handlers, so that its lines go to the root logger's."""
         super().setup(cfg)
         set_up(load_settings())
         for logger in (self.error_log, self.access_log):

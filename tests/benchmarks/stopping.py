@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from active_learn import LinearHead
 from active_learn.heads import TrainedHead, fit_head, prune_heads
+from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.evaluation import audit_estimate
 from active_learn_backend.learning.quality.stability import compare_heads
 from active_learn_backend.learning.quality.stopping import advise, verdict
@@ -91,7 +92,9 @@ class Project:
             if self.head
             else LinearHead.untrained(max(len(self.offered), 1), self.pool.shape[1])
         )
-        order, _ = choose(self.snapshot, self.problem_type, model, self.settings)
+        order, _ = choose(
+            self.snapshot, self.problem_type, model, self.settings, LocalEngine().rank
+        )
         rows = list(self.snapshot.rows)
         for at in order[: self.case.step]:
             rows[at] = replace(rows[at], label=self.truth[at], labeled_at=float(number))

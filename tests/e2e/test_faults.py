@@ -238,7 +238,7 @@ def test_a_damaged_state_is_put_aside_and_rebuilt(
         harness = Harness(label_studio, server)
     harness.wait_log("it was put aside as")
     wait_until(lambda: list(state.parent.glob("*.damaged-*")), timeout=60, what="the old state")
-    harness.wait_log("taken in again")
+    harness.wait_log("registered again")
     harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
     harness.wait_queue(project, after=int(version[3:]), timeout=60)
     check_queue(harness, project)

@@ -21,7 +21,7 @@ from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.web.app import create_app
-from active_learn_backend.web.health import Vitals
+from active_learn_backend.web.health import Health
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -148,20 +148,20 @@ def test_a_broken_state_is_a_metric(app: Flask, tmp_path: Path) -> None:
 # -- health -------------------------------------------------------------------------------------
 
 
-def settled(make: Callable[[], Vitals]) -> list[str]:
+def settled(make: Callable[[], Health]) -> list[str]:
     """Ask until the first look is done: a busy machine may need more than `PATIENCE` for it."""
-    vitals = make()
+    health = make()
     wait_until(
-        lambda: vitals.degraded() != ["store: has not answered yet"], timeout=20, what="a look"
+        lambda: health.problems() != ["store: has not answered yet"], timeout=20, what="a look"
     )
-    return vitals.degraded()
+    return health.problems()
 
 
-def test_health_says_what_ails(
+def test_health_lists_the_problems(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look() -> list[str]:
-        return settled(lambda: Vitals(store, tmp_path))
+        return settled(lambda: Health(store, tmp_path))
 
     assert look() == ["worker: none has been seen; start `active-learn worker`"]
     store.note_worker("here/1/a")

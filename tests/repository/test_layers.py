@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,8 +175,30 @@ def test_only_its_room_speaks_to_label_studio() -> None:
     speaks = {name for name, path in MODULES.items() if packages_of(path) & {"httpx", "requests"}}
     # The advice goes to the operator's own address.
     speaks.remove("active_learn_backend.worker.advice_webhook")
+    # The doctor asks both servers without the client, so that a bad token hides no bad address.
+    speaks.remove("active_learn_backend.doctor.servers")
     allowed = ("active_learn_backend.labelstudio.", "active_learn_backend.demo.")
     assert all(name.startswith(allowed) for name in speaks), speaks
+
+
+def test_rooms_that_start_at_once_import_no_model_library() -> None:
+    """Importing torch takes seconds of CPU, which a command without a model must not cost."""
+    rooms = ("labelstudio", "labeling", "state", "doctor", "logs", "settings")
+    # Imported when a model is examined.
+    later = ("active_learn_backend.doctor.models",)
+    modules = [
+        name
+        for name in MODULES
+        if name.startswith(tuple(f"active_learn_backend.{room}" for room in rooms))
+        and name not in later
+    ]
+    heavy = {"torch", "transformers", "onnx", "onnxruntime", "ray", "sklearn"}
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; "
+        f"print(*{heavy} & {{*sys.modules}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_an_upward_import_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ class Script:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str | None]] = []
         self.hosts: list[str | None] = []
+        self.bodies: list[bytes] = []
         self.answer: Callable[[str, str, str | None], Answer] = lambda *_: (200, {}, b"{}")
         script = self
 
@@ -30,7 +31,7 @@ class Script:
 
             def handle_any(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                self.rfile.read(length)
+                script.bodies.append(self.rfile.read(length))
                 request = (self.command, self.path, self.headers.get("Authorization"))
                 script.asked.append(request)
                 script.hosts.append(self.headers.get("Host"))

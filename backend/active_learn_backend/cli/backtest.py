@@ -12,7 +12,7 @@ from active_learn.errors import DataError
 
 from ..errors import SettingsError
 from ..settings import Settings
-from .options import read_settings, settings_of_project, settings_options
+from .options import log_project, read_settings, settings_of_project, settings_options
 
 if TYPE_CHECKING:
     from ..learning.quality.backtest import LabeledSet
@@ -26,7 +26,7 @@ _folder = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command("backtest")
-@click.option("--project", "project_id", type=int, help="A labeled project.")
+@click.option("--project", "project_id", type=int, callback=log_project, help="A labeled project.")
 @click.option("--export", type=_file, help="Or a file that Label Studio exported as JSON.")
 @click.option("--label-config", type=_file, help="The labeling config (XML) of the export.")
 @click.option("--strategies", default="", help="Only these, separated by commas.")
@@ -82,8 +82,7 @@ class Source:
         client = LabelStudioClient(settings)
         try:
             if self.project_id is not None:
-                if not client.has_token:
-                    raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
+                client.require_token()
                 settings = settings_of_project(settings, self.project_id)
                 task, rows = read_project(client, self.project_id)
             else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SettingsError
 from ..settings import parse_params
 from .options import project_option, read_settings, settings_options
+
+if TYPE_CHECKING:
+    from ..labelstudio.connection import Connection
 
 __all__ = ["connect_command", "disconnect_command", "pause_command", "resume_command"]
 
@@ -29,10 +31,17 @@ _sampling = settings_options("label studio", "state", "logs")
 @_registration
 def connect_command(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
     """Connect a project, or repair its connection."""
-    from ..labelstudio.connection import connect
+    if params is None:
+        _change(project_id, given, lambda connection: connection.connect(pull=pull))
+        return
+    from ..learning.selection.project_params import check_params  # imports torch
 
-    own = None if params is None else parse_params(params)
-    _run(connect, project_id, given, pull=pull, params=own)
+    own = parse_params(params)
+    _change(
+        project_id,
+        given,
+        lambda connection: connection.connect(pull=pull, params=own, check_params=check_params),
+    )
 
 
 @click.command("disconnect")
@@ -40,9 +49,7 @@ def connect_command(project_id: int, pull: bool, params: str | None, **given: An
 @_registration
 def disconnect_command(project_id: int, **given: Any) -> None:
     """Restore a project's former state and remove what is ours."""
-    from ..labelstudio.connection import disconnect
-
-    _run(disconnect, project_id, given)
+    _change(project_id, given, lambda connection: connection.disconnect())
 
 
 @click.command("pause")
@@ -50,9 +57,7 @@ def disconnect_command(project_id: int, **given: Any) -> None:
 @_sampling
 def pause_command(project_id: int, **given: Any) -> None:
     """Stop ordering a project's stream for now."""
-    from ..labelstudio.connection import pause
-
-    _run(pause, project_id, given)
+    _change(project_id, given, lambda connection: connection.pause())
 
 
 @click.command("resume")
@@ -60,27 +65,24 @@ def pause_command(project_id: int, **given: Any) -> None:
 @_sampling
 def resume_command(project_id: int, **given: Any) -> None:
     """Order a project's stream again."""
-    from ..labelstudio.connection import resume
-
-    _run(resume, project_id, given)
+    _change(project_id, given, lambda connection: connection.resume())
 
 
-def _run(
-    command: Callable[..., list[str]], project_id: int, given: dict[str, Any], **options: Any
+def _change(
+    project_id: int, given: dict[str, Any], change: Callable[[Connection], list[str]]
 ) -> None:
-    """Run one command on a project, and print what it did."""
+    """Change the connection of one project, and print what was done."""
     from ..labelstudio.client import LabelStudioClient
+    from ..labelstudio.connection import Connection
     from ..state.store import Store
 
     settings = read_settings(given)
-    if not settings.label_studio_api_key.get_secret_value():
-        raise SettingsError(
-            "no token for Label Studio; set LABEL_STUDIO_API_KEY (Account & Settings, Access token)"
-        )
+    client = LabelStudioClient(settings)
+    client.require_token()
     settings.model_dir.mkdir(parents=True, exist_ok=True)
-    client, store = LabelStudioClient(settings), Store(settings.store_url)
+    store = Store(settings.store_url)
     try:
-        for line in command(client, store, settings, project_id, **options):
+        for line in change(Connection(client, store, settings, project_id)):
             click.echo(f"project {project_id}: {line}")
     finally:
         client.close()

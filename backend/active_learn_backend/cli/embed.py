@@ -9,7 +9,6 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from ..errors import SettingsError
 from ..settings import Settings, require_engine
 from .options import project_option, read_settings, settings_of_project, settings_options
 
@@ -67,8 +66,7 @@ def embed(
 
     client = LabelStudioClient(settings)
     try:
-        if not client.has_token:
-            raise SettingsError("no token for Label Studio; set LABEL_STUDIO_API_KEY")
+        client.require_token()
         label_config = str(client.project(project_id)["label_config"] or "")
         settings = settings_of_project(settings, project_id)
         load = ContentLoader(settings, client).load

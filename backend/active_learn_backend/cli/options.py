@@ -10,11 +10,12 @@ import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from ..logs import set_up
+from ..logs import context, set_up
 from ..settings import Settings, load_settings, project_settings
 
 __all__ = [
     "GROUPS",
+    "log_project",
     "project_option",
     "read_settings",
     "settings_of_project",
@@ -45,8 +46,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 Command = Callable[..., Any]
 
+
+def log_project(ctx: click.Context, _option: click.Parameter, project_id: int | None) -> int | None:
+    """Let every line that the command logs bear the number of its project."""
+    if project_id is not None:
+        ctx.with_resource(context(project=project_id))
+    return project_id
+
+
 project_option = click.option(
-    "--project", "project_id", type=int, required=True, help="Project id."
+    "--project", "project_id", type=int, required=True, callback=log_project, help="Project id."
 )
 
 

@@ -85,7 +85,7 @@ def claimed(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ServerError(f"another demo is using {out}; end it or give --out") from None
+            raise ServerError(f"another demo is using {out}; end it or pass --out") from None
         yield
 
 
@@ -141,7 +141,7 @@ def create_projects(label_studio: LabelStudioServer, pool: digits.Digits) -> tup
 
 
 def ordered(label_studio: LabelStudioServer, project: int) -> bool:
-    """Tell whether the project's current queue is one of ours."""
+    """Check whether the project's current queue is one of ours."""
     current = label_studio.api("GET", f"/api/projects/{project}/")["model_version"]
     return bool(current) and current.startswith("al-")
 
@@ -204,7 +204,7 @@ def compare(
 
 
 def keep(label_studio: LabelStudioServer, backend: BackendServer, active: int, plain: int) -> None:
-    """Say what there is to see, and wait for Ctrl-C."""
+    """Print the addresses, and wait for Ctrl-C."""
     login = label_studio.admin
     print(
         f"""

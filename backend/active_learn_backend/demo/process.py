@@ -40,8 +40,8 @@ class ServerError(RuntimeError):
 
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """Environment of a child process: a few variables of the caller's, then ``settings``."""
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", **(settings or {})}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed_on, "PYTHONUNBUFFERED": "1", **(settings or {})}
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -65,7 +65,7 @@ def wait_until(
     condition : callable
         Called without arguments; anything true ends the wait.
     timeout : float
-        Seconds after which to give up.
+        Seconds after which the wait fails.
     what : str
         Named in the error: "waited 30 s for {what}".
     interval : float
@@ -126,7 +126,7 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process is alive."""
+        """Check whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
@@ -148,7 +148,7 @@ class ServerProcess:
         return self
 
     def wait_ready(self, probe: Callable[[], object], timeout: float) -> None:
-        """Poll ``probe`` until it is true; if the server dies first, say how its log ends."""
+        """Poll ``probe`` until it is true; raise with the end of its log if the server dies."""
 
         def ready() -> object:
             if not self.running:

@@ -1,4 +1,4 @@
-"""What the demo found: a table to print, the learning curves as a picture and as CSV."""
+"""Results of the demo: a table to print, the learning curves as a picture and as CSV."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def table(active: LearningCurve, plain: LearningCurve) -> str:
 
 
 def summary(active: LearningCurve, plain: LearningCurve) -> str:
-    """Say in one sentence when each queue first reached what the active one ended with."""
+    """Write in one sentence when each queue first reached what the active one ended with."""
     goal = active.accuracy[-1]
     needed = plain.labels_for(goal)
     outcome = (

@@ -1,4 +1,4 @@
-"""`active-learn doctor`: what is wrong between Label Studio and us, in words, and its repair."""
+"""`active-learn doctor`: checks of the connection with Label Studio, and repairs."""
 
 from .finding import Finding, Verdict, exit_status
 from .run import examine, repair

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from active_learn.errors import MissingOptionalDependencyError
 
 from ..errors import EngineError
-from ..learning.engines.ray.driver import knock
+from ..learning.engines.ray.driver import check_reachable
 from ..security_checks import unsafe_packages, unsafe_settings
 from ..settings import Settings, require_engine
 from ..state.counters import WORKER_SILENT
@@ -26,7 +26,7 @@ GIB = 2**30
 
 
 def check_safety(settings: Settings) -> Iterator[Finding]:
-    """Look for packages and settings that are a danger."""
+    """Report packages and settings that are unsafe."""
     dangers = unsafe_packages()
     yield from (wrong(danger.what, danger.remedy) for danger in dangers)
     if not dangers:
@@ -35,14 +35,14 @@ def check_safety(settings: Settings) -> Iterator[Finding]:
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:
-    """Look whether MODEL_DIR can be written, and has room."""
+    """Check whether MODEL_DIR can be written, and has room."""
     there = folder.resolve()
     while not there.exists():  # it is made at the first start
         there = there.parent
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         yield wrong(
             f"MODEL_DIR {folder} cannot be written by this user",
-            "give it to the user that runs the backend, or name another folder",
+            "give it to the user that runs the backend, or set another folder",
         )
         return
     free = shutil.disk_usage(there).free
@@ -56,12 +56,12 @@ def check_disk(folder: Path) -> Iterator[Finding]:
 
 
 def check_engine(settings: Settings) -> Iterator[Finding]:
-    """Look whether Ray is installed, and whether the head of the cluster takes connections."""
+    """Check whether Ray is installed, and whether the head of the cluster takes connections."""
     if settings.engine == "local":
         return
     try:
         require_engine(settings)
-        knock(settings.ray_address)
+        check_reachable(settings.ray_address)
     except (MissingOptionalDependencyError, EngineError) as error:
         yield wrong(str(error), "the queues stay as they are until then, or with ENGINE=local")
         return
@@ -70,13 +70,13 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
 
 
 def has_state(settings: Settings) -> bool:
-    """Tell whether there is a project state, without making one."""
+    """Check whether there is a project state, without creating one."""
     url = sa.make_url(settings.store_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
 def check_worker(store: Store) -> Iterator[Finding]:
-    """Look for a worker's sign of life in the project state."""
+    """Check by the project state whether a worker is alive."""
     seen = store.workers().values()
     silent = time.time() - max(seen, default=0.0)
     if not seen or silent > WORKER_SILENT:

@@ -12,7 +12,7 @@ __all__ = ["Finding", "Verdict", "exit_status", "not_checked", "ok", "warning", 
 
 
 class Verdict(Enum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -22,7 +22,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """Result of one check.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Finding:
     project: int | None = None
 
     def __str__(self) -> str:
-        """Write one line, whatever others put into their messages."""
+        """Write one line, also of a message with line breaks."""
         about = "" if self.project is None else f"project {self.project}: "
         line = f"{self.verdict.value}: {about}{self.what}" + (
             f"; {self.remedy}" if self.remedy else ""
@@ -52,27 +52,27 @@ class Finding:
 
 
 def ok(what: str) -> Finding:
-    """Say that something is as it should be."""
+    """Return the finding that something is as it should be."""
     return Finding(Verdict.OK, what)
 
 
 def warning(what: str, remedy: str, *, repairable: bool = False) -> Finding:
-    """Say that something works, but not as well as it could, or not for long."""
+    """Return the finding that something works, but not as well as it could, or not for long."""
     return Finding(Verdict.WARNING, what, remedy, repairable)
 
 
 def wrong(what: str, remedy: str, *, repairable: bool = False) -> Finding:
-    """Say that something does not work."""
+    """Return the finding that something does not work."""
     return Finding(Verdict.WRONG, what, remedy, repairable)
 
 
 def not_checked(what: str, why: ActiveLearnError | str) -> Finding:
-    """Say that a check could not be made; an error of ours says what to do."""
+    """Return the finding that a check could not be made; our errors name the remedy."""
     return Finding(Verdict.NOT_CHECKED, what, str(why))
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
-    """Give 1 when something is wrong, else 2 when something could not be checked, else 0."""
+    """Return 1 when something is wrong, else 2 when something could not be checked, else 0."""
     verdicts = {finding.verdict for finding in findings}
     if Verdict.WRONG in verdicts:
         return 1

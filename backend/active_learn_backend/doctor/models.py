@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from active_learn.errors import MissingOptionalDependencyError, ParameterError
 
@@ -16,7 +17,6 @@ from ..labelstudio.content_loader import ContentLoader
 from ..learning.encoders import configured_encoders
 from ..learning.encoders.hub import hub_folder
 from ..learning.encoders.names import find_path, split_encoders
-from ..learning.selection.project_params import check_params
 from ..settings import Settings, project_settings
 from ..state.store import Project
 from .finding import Finding, not_checked, ok, warning, wrong
@@ -42,7 +42,7 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
     except LabelConfigError:
         return  # said where the project itself is checked
     try:
-        check_params(settings, task, params)
+        _check_params(settings, task, params)
     except (ParameterError, SettingsError) as error:
         yield wrong(str(error), "correct its settings (`connect --params`)")
         return
@@ -53,6 +53,15 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
         yield wrong(str(error), "its rounds wait for that")
         return
     yield replace(found, what=f"{found.what} ({time.monotonic() - began:.1f} s)")
+
+
+def _check_params(settings: Settings, task: LabelingTask, params: Mapping[str, Any]) -> None:
+    default = Settings.model_fields["strategy"].default
+    if not params and settings.strategy == default and isinstance(settings.budget, int):
+        return  # fits every project, and the strategies import torch, which takes seconds
+    from ..learning.selection.project_params import check_params
+
+    check_params(settings, task, params)
 
 
 def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> Finding:

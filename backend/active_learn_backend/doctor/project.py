@@ -13,7 +13,7 @@ from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, round_of
 from ..settings import Settings
 from ..state.store import Project, Store
 from .finding import Finding, ok, warning, wrong
-from .locks import check_held
+from .locks import check_locks
 from .registration import check_registration
 
 __all__ = ["examine_project"]
@@ -63,7 +63,7 @@ def _examine(
     else:
         yield from check_registration(client, settings, project)
     yield from _stream(client, store, project, remote)
-    yield from check_held(client, store, project)
+    yield from check_locks(client, store, project)
 
 
 def _config(remote: Mapping[str, Any]) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of what Label Studio holds of us: the model's row and its webhook; and of orphans."""
+"""Checks of what Label Studio holds of us: our model, our webhook, and orphaned webhooks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.connection import (
-    LET_US_IN,
-    SECRET_HEADER,
-    our_backends,
-    project_webhooks,
-    webhook_url,
-)
+from ..labelstudio.registration import ALLOW_OUR_ADDRESS, SECRET_HEADER, Registration, webhook_url
 from ..settings import Settings
 from ..state.store import Project
 from .finding import Finding, ok, warning, wrong
@@ -29,28 +23,27 @@ SHARED_SPACE = ipaddress.ip_network("100.64.0.0/10")
 def check_registration(
     client: LabelStudioClient, settings: Settings, project: Project
 ) -> Iterator[Finding]:
-    """Check the rows and webhooks of a project that Label Studio is to call us for."""
-    # The question makes Label Studio call /health and /setup of each model, and note the answer.
-    backends = client.call("GET", "/api/ml/", params={"project": project.id})
-    backends = sorted(backends, key=lambda one: int(one["id"]))
-    ours = [one for one in backends if str(one["url"]).rstrip("/") == settings.url]
-    yield from _row(settings, project, ours)
+    """Check the model and the webhook through which Label Studio calls us for a project."""
+    registration = Registration(client, settings, project.id)
+    models = registration.all_models()
+    ours = [one for one in models if registration.is_our_model(one)]
+    yield from _model(settings, project, ours)
     for duplicate in ours[1:]:
         yield warning(
             f"model {duplicate['id']} is a duplicate of {ours[0]['id']}",
             "delete it under Settings, Model",
             repairable=True,
         )
-    if ours and backends[0] is not ours[0]:
+    if ours and models[0] is not ours[0]:
         yield warning(
             f"Label Studio asks only the first model for predictions, and that is "
-            f"{backends[0]['title']!r} at {backends[0]['url']}",
+            f"{models[0]['title']!r} at {models[0]['url']}",
             "the order is ours all the same; delete that model to see our live answers",
         )
-    yield from _webhook(client, settings, project)
+    yield from _webhook(registration, settings, project)
 
 
-def _row(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> Iterator[Finding]:
+def _model(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> Iterator[Finding]:
     if not ours:
         yield wrong(
             f"Label Studio has no model at {settings.url}",
@@ -59,39 +52,38 @@ def _row(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> It
             repairable=True,
         )
         return
-    row = ours[0]
-    if row["state"] == CONNECTED:
-        yield ok(f"Label Studio reaches us (model {row['id']} at {settings.url})")
+    model = ours[0]
+    if model["state"] == CONNECTED:
+        yield ok(f"Label Studio reaches us (model {model['id']} at {settings.url})")
         return
-    reason = " ".join(str(row.get("error_message") or "").split())
-    if row["state"] == "ER":
+    reason = " ".join(str(model.get("error_message") or "").split())
+    if model["state"] == "ER":
         yield wrong(
             f"Label Studio reaches us, and takes our answer to /setup for an error: {reason}",
             "correct what it says, then open Settings, Model",
         )
         return
-    # Of a refused call Label Studio keeps no reason, so it is told by the address.
+    # Label Studio keeps no reason of a refused call: the address shows which one is likely.
     remedy = (
         f"is the backend running, and BACKEND_URL its address as seen from Label Studio (in a "
         f"container, localhost is the container)? If so, this is Label Studio's address "
-        f"protection: {LET_US_IN}"
+        f"protection: {ALLOW_OUR_ADDRESS}"
         if is_reserved(settings.url)
         else "is the backend running, BACKEND_URL its address as seen from Label Studio, and no "
         "firewall in between?"
     )
-    auth = (row.get("basic_auth_user") or "") != settings.basic_auth_user
+    auth = (model.get("basic_auth_user") or "") != settings.basic_auth_user
     wrong_auth = "; its model has another Basic auth user than this backend" if auth else ""
     yield wrong(
         f"Label Studio cannot reach us at {settings.url}{wrong_auth}", remedy, repairable=True
     )
 
 
-def _webhook(client: LabelStudioClient, settings: Settings, project: Project) -> Iterator[Finding]:
-    url = webhook_url(settings)
-    webhooks = project_webhooks(client, project.id)
-    ours = [one for one in webhooks if one["url"] == url]
+def _webhook(registration: Registration, settings: Settings, project: Project) -> Iterator[Finding]:
+    webhooks = registration.webhooks()
+    ours = [one for one in webhooks if registration.sends_to_us(one)]
     for extra in [*ours[1:], *(w for w in webhooks if w not in ours)]:
-        if extra["url"] == url or SECRET_HEADER in extra["headers"]:
+        if registration.is_our_webhook(extra):
             yield warning(
                 f"webhook {extra['id']} to {extra['url']} is left over from an earlier connection",
                 "delete it under Settings, Webhooks",
@@ -101,7 +93,7 @@ def _webhook(client: LabelStudioClient, settings: Settings, project: Project) ->
         yield wrong(
             "its webhook is missing, so changes are seen only by polling. Label Studio leaves a "
             "connection half made like this when its address protection is half off",
-            LET_US_IN if is_reserved(settings.url) else "run `active-learn connect` again",
+            ALLOW_OUR_ADDRESS if is_reserved(settings.url) else "run `active-learn connect` again",
             repairable=True,
         )
         return
@@ -144,13 +136,13 @@ def orphans(
         and webhook.get("project") is not None
         and webhook["project"] not in connected
     ]
-    return [one for one in suspects if not our_backends(client, settings, one["project"])]
+    return [one for one in suspects if not Registration(client, settings, one["project"]).models()]
 
 
 def check_orphans(
     client: LabelStudioClient, settings: Settings, connected: Collection[int]
 ) -> Iterator[Finding]:
-    """Look for webhooks that outlived their connection."""
+    """Report webhooks that outlived their connection."""
     for webhook in orphans(client, settings, connected):
         yield warning(
             f"webhook {webhook['id']} of project {webhook['project']}, which is not connected, "
@@ -161,7 +153,7 @@ def check_orphans(
 
 
 def is_reserved(url: str) -> bool:
-    """Tell whether an address is of those that Label Studio blocks by default."""
+    """Check whether Label Studio blocks an address by default."""
     host = urlsplit(url).hostname or ""
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}

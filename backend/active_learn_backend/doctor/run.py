@@ -1,4 +1,4 @@
-"""The whole examination, within a time limit, and the repair of what is safe to repair."""
+"""All checks, within a time limit, and the repair of what is safe to repair."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from active_learn.errors import ActiveLearnError
 
 from ..errors import StoreError
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.connection import connect
+from ..labelstudio.connection import Connection
 from ..labelstudio.published_queue import Queue
+from ..logs import context
 from ..settings import Settings
 from ..state.lease import Lease, owner_name
 from ..state.store import Project, Store
@@ -28,14 +29,14 @@ Check = Callable[[], Iterable[Finding]]
 
 SHORT_TURN = 5.0  # seconds that a worker's turn takes without a round
 SIDE_BY_SIDE = 4  # projects that Label Studio is asked about at once
-TOO_LONG = "there was no time for it; give more by --seconds"
+TOO_LONG = "there was no time for it; allow more by --seconds"
 MOST_PROJECTS = 20  # looked at when none is named
 
 
 def examine(settings: Settings, project_id: int | None, deadline: float) -> list[Finding]:
-    """Check everything, or one project only, and say what was found.
+    """Check everything, or one project only, and return the findings.
 
-    Changes nothing but what Label Studio notes of our answers when it is asked for them.
+    Nothing is changed, except that Label Studio stores our answers to its own check.
 
     Parameters
     ----------
@@ -70,17 +71,17 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
     if any(project.mode == "push" for project in connected.values()):
         checks["the backend"] = partial(check_backend, settings)
     for number in numbers:
-        check = partial(examine_project, client, store, settings, number)
+        check = partial(_about, number, partial(examine_project, client, store, settings, number))
         checks[f"project {number}"] = partial(gate.passed, check)
-    looked_at = [connected[number] for number in numbers if number in connected]
-    checks["what projects load"] = partial(_models, client, settings, looked_at)
+    examined = [connected[number] for number in numbers if number in connected]
+    checks["what projects load"] = partial(_models, client, settings, examined)
     orphaned = partial(check_orphans, client, settings, connected)
     checks["left-over webhooks"] = partial(gate.passed, orphaned)
     return found + _in_time(checks, deadline)
 
 
 class _Gate:
-    """Lets the checks that ask Label Studio about projects wait until it is known to answer."""
+    """Makes the checks of projects wait until Label Studio is known to answer."""
 
     def __init__(self) -> None:
         self._known = threading.Event()
@@ -88,7 +89,7 @@ class _Gate:
         self._turns = threading.BoundedSemaphore(SIDE_BY_SIDE)
 
     def open(self, check: Callable[[], tuple[bool, list[Finding]]]) -> list[Finding]:
-        """Run the check of Label Studio; the others go ahead, or are let off."""
+        """Run the check of Label Studio, and let the others start or skip them."""
         try:
             self._answers, findings = check()
         finally:
@@ -106,13 +107,20 @@ class _Gate:
             return list(check())
 
 
+def _about(project_id: int, check: Check) -> list[Finding]:
+    """Run a check of one project, whose number every line that it logs bears."""
+    with context(project=project_id):
+        return list(check())
+
+
 def _models(
     client: LabelStudioClient, settings: Settings, projects: Iterable[Project]
 ) -> Iterator[Finding]:
-    from .models import check_model  # imports torch, which takes seconds: the others go ahead
-
     for project in projects:
-        yield from check_model(client, settings, project)
+        from .models import check_model  # imports scikit-learn: the other checks go ahead
+
+        with context(project=project.id):
+            yield from check_model(client, settings, project)
 
 
 def repair(settings: Settings, findings: Iterable[Finding], project_id: int | None) -> list[str]:
@@ -135,7 +143,8 @@ def repair(settings: Settings, findings: Iterable[Finding], project_id: int | No
         if project.status == "paused" or project.id not in {one.project for one in repairable}:
             continue
         try:
-            steps = _repair(client, store, settings, project)
+            with context(project=project.id):
+                steps = _repair(client, store, settings, project)
         except ActiveLearnError as error:
             steps = [f"not repaired: {error}"]
         done += [f"project {project.id}: {step}" for step in steps]
@@ -151,7 +160,7 @@ def _repair(
     client: LabelStudioClient, store: Store, settings: Settings, project: Project
 ) -> list[str]:
     """Connect again, which repairs what is half made, and serve the published queue again."""
-    done = connect(client, store, settings, project.id, pull=project.mode == "pull")
+    done = Connection(client, store, settings, project.id).connect(pull=project.mode == "pull")
     lease = Lease(store, project.id, owner_name())
     deadline = time.monotonic() + SHORT_TURN
     while not lease.take():  # `connect` has woken the worker up
@@ -185,7 +194,7 @@ def _open_store(settings: Settings) -> tuple[Store | None, list[Finding]]:
 
 
 def _in_time(checks: Mapping[str, Check], deadline: float) -> list[Finding]:
-    """Run checks side by side; those that are not done in time are left behind."""
+    """Run checks side by side; report those that are not done in time as not checked."""
     results: dict[str, list[Finding]] = {}
     faults: dict[str, BaseException] = {}
 

@@ -8,8 +8,9 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ..errors import LabelStudioError
+from ..errors import LabelStudioError, MissingTokenError
 from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.tokens import is_personal
 from ..settings import Settings
 from .finding import Finding, not_checked, ok, warning, wrong
 
@@ -19,11 +20,10 @@ TESTED = "1.23"
 CLOCK_APART = 20.0  # seconds: half an access token's life is lost at 150, all of it at 300
 CLOCK_WRONG = 240.0
 PATIENCE = 3.0  # seconds; Label Studio itself waits for /health 1 s
-TOKEN = "Account & Settings, Access token (personal or legacy)"  # noqa: S105  where to find one
 
 
 def check_label_studio(settings: Settings, client: LabelStudioClient) -> tuple[bool, list[Finding]]:
-    """Ask Label Studio for its version, its time, and who we are to it.
+    """Check Label Studio's version, its clock, and the user of our token.
 
     Returns
     -------
@@ -57,14 +57,14 @@ def _version(release: str, url: str) -> Finding:
     if release.startswith(f"{TESTED}."):
         return ok(answers)
     return warning(
-        answers, f"this backend was tested with {TESTED} only: try it on a project of no worth"
+        answers, f"this backend was tested with {TESTED} only: try it on a test project first"
     )
 
 
 def _token(settings: Settings, client: LabelStudioClient) -> tuple[bool, Finding]:
     if not client.has_token:
-        return False, wrong("no token for Label Studio", f"set LABEL_STUDIO_API_KEY: {TOKEN}")
-    personal = settings.label_studio_api_key.get_secret_value().count(".") == 2
+        return False, wrong(MissingTokenError.WHAT, MissingTokenError.REMEDY)
+    personal = is_personal(settings.label_studio_api_key.get_secret_value())
     kind = "personal access token" if personal else "legacy token"
     try:
         person = client.call("GET", "/api/current-user/whoami")
@@ -74,7 +74,7 @@ def _token(settings: Settings, client: LabelStudioClient) -> tuple[bool, Finding
         legacy = ", or let legacy tokens in: by default Label Studio refuses them all"
         return False, wrong(
             f"Label Studio refuses the {kind}",
-            f"make a new one and set LABEL_STUDIO_API_KEY: {TOKEN}{'' if personal else legacy}",
+            f"make a new one and {MissingTokenError.REMEDY}{'' if personal else legacy}",
         )
     rights = person.get("permissions")
     if rights is not None and "projects.change" not in rights:
@@ -100,7 +100,7 @@ def _clock(answer: httpx.Response, asked_at: float) -> Finding:
 
 
 def check_backend(settings: Settings) -> Iterator[Finding]:
-    """Ask our own web process how it is, at the address that Label Studio is given."""
+    """Check the health of our own web process, at the address that Label Studio calls."""
     user = settings.basic_auth_user
     auth = (user, settings.basic_auth_pass.get_secret_value()) if user else None
     start = "start `active-learn serve`, and set BACKEND_URL to its address as Label Studio sees it"
@@ -125,10 +125,10 @@ def check_backend(settings: Settings) -> Iterator[Finding]:
         return
     yield ok(f"the backend answers at {settings.url}")
     degraded = health.get("degraded")
-    for ailment in degraded if isinstance(degraded, list) else []:
+    for problem in degraded if isinstance(degraded, list) else []:
         # Of workers, projects and disk there are checks of their own.
-        if str(ailment).startswith(("store", "label studio")):
-            yield warning(f"the backend says: {ailment}", "see its log")
+        if str(problem).startswith(("store", "label studio")):
+            yield warning(f"the backend says: {problem}", "see its log")
 
 
 def _json(answer: httpx.Response) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 Skipped (cancelled) annotations are no labels, and neither are empty results. Several annotations
 of one task are resolved in this order: a ground truth wins (the latest, if there are several);
-else numbers give their median, which one odd annotator cannot move far; else the majority, of
+else of numbers the median is taken, which one odd annotator cannot move far; else the majority, of
 whole sets in multi-label; a tie goes to the side with the latest annotation.
 """
 
@@ -26,7 +26,7 @@ def resolve_label(
     Parameters
     ----------
     annotations : sequence of dict
-        As Label Studio gives them.
+        As Label Studio sends them.
     read : callable
         Reads the label out of one annotation's ``result``; None when it holds none.
 
@@ -58,5 +58,5 @@ def resolve_label(
 
 
 def is_skipped(annotations: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether somebody skipped the task."""
+    """Check whether somebody skipped the task."""
     return any(annotation.get("was_cancelled") for annotation in annotations)

@@ -24,7 +24,7 @@ MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
 
 @dataclass(frozen=True)
 class LabelingTask:
-    """What is learned in a project: one control, and the data that it labels."""
+    """The labeling task of a project: one control, and the fields that it labels."""
 
     control: ControlTag
     fields: tuple[Field, ...]
@@ -34,7 +34,7 @@ class LabelingTask:
         return {field.name: field.content(data) for field in self.fields}
 
     def content_key(self, content: Mapping[str, Any]) -> str:
-        """Digest of that content: the same text twice has one key, an edited task a new one."""
+        """Return a digest of that content: one for equal texts, a new one for an edited task."""
         kinds = [(field.content_kind, content[field.name]) for field in self.fields]
         return hashlib.blake2b(
             json.dumps(kinds, sort_keys=True).encode(), digest_size=16
@@ -80,7 +80,7 @@ def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
         # The second parser is for the tree, which LabelInterface flattens. It is safe: entities
         # were refused, and the first parser bounds the depth.
         return LabelInterface(label_config), ElementTree.fromstring(label_config)  # noqa: S314
-    except Exception as error:  # the SDK raises whatever its XML library and its tags raise
+    except Exception as error:  # the SDK passes on all that its XML library and its tags raise
         raise LabelConfigError(f"the labeling config cannot be read: {error}") from error
 
 

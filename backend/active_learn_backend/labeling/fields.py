@@ -70,7 +70,7 @@ class Field:
 
     @property
     def content_kind(self) -> str:
-        """What `content` is: an address of text also says how the text behind it is read."""
+        """Return the kind of `content`; of an address also how the text behind it is read."""
         if not self.by_url:
             return self.kind
         return f"{self.markup} by url" + (
@@ -129,7 +129,7 @@ def field_of(parsed: Any) -> Field:
     Raises
     ------
     LabelConfigError
-        When it cannot be encoded; says what to change.
+        When it cannot be encoded; the message names the remedy.
     """
     tag = f'<{parsed.tag} name="{parsed.name}">'
     if parsed.tag not in OBJECTS:
@@ -165,7 +165,7 @@ def fields_of(labeled: Iterable[Any], others: Iterable[Any]) -> tuple[Field, ...
     """Read all objects that the encoder reads: what is labeled first, then the others.
 
     The others are context that annotators see, so they are encoded too. One that cannot be is
-    left out, and of their texts a task may lack some. A field that is shown twice is encoded
+    left out, and a task may lack some of their texts. A field that is shown twice is encoded
     once.
 
     Raises
@@ -197,7 +197,7 @@ def _strip_tags(markup: str) -> str:
     """Keep the text that a browser would show, with single spaces.
 
     Not by html.parser: it needs minutes for a hostile text of 1 MB, as it looks for the end of
-    each unclosed comment anew. Here whatever opens also matches without its end, so the time is
+    each unclosed comment anew. Here every opening also matches without its end, so the time is
     linear.
     """
 

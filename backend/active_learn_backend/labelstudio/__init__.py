@@ -1,1 +1,1 @@
-"""The only rooms that speak to Label Studio."""
+"""Calls to Label Studio: only this package makes them."""

@@ -1,9 +1,10 @@
 """Loads the files that tasks point at. Their addresses are untrusted: any annotator may write them.
 
-Fetched are files of Label Studio itself (with its token), of the hosts that the operator allows
-(without it), and below the folders that the operator allows. Of other hosts every address that a
-name resolves to has to be public, the connection goes to the address that was checked (so a name
-cannot change its mind in between), and every redirect is checked like the first address.
+The loader fetches files of Label Studio itself (with its token), of hosts that the operator allows
+(without it), and below folders that the operator allows. For another host, every address that its
+name resolves to has to be public, the connection goes to the address that was checked (so that a
+name cannot resolve to another one in between), and every redirect is checked like the first
+address.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SHOWN = 120  # characters of an address in a message
 
 @dataclass(frozen=True)
 class _Moved:
-    """A redirect: where to."""
+    """Target of a redirect."""
 
     address: str
 
@@ -42,7 +43,7 @@ CONTENT_TIMEOUT = 60.0  # seconds for one image or document: a round waits for i
 
 
 class ContentLoader:
-    """Gives the bytes behind an address in a task, or says why not.
+    """Loads the bytes behind an address in a task.
 
     Parameters
     ----------
@@ -81,7 +82,10 @@ class ContentLoader:
         """
         deadline = time.monotonic() + self._timeout
         for _ in range(MAX_REDIRECTS + 1):
-            found = self._load_one(address, deadline)
+            try:
+                found = self._load_one(address, deadline)
+            except httpx.InvalidURL as error:  # is no HTTPError
+                raise ContentError(f"{_short(address)} is no address: {error}") from error
             if isinstance(found, bytes):
                 return found
             address = found.address
@@ -155,7 +159,7 @@ class ContentLoader:
             raise ContentError(f"{host} does not answer ({type(error).__name__})") from error
 
     def _resolve(self, host: str, port: int) -> str:
-        """Give an address of a host; every one that it has must be allowed."""
+        """Return an address of a host, after a check of all that it has."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -236,7 +240,7 @@ class ContentLoader:
 
 
 def _is_public(address: str) -> bool:
-    """Tell whether an address belongs to the open internet, whatever it is wrapped in."""
+    """Check whether an address belongs to the open internet, also one embedded in another."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:

@@ -1,4 +1,4 @@
-"""Reads what changed in Label Studio into the store, whatever webhooks were lost."""
+"""Reads what changed in Label Studio into the store, also after webhooks were lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from ..labeling.annotations import is_skipped, resolve_label
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
-from .client import Filter, LabelStudioClient, stamp
+from .client import LabelStudioClient
+from .task_filters import Filter, stamp
 
 __all__ = ["Changes", "poll", "task_row"]
 
@@ -27,7 +28,7 @@ BEGINNING = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class Changes:
-    """What one poll found: the project as Label Studio holds it, and how much is new."""
+    """Result of one poll: the project as Label Studio holds it, and how much is new."""
 
     project: Mapping[str, Any]
     labels: int
@@ -50,7 +51,7 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         store.update(project.id, title=title)
     if label_config != project.label_config:
         if project.cursor:
-            log.info("project %s: the labeling config changed; reading all again", project.id)
+            log.info("the labeling config changed; reading all again")
         # The answers in the published queue may not fit the new config: a round is due at once.
         store.update(project.id, label_config=label_config, cursor="", round_requested=True)
         project = store.register(project.id)
@@ -64,10 +65,10 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
     # Label Studio lists no deleted tasks, and a poll can miss new ones: compare the ids.
     present = {item["id"] for page in client.task_pages(project.id, include="id") for item in page}
     if present - known:
-        log.info("project %s: %d tasks were missed", project.id, len(present - known))
+        log.info("%d tasks were missed", len(present - known))
         more = _read_all(client, store, project, task, settled)
     else:
-        log.info("project %s: %d tasks were deleted", project.id, len(known - present))
+        log.info("%d tasks were deleted", len(known - present))
         more = store.apply_changes(project.id, [], deleted=known - present)
     return Changes(remote, labels + more[0], tasks + more[1])
 
@@ -119,7 +120,7 @@ def _read_many(
 
 
 def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
-    """Read a task as Label Studio gives it, with its annotations."""
+    """Return the row of a task as Label Studio sends it, with its annotations."""
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
     stamps = [
@@ -133,7 +134,7 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         content=content,
         content_key=task.content_key(content),
         label=label,
-        # An annotation that says nothing of our control: Label Studio serves the task no more.
+        # Label Studio serves the task no more, also after an annotation without our control.
         skipped=is_skipped(annotations) or (label is None and bool(annotations)),
         labeled_at=min(map(_seconds, stamps), default=None),
     )

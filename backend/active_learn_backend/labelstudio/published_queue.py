@@ -25,7 +25,7 @@ _VERSION = re.compile(r"al-(\d+)")
 
 
 def round_of(version: str | None) -> int | None:
-    """Round that published a version; None when it is no queue version of ours."""
+    """Return the round that published a version; None when it is no queue version of ours."""
     match = _VERSION.fullmatch(version or "")
     return int(match[1]) if match else None
 
@@ -46,7 +46,7 @@ class Queue:
         self._project_id = project_id
 
     def versions(self) -> dict[int, int]:
-        """Rounds whose rows are stored in Label Studio, with how many rows each."""
+        """Return the rounds whose rows are stored in Label Studio, with their row counts."""
         stored = self._client.model_versions(self._project_id)
         return {
             number: count
@@ -67,8 +67,8 @@ class Queue:
         Raises
         ------
         LabelStudioError
-            When Label Studio created another number of rows than were sent (it drops what it
-            finds invalid without a word).
+            When Label Studio created another number of rows than were sent (it drops
+            invalid rows silently).
         """
         version = f"al-{number}"
         rows = [

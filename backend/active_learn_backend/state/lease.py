@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import StoreError
+from ..logs import context
 from .store import Store
 
 __all__ = ["LEASE_SECONDS", "Lease", "exclusively", "owner_name"]
@@ -67,7 +68,8 @@ class Lease:
                 if not self.take():
                     self._lost.set()
             except StoreError as error:
-                log.warning("project %s: lease not renewed: %s", self._project_id, error)
+                with context(project=self._project_id):  # a thread starts without one
+                    log.warning("lease not renewed: %s", error)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from ..settings import Settings, load_settings
-from .health import Vitals
+from .health import Health
 from .ml_backend import Runtime
 from .routes.metrics import metrics
 from .routes.openapi import openapi
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.extensions["active_learn"] = runtime = Runtime.open(settings)
-    app.extensions["active_learn_vitals"] = Vitals(runtime.store, settings.model_dir)
+    app.extensions["active_learn_health"] = Health(runtime.store, settings.model_dir)
     for blueprint in (
         metrics,
         protocol,

@@ -1,7 +1,7 @@
-"""Changes on their way into the store, so that no webhook waits for a disk.
+"""Buffers changes on their way into the store, so that no webhook waits for a disk.
 
-An annotator's submit waits for our webhook, and a commit can wait for a slow disk. A note that is
-lost with the process costs only time: the poller finds the change.
+An annotator's submit waits for our webhook, and a commit can wait for a slow disk. A change that is
+lost with the process costs only time: the poller finds it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import logging
 import threading
 
 from ..errors import StoreError
+from ..logs import context
 from ..state.store import Store
 
-__all__ = ["ChangeNotes"]
+__all__ = ["ChangeBuffer"]
 
 log = logging.getLogger(__name__)
 
 
-class ChangeNotes:
-    """Gathers the projects that changed, and marks each once, in the background.
+class ChangeBuffer:
+    """Collects the projects that changed, and marks each once in the store, in the background.
 
-    Memory is bounded by the number of projects, whatever the number of events.
+    Its memory is bounded by the number of projects, however many events arrive.
     """
 
     def __init__(self, store: Store) -> None:
@@ -30,8 +31,8 @@ class ChangeNotes:
         self._writing = False
         self._thread: threading.Thread | None = None
 
-    def note(self, project_id: int) -> None:
-        """Note a change and return at once."""
+    def add(self, project_id: int) -> None:
+        """Add a changed project and return at once."""
         with self._news:
             self._changed.add(project_id)
             if self._thread is None or not self._thread.is_alive():
@@ -41,7 +42,7 @@ class ChangeNotes:
             self._news.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all notes are written; False when that takes longer than `timeout` seconds."""
+        """Wait until all changes are written; False if that takes more than `timeout` seconds."""
         with self._news:
             return self._news.wait_for(lambda: not self._changed and not self._writing, timeout)
 
@@ -52,7 +53,8 @@ class ChangeNotes:
                 changed, self._changed = self._changed, set()
                 self._writing = True
             for project_id in changed:
-                self._mark(project_id)
+                with context(project=project_id):
+                    self._mark(project_id)
             with self._news:
                 self._writing = False
                 self._news.notify_all()
@@ -60,6 +62,6 @@ class ChangeNotes:
     def _mark(self, project_id: int) -> None:
         try:
             if not self._store.mark_changed(project_id):
-                log.info("project %s: a change is ignored, it is not connected", project_id)
+                log.info("a change is ignored, it is not connected")
         except StoreError as error:
-            log.warning("project %s: a change is left to the poller: %s", project_id, error)
+            log.warning("a change is left to the poller: %s", error)

@@ -1,4 +1,4 @@
-"""What ails the backend beside the web process: seen in the background, so that nobody waits."""
+"""Health problems outside the web process: checked in the background, so that nobody waits."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..state.counters import WORKER_SILENT
 from ..state.folders import DISK_LOW
 from ..state.store import Store
 
-__all__ = ["Vitals"]
+__all__ = ["Health"]
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 3.0  # seconds
-PATIENCE = 0.02  # seconds that a caller waits for a look; a store in good health needs 2 ms
-STORE_SLOW = 2.0  # seconds after which the store is said not to answer
+CHECK_EVERY = 3.0  # seconds
+PATIENCE = 0.02  # seconds that a caller waits for a check; a healthy store needs 2 ms
+STORE_SLOW = 2.0  # seconds after which the store is reported as not answering
 MOST_PROJECTS = 10  # that are named
 
 
-class Vitals:
-    """Looks after worker, store, Label Studio and disk while somebody asks.
+class Health:
+    """Checks worker, store, Label Studio and disk, as often as somebody asks.
 
     Parameters
     ----------
@@ -35,34 +35,34 @@ class Vitals:
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._store, self._folder = store, folder
-        self._one_look = threading.Lock()
-        self._started = -LOOK_EVERY
+        self._one_check = threading.Lock()
+        self._started = -CHECK_EVERY
         self._done = threading.Event()
         self._done.set()
-        self._seen = ["store: has not answered yet"]
+        self._problems = ["store: has not answered yet"]
 
-    def degraded(self) -> list[str]:
-        """Say what ails, one line each, in `PATIENCE` at most; empty: all is well."""
-        with self._one_look:
+    def problems(self) -> list[str]:
+        """List the problems, one line each, in `PATIENCE` at most; empty when there are none."""
+        with self._one_check:
             now = time.monotonic()
-            if self._done.is_set() and now - self._started >= LOOK_EVERY:
+            if self._done.is_set() and now - self._started >= CHECK_EVERY:
                 self._started = now
                 self._done.clear()
-                # A thread for each look: none has to survive the fork of a web process.
-                threading.Thread(target=self._look, name="vitals", daemon=True).start()
+                # A thread for each check: none has to survive the fork of a web process.
+                threading.Thread(target=self._check, name="health", daemon=True).start()
         if self._done.wait(PATIENCE) or time.monotonic() - self._started < STORE_SLOW:
-            return list(self._seen)
+            return list(self._problems)
         return [f"store: has not answered for {time.monotonic() - self._started:.0f} s"]
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
-            self._seen = [*self._worker(), *self._projects(), *self._disk()]
+            self._problems = [*self._worker(), *self._projects(), *self._disk()]
         except StoreError as error:
             log.warning("%s", error)
-            self._seen = ["store: cannot be read; the backend's log says why"]
+            self._problems = ["store: cannot be read; the backend's log says why"]
         except OSError as error:
-            log.warning("MODEL_DIR cannot be looked at: %s", error)
-            self._seen = ["disk: MODEL_DIR cannot be looked at; the backend's log says why"]
+            log.warning("MODEL_DIR cannot be read: %s", error)
+            self._problems = ["disk: MODEL_DIR cannot be read; the backend's log says why"]
         finally:
             self._done.set()
 
@@ -82,12 +82,12 @@ class Vitals:
                 last[tally.project_id] = max(last.get(tally.project_id, latest), latest)
         kinds = {kind for _, kind in last.values()}
         unreachable = LabelStudioUnreachableError.__name__ in kinds
-        ailments = ["label studio: does not answer the worker"] if unreachable else []
+        problems = ["label studio: does not answer the worker"] if unreachable else []
         if failing:
             some = ", ".join(map(str, sorted(failing)[:MOST_PROJECTS]))
             more = ", ..." if len(failing) > MOST_PROJECTS else ""
-            ailments.append(f"projects: the last turn of {some}{more} ended with an error")
-        return ailments
+            problems.append(f"projects: the last turn of {some}{more} ended with an error")
+        return problems
 
     def _disk(self) -> list[str]:
         free = shutil.disk_usage(self._folder).free

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,7 @@ from active_learn.errors import StateError
 from active_learn.heads import TrainedHead, load_head
 from label_studio_ml.model import LabelStudioMLBase
 
+from .. import logs
 from ..errors import BadRequestError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..labelstudio.client import LabelStudioClient
@@ -29,15 +31,24 @@ from ..learning.selection.project_params import check_params
 from ..settings import Settings, environment_settings, parse_params, project_settings
 from ..state.folders import heads_folder
 from ..state.store import Project, Store
-from .change_buffer import ChangeNotes
+from .change_buffer import ChangeBuffer
 
-__all__ = ["LARGEST_ID", "PROJECT_ID", "ActiveLearningModel", "Runtime", "project_number"]
+__all__ = [
+    "LARGEST_ID",
+    "PROJECT_ID",
+    "START_TRAINING",
+    "ActiveLearningModel",
+    "Runtime",
+    "project_number",
+]
 
 log = logging.getLogger(__name__)
 
 #: Project ids in Label Studio's requests; the first group is the number.
 PROJECT_ID = r"([1-9][0-9]{0,8})(\.[0-9]+)?"
 LARGEST_ID = 999_999_999
+#: Event of a person who asks for a round.
+START_TRAINING = "START_TRAINING"
 
 _BASE_TAKES_PROJECT = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
 
@@ -60,11 +71,11 @@ def project_number(project_id: Any) -> int:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a web process holds open: settings, the store with notes for it, Label Studio."""
+    """What a web process holds open: settings, the store and its change buffer, Label Studio."""
 
     settings: Settings
     store: Store
-    changes: ChangeNotes
+    changes: ChangeBuffer
     client: LabelStudioClient
     content: ContentLoader
 
@@ -75,7 +86,14 @@ class Runtime:
         store = Store(settings.store_url)
         client = LabelStudioClient(settings)
         content = ContentLoader(settings, client)
-        return cls(settings, store, ChangeNotes(store), client, content)
+        return cls(settings, store, ChangeBuffer(store), client, content)
+
+    def record_event(self, project_id: int, event: str | None) -> None:
+        """Record for the worker that something changed; it trains, never the web process."""
+        if event == START_TRAINING:  # a person asks for a round now, whatever the counts say
+            self.store.mark_changed(project_id, round_requested=True)
+        else:
+            self.changes.add(project_id)
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +103,7 @@ def _environment_runtime() -> Runtime:
 
 
 class ActiveLearningModel(LabelStudioMLBase):
-    """Answers predictions with the newest head, and notes changes for the worker.
+    """Answers predictions with the newest head, and records changes for the worker.
 
     Parameters
     ----------
@@ -120,19 +138,19 @@ class ActiveLearningModel(LabelStudioMLBase):
         return self._given_runtime or _environment_runtime()
 
     def setup(self) -> None:
-        """Take the project in, and say the live answers' version (label-studio-ml 2.x calls it)."""
+        """Register the project and set the live answers' version (label-studio-ml 2.x calls it)."""
         if self._number is not None and self._config:
             self.register()
         if hasattr(self, "set"):
             self.set("model_version", self.head_version())
 
     def head_version(self) -> str:
-        """Version of live answers: ``head-<round>``, never the project's current version."""
+        """Return the version of live answers, ``head-<round>``, never the queue's version."""
         project = None if self._number is None else self._runtime.store.project(self._number)
         return project.head_version if project else "head-0"
 
     def set_extra_params(self, extra_params: Any) -> None:
-        """Take a project in with settings of its own (label-studio-ml 2.x calls it too).
+        """Register a project with settings of its own (label-studio-ml 2.x calls it too).
 
         Raises
         ------
@@ -142,12 +160,12 @@ class ActiveLearningModel(LabelStudioMLBase):
         params = parse_params(extra_params)
         check_params(self._runtime.settings, self._labeling_task(), params)
         self.register()
-        number = self._project_number()
-        if self._runtime.store.set_params(number, params):
-            log.info("project %s: has settings of its own: %s", number, ", ".join(params) or "none")
+        if self._runtime.store.set_params(self._project_number(), params):
+            with self._log_context():
+                log.info("has settings of its own: %s", ", ".join(params) or "none")
 
-    def register(self) -> str:
-        """Take in a project that Label Studio sets up, and give the version of live answers.
+    def register(self) -> None:
+        """Register a project that Label Studio sets up.
 
         Raises
         ------
@@ -158,16 +176,14 @@ class ActiveLearningModel(LabelStudioMLBase):
         store = self._runtime.store
         number = self._project_number()
         project = store.project(number)
-        if project is None:
-            log.info("project %s: connected through Label Studio", number)
-            store.register(number)
-        elif project.status == "disconnected":
-            log.warning(
-                "project %s was disconnected; run `active-learn connect --project %s` to order it",
-                number,
-                number,
-            )
-        return self.head_version()
+        with self._log_context():
+            if project is None:
+                log.info("connected through Label Studio")
+                store.register(number)
+            elif project.status == "disconnected":
+                log.warning(
+                    "was disconnected; run `active-learn connect --project %s` to order it", number
+                )
 
     def predict(
         self,
@@ -175,7 +191,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         context: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]]:
-        """Answer with the newest head's class and probability, one result a task, in order.
+        """Return the newest head's class and probability of each task, in order.
 
         A task whose content cannot be loaded, and every task before the first head, gets an empty
         result with score 0.
@@ -186,25 +202,35 @@ class ActiveLearningModel(LabelStudioMLBase):
         project = None if self._number is None else self._runtime.store.project(self._number)
         if project is None or project.head_version == "head-0" or not tasks:
             return answers
+        with self._log_context():
+            for at, answer in self._head_answers(project, tasks).items():
+                answers[at] = answer
+        return answers
+
+    def _head_answers(
+        self, project: Project, tasks: Sequence[Mapping[str, Any]]
+    ) -> dict[int, dict[str, Any]]:
+        """Compute the head's answers by position; none for a task that cannot be loaded."""
         labeling = self._labeling_task()
         settings = project_settings(self._runtime.settings, json.loads(project.params))
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
         head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
         if head is None:
-            return answers
+            return {}
         contents = [labeling.content(task["data"]) for task in tasks]
         embeddings, usable, failed = embedder.embed(
             contents, [labeling.content_key(content) for content in contents]
         )
         for at, error in failed.items():
             log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
-        for at, answer in zip(usable, head.predict(embeddings), strict=True):
-            answers[at] = {
+        return {
+            at: {
                 "result": labeling.control.write(answer.label, answer.score),
                 "score": answer.score or 0.0,  # of a number there is no probability
                 "model_version": head.version,
             }
-        return answers
+            for at, answer in zip(usable, head.predict(embeddings), strict=True)
+        }
 
     def fit(
         self,
@@ -213,21 +239,20 @@ class ActiveLearningModel(LabelStudioMLBase):
         data: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Note that something changed; the worker trains, never this request."""
+        """Record that something changed: hosts call this, and the worker trains."""
         if args and isinstance(args[0], str):  # 2.x: fit(event, data)
             event, data = args[0], args[1] if len(args) > 1 else data
         number = self._number
         if number is None and data:
             number = project_number((data.get("project") or {}).get("id"))
-        if number is None:
-            return {}
-        if event == "START_TRAINING":  # a person asks for a round now, whatever the counts say
-            self._runtime.store.mark_changed(number, round_requested=True)
-        else:
-            self._runtime.changes.note(number)
+        if number is not None:
+            self._runtime.record_event(number, event)
         return {}
 
     # -- pieces -------------------------------------------------------------------------------
+
+    def _log_context(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._number is None else logs.context(project=self._number)
 
     def _project_number(self) -> int:
         if self._number is None:
@@ -250,7 +275,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         try:
             head = load_head(folder, project.head_round)
         except StateError as error:
-            log.warning("project %s: %s", project.id, error)
+            log.warning("%s", error)
             return None
         fits = head.problem_type == labeling.control.problem_type
         if not (fits and head.reads(encoder, head.n_features)):

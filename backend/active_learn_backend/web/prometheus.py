@@ -1,4 +1,4 @@
-"""What Prometheus reads: the project state as it is, and the requests of the web processes.
+"""Metrics for Prometheus: the project state as it is, and the requests of the web processes.
 
 The state is shared by all processes, so it is read when it is asked for: whichever of them
 answers, the numbers are the same. Requests are counted where they are answered; with several web
@@ -73,7 +73,7 @@ class StateCollector(Collector):
         self._store = store
 
     def collect(self) -> Iterable[Metric]:
-        """Give the metrics of this moment."""
+        """Return the metrics of this moment."""
         up = GaugeMetricFamily("active_learn_store_up", "1 when the project state can be read.")
         try:
             families = [*self._of_workers(), *self._of_projects(), *self._of_tallies()]

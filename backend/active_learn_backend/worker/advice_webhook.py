@@ -49,17 +49,9 @@ def tell_if_changed(
     try:
         answer = httpx.post(settings.advice_url, json=body, timeout=SECONDS, follow_redirects=False)
     except httpx.HTTPError as error:
-        log.warning(
-            "project %s: the advice was not sent to ADVICE_URL: %s",
-            project_id,
-            type(error).__name__,
-        )
+        log.warning("the advice was not sent to ADVICE_URL: %s", type(error).__name__)
         return
     if answer.is_success:
-        log.info("project %s: the advice is now: %s", project_id, "stop" if stop else "go on")
+        log.info("the advice is now: %s", "stop" if stop else "go on")
     else:
-        log.warning(
-            "project %s: ADVICE_URL answered the advice with status %s",
-            project_id,
-            answer.status_code,
-        )
+        log.warning("ADVICE_URL answered the advice with status %s", answer.status_code)

@@ -20,7 +20,7 @@ from active_learn.errors import ActiveLearnError
 from ..errors import LabelStudioError, LabelStudioUnreachableError, StoreError
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.connection import adopt, secure_webhook, take_over_stream
+from ..labelstudio.connection import Connection, recover_projects
 from ..labelstudio.content_loader import ContentLoader
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
@@ -104,7 +104,7 @@ class Worker:
     def run(self) -> None:
         """Work until `stopping` is set; rounds under way are finished."""
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
-        self._adopt()
+        self._recover_projects()
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):
@@ -114,12 +114,12 @@ class Worker:
                     if not busy and self._is_due(project):
                         under_way[project.id] = pool.submit(self.turn, project.id)
 
-    def _adopt(self) -> None:
+    def _recover_projects(self) -> None:
         """Find our projects again in Label Studio where the state knows none: new, or lost."""
         if not self._client.has_token or self._projects():
             return
         try:
-            adopt(self._client, self._store, self._settings)
+            recover_projects(self._client, self._store, self._settings)
         except (LabelStudioError, LabelStudioUnreachableError) as error:
             log.warning("no look at Label Studio for projects of ours: %s", error)
 
@@ -178,10 +178,10 @@ class Worker:
                 self._work(project_id, lease, pace)
             pace.failures = 0
         except ActiveLearnError as error:
-            log.warning("project %s: %s", project_id, error)
+            log.warning("%s", error)
             self._note_failure(project_id, pace, error, str(error))
         except Exception as error:  # a fault in one project must not stop the others
-            log.exception("project %s: internal error", project_id)
+            log.exception("internal error")
             self._note_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
 
     def _note_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
@@ -191,16 +191,13 @@ class Worker:
         try:
             self._store.note_error(project_id, type(error).__name__, message)
         except StoreError as failed:
-            log.error("project %s: %s", project_id, failed)
+            log.error("%s", failed)
 
     def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
         project = self._store.register(project_id)
         if project.status not in WATCHED:
             return  # paused or disconnected since we looked
-        if not self._client.has_token:
-            raise LabelStudioError(
-                "no token for Label Studio; set LABEL_STUDIO_API_KEY and restart", 401
-            )
+        self._client.require_token()
         polls = project.change_seq > project.processed_seq or not pace.to_retire
         if polls:
             changes = poll(self._client, self._store, project)
@@ -230,23 +227,20 @@ class Worker:
             return False
         project = self._store.register(project.id)
         if project.status == "paused_by_user":
-            log.info("project %s: the sampling was set back; going on", project.id)
+            log.info("the sampling was set back; going on")
             self._store.update(project.id, status="active", reason="")
+        connection = Connection(self._client, self._store, self._settings, project.id)
         if not project.sampling_set:
-            take_over_stream(self._client, self._store, project.id, changes.project)
+            connection.order_stream(changes.project)
         if project.webhook_id is None and project.mode == "push":
-            secure_webhook(self._client, self._store, project, self._settings)
+            connection.secure_webhook(project.webhook_secret)
         self._repair(project, str(changes.project["model_version"] or ""))
         return True
 
     def _yield_to_person(self, project_id: int, sampling: str) -> None:
         reason = f"the task sampling was changed to {sampling!r} in Label Studio"
         if self._store.change_status(project_id, "active", "paused_by_user", reason):
-            log.warning(
-                "project %s: paused, because %s; set it back or run `active-learn resume`",
-                project_id,
-                reason,
-            )
+            log.warning("paused, because %s; set it back or run `active-learn resume`", reason)
 
     def _repair(self, project: Project, served: str) -> None:
         """Serve our queue again after the version was reset."""
@@ -254,12 +248,11 @@ class Worker:
             return
         number = round_of(served)
         if number is not None and number > (round_of(project.queue_version) or 0):
-            log.info("project %s: a worker died after the flip to %s", project.id, served)
+            log.info("a worker died after the flip to %s", served)
             self._store.update(project.id, queue_version=served, round_requested=True)
             return
         log.warning(
-            "project %s: model_version was reset to %r in Label Studio; serving %s again",
-            project.id,
+            "model_version was reset to %r in Label Studio; serving %s again",
             served,
             project.queue_version,
         )
@@ -268,7 +261,7 @@ class Worker:
         except LabelStudioError as error:
             if error.status != 400:
                 raise
-            log.warning("project %s: the rows of %s are gone", project.id, project.queue_version)
+            log.warning("the rows of %s are gone", project.queue_version)
             self._store.update(project.id, queue_version="", round_requested=True)
 
     # -- rounds -------------------------------------------------------------------------------
@@ -295,8 +288,7 @@ class Worker:
         ).run()
         pace.to_retire = None
         log.info(
-            "project %s: round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
-            project_id,
+            "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
             reason,
             report["labeled"],
             report["unlabeled"],

@@ -145,9 +145,7 @@ class Round:
         usable = [row for row in rows if row.content_key not in failed]
         for row in rows:
             if error := failed.get(row.content_key):
-                log.warning(
-                    "project %s: task %s is left out: %s", self.project.id, row.task_id, error
-                )
+                log.warning("task %s is left out: %s", row.task_id, error)
         vectors = self.engine.vectors(embedder, [row.content_key for row in usable])
         return Snapshot.take(self.project, usable, vectors, self.settings)
 
@@ -197,15 +195,14 @@ class Round:
         try:
             head = load_head(self._heads, self.project.head_round)
         except StateError as error:
-            log.warning("project %s: %s", self.project.id, error)
+            log.warning("%s", error)
             return None
         fits = head.problem_type == self.task.control.problem_type and head.reads(
             encoder, n_features
         )
         if not fits and self.project.pinned_round:
             log.warning(
-                "project %s: %s was trained under another config or encoder; a new head is trained",
-                self.project.id,
+                "%s was trained under another config or encoder; a new head is trained",
                 head.version,
             )
             self.store.update(self.project.id, pinned_round=0)

@@ -1,4 +1,4 @@
-"""What a control tag must say to be learned."""
+"""Interface of a control tag that can be learned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ControlTag(ABC):
     Raises
     ------
     LabelConfigError
-        When this tag, as configured, cannot be learned; says what to change.
+        When this tag, as configured, cannot be learned; the message names the remedy.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class ControlTag(ABC):
     labels : tuple of str
         All labels that the config offers (the alias where there is one); empty in regression.
     bounds : (float, float) or None
-        Smallest and largest answer in regression, when the config gives both.
+        Smallest and largest answer in regression, when the config has both.
     can_prelabel : bool
         Whether Label Studio stores predictions of this tag. If not, a queue row that holds one
         vanishes, so queue rows stay empty.
@@ -85,7 +85,7 @@ class ControlTag(ABC):
         Parameters
         ----------
         result : list of dict
-            As Label Studio gives it: it was never validated, so anything is survived.
+            As Label Studio sends it: nobody validated it, so it may hold anything.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class ControlTag(ABC):
         Parameters
         ----------
         label : str, list of str or float
-            As `read` gives it.
+            As `read` returns it.
         score : float, optional
             Probability, written to the result's item.
 
@@ -112,15 +112,15 @@ class ControlTag(ABC):
         """
 
     def attribute(self, name: str) -> str | None:
-        """Value of an attribute of the tag; None when it is missing or blank."""
+        """Return an attribute of the tag; None when it is missing or blank."""
         return self._attributes.get(name.lower(), "").strip() or None
 
     def is_true(self, name: str) -> bool:
-        """Tell whether an attribute of the tag is ``"true"``."""
+        """Check whether an attribute of the tag is ``"true"``."""
         return (self.attribute(name) or "").lower() == "true"
 
     def error(self, problem: str) -> LabelConfigError:
-        """Make the error that names this tag and says what is wrong with it."""
+        """Return an error that names this tag and its fault."""
         return LabelConfigError(f"{self.tag} '{self.from_name}' {problem}")
 
     def values(self, result: Any) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the tags have in common whose labels are names."""
+"""Common base of the tags whose labels are names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class CategoricalTag(ControlTag):
     """A tag that offers named labels: one a task, or (multi-label) any number of them.
 
     An annotation with none of them is no label, in multi-label too: Label Studio stores nothing
-    for a control that nobody touched, so "none of these" cannot be told from "not answered".
+    for a control that nobody touched, so "none of these" and "not answered" look the same.
     """
 
     @abstractmethod
     def chosen(self, value: Mapping[str, Any]) -> list[str]:
-        """Labels that are chosen in one value of an annotation."""
+        """Return the labels that are chosen in one value of an annotation."""
 
     @abstractmethod
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class CategoricalTag(ControlTag):
 
 
 def choice_name(choice: Element) -> str | None:
-    """Name under which Label Studio stores a <Choice>: its alias, else its value."""
+    """Return the name under which Label Studio stores a <Choice>: its alias, else its value."""
     return choice.get("alias") or choice.get("value")
 
 
 def model_names(choice: Element) -> list[str]:
-    """Names that a model may have for a <Choice>: its ``predicted_values``, name and value."""
+    """Return a model's names for a <Choice>: its ``predicted_values``, name and value."""
     predicted = (choice.get("predicted_values") or "").split(",")
     names = [*(name.strip() for name in predicted), choice_name(choice), choice.get("value")]
     return [name for name in names if name]

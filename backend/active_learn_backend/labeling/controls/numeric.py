@@ -1,4 +1,4 @@
-"""What the tags have in common whose answer is a number."""
+"""Common base of the tags whose answer is a number."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class NumericTag(ControlTag):
         return self.item({self.tag.lower(): self.nearest(number)}, score)
 
     def nearest(self, number: float) -> float:
-        """Give the answer that the tag allows and that is nearest to a number."""
+        """Return the answer that the tag allows and that is nearest to a number."""
         number = self._clip(number)
         if self.step is None:
             return self._clip(float(f"{number:.6g}"))
@@ -83,7 +83,7 @@ class NumericTag(ControlTag):
 
 
 def finite(value: Any) -> float | None:
-    """Give a number as float; None for anything else, and for what no model computes with."""
+    """Return a number as float; None for anything else, and for NaN and infinities."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:

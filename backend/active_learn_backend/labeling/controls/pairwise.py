@@ -14,8 +14,8 @@ __all__ = ["PairwiseTag"]
 class PairwiseTag(CategoricalTag):
     """Pairwise over ``toName="a,b"``: classification, ``left`` for a and ``right`` for b.
 
-    Label Studio drops every Pairwise prediction on import, whatever its form, so answers are only
-    given live.
+    Label Studio drops every Pairwise prediction on import, in every form, so answers are only
+    live ones.
     """
 
     tag = "Pairwise"

@@ -29,7 +29,7 @@ class SliderTag(NumericTag):
         self.limit(low, high, self.number("step"))
 
     def values(self, result: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Give the values, also of interfaces that name the number as Number does."""
+        """Return the values, also of interfaces that name the number as Number does."""
         return [
             {"slider": value.get("slider", value.get("number"))} for value in super().values(result)
         ]

@@ -21,7 +21,7 @@ class TaxonomyTag(CategoricalTag):
     With ``maxUsages="1"`` it is classification, else multi-label.
 
     Without ``leafsOnly`` an annotator may choose an inner node as well. Next to a leaf below it,
-    that says nothing more. Alone it leaves open which leaf is meant: such an annotation is no
+    that adds nothing. Alone it leaves open which leaf is meant: such an annotation is no
     label, because what it leaves out cannot be taken for a no. A path that is not in the config
     (annotators may add some) counts as not chosen.
     """
@@ -81,7 +81,7 @@ class TaxonomyTag(CategoricalTag):
             shown.add(choice.get("value"))
             name = choice_name(choice)
             if name is None:
-                raise self.error("has a <Choice> without a value; give it one")
+                raise self.error("has a <Choice> without a value; add one")
             path = (*above, name)
             yield path, choice
             yield from self._nodes(choice, path)

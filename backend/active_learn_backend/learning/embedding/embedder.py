@@ -71,16 +71,16 @@ def longest_first(contents: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 class Progress:
-    """Says in the log now and then how far the embedding of a project is.
+    """Logs now and then how far the embedding of a project is.
 
     Parameters
     ----------
-    project_id, total : int
-        Of how many tasks.
+    total : int
+        Number of tasks to embed.
     """
 
-    def __init__(self, project_id: int, total: int) -> None:
-        self._project_id, self._total = project_id, total
+    def __init__(self, total: int) -> None:
+        self._total = total
         self._began = self._told = time.monotonic()
 
     def tell(self, done: int) -> None:
@@ -88,7 +88,7 @@ class Progress:
         if time.monotonic() - self._told > TELL_EVERY:
             self._told = time.monotonic()
             bar = tqdm.format_meter(done, self._total, self._told - self._began, unit=" tasks")
-            log.info("project %s: embedding %s", self._project_id, bar)
+            log.info("embedding %s", bar)
 
 
 class TaskEmbedder:
@@ -196,7 +196,7 @@ class TaskEmbedder:
         found = contents(missing)
         order = longest_first(found)
         failed: dict[str, ContentError] = {}
-        progress = Progress(self.project_id, len(missing))
+        progress = Progress(len(missing))
         for start in range(0, len(missing), CHUNK):
             checkpoint(start, len(missing))
             progress.tell(start)

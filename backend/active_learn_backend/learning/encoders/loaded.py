@@ -6,11 +6,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["LoadedModels", "pick_device", "signature"]
 
@@ -65,6 +66,8 @@ def pick_device(name: str) -> torch.device:
     SettingsError
         When the machine has no such device.
     """
+    import torch  # takes seconds: only for those who load a model
+
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

@@ -1,4 +1,4 @@
-"""What an engine does for a round: embed what is new, and rank the pool."""
+"""Interface of an engine: it embeds what is new for a round, and ranks the pool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..embedding.embedder import TaskEmbedder
 
 __all__ = ["Checkpoint", "Engine", "Failures", "ProjectTasks"]
 
-# Told how many of how many tasks are done; what it raises stops the work.
+# Is called with the numbers of tasks done and of all tasks; an error that it raises stops the work.
 Checkpoint = Callable[[int, int], None]
 # The reason, by key, of contents that cannot be loaded.
 Failures = dict[str, ContentError]
@@ -49,7 +49,7 @@ class ProjectTasks:
 
 
 class Engine(ABC):
-    """Embeds and ranks."""
+    """Embeds tasks and ranks pools."""
 
     @abstractmethod
     def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
@@ -68,11 +68,11 @@ class Engine(ABC):
         Parameters
         ----------
         label_config : str
-            The XML that says what of a task is read.
+            The XML that names the fields of a task that are read.
         files : sequence of Path
-            As Label Studio imports them, see `read_file`.
+            As Label Studio imports them, see `read_pages`.
         checkpoint : callable
-            The number of all tasks is not known, and told as 0.
+            The number of all tasks is not known, and passed as 0.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Engine(ABC):
 
     @abstractmethod
     def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
-        """Give cached embeddings of shape (n, d)."""
+        """Return cached embeddings of shape (n, d)."""
 
     @abstractmethod
     def rank(

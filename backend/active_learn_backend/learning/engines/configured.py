@@ -1,4 +1,4 @@
-"""Which engine the settings name."""
+"""Choice of the engine by the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["configured_engine"]
 
 
 def configured_engine(settings: Settings) -> Engine:
-    """Give the engine of the setting ``engine``; nothing is started yet.
+    """Return the engine of the setting ``engine``; nothing is started yet.
 
     Raises
     ------

@@ -12,7 +12,6 @@ from active_learn import ActiveSampler, Ranking
 from ...labeling.config import parse_label_config
 from ..embedding.cache import Vectors
 from ..embedding.embedder import TaskEmbedder
-from ..selection.queue_builder import rank_here
 from .base import Checkpoint, Engine, Failures, ProjectTasks
 from .files import read_pages
 
@@ -36,14 +35,14 @@ class LocalEngine(Engine):
         failed: Failures = {}
         done = 0
         for file in files:
-            for page in read_pages(file):
-                contents = [task.content(data) for data in page]
+            for tasks in read_pages(file):
+                contents = [task.content(data) for data in tasks]
                 keys = [task.content_key(content) for content in contents]
                 failed |= embedder.fill(
                     keys,
-                    lambda some, held=contents: [held[at] for at in some],  # type: ignore[misc]
+                    lambda some, page=contents: [page[at] for at in some],  # type: ignore[misc]
                 )
-                done += len(page)
+                done += len(tasks)
                 checkpoint(done, 0)
         return failed
 
@@ -53,4 +52,4 @@ class LocalEngine(Engine):
     def rank(
         self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
     ) -> Ranking:
-        return rank_here(sampler, vectors, pool, n)
+        return sampler.rank(vectors[pool], n)

@@ -16,7 +16,7 @@ from ...state.store import Project, QueueRow, TaskRow
 from ..embedding.cache import Vectors
 from .holdout import in_audit, mix, place
 
-__all__ = ["Snapshot", "choose", "rank_here", "sampler_for"]
+__all__ = ["Snapshot", "choose", "sampler_for"]
 
 FloatArray = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -119,17 +119,12 @@ def sampler_for(
     )
 
 
-def rank_here(sampler: ActiveSampler, vectors: Vectors, pool: Positions, n: int) -> Ranking:
-    """Order the tasks at some positions by their worth, in this process."""
-    return sampler.rank(vectors[pool], n)
-
-
 def choose(
     snapshot: Snapshot,
     problem_type: Any,
     model: Any,
     settings: Settings,
-    ranked: Rank = rank_here,
+    ranked: Rank,
 ) -> tuple[Positions, list[QueueRow]]:
     """Choose what is served next.
 

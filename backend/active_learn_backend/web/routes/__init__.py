@@ -1,4 +1,4 @@
-"""What the web process answers: parse, hand on, answer; nothing is learned here."""
+"""Routes of the web process: they parse, call and answer; nothing is learned here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["current_runtime"]
 
 
 def current_runtime() -> Runtime:
-    """What the app that answers this request holds open."""
+    """Return the runtime of the app that answers this request."""
     runtime: Runtime = current_app.extensions["active_learn"]
     return runtime

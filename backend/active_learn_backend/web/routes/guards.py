@@ -16,10 +16,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def guard_reading() -> None:
-    """Without auth on a loopback address, answer to no name but our own.
+    """Without auth on a loopback address, refuse requests for another host name than our own.
 
-    Else a page from elsewhere could let its own name lead to this machine (DNS rebinding), and
-    read along in the browser of whoever works here.
+    Otherwise a page from elsewhere could let its own name lead to this machine (DNS rebinding), and
+    read the page in the browser of somebody on this machine.
     """
     settings = current_runtime().settings
     if settings.basic_auth_user or settings.host not in LOOPBACK:
@@ -29,9 +29,9 @@ def guard_reading() -> None:
 
 
 def why_not_change() -> str:
-    """Say why nothing may be changed from here; empty when it may.
+    """Return why nothing may be changed from here; empty when it may.
 
-    Behind Basic auth whoever is let in may. Without it only a browser on this machine.
+    Behind Basic auth everybody may; without it only a browser on this machine.
     """
     if current_runtime().settings.basic_auth_user:
         return ""
@@ -46,7 +46,7 @@ def why_not_change() -> str:
 
 
 def why_foreign() -> str:
-    """Say why a form is not one of our own pages; empty when it is (cross-site forgery)."""
+    """Return why a form is none of our own pages'; empty when it is (cross-site forgery)."""
     origin = request.headers.get("Origin", "")
     if urlsplit(origin).netloc == request.host and request.headers.get(
         "Sec-Fetch-Site", "same-origin"

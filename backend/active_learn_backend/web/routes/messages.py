@@ -1,6 +1,6 @@
 """Bodies of the protocol's requests and answers; the OpenAPI document is made of these.
 
-Of a request's body only what is named here is read.
+Other fields of a request's body are ignored.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class TrainRequest(_Message):
 
 
 class HealthAnswer(_Message):
-    """The web process is up; what ails the rest is said in words."""
+    """The web process is up; problems of the rest are listed in words."""
 
     status: Literal["UP"]
     model_class: str
@@ -133,7 +133,7 @@ class NotedAnswer(_Message):
 
 
 class VersionsAnswer(_Message):
-    """Heads that are kept, newest first."""
+    """Saved heads, newest first."""
 
     versions: list[str]
 
@@ -150,30 +150,32 @@ View = TypeVar("View", bound=Callable[..., Response])
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a view takes and gives; None: no body, or no JSON."""
+    """Models of a view's request and response; None: no body, or no JSON."""
 
-    takes: type[BaseModel] | None
-    gives: type[BaseModel] | None
+    request_model: type[BaseModel] | None
+    response_model: type[BaseModel] | None
 
 
 def exchanges(
-    gives: type[BaseModel] | None, *, takes: type[BaseModel] | None = None
+    response_model: type[BaseModel] | None, *, request_model: type[BaseModel] | None = None
 ) -> Callable[[View], View]:
-    """Note what a view takes and gives; one that takes a body is called with it."""
+    """Declare the models of a view, which is called with the parsed request where it has one."""
 
     def mark(view: View) -> View:
         @wraps(view)
         def answer(**arguments: Any) -> Response:
-            return view(**arguments) if takes is None else view(read_body(takes), **arguments)
+            if request_model is None:
+                return view(**arguments)
+            return view(read_body(request_model), **arguments)
 
-        answer.exchange = Exchange(takes, gives)  # type: ignore[attr-defined]
+        answer.exchange = Exchange(request_model, response_model)  # type: ignore[attr-defined]
         return answer  # type: ignore[return-value]
 
     return mark
 
 
 def exchange_of(view: Callable[..., Any]) -> Exchange:
-    """Tell what a view takes and gives."""
+    """Return the models of a view."""
     exchange: Exchange = view.exchange  # type: ignore[attr-defined]
     return exchange
 
@@ -206,7 +208,7 @@ def _parse(raw: bytes) -> Any:
 
 
 def _check_depth(body: Any) -> None:
-    """Refuse what is nested so deeply that whoever walks through it later might fail."""
+    """Refuse a body that is nested too deeply for the code that walks through it later."""
     level = [body]
     for _ in range(MOST_LEVELS):
         level = [

@@ -1,4 +1,4 @@
-"""What Prometheus asks for, and the clock that each request is timed by."""
+"""The route that Prometheus reads, and the timing of each request."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ metrics = Blueprint("metrics", __name__)
 
 
 @metrics.route("/metrics", methods=["GET"])
-@exchanges(gives=None)
+@exchanges(response_model=None)
 def scrape() -> Response:
-    """Give all metrics in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     return Response(expose(current_runtime().store), content_type=CONTENT_TYPE_LATEST)
 
 

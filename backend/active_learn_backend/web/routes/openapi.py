@@ -1,4 +1,4 @@
-"""The OpenAPI document of the protocol, made of what the routes really take and give."""
+"""The OpenAPI document of the protocol, made of the models that the routes use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from ...labelstudio.connection import SECRET_HEADER
+from ...labelstudio.registration import SECRET_HEADER
 from .messages import Exchange, Refusal, exchange_of, exchanges
 
 __all__ = ["document", "openapi"]
@@ -28,9 +28,9 @@ REFUSALS = {
 
 
 @openapi.route("/openapi.json", methods=["GET"])
-@exchanges(gives=None)
+@exchanges(response_model=None)
 def describe() -> Response:
-    """Give this document."""
+    """Return this document."""
     return jsonify(document(current_app))
 
 
@@ -75,8 +75,8 @@ def _operations(rule: Rule, docstring: str, exchange: Exchange) -> Mapping[str, 
         # The empty one: without BASIC_AUTH_USER nothing is asked for.
         "security": [{"basic": []}, *[{"secret": []}] * (rule.rule == "/webhook"), {}],
     }
-    if exchange.takes is not None:
-        content = {"application/json": {"schema": _refer(exchange.takes)}}
+    if exchange.request_model is not None:
+        content = {"application/json": {"schema": _refer(exchange.request_model)}}
         operation["requestBody"] = {"required": True, "content": content}
     if rule.rule == "/versions":
         project = {"name": "project", "in": "query", "schema": {"type": "string"}}
@@ -91,10 +91,10 @@ def _answers(exchange: Exchange) -> dict[str, Any]:
         status: {"description": words, "content": refusal} for status, words in REFUSALS.items()
     }
     answers["200"] = {"description": "Done, or the answer."}
-    if exchange.gives is not None:
+    if exchange.response_model is not None:
         answers["200"] = {
-            "description": " ".join(str(exchange.gives.__doc__).split()),
-            "content": {"application/json": {"schema": _refer(exchange.gives)}},
+            "description": " ".join(str(exchange.response_model.__doc__).split()),
+            "content": {"application/json": {"schema": _refer(exchange.response_model)}},
         }
     return answers
 
@@ -104,7 +104,12 @@ def _refer(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _schemas(spoken: list[Exchange]) -> Any:
-    models = {model for one in spoken for model in (one.takes, one.gives) if model is not None}
+    models = {
+        model
+        for one in spoken
+        for model in (one.request_model, one.response_model)
+        if model is not None
+    }
     ordered = sorted(models | {Refusal}, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in ordered], ref_template=REFERENCE

@@ -1,6 +1,6 @@
-"""The status page: HTML for browsers, JSON for machines. What it shows is gathered in `status`.
+"""The status page: HTML for browsers, JSON for machines. `status` collects what it shows.
 
-Nothing that is shown can be trusted: templates escape it, and the headers below forbid whatever
+Nothing that is shown can be trusted: templates escape it, and the headers below forbid what
 might slip through to run, to load anything from elsewhere, or to be framed.
 """
 
@@ -32,10 +32,11 @@ from ...errors import BadRequestError, ContentError, LabelConfigError
 from ...labeling.config import parse_label_config
 from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
+from ...logs import context
 from ...settings import WEB_THREADS
 from ...state.folders import heads_folder
 from ...state.store import Project
-from ..health import Vitals
+from ..health import Health
 from ..ml_backend import LARGEST_ID
 from ..status.chart import HEIGHT, WIDTH, draw
 from ..status.project import look_at, summarize
@@ -86,14 +87,14 @@ def _harden(response: Response) -> Response:
 @pages.route("/", methods=["GET"])
 @exchanges(HealthAnswer)
 def index() -> Response:
-    """Say that the web process is up; browsers get the list of projects instead."""
+    """Return that the web process is up; browsers get the list of projects instead."""
     if not _wants_html():
         return health()
     guard_reading()
-    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    health_checks: Health = current_app.extensions["active_learn_health"]
     runtime = current_runtime()
     projects = [summarize(runtime.settings, runtime.store, one) for one in runtime.store.projects()]
-    return _page("index.html", projects=projects, ailments=vitals.degraded())
+    return _page("index.html", projects=projects, problems=health_checks.problems())
 
 
 @pages.route("/projects.json", methods=["GET"])
@@ -120,7 +121,7 @@ def project_page(number: int) -> Response:
     if project is None:
         return _page("missing.html", number=number, status=404)
     status = look_at(runtime.settings, runtime.store, project)
-    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    health_checks: Health = current_app.extensions["active_learn_health"]
     return _page(
         "project.html",
         project=status,
@@ -128,8 +129,8 @@ def project_page(number: int) -> Response:
         drawing=draw(status.curve),
         width=WIDTH,
         height=HEIGHT,
-        # What ails projects is said of this one by its own errors.
-        ailments=[line for line in vitals.degraded() if not line.startswith("projects:")],
+        # The page shows this project's own errors instead of the line about all projects.
+        problems=[one for one in health_checks.problems() if not one.startswith("projects:")],
         label_studio=f"{runtime.settings.label_studio_url}/projects/{number}/data",
         may_change=why_not_change() == "",
     )
@@ -137,7 +138,7 @@ def project_page(number: int) -> Response:
 
 @pages.route(f"{PROJECT}.json", methods=["GET"])
 def project_json(number: int) -> Response:
-    """Give all that the page of a project shows."""
+    """Return all that the page of a project shows."""
     guard_reading()
     runtime = current_runtime()
     project = runtime.store.project(number)
@@ -155,8 +156,8 @@ def rollback(number: int) -> Response:
     if runtime.store.project(number) is None:
         return _refuse(404, f"project {number} is not connected to this backend")
     version = request.form.get("version", "")
-    kept = saved_heads(heads_folder(runtime.settings, number))
-    if version not in ("latest", *(f"head-{one}" for one in kept)):
+    saved = saved_heads(heads_folder(runtime.settings, number))
+    if version not in ("latest", *(f"head-{one}" for one in saved)):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
     return make_response(redirect(url_for("pages.project_page", number=number), 303))
@@ -189,7 +190,8 @@ def thumbnail(number: int, task_id: int) -> Response:
     try:
         data = _shrink(runtime.content.load(address))
     except ContentError as error:
-        log.warning("project %s: the page lacks the image of task %s: %s", number, task_id, error)
+        with context(project=number):
+            log.warning("the page lacks the image of task %s: %s", task_id, error)
         return _refuse(404, "the image cannot be loaded; the backend's log says why")
     finally:
         slots.release()
@@ -246,7 +248,7 @@ def _refuse(status: int, reason: str) -> Response:
 
 @pages.app_template_filter("ago")
 def _ago(then: float | None) -> str:
-    """Say how long ago a time was."""
+    """Write how long ago a time was."""
     if not then:
         return "never"
     seconds = max(time.time() - then, 0)
@@ -266,7 +268,7 @@ def _label(label: Any) -> str:
 
 @pages.app_template_filter("quality")
 def _quality(point: Any) -> str:
-    """Say what was measured, with its interval."""
+    """Write what was measured, with its interval."""
     if point.metric == "mean absolute error":
         return f"{point.metric} {point.value:.3g} ({point.low:.3g} to {point.high:.3g})"
     return (

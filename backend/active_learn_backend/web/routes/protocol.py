@@ -10,10 +10,10 @@ from active_learn.heads import saved_heads
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from ...errors import BadRequestError, LabelConfigError, SettingsError
-from ...labelstudio.connection import SECRET_HEADER
+from ...labelstudio.registration import SECRET_HEADER
 from ...state.folders import heads_folder
-from ..health import Vitals
-from ..ml_backend import ActiveLearningModel, project_number
+from ..health import Health
+from ..ml_backend import START_TRAINING, ActiveLearningModel, project_number
 from . import current_runtime
 from .messages import (
     HealthAnswer,
@@ -39,7 +39,7 @@ protocol = Blueprint("protocol", __name__)
 
 @protocol.before_app_request
 def _authenticate() -> Response | None:
-    """Ask for Basic auth where it is configured; a webhook may bear its project's secret."""
+    """Require Basic auth where it is configured, or of a webhook its project's secret."""
     settings = current_runtime().settings
     if not settings.basic_auth_user:
         return None
@@ -47,7 +47,7 @@ def _authenticate() -> Response | None:
     user, password = (given.username or "", given.password or "") if given else ("", "")
     expected = settings.basic_auth_pass.get_secret_value()
     right = _same(user, settings.basic_auth_user) & _same(password, expected)
-    if right or (request.path == "/webhook" and _bears_secret()):
+    if right or (request.path == "/webhook" and _has_secret()):
         return None
     response = jsonify({"error": "wrong or missing credentials; use the backend's Basic auth"})
     response.status_code = 401
@@ -55,7 +55,7 @@ def _authenticate() -> Response | None:
     return response
 
 
-def _bears_secret() -> bool:
+def _has_secret() -> bool:
     given = request.headers.get(SECRET_HEADER, "")
     if not given:
         return False
@@ -73,16 +73,16 @@ def _same(given: str, expected: str) -> bool:
 @protocol.route("/health", methods=["GET"])
 @exchanges(HealthAnswer)
 def health() -> Response:
-    """Say that the web process is up, and what ails the rest; waits for nothing."""
-    vitals: Vitals = current_app.extensions["active_learn_vitals"]
+    """Return that the web process is up, and the problems of the rest; wait for nothing."""
+    checks: Health = current_app.extensions["active_learn_health"]
     name = ActiveLearningModel.__name__
-    return jsonify({"status": "UP", "model_class": name, "degraded": vitals.degraded()})
+    return jsonify({"status": "UP", "model_class": name, "degraded": checks.problems()})
 
 
 @protocol.route("/setup", methods=["POST"])
-@exchanges(SetupAnswer, takes=SetupRequest)
+@exchanges(SetupAnswer, request_model=SetupRequest)
 def setup(body: SetupRequest) -> Response:
-    """Take a project in; Label Studio shows the reason phrase of a refusal to its user."""
+    """Register a project; Label Studio shows the reason phrase of a refusal to its user."""
     model = ActiveLearningModel(body.project, body.schema_, runtime=current_runtime())
     try:
         model.set_extra_params(body.extra_params)
@@ -92,7 +92,7 @@ def setup(body: SetupRequest) -> Response:
 
 
 @protocol.route("/predict", methods=["POST"])
-@exchanges(PredictAnswer, takes=PredictRequest)
+@exchanges(PredictAnswer, request_model=PredictRequest)
 def predict(body: PredictRequest) -> Response:
     """Answer one result per task, in order, under a version that never orders the stream."""
     model = ActiveLearningModel(body.project, body.label_config, runtime=current_runtime())
@@ -101,25 +101,25 @@ def predict(body: PredictRequest) -> Response:
 
 
 @protocol.route("/webhook", methods=["POST"])
-@exchanges(NotedAnswer, takes=WebhookRequest)
+@exchanges(NotedAnswer, request_model=WebhookRequest)
 def webhook(body: WebhookRequest) -> Response:
-    """Note the event for the worker, and answer at once: an annotator's submit waits for this."""
-    ActiveLearningModel(body.project.id, runtime=current_runtime()).fit(event=body.action)
+    """Record the event for the worker, and answer at once: an annotator's submit waits for it."""
+    current_runtime().record_event(body.project.id, body.action)
     return jsonify({"status": "noted"})
 
 
 @protocol.route("/train", methods=["POST"])
-@exchanges(NotedAnswer, takes=TrainRequest)
+@exchanges(NotedAnswer, request_model=TrainRequest)
 def train(body: TrainRequest) -> Response:
-    """Ask for a round now (older versions of Label Studio call this)."""
-    ActiveLearningModel(body.project, runtime=current_runtime()).fit(event="START_TRAINING")
+    """Request a round now (older versions of Label Studio call this)."""
+    current_runtime().record_event(project_number(body.project), START_TRAINING)
     return jsonify({"status": "noted"})
 
 
 @protocol.route("/versions", methods=["GET"])
 @exchanges(VersionsAnswer)
 def versions() -> Response:
-    """List the heads that are kept: of one project, or of all (Label Studio names none)."""
+    """List the saved heads of one project, or of all (Label Studio names none)."""
     runtime = current_runtime()
     asked = request.args.get("project")
     numbers = (

@@ -17,6 +17,7 @@ from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
 from ...learning.quality.stopping import Advice, advise
 from ...learning.quality.top_labels import Rival, find_rivals
+from ...logs import context
 from ...settings import Settings
 from ...state.folders import heads_folder, project_folder
 from ...state.status_queries import NextTask, TaskCounts
@@ -202,7 +203,8 @@ def _rivals(
         head = load_head(heads_folder(settings, project.id), project.head_round)
         return find_rivals(folder, head, [one.content_key for one in found if not one.row.audit])
     except (ActiveLearnError, OSError) as error:
-        log.warning("project %s: the page shows no likely labels: %s", project.id, error)
+        with context(project=project.id):
+            log.warning("the page shows no likely labels: %s", error)
         return {}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +18,14 @@ from typing import Any
 import pytest
 from active_learn_backend import settings as settings_module
 from active_learn_backend.doctor import Finding, Verdict, examine, exit_status, repair
-from active_learn_backend.doctor import environment as machine_module
+from active_learn_backend.doctor import environment as environment_module
 from active_learn_backend.doctor.environment import (
     check_disk,
     check_engine,
     check_safety,
     check_worker,
 )
-from active_learn_backend.doctor.locks import passed_over
+from active_learn_backend.doctor.locks import likely_locked
 from active_learn_backend.doctor.models import check_model
 from active_learn_backend.doctor.registration import check_orphans, is_reserved, orphans
 from active_learn_backend.doctor.servers import check_backend, check_label_studio
@@ -245,7 +248,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_wrong(
     file.touch()
     (finding,) = check_disk(file / "below")
     assert finding.verdict is Verdict.WRONG
-    monkeypatch.setattr(machine_module, "DISK_LOW", 2**60)
+    monkeypatch.setattr(environment_module, "DISK_LOW", 2**60)
     (finding,) = check_disk(tmp_path)
     assert finding.verdict is Verdict.WRONG
     assert "MiB left" in finding.what
@@ -296,12 +299,12 @@ def row(task_id: int, rank: int) -> QueueRow:
     return QueueRow(task_id, rank, True, 0.0, 0.0)
 
 
-def test_tasks_that_later_ones_have_overtaken_are_held() -> None:
+def test_tasks_that_later_ones_have_overtaken_are_likely_locked() -> None:
     batch = [row(7, 0), row(3, 1), row(9, 2), row(1, 3), row(4, 4)]
     tasks = [task(7), task(3, "a"), task(9), task(1, skipped=True), task(4), task(5)]
-    assert passed_over(batch, tasks) == [7, 9]
-    assert passed_over(batch, [task(one.task_id) for one in batch]) == []
-    assert passed_over([], tasks) == []
+    assert likely_locked(batch, tasks) == [7, 9]
+    assert likely_locked(batch, [task(one.task_id) for one in batch]) == []
+    assert likely_locked([], tasks) == []
 
 
 @given(st.lists(st.booleans(), max_size=12))
@@ -309,7 +312,7 @@ def test_held_tasks_are_open_and_before_the_last_done(done: list[bool]) -> None:
     batch = [row(n + 1, n) for n in range(len(done))]
     tasks = [task(n + 1, "a" if one else None) for n, one in enumerate(done)]
     last = max((n for n, one in enumerate(done) if one), default=-1)
-    assert passed_over(batch, tasks) == [n + 1 for n in range(last) if not done[n]]
+    assert likely_locked(batch, tasks) == [n + 1 for n in range(last) if not done[n]]
 
 
 def a_project(store: Store, **values: Any) -> Project:
@@ -346,6 +349,32 @@ def test_what_a_project_loads(
     assert str(finding).startswith(f"{verdict}: project 5: ")
     assert words in finding.what
     store.close()
+
+
+def test_a_project_of_default_settings_is_checked_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+from active_learn_backend.doctor.models import check_model
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.settings import load_settings
+from active_learn_backend.state.store import Store
+
+settings = load_settings()
+store = Store(settings.store_url)
+store.register(5)
+store.update(5, label_config=sys.argv[1])
+print(*check_model(LabelStudioClient(settings), settings, store.known_project(5)))
+heavy = {"torch", "transformers", "onnx", "onnxruntime", "ray"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, CONFIG],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MODEL_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok: project 5: its encoder text-ngrams-1 loads")
 
 
 # -- the whole ------------------------------------------------------------------------------------

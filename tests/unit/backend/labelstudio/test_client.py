@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,15 +16,16 @@ import pytest
 from active_learn_backend.errors import (
     LabelStudioError,
     LabelStudioUnreachableError,
+    MissingTokenError,
 )
 from active_learn_backend.labelstudio import client as client_module
-from active_learn_backend.labelstudio.client import Filter
+from active_learn_backend.labelstudio.task_filters import Filter
 from fake_server import KEY, Answer, Script
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    monkeypatch.setattr(client_module.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     server = Script()
     yield server
     server.close()
@@ -100,6 +102,59 @@ def test_writes_are_repeated_only_when_it_did_not_take_them(
         script.client().call("POST", "/api/x", json={})
     assert refused.value.status == status
     assert len(script.asked) == calls
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def test_a_busy_label_studio_is_asked_again_when_it_says_but_not_after_minutes(
+    script: Script, pauses: list[float]
+) -> None:
+    for header, seconds in (
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "600"}, 30.0),
+        ({"Retry-After": "-1"}, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.5),
+        ({}, 0.5),
+    ):
+        pauses.clear()
+        script.answer = answers((503, header, b"x"), (503, {}, b"x"), OK)
+        assert script.client().call("POST", "/api/x") == {"id": 1}
+        assert pauses == [seconds, 1.0]
+
+
+def test_only_reads_are_repeated_when_nobody_answers(script: Script, pauses: list[float]) -> None:
+    client = script.client()
+    script.close()
+    with pytest.raises(LabelStudioUnreachableError):
+        client.call("POST", "/api/x")
+    assert pauses == []
+    with pytest.raises(LabelStudioUnreachableError):
+        client.call("GET", "/api/x")
+    assert pauses == [0.2, 0.4]
+
+
+def test_the_clock_is_that_of_the_last_answer(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = script.client()
+    monkeypatch.setattr(
+        BaseHTTPRequestHandler, "date_time_string", lambda *_: "Wed, 21 Oct 2026 07:28:00 GMT"
+    )
+    script.answer = lambda *_: (500, {}, b"{}")
+    with pytest.raises(LabelStudioError):
+        client.call("GET", "/api/x")
+    assert client.clock == datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
+
+
+def test_a_missing_token_is_said_with_its_remedy(script: Script) -> None:
+    with pytest.raises(MissingTokenError, match="set LABEL_STUDIO_API_KEY"):
+        script.client("").require_token()
+    script.client().require_token()
 
 
 def test_html_where_json_is_expected_is_said(script: Script) -> None:

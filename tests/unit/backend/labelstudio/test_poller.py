@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from active_learn_backend.labelstudio.client import Filter
-from active_learn_backend.labelstudio.client import stamp as written_stamp
 from active_learn_backend.labelstudio.poller import FEW, poll
+from active_learn_backend.labelstudio.task_filters import Filter
+from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
 from active_learn_backend.state.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +114,7 @@ def look(studio: Studio, store: Store) -> None:
     poll(studio, store, store.register(1))  # type: ignore[arg-type]
 
 
-def held(store: Store) -> dict[int, str | None]:
+def labels_of(store: Store) -> dict[int, str | None]:
     return {row.task_id: row.label for row in store.tasks(1)}
 
 
@@ -146,7 +146,7 @@ def test_late_commits_are_never_lost(
     for _ in range(2):
         studio.now = max(studio.now, 70.0) + 10.0
         look(studio, store)
-    assert held(store) == studio.truth
+    assert labels_of(store) == studio.truth
 
 
 def test_a_bulk_import_is_read_slim_and_not_again_and_again(store: Store) -> None:
@@ -156,7 +156,7 @@ def test_a_bulk_import_is_read_slim_and_not_again_and_again(store: Store) -> Non
         studio.change(task / 1000, task + 1, "A" if task < 5 else None)
     studio.now = 2.0
     look(studio, store)
-    assert len(held(store)) == 2000
+    assert len(labels_of(store)) == 2000
     assert studio.reads_in_full == 5
     studio.now = 10.0
     look(studio, store)  # the import was young at the last look: once more
@@ -169,7 +169,7 @@ def test_a_bulk_import_is_read_slim_and_not_again_and_again(store: Store) -> Non
     studio.change(30.0, 7, "B")
     studio.now = 40.0
     look(studio, store)
-    assert held(store)[7] == "B"
+    assert labels_of(store)[7] == "B"
 
 
 def test_a_missed_task_is_found_by_the_count(store: Store) -> None:
@@ -184,7 +184,7 @@ def test_a_missed_task_is_found_by_the_count(store: Store) -> None:
     studio.change(50.0, 3, None, late=55.0)  # committed far later than any cursor allows for
     studio.now = 120.0
     look(studio, store)
-    assert held(store) == {1: None, 2: "A", 3: None}
+    assert labels_of(store) == {1: None, 2: "A", 3: None}
 
 
 def test_a_new_config_reads_everything_again(store: Store) -> None:
@@ -196,5 +196,5 @@ def test_a_new_config_reads_everything_again(store: Store) -> None:
     store.finish_round(1, 1, {}, labels=9, tasks=9)
     studio.label_config = CONFIG.replace('value="B"', 'value="C"')
     look(studio, store)
-    assert held(store) == {1: None}
+    assert labels_of(store) == {1: None}
     assert store.register(1).round_requested

@@ -11,6 +11,7 @@ import pytest
 from active_learn import ActiveSampler, LinearHead, ParameterError
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.selection.holdout import in_audit, mix, place
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
@@ -80,7 +81,7 @@ def test_mixing_keeps_both_orders_and_the_share(
 def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() -> None:
     settings = load_settings(audit=0.2, budget=10, reserve=10)
     tasks = snapshot(300, settings)
-    _, rows = choose(tasks, "classification", HEAD, settings)
+    _, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     audit_ids = {row.task_id for row, of in zip(tasks.rows, tasks.audit, strict=True) if of}
     assert 40 < len(audit_ids) < 80
     assert [row.audit for row in rows] == [row.task_id in audit_ids for row in rows]
@@ -98,12 +99,12 @@ def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() ->
 
 def test_proposals_are_those_of_the_mixture() -> None:
     settings = load_settings(audit=0.2, budget=5, reserve=5)
-    _, rows = choose(snapshot(50, settings), "classification", HEAD, settings)
+    _, rows = choose(snapshot(50, settings), "classification", HEAD, settings, LocalEngine().rank)
     for rank, row in enumerate(rows):
         uniform = 0.2 / (50 - rank)
         assert row.proposal == pytest.approx(uniform if row.audit else 0.8 + uniform)
     off = load_settings(audit=0.0, budget=5, reserve=5)
-    _, rows = choose(snapshot(50, off), "classification", HEAD, off)
+    _, rows = choose(snapshot(50, off), "classification", HEAD, off, LocalEngine().rank)
     assert {row.proposal for row in rows} == {None}
 
 
@@ -123,7 +124,7 @@ def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
 def test_skipped_tasks_come_last_and_without_a_proposal() -> None:
     settings = load_settings(budget=4, reserve=4, audit=0.0)
     tasks = snapshot(6, settings, skipped={0: True, 1: True}, label={2: "a"})
-    positions, rows = choose(tasks, "classification", HEAD, settings)
+    positions, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     assert set(positions[:3].tolist()) == {3, 4, 5}
     assert positions[3:].tolist() == [0, 1]
     assert [row.rank for row in rows] == list(range(5))
@@ -132,7 +133,7 @@ def test_skipped_tasks_come_last_and_without_a_proposal() -> None:
 def test_nothing_open_serves_nothing() -> None:
     settings = load_settings()
     tasks = snapshot(3, settings, label=dict.fromkeys(range(3), "a"))
-    positions, rows = choose(tasks, "classification", HEAD, settings)
+    positions, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     assert len(positions) == len(rows) == 0
 
 
@@ -202,7 +203,7 @@ def test_only_kept_tasks_and_the_streams_share_of_the_audit_set_are_served() -> 
     settings = load_settings(budget=0.1, audit=0.5, reserve=30)
     decisions = {at: "kept" if at % 4 == 0 else "passed" for at in range(200)}
     tasks = snapshot(200, settings, decision=decisions)
-    _, rows = choose(tasks, "classification", HEAD, settings)
+    _, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     assert 0 < sum(row.audit for row in rows) < 25  # half of 200 x 0.1 tasks
     for row in rows:
         at = row.task_id - 100

@@ -19,10 +19,10 @@ VECTORS = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
 
 def test_what_is_written_is_read_and_known_by_its_keys(tmp_path: Path) -> None:
     shards = Shards(str(tmp_path / "shards"))
-    assert shards.held(KEYS) == set()
+    assert shards.present(KEYS) == set()
     shards.write(KEYS, [0, 1, 3], VECTORS[[0, 1, 3]])
-    assert shards.held(KEYS) == {KEYS[0], KEYS[1], KEYS[3]}
-    assert shards.held(KEYS[:5]) == set()  # another chunk
+    assert shards.present(KEYS) == {KEYS[0], KEYS[1], KEYS[3]}
+    assert shards.present(KEYS[:5]) == set()  # another chunk
     (name,) = shards.names()
     keys, vectors = shards.read(name)
     assert keys == [KEYS[0], KEYS[1], KEYS[3]]
@@ -40,7 +40,7 @@ def test_shards_are_taken_in_once_and_stay_until_the_end(tmp_path: Path) -> None
     intake.take()
     intake.take()
     assert (intake.count, len(cache)) == (4, 4)
-    assert shards.held(KEYS[:4]) == set(KEYS[:4])
+    assert shards.present(KEYS[:4]) == set(KEYS[:4])
     shards.write(KEYS[4:], range(6), VECTORS[4:])
     intake.take()
     assert intake.count == 10
@@ -59,7 +59,7 @@ def test_a_torn_shard_counts_for_nothing_and_is_replaced(tmp_path: Path, kept: i
     shards.write(KEYS, range(10), VECTORS)
     (file,) = (tmp_path / "shards").iterdir()
     file.write_bytes(file.read_bytes()[:kept])
-    assert shards.held(KEYS) == set()
+    assert shards.present(KEYS) == set()
     intake = Intake(shards, cache)
     intake.take()
     assert len(cache) == 0
@@ -70,7 +70,7 @@ def test_a_torn_shard_counts_for_nothing_and_is_replaced(tmp_path: Path, kept: i
 
 
 def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"shards cannot be kept at nope://bucket.*RAY_SHARDS"):
+    with pytest.raises(EngineError, match=r"shards cannot be stored at nope://bucket.*RAY_SHARDS"):
         Shards("nope://bucket")
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match="correct RAY_SHARDS"):

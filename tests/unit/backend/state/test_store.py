@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from active_learn_backend.errors import StoreError
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
-from active_learn_backend.web.change_buffer import ChangeNotes
+from active_learn_backend.web.change_buffer import ChangeBuffer
 
 
 @pytest.fixture
@@ -196,26 +196,26 @@ def test_marks_of_many_writers_are_all_counted(store_url: str) -> None:
     first.close()
 
 
-def test_a_burst_of_notes_is_written_and_outlives_a_locked_store(tmp_path: Path) -> None:
+def test_a_burst_of_changes_is_written_and_outlives_a_locked_store(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     store.register(1)
     store.register(2)
-    notes = ChangeNotes(store)
+    changes = ChangeBuffer(store)
     for _ in range(1000):
-        notes.note(1)
-    notes.note(2)
-    notes.note(3)  # not connected: ignored
-    assert notes.flush(timeout=10)
+        changes.add(1)
+    changes.add(2)
+    changes.add(3)  # not connected: ignored
+    assert changes.flush(timeout=10)
     first, second = store.projects()
     assert 2 <= first.change_seq <= 1001
     assert second.change_seq == 2
 
     with sqlite3.connect(tmp_path / "state.sqlite3") as other:
         other.execute("DROP TABLE projects")
-    notes.note(1)  # fails in the background, and the next note is still taken
-    assert notes.flush(timeout=10)
-    notes.note(2)
-    assert notes.flush(timeout=10)
+    changes.add(1)  # fails in the background, and the next change is still taken
+    assert changes.flush(timeout=10)
+    changes.add(2)
+    assert changes.flush(timeout=10)
     store.close()
 
 

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from .jobs import Embedded, EmbeddingJob, ProposalJob
 
-__all__ = ["RayDriver", "knock", "ray_driver"]
+__all__ = ["RayDriver", "check_reachable", "ray_driver"]
 
 log = logging.getLogger(__name__)
 
 LOOK = 0.5  # seconds between two looks at what is done
-KNOCK = 5.0  # seconds that a head has to take a connection
+CONNECT_SECONDS = 5.0  # seconds that a head has to take a connection
 COME_UP = 90.0  # seconds that Ray has to come up
 GOODBYE = 10.0  # seconds that Ray has to end
 PARENT = 1.0  # seconds between two looks whether the worker lives
@@ -53,7 +53,7 @@ class Driver:
     address : str
         Of the head; empty: Ray is started on this machine, and ends with this process.
     log_file : Path
-        What Ray says, much of it past Python's logging, so that it cannot disturb our log.
+        Ray's own output, which bypasses Python's logging, apart from our log.
     """
 
     def __init__(self, address: str, log_file: Path) -> None:
@@ -93,11 +93,11 @@ class Driver:
         os._exit(0)
 
     def _told(self, do: Callable[[Any], Any], job: Any) -> Any:
-        """Do a job; an error of a worker is told in one line, ours as it was."""
+        """Do a job; raise an error of a worker in one line, and ours as it was."""
         try:
             return do(job)
         except Exception as error:
-            # Of a task on the cluster that failed, Ray tells what it raised as its cause.
+            # Ray raises the error of a failed task as the cause of its own.
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, ActiveLearnError):
                 raise cause from None
@@ -134,7 +134,7 @@ def _line(error: BaseException) -> str:
 
 
 def _end_with(parent: int) -> None:
-    """End when the worker has: it cannot tell us when it is killed."""
+    """End when the worker has: a killed one cannot do so itself."""
     while os.getppid() == parent:
         time.sleep(PARENT)
     os._exit(1)
@@ -148,7 +148,7 @@ _Manager.register("Driver", Driver)
 
 
 class RayDriver:
-    """The worker's hold on the driver's process, which is started when it is needed.
+    """Handle of the worker to the driver's process, which is started when it is needed.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class RayDriver:
     def _started(self) -> Any:
         with self._lock:
             if self._driver is None:
-                knock(self._address)
+                check_reachable(self._address)
                 manager = _Manager(ctx=multiprocessing.get_context("spawn"))
                 manager.start()
                 try:
@@ -239,8 +239,8 @@ class RayDriver:
             manager.shutdown()
 
 
-def knock(address: str) -> None:
-    """Ask whether a head is there at all: Ray would ask for minutes.
+def check_reachable(address: str) -> None:
+    """Check whether a head takes connections: Ray itself would try for minutes.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def knock(address: str) -> None:
     target = urlsplit(address if "://" in address else f"//{address}")
     try:
         if target.hostname and target.port:
-            socket.create_connection((target.hostname, target.port), KNOCK).close()
+            socket.create_connection((target.hostname, target.port), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise EngineError(
             f"Ray does not answer at {address} ({error}); is the cluster up, and is RAY_ADDRESS "
@@ -259,7 +259,7 @@ def knock(address: str) -> None:
 
 @lru_cache(maxsize=4)
 def ray_driver(address: str, log_file: Path) -> RayDriver:
-    """Give the one driver of this process for a cluster."""
+    """Return the one driver of this process for a cluster."""
     driver = RayDriver(address, log_file)
     atexit.register(driver.stop)
     return driver

@@ -28,7 +28,7 @@ __all__ = ["embed_all"]
 # Pages of Label Studio that are read at once: annotators work on it too.
 READERS = 2
 ENCODER_CPUS = 1  # more encoders use more CPUs, and scale better than threads of one
-# A row is a page, and pages are handed out one by one, whatever their size.
+# A row is a page, and pages are handed out one by one, of any size.
 BLOCK_BYTES = 1
 
 
@@ -38,7 +38,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     Raises
     ------
     EngineError
-        With what an encoder or the source says in a worker.
+        With the message of an encoder or of the source in a worker.
     """
     settings = job.settings
     ray.data.DataContext.get_current().target_max_block_size = BLOCK_BYTES
@@ -49,7 +49,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
         concurrency=READERS,
         override_num_blocks=max(len(job.source.ranges), len(job.source.files)),
     )
-    told = pages.map_batches(
+    report = pages.map_batches(
         ShardEncoder,
         fn_constructor_args=(
             settings, job.label_config, job.shards, job.fingerprint, [known],
@@ -62,8 +62,8 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     )  # fmt: skip
     failed: dict[str, str] = {}
     done = 0
-    for block in told.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for page in map(json.loads, block["told"].to_pylist()):
+    for block in report.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for page in map(json.loads, block["report"].to_pylist()):
             if page["error"]:
                 raise EngineError(page["error"])
             failed |= page["failed"]
@@ -72,7 +72,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
 
 
 def _encoders(settings: Settings) -> int:
-    """Give how many encoders work at once."""
+    """Return how many encoders work at once."""
     if settings.ray_workers:
         return settings.ray_workers
     has, needs = ray.cluster_resources(), {"CPU": ENCODER_CPUS, "GPU": settings.ray_gpus}
@@ -83,7 +83,7 @@ def _encoders(settings: Settings) -> int:
 class ShardEncoder:
     """An encoder of the actor pool: embeds pages, and writes what it embedded.
 
-    What it cannot do it tells in words, as a row: Ray would repeat what raises.
+    It returns an error in words, as a row: Ray would repeat a task that raises.
     """
 
     def __init__(
@@ -111,19 +111,19 @@ class ShardEncoder:
             if self._encoder.fingerprint != fingerprint:
                 self._error = (
                     f"a worker of the cluster has the encoder {self._encoder.fingerprint}, the "
-                    f"backend {fingerprint}; give all machines the same models and packages"
+                    f"backend {fingerprint}; install on all machines the same models and packages"
                 )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Embed the tasks of a page that are not known; tell how many, and which failed."""
+        """Embed the tasks of a page that are not known; return how many, and which failed."""
         row = batch.to_pylist()[0]
-        told: dict[str, Any] = {"error": self._error or row["error"]}
-        if not told["error"]:
+        report: dict[str, Any] = {"error": self._error or row["error"]}
+        if not report["error"]:
             try:
-                told |= self._embed_page(json.loads(row["page"]))
+                report |= self._embed_page(json.loads(row["page"]))
             except ActiveLearnError as error:  # the encoder fails on all, or Label Studio is away
-                told["error"] = str(error)
-        return pa.table({"told": [json.dumps(told)]})
+                report["error"] = str(error)
+        return pa.table({"report": [json.dumps(report)]})
 
     def _embed_page(self, page: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         contents = [self._task.content(data) for data in page]
@@ -150,10 +150,10 @@ class ShardEncoder:
     def _embed_chunk(
         self, keys: list[str], by_key: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, str]:
-        """Write the shard of a chunk; gives the reason, by key, of what cannot be embedded."""
+        """Write the shard of a chunk; return the reason, by key, of what cannot be embedded."""
         # Of a page whose worker was lost, the chunks that it had finished are there.
-        held = self._shards.held(keys)
-        keys = [key for key in keys if key not in held]
+        present = self._shards.present(keys)
+        keys = [key for key in keys if key not in present]
         if not keys:
             return {}
         vectors, errors = self._encoder.encode([by_key[key] for key in keys])

@@ -49,7 +49,7 @@ class RayEngine(Engine):
         missing = embedder.cache.missing(tasks.keys)
         if len(missing) <= CHUNK:  # an encoder takes longer to start than to embed so few
             return embedder.fill(tasks.keys, tasks.contents, checkpoint)
-        progress = Progress(tasks.project.id, len(missing))
+        progress = Progress(len(missing))
 
         def report(done: int) -> None:
             checkpoint(min(done, len(missing)), len(missing))
@@ -116,15 +116,15 @@ class RayEngine(Engine):
                 intake.take()
                 checkpoint(intake.count)
 
-            told = self._driver.embed(job, meanwhile)
+            result = self._driver.embed(job, meanwhile)
             intake.take()
-            if intake.count < told.done:
+            if intake.count < result.done:
                 raise EngineError(
-                    f"{told.done} embeddings were written on other machines, and {intake.count} "
+                    f"{result.done} embeddings were written on other machines, and {intake.count} "
                     "are seen here; set RAY_SHARDS to a folder or an address that all machines see"
                 )
             intake.clear()
-            return {key: ContentError(reason) for key, reason in told.failed.items()}
+            return {key: ContentError(reason) for key, reason in result.failed.items()}
 
     def _shards_of(self, embedder: TaskEmbedder) -> str:
         if not self._settings.ray_shards:
@@ -154,7 +154,7 @@ def _alone(embedder: TaskEmbedder) -> Iterator[None]:
 
 
 def _ranges(ids: Sequence[int], missing: Sequence[int]) -> list[tuple[int, int]]:
-    """Give the first and last id of each page of tasks that has a missing one."""
+    """Return the first and last id of each page of tasks that has a missing one."""
     pages = sorted({at // PAGE_SIZE for at in missing})
     last = len(ids) - 1
     return [(ids[page * PAGE_SIZE], ids[min((page + 1) * PAGE_SIZE - 1, last)]) for page in pages]

@@ -1,4 +1,4 @@
-"""What the backend asks of the cluster, and what it is told: plain data that crosses processes."""
+"""Jobs of the cluster and their results: plain data that crosses processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EmbeddingJob:
     Attributes
     ----------
     label_config : str
-        The XML that says what of a task is read.
+        The XML that names the fields of a task that are read.
     fingerprint : str
         What the encoder of each worker has to be.
     known : array of S16
@@ -42,7 +42,7 @@ class EmbeddingJob:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What became of a job.
+    """Result of a job.
 
     Attributes
     ----------

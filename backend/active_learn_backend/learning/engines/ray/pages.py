@@ -15,7 +15,8 @@ from active_learn.errors import ActiveLearnError
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from ....labelstudio.client import Filter, LabelStudioClient
+from ....labelstudio.client import LabelStudioClient
+from ....labelstudio.task_filters import Filter
 from ....settings import Settings
 from ..files import read_pages
 from .source import Source
@@ -62,7 +63,7 @@ def read_range(
 
 
 def _as_rows(read: Callable[[], Iterator[list[Mapping[str, Any]]]]) -> Iterator[pa.Table]:
-    """Give a row a page; an error of ours takes the place of the rest."""
+    """Yield a row a page; an error of ours takes the place of the rest."""
     try:
         for page in read():
             yield pa.Table.from_pylist([{"page": json.dumps(page), "error": ""}], PAGES)

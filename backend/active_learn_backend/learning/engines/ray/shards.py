@@ -55,7 +55,8 @@ class Shards:
             self._files.create_dir(self._folder, recursive=True)
         except (ArrowInvalid, OSError) as error:
             raise EngineError(
-                f"shards cannot be kept at {where} ({error}); correct RAY_SHARDS, or leave it empty"
+                f"shards cannot be stored at {where} ({error}); correct RAY_SHARDS, "
+                "or leave it empty"
             ) from error
 
     def write(
@@ -81,8 +82,8 @@ class Shards:
                 file.write(FORMAT + shape + _digest(body) + body)
             self._files.move(temporary, target)
 
-    def held(self, chunk: Sequence[str]) -> set[str]:
-        """Give the keys of a chunk whose embeddings are there."""
+    def present(self, chunk: Sequence[str]) -> set[str]:
+        """Return the keys of a chunk whose embeddings are there."""
         name = _name(chunk)
         with self._in_words("read at"):
             found = self._files.get_file_info(f"{self._folder}/{name}")
@@ -149,13 +150,13 @@ class Intake:
         self.count = 0
 
     def take(self) -> None:
-        """Take in what is new."""
+        """Read the shards that are new into the cache."""
         new = [name for name in self._shards.names() if name not in self._taken]
         for start in range(0, len(new), AT_ONCE):
             some = new[start : start + AT_ONCE]
-            read = [held for held in map(self._shards.read, some) if held[0]]
+            read = [shard for shard in map(self._shards.read, some) if shard[0]]
             if read:
-                keys = [key for held, _ in read for key in held]
+                keys = [key for found, _ in read for key in found]
                 self._cache.add(keys, np.concatenate([vectors for _, vectors in read]))
                 self.count += len(keys)
             self._taken.update(some)

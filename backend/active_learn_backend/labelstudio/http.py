@@ -1,0 +1,187 @@
+"""HTTP with Label Studio: time limits, retries, and errors in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_any,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_attempt,
+)
+
+from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
+from ..settings import Settings
+from .tokens import TokenAuth
+
+__all__ = ["LabelStudioHTTP"]
+
+ATTEMPTS = 3
+# Reads are repeated while Label Studio is busy or restarts, writes only when it did not take them.
+READ_AGAIN = {429, 502, 503, 504}
+WRITE_AGAIN = {429, 503}
+UNREACHED_PAUSE = 0.2  # seconds before the second attempt; doubled before each further one
+BUSY_PAUSE = 0.5
+MAX_RETRY_AFTER = 30.0
+
+
+class LabelStudioHTTP:
+    """A pool of connections to Label Studio, safe to share between threads.
+
+    Parameters
+    ----------
+    settings : Settings
+        Uses ``label_studio_url``, ``label_studio_api_key`` and ``request_timeout``.
+
+    Raises
+    ------
+    LabelStudioError
+        From every call: Label Studio answered with an error.
+    LabelStudioUnreachableError
+        From every call: it did not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.label_studio_url
+        key = settings.label_studio_api_key.get_secret_value()
+        self.has_token = bool(key)
+        #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).
+        self.clock = datetime.now(UTC)
+        self._http = httpx.Client(
+            base_url=self.url,
+            auth=TokenAuth(key, self.url) if key else None,
+            timeout=httpx.Timeout(settings.request_timeout, connect=5.0),
+            headers={"Accept": "application/json", "User-Agent": "label-studio-active-sampler"},
+            trust_env=False,  # the token goes to LABEL_STUDIO_URL and through no proxy
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def require_token(self) -> None:
+        """Check that there is a token.
+
+        Raises
+        ------
+        MissingTokenError
+        """
+        if not self.has_token:
+            raise MissingTokenError
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Send one request and return the decoded JSON (None for an empty answer).
+
+        Reads are repeated when Label Studio is busy or restarting; writes only when it said
+        that it did not take them (429, 503).
+        """
+        try:
+            response = _retrying(method)(self._send, method, path, **kwargs)
+        except httpx.HTTPError as error:
+            raise LabelStudioUnreachableError(
+                f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]} "
+                f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
+            ) from error
+        return _decode(response, method, path)
+
+    def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        response = self._http.request(method, path, **kwargs)
+        self.clock = _date(response)
+        return response
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[httpx.Response]:
+        """Open a file that Label Studio serves; redirects are not followed."""
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        try:
+            with self._http.stream("GET", path, headers=headers) as response:
+                yield response
+        except httpx.HTTPError as error:
+            raise LabelStudioUnreachableError(
+                f"Label Studio at {self.url} does not send {path.split('?')[0][:120]!r} "
+                f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
+            ) from error
+
+
+def _retrying(method: str) -> Retrying:
+    """Return the retries of one call, which end with its last answer or error."""
+    again = READ_AGAIN if method == "GET" else WRITE_AGAIN
+    return Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=_pause,
+        retry=retry_any(
+            retry_if_exception(
+                lambda error: method == "GET" and isinstance(error, httpx.HTTPError)
+            ),
+            retry_if_result(lambda response: response.status_code in again),
+        ),
+        retry_error_callback=_outcome,
+    )
+
+
+def _outcome(state: RetryCallState) -> Any:
+    """Return the last answer, or raise its error instead of one of the retries' own."""
+    assert state.outcome is not None  # set by every attempt
+    return state.outcome.result()
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return the seconds to wait: as Label Studio asks, up to a limit, or longer each time."""
+    doubled = 2 ** (state.attempt_number - 1)
+    if state.outcome is None or state.outcome.failed:
+        return UNREACHED_PAUSE * doubled
+    return _retry_after(state.outcome.result(), BUSY_PAUSE * doubled)
+
+
+def _decode(response: httpx.Response, method: str, path: str) -> Any:
+    where = f"{method} {path.split('?')[0]}"
+    if response.is_success and not response.content:
+        return None
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.is_success and body is not None:
+        return body
+    if response.is_success:
+        raise LabelStudioError(
+            f"{where}: Label Studio answered with something else than JSON; "
+            "does LABEL_STUDIO_URL lead to Label Studio?",
+            response.status_code,
+        )
+    raise LabelStudioError(
+        f"{where}: Label Studio answered {response.status_code}{_reason(body)}",
+        response.status_code,
+    )
+
+
+def _date(response: httpx.Response) -> datetime:
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+
+
+def _retry_after(response: httpx.Response, default: float) -> float:
+    try:
+        seconds = float(response.headers.get("Retry-After", default))
+    except ValueError:
+        seconds = default
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _reason(body: Any) -> str:
+    """Return Label Studio's own words in one line, or nothing when it sent none."""
+    if not isinstance(body, dict):
+        return ""
+    words = body.get("validation_errors") or body.get("detail") or ""
+    return f": {json.dumps(words) if not isinstance(words, str) else words}"[:400] if words else ""

@@ -1,0 +1,223 @@
+"""What Label Studio holds of us in a project: the model that it calls, and the webhook.
+
+Only models and webhooks that point at our address, or bear our header, are ever changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConnectionRefusedByLabelStudioError, LabelStudioError
+from ..settings import Settings
+from .client import LabelStudioClient
+
+__all__ = ["ALLOW_OUR_ADDRESS", "SECRET_HEADER", "Registration", "webhook_url"]
+
+SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
+#: What to do when Label Studio's address protection refuses our address.
+ALLOW_OUR_ADDRESS = (
+    "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "
+    "USE_DEFAULT_BANNED_SUBNETS=false), or use `active-learn connect --pull`"
+)
+TITLE = "Active sampler"
+
+
+def webhook_url(settings: Settings) -> str:
+    """Return the address of our webhook as Label Studio calls it."""
+    return f"{settings.url}/webhook"
+
+
+class Registration:
+    """Our model and our webhook of one project in Label Studio.
+
+    Parameters
+    ----------
+    client : LabelStudioClient
+    settings : Settings
+        Uses our own address and its Basic auth.
+    project_id : int
+    """
+
+    def __init__(self, client: LabelStudioClient, settings: Settings, project_id: int) -> None:
+        self._client, self._settings, self._project_id = client, settings, project_id
+
+    # -- the model ----------------------------------------------------------------------------
+
+    def all_models(self) -> list[dict[str, Any]]:
+        """List all models of the project, the oldest first.
+
+        On this request Label Studio calls /health and /setup of each, and stores the answers.
+        """
+        models = self._client.call("GET", "/api/ml/", params={"project": self._project_id})
+        return sorted(models, key=lambda one: int(one["id"]))
+
+    def models(self) -> list[dict[str, Any]]:
+        """List the project's models at our address, the oldest first."""
+        return [one for one in self.all_models() if self.is_our_model(one)]
+
+    def is_our_model(self, model: Mapping[str, Any]) -> bool:
+        """Check whether a model lies at our address."""
+        return str(model["url"]).rstrip("/") == self._settings.url
+
+    def register_model(self, params: Mapping[str, Any] | None) -> tuple[int, list[str]]:
+        """Leave exactly one model at our address.
+
+        Parameters
+        ----------
+        params : mapping, optional
+            The project's own settings; as they are when omitted.
+
+        Returns
+        -------
+        (int, list of str)
+            The model's id, and what was done, in words.
+
+        Raises
+        ------
+        ConnectionRefusedByLabelStudioError
+            When Label Studio's address protection refuses our address.
+        LabelStudioError
+            When it cannot reach us.
+        """
+        values = self._model_values() | ({} if params is None else {"extra_params": dict(params)})
+        ours = self.models()
+        done = []
+        for duplicate in ours[1:]:
+            self.delete_model(duplicate["id"])
+            done.append(f"duplicate model {duplicate['id']} removed")
+        if ours:
+            model = self._client.call("PATCH", f"/api/ml/{ours[0]['id']}", json=values)
+            done.append(f"model {model['id']} was there already")
+        else:
+            model = self._create_model(values)
+            done.append(f"model {model['id']} registered at {self._settings.url}")
+        if model.get("state") not in (None, "CO"):
+            raise LabelStudioError(
+                f"Label Studio made the model but cannot reach {self._settings.url}: "
+                f"{model.get('error_message') or 'no answer'}; is `active-learn serve` running, "
+                "and is BACKEND_URL its address as seen from Label Studio?",
+                502,
+            )
+        return model["id"], done
+
+    def _create_model(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            model: dict[str, Any] = self._client.call("POST", "/api/ml/", json=values)
+            return model
+        except LabelStudioError as error:
+            if error.status == 403:
+                for half_made in self.models():
+                    self.delete_model(half_made["id"])
+                raise ConnectionRefusedByLabelStudioError(
+                    f"Label Studio's address protection refuses {self._settings.url}; "
+                    f"{ALLOW_OUR_ADDRESS}",
+                    403,
+                ) from error
+            raise
+
+    def _model_values(self) -> dict[str, Any]:
+        settings = self._settings
+        values: dict[str, Any] = {
+            "project": self._project_id, "url": settings.url, "title": TITLE
+        }  # fmt: skip
+        if settings.basic_auth_user:
+            values |= {
+                "auth_method": "BASIC_AUTH",
+                "basic_auth_user": settings.basic_auth_user,
+                "basic_auth_pass": settings.basic_auth_pass.get_secret_value(),
+            }
+        return values
+
+    def delete_model(self, model_id: int) -> None:
+        """Delete a model; one that is gone already is no error."""
+        self._delete(f"/api/ml/{model_id}")
+
+    # -- webhooks -----------------------------------------------------------------------------
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """List all webhooks of the project, also those of others, the oldest first."""
+        webhooks = self._client.call("GET", "/api/webhooks/", params={"project": self._project_id})
+        own = [one for one in webhooks if one.get("project") == self._project_id]
+        return sorted(own, key=lambda one: int(one["id"]))
+
+    def sends_to_us(self, webhook: Mapping[str, Any]) -> bool:
+        """Check whether a webhook sends to our present address."""
+        return bool(webhook["url"] == webhook_url(self._settings))
+
+    def is_our_webhook(self, webhook: Mapping[str, Any]) -> bool:
+        """Check whether a webhook is ours; one of an earlier address of ours bears our header."""
+        return self.sends_to_us(webhook) or SECRET_HEADER in webhook["headers"]
+
+    def register_webhook(self, secret: str) -> tuple[int, list[str]]:
+        """Leave exactly one webhook of ours, with the secret header.
+
+        Returns
+        -------
+        (int, list of str)
+            The webhook's id, and what was done, in words.
+        """
+        ours = [one for one in self.webhooks() if self.is_our_webhook(one)]
+        webhook = next((one for one in ours if self.sends_to_us(one)), None)
+        done = []
+        for extra in ours:
+            if extra is not webhook:
+                self._delete_webhook(extra["id"])
+                done.append(f"orphan webhook {extra['id']} removed")
+        if webhook is None:
+            webhook = self._client.call(
+                "POST",
+                "/api/webhooks/",
+                json={
+                    "url": webhook_url(self._settings),
+                    "project": self._project_id,
+                    "send_for_all_actions": True,
+                },
+            )
+            done.append(f"webhook {webhook['id']} registered")
+        self._set_secret(webhook, secret)
+        return webhook["id"], done
+
+    def secure_webhook(self, secret: str) -> int | None:
+        """Add our secret header to the webhook that Label Studio made by itself, without any.
+
+        Returns
+        -------
+        int or None
+            The webhook's id; None when there is no webhook to our address.
+        """
+        secured = None
+        for webhook in self.webhooks():
+            if self.sends_to_us(webhook):
+                self._set_secret(webhook, secret)
+                secured = webhook["id"]
+        return secured
+
+    def delete_webhooks(self) -> list[int]:
+        """Delete all webhooks of ours, and return their ids."""
+        ours = [one["id"] for one in self.webhooks() if self.is_our_webhook(one)]
+        for webhook_id in ours:
+            self._delete_webhook(webhook_id)
+        return ours
+
+    def _set_secret(self, webhook: Mapping[str, Any], secret: str) -> None:
+        self._client.call(
+            "PATCH",
+            f"/api/webhooks/{webhook['id']}/",
+            json={
+                "headers": {**webhook["headers"], SECRET_HEADER: secret},
+                # A PATCH without these two would empty the list of actions.
+                "send_for_all_actions": True,
+                "actions": webhook.get("actions", []),
+            },
+        )
+
+    def _delete_webhook(self, webhook_id: int) -> None:
+        self._delete(f"/api/webhooks/{webhook_id}/")
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._client.call("DELETE", path)
+        except LabelStudioError as error:
+            if error.status != 404:
+                raise
