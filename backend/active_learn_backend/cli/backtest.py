@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def own_settings(settings: Settings, project_id: int) -> Settings:
         project = store.project(project_id)
     finally:
         store.close()
-    return project_settings(settings, json.loads(project.params)) if project else settings
+    return project_settings(settings, project.params) if project else settings
 
 
 def run(

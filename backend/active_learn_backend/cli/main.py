@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..logs import context, set_up
 from ..security_checks import unsafe_packages, unsafe_settings
 from ..settings import Settings, load_settings, parse_params, require_engine
+from ..state.rounds import read_rounds
 from .select import select
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def advise(project_id: int, target: float | None, **given: Any) -> None:
 
     _, store = _state(given)
     store.known_project(project_id)
-    for line in describe(ask(store.rounds(project_id), target)):
+    for line in describe(ask(read_rounds(store, project_id), target)):
         click.echo(f"project {project_id}: {line}")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..labelstudio.client import LabelStudioClient
+from ..state.queue import read_queue
 from ..state.store import Project, QueueRow, Store, TaskRow
+from ..state.tasks import read_tasks
 from .finding import Finding, ok, warning
 
 __all__ = ["check_held", "passed_over"]
@@ -21,8 +23,8 @@ def check_held(client: LabelStudioClient, store: Store, project: Project) -> Ite
     Label Studio's API shows no locks. What it shows is their effect: the queue is served in its
     order, so a task that is open while a later one is labeled was given to somebody.
     """
-    batch = [row for row in store.queue(project.id) if row.in_batch]
-    held = passed_over(batch, store.tasks(project.id))
+    batch = [row for row in read_queue(store, project.id) if row.in_batch]
+    held = passed_over(batch, read_tasks(store, project.id))
     if len(held) < max(FEW, MANY * len(batch)):
         yield ok(
             f"{len(held)} of {len(batch)} tasks of the batch are open at somebody"

@@ -11,8 +11,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import sqlalchemy as sa
+
 from ..errors import StoreError
 from ..logs import context
+from .schema import projects as _projects
 from .store import Store
 
 __all__ = ["Lease", "exclusively", "owner_name"]
@@ -23,12 +26,12 @@ LONGEST_ROUND = 300.0  # seconds that a command waits for a worker's round
 
 
 def owner_name() -> str:
-    """Give a new name for an owner of leases; it says the host and the process."""
+    """Return a new name for an owner of leases; it names the host and the process."""
     return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
 
 class Lease:
-    """Right to work on one project, renewed in the background until it is given back."""
+    """The right to work on one project, renewed in the background until it is released."""
 
     def __init__(self, store: Store, project_id: int, owner: str, seconds: float) -> None:
         self._store, self._project_id = store, project_id
@@ -37,19 +40,43 @@ class Lease:
         self._done = threading.Event()
 
     def check(self) -> None:
-        """Stop the work when another worker has taken the project over."""
+        """Raise `StoreError` when another worker has taken the project over."""
         if self._lost.is_set():
             raise StoreError(
                 f"another worker took project {self._project_id} over; this round is dropped"
             )
 
     def take(self) -> bool:
-        """Take the lease; False while another worker holds it."""
-        return self._store.take_lease(self._project_id, self._owner, self._seconds)
+        """Take or renew the lease; return False while another living worker holds it."""
+        now = time.time()
+        with self._store.write() as connection:
+            holder = connection.scalar(
+                sa.select(_projects.c.lease_owner).where(_projects.c.id == self._project_id)
+            )
+            # One that runs much longer than any lease was taken before the clock jumped back.
+            stands = _projects.c.lease_until.between(now, now + 10 * self._seconds)
+            free = sa.or_(_projects.c.lease_owner == self._owner, ~stands)
+            if holder and _is_dead(holder):
+                free = sa.or_(free, _projects.c.lease_owner == holder)
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == self._project_id, free)
+                .values(lease_owner=self._owner, lease_until=now + self._seconds)
+            )
+            return bool(done.rowcount)
+
+    def release(self) -> None:
+        """Release the lease, if it is still ours."""
+        with self._store.write() as connection:
+            connection.execute(
+                _projects.update()
+                .where(_projects.c.id == self._project_id, _projects.c.lease_owner == self._owner)
+                .values(lease_owner=None, lease_until=0.0, activity="")
+            )
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Renew it as long as the block runs."""
+        """Renew the lease as long as the block runs, then release it."""
         renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
         renewer.start()
         try:
@@ -57,7 +84,7 @@ class Lease:
         finally:
             self._done.set()
             renewer.join()
-            self._store.release_lease(self._project_id, self._owner)
+            self.release()
 
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 4):
@@ -71,12 +98,12 @@ class Lease:
 
 @contextmanager
 def exclusively(store: Store, project_id: int, seconds: float) -> Iterator[None]:
-    """Hold a project's lease, after waiting for a worker that is at work on it.
+    """Hold a project's lease, after waiting for a worker that has it.
 
     Raises
     ------
     StoreError
-        When the worker does not come to an end.
+        When the worker does not finish in time.
     """
     lease = Lease(store, project_id, owner_name(), seconds)
     deadline = time.monotonic() + LONGEST_ROUND
@@ -89,3 +116,18 @@ def exclusively(store: Store, project_id: int, seconds: float) -> Iterator[None]
         time.sleep(0.1)
     with lease.held():
         yield
+
+
+def _is_dead(owner: str) -> bool:
+    """Return whether a lease's owner, ``host/pid/...``, is a process of this host that ended."""
+    host, _, rest = owner.partition("/")
+    pid = rest.partition("/")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, under another user
+        return False
+    return False
