@@ -205,6 +205,7 @@ def test_secrets_are_never_logged_and_never_answered(
     app = create_app(settings)
     client = app.test_client()
     store = app.extensions["active_learn"].store
+    store.register(9)
     secrets.append(store.known_project(9).webhook_secret)
 
     def basic(name: str, given: str) -> dict[str, str]:

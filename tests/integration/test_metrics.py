@@ -134,6 +134,7 @@ def test_counts_are_the_same_on_each_kind_of_database(store_url: str) -> None:
 
 
 def test_labels_are_few_and_tell_nothing(app: Flask, store: Store) -> None:
+    store.register(3)
     secret = store.known_project(3).webhook_secret
     record_error(store, 3, "StoreError", "a message about task 12345")
     client = app.test_client()

@@ -46,8 +46,8 @@ class Lease:
                 f"another worker took project {self._project_id} over; this round is dropped"
             )
 
-    def take(self) -> bool:
-        """Take or renew the lease; return False while another living worker holds it."""
+    def acquire(self) -> bool:
+        """Acquire or renew the lease; return False while another living worker has it."""
         now = time.time()
         with self._store.write() as connection:
             holder = connection.scalar(
@@ -75,7 +75,7 @@ class Lease:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def renewed(self) -> Iterator[None]:
         """Renew the lease as long as the block runs, then release it."""
         renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
         renewer.start()
@@ -89,7 +89,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 4):
             try:
-                if not self.take():
+                if not self.acquire():
                     self._lost.set()
             except StoreError as error:
                 with context(project=self._project_id):  # a thread starts without one
@@ -107,14 +107,14 @@ def exclusively(store: Store, project_id: int, seconds: float) -> Iterator[None]
     """
     lease = Lease(store, project_id, owner_name(), seconds)
     deadline = time.monotonic() + LONGEST_ROUND
-    while not lease.take():
+    while not lease.acquire():
         if time.monotonic() > deadline:
             raise StoreError(
                 f"a worker has been at work on project {project_id} for {LONGEST_ROUND:g} s; "
                 "stop it, or try again later"
             )
         time.sleep(0.1)
-    with lease.held():
+    with lease.renewed():
         yield
 
 

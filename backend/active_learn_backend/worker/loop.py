@@ -171,10 +171,10 @@ class Worker:
         pace = self._paces.setdefault(project_id, _Pace())
         lease = Lease(self._store, project_id, self._owner, self._settings.lease_seconds)
         try:
-            if not lease.take():
+            if not lease.acquire():
                 pace.not_before = time.monotonic() + self._settings.lease_seconds / 4
                 return
-            with lease.held():
+            with lease.renewed():
                 self._work(project_id, lease, pace)
             pace.failures = 0
         except ActiveLearnError as error:

@@ -340,7 +340,7 @@ def test_what_a_project_loads(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    project = a_project(store, params=json.dumps(params))
+    project = a_project(store, params=params)
     settings = settings_for(script, tmp_path, **more)
     (finding,) = check_model(LabelStudioClient(settings), settings, project)
     assert finding.verdict.value == verdict
