@@ -40,6 +40,7 @@ from active_learn_backend.learning.engines.ray.pages import read_range
 from active_learn_backend.learning.selection.queue_builder import Snapshot, sampler_for
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes, read_tasks
 from cost_model import Measured, predict
 from real_data import Missing, read_rows
 
@@ -241,7 +242,7 @@ def _fill(settings: Settings, n: int) -> tuple[float, float]:
     store = Store(settings.store_url)
     store.register(1, CONFIG)
     rows = [TaskRow(at, {"text": f"text number {at}"}, _key(at), None, False) for at in range(n)]
-    store.apply_changes(1, rows, replace=True)
+    apply_changes(store, 1, rows, replace=True)
     embedder = TaskEmbedder(settings, 1, parse_label_config(CONFIG), lambda _: b"")
     zeros = np.zeros((n, embedder.n_features), np.float32)
     embedder.cache.add([row.content_key for row in rows], zeros)
@@ -255,7 +256,7 @@ def _list(settings: Settings, n: int) -> tuple[float, float]:
     embedder = TaskEmbedder(settings, 1, parse_label_config(CONFIG), lambda _: b"")
     engine = configured_engine(settings)
     before, start = _resident(), time.perf_counter()
-    rows = store.tasks(1, contents=False)
+    rows = read_tasks(store, 1, contents=False)
     keys = [row.content_key for row in rows]
     missing = embedder.cache.missing(keys)
     vectors = engine.vectors(embedder, keys)

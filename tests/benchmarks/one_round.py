@@ -145,9 +145,8 @@ def run_round(
         external_predictions=lambda version: {},
         check_lease=nothing,
     ).run()
-    logging.getLogger(__name__).info("%s", json.dumps(report))
-    seconds: dict[str, float] = report["seconds"]
-    return seconds
+    logging.getLogger(__name__).info("%s", json.dumps(report.to_json()))
+    return dict(report.seconds)
 
 
 if __name__ == "__main__":

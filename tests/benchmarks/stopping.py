@@ -28,7 +28,9 @@ from active_learn_backend.learning.quality.stopping import advise, verdict
 from active_learn_backend.learning.selection import queue_builder
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.state.store import Store, TaskRow
+from active_learn_backend.state.round_report import Evaluation, RoundReport
+from active_learn_backend.state.schema import Project as ProjectState
+from active_learn_backend.state.schema import TaskRow
 from active_learn_backend.worker.round import KEEP_HEADS
 from labels_needed import split
 from quality import write_report
@@ -68,12 +70,10 @@ class Project:
         self.test, self.test_truth = data.X[test], [truth[at] for at in test]
         self.settings: Settings = load_settings()
         rows = [TaskRow(at, {}, f"{seed}/{at}", None, False) for at in range(len(pool))]
-        store = Store("sqlite://")
-        project = replace(store.register(1), connected_at=0.0)
-        store.close()
         queue_builder.RANDOM_STATE = seed  # another audit set and order for each replicate
+        project = ProjectState(1, "secret", connected_at=0.0)
         self.snapshot = Snapshot.take(project, rows, self.pool, self.settings)
-        self.reports: list[dict[str, Any]] = []
+        self.reports: list[RoundReport] = []
         self.head: TrainedHead | None = None
         self.outcome: list[tuple[int, float, dict[str, bool]]] = []
 
@@ -112,17 +112,18 @@ class Project:
             former=self.head,
         )
         if self.head is None:
-            self.reports.append({"round": number, "head": ""})
+            self.reports.append(RoundReport(number, n_labeled))
             return
         losses = self.head.losses(self.pool[measuring], self.snapshot.labels(measuring))
         audit = audit_estimate(self.head.problem_type, losses, len(self.pool))
         self.reports.append(
-            {
-                "round": number,
-                "head": self.head.version,
-                "evaluation": {"audit": vars(audit) if audit else None},
-                "stability": compare_heads(self.head, self.snapshot, self.reports, self.folder),
-            }
+            RoundReport(
+                number,
+                n_labeled,
+                head_version=self.head.version,
+                evaluation=Evaluation(audit),
+                stability=compare_heads(self.head, self.snapshot, self.reports, self.folder),
+            )
         )
         self.head.save(self.folder)
         prune_heads(self.folder, KEEP_HEADS)

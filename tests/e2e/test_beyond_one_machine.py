@@ -137,7 +137,7 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
         harness.annotate(task, choice("positive" if positive else "negative", "label", "text"))
     later = harness.wait_queue(project, after=int(version[3:]), timeout=90)
     assert len(harness.rows(project, later)) == 15
-    assert harness.rounds(project)[-1]["labeled"] == 5
+    assert harness.rounds(project)[-1].labeled == 5
     assert Counter(line.partition(" ")[2] for line in noted(tmp_path)) == counts  # nothing anew
     assert re.search(rf"project {project}, round \d+: embedding .*/{N_TASKS}", harness.log())
     assert "Traceback" not in harness.log()
@@ -203,5 +203,5 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
 
     digits = make_digits_project(130)
     harness.connect(digits)
-    assert harness.rounds(digits)[-1]["unlabeled"] == 130  # of all of which there is an embedding
+    assert harness.rounds(digits)[-1].unlabeled == 130  # of all of which there is an embedding
     assert "left out" not in harness.log()

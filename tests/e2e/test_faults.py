@@ -294,7 +294,7 @@ def test_two_workers_started_by_mistake_do_the_work_of_one(
         version = harness.wait_queue(project, after=int(version[3:]))
         harness.wait_labels(project, dict.fromkeys(given, "positive"))
     rounds = harness.rounds(project)
-    assert len({report["round"] for report in rounds}) == len(rounds)
+    assert len({report.round for report in rounds}) == len(rounds)
     wait_until(
         lambda: (
             {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}

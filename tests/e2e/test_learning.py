@@ -86,7 +86,7 @@ def label(
 
     def learned() -> bool:
         rounds = harness.rounds(project)
-        known = rounds[-1]["labeled"] if rounds else 0
+        known = rounds[-1].labeled if rounds else 0
         return known >= before + count - int(SETTINGS["RETRAIN_EVERY"])
 
     wait_until(learned, timeout=90, what="a round that knows the labels")
@@ -192,7 +192,7 @@ def test_regression_of_sentence_similarity(
     answers = live_answers(harness, project)
     read = parse_label_config(config).control.read
     assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
-    assert harness.rounds(project)[-1]["head"].startswith("head-")
+    assert harness.rounds(project)[-1].head_version.startswith("head-")
 
 
 def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
@@ -289,7 +289,7 @@ def test_versions_and_a_rollback(
     answers = live_answers(harness, project)
     assert answers
     assert {row["model_version"] for row in answers.values()} == {former}
-    assert harness.rounds(project)[-1]["head"] == former
+    assert harness.rounds(project)[-1].head_version == former
     assert "(pinned)" in harness.backend.run("versions", "--project", str(project))
 
     before = int(harness.version(project)[3:])
@@ -312,11 +312,13 @@ def test_the_audit_set_measures_and_does_not_train(
     label(harness, make_annotator, project, lambda data: KINDS[data["text"]], 40)
 
     last = harness.rounds(project)[-1]
-    assert 0.25 <= last["audit"] / last["labeled"] <= 0.35
-    estimate = last["evaluation"]["audit"]
-    assert estimate["n"] == last["audit"]
-    assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
-    assert last["evaluation"]["cross_validation"]["value"] > 0.4
+    assert 0.25 <= last.audit / last.labeled <= 0.35
+    estimate, other = last.evaluation.audit, last.evaluation.cross_validation
+    assert estimate is not None
+    assert other is not None
+    assert estimate.n == last.audit
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert other.value > 0.4
     hidden = {row["task"]: row["result"] for row in harness.rows(project, harness.version(project))}
     shown = set(harness.audit_rows(project))
     assert shown

@@ -49,7 +49,7 @@ def test_two_web_processes_and_two_workers_on_postgresql(
             versions[project] = harness.wait_queue(project, after=int(versions[project][3:]))
             harness.wait_labels(project, given[project])
     for project, tasks in projects:
-        rounds = [report["round"] for report in harness.rounds(project)]
+        rounds = [report.round for report in harness.rounds(project)]
         assert len(set(rounds)) == len(rounds) >= 4
         head = harness.state(project).head_version
         asked = {

@@ -40,7 +40,7 @@ def label_until_a_head(harness: Harness, annotator: Annotator, project: int, wha
 
     def trained() -> bool:
         last = harness.rounds(project)[-1]
-        return bool(last["labeled"] >= 16 and last["head"])
+        return bool(last.labeled >= 16 and last.head_version)
 
     wait_until(trained, timeout=60, what=what)
 
@@ -164,7 +164,7 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
     harness.wait_queue(project, after=before)
     annotator = make_annotator(project, answer_digit)
     label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")
-    assert harness.rounds(project)[-1]["head"].startswith("head-")
+    assert harness.rounds(project)[-1].head_version.startswith("head-")
 
 
 def test_images_by_a_vision_model(

@@ -51,7 +51,7 @@ def test_the_page_shows_a_real_project(
         assert status["errors"] == []
         assert sum(count for _, count in status["balance"]) == 20
         chosen = [one for one in status["queue"] if not one["audit"]]
-        assert all(len(one["settles"]) == 2 for one in chosen)
+        assert all(len(one["top_labels"]) == 2 for one in chosen)
         served = label_studio.api("GET", f"/api/projects/{project}/next")
         assert served["id"] == status["queue"][0]["task_id"]
 

@@ -26,7 +26,9 @@ import schemathesis
 from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.store import QueueRow, TaskRow
+from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.web import app as web_app
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.ml_backend import Runtime
@@ -139,14 +141,14 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     store.register(9, CONFIG)
     texts = ["apples and pears", "pears and apples", "red cars", "fast cars"]
     rows = [TaskRow(n, {"t": text}, f"{n:032x}", None, False) for n, text in enumerate(texts)]
-    store.apply_changes(9, rows)
-    store.set_queue(9, "al-1", [QueueRow(0, 0, True, 0.5, 0.5)])
+    apply_changes(store, 9, rows)
+    set_queue(store, 9, "al-1", [QueueRow(0, 0, True, 0.5, 0.5)])
     head = fit_head(
         "classification", ["A", "B"], TextEncoder().encode(texts), ["A", "A", "B", "B"], round=1
     )
     assert head is not None
     head.save(tmp_path / "projects" / "9" / "heads")
-    store.update(9, head_round=1, head_version=head.version)
+    store.update(9, head_round=1)
     yield Target(app, tmp_path)
     store.close()
 

@@ -126,7 +126,7 @@ def train(runtime: real.Runtime, project: int) -> None:
     )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / str(project) / "heads")
-    runtime.store.update(project, head_round=2, head_version="head-2")
+    runtime.store.update(project, head_round=2)
 
 
 def test_2x_hosts_the_class_with_the_same_answers(
@@ -146,13 +146,13 @@ def test_2x_hosts_the_class_with_the_same_answers(
     assert answers == ours
     assert [one["result"][0]["value"]["choices"] for one in answers] == [["A"], ["B"]]
 
-    before = environment.store.register(5).change_seq
+    before = environment.store.known_project(5).change_seq
     project = {"id": 5, "label_config": CONFIG}
     server.webhook({"action": "ANNOTATION_CREATED", "project": project, "annotation": {}})
     assert module_2x._environment_runtime().changes.flush(timeout=10)
-    assert environment.store.register(5).change_seq == before + 1
+    assert environment.store.known_project(5).change_seq == before + 1
     server.webhook({"action": "START_TRAINING", "project": project})
-    assert environment.store.register(5).round_requested
+    assert environment.store.known_project(5).round_requested
 
 
 def test_1_0_9_trains_through_process_event(
@@ -163,11 +163,11 @@ def test_1_0_9_trains_through_process_event(
     model = real.ActiveLearningModel(label_config=CONFIG)
     assert model.label_config == CONFIG
     environment.store.register(6)
-    before = environment.store.register(6).change_seq
+    before = environment.store.known_project(6).change_seq
     data = {"project": {"id": 6}, "annotation": {}}
     model.process_event("ANNOTATION_CREATED", data, "job", {})
     assert real._environment_runtime().changes.flush(timeout=10)
-    assert environment.store.register(6).change_seq == before + 1
+    assert environment.store.known_project(6).change_seq == before + 1
     assert model.predict(TASKS) == [{"result": [], "score": 0.0, "model_version": "head-0"}] * 2
     real.environment_settings.cache_clear()
     real._environment_runtime.cache_clear()

@@ -19,7 +19,17 @@ from typing import Any, NamedTuple
 import pytest
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.counters import (
+    read_counters,
+    record_error,
+    record_heartbeat,
+    worker_heartbeats,
+)
+from active_learn_backend.state.queue import set_queue
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.health import Health
 from flask import Flask
@@ -62,16 +72,16 @@ def scrape(app: Flask) -> Samples:
 def test_the_project_state_is_read_at_each_scrape(app: Flask, store: Store) -> None:
     store.register(3)
     rows = [TaskRow(n, {"t": n}, f"{n:032x}", "A" if n == 1 else None, False) for n in range(5)]
-    store.apply_changes(3, rows)
-    store.set_queue(3, "al-2", [QueueRow(n, n, n < 3, 0.5, 0.5) for n in range(5)])
+    apply_changes(store, 3, rows)
+    set_queue(store, 3, "al-2", [QueueRow(n, n, n < 3, 0.5, 0.5) for n in range(5)])
     for number, seconds in ((1, {"embed": 1.5, "rank": 0.5}), (2, {"embed": 0.25})):
-        report = {"labeled": 1, "unlabeled": 4, "seconds": seconds}
-        store.finish_round(3, number, report, labels=0, tasks=0)
+        report = RoundReport(number, labeled=1, unlabeled=4, seconds=seconds)
+        finish_round(store, 3, report, labels=0, tasks=0)
     for _ in range(2):
-        store.note_error(3, "LabelStudioUnreachableError", "it is at http://studio:8080")
+        record_error(store, 3, "LabelStudioUnreachableError", "it is at http://studio:8080")
     store.update(3, round=2, polled_at=time.time() - 100)
     store.mark_changed(3)
-    store.note_worker("here/1/a")
+    record_heartbeat(store, "here/1/a")
     found = scrape(app)
     assert value(found, "store_up") == 1
     assert value(found, "workers") == 1
@@ -107,24 +117,26 @@ def test_counts_are_the_same_on_each_kind_of_database(store_url: str) -> None:
     store = Store(store_url)
     store.register(3)
     for number in (1, 2):
-        store.finish_round(3, number, {"seconds": {"fit": 0.5}}, labels=0, tasks=0)
-    store.note_error(3, "StoreError", "in words")
-    store.note_worker("here/1/a")
-    store.note_worker("here/1/a")
-    counted = {(one.what, one.name): (one.count, one.seconds) for one in store.tallies()}
+        report = RoundReport(number, labeled=0, seconds={"fit": 0.5})
+        finish_round(store, 3, report, labels=0, tasks=0)
+    record_error(store, 3, "StoreError", "in words")
+    record_heartbeat(store, "here/1/a")
+    record_heartbeat(store, "here/1/a")
+    counted = {(one.event, one.name): (one.count, one.seconds) for one in read_counters(store)}
     assert counted == {
         ("error", "StoreError"): (1, 0),
         ("round", ""): (2, 1),
         ("stage", "fit"): (2, 1),
     }
-    assert list(store.workers()) == ["here/1/a"]
+    assert list(worker_heartbeats(store)) == ["here/1/a"]
     assert store.known_project(3).last_error == "in words"
     store.close()
 
 
 def test_labels_are_few_and_tell_nothing(app: Flask, store: Store) -> None:
-    secret = store.register(3).webhook_secret
-    store.note_error(3, "StoreError", "a message about task 12345")
+    store.register(3)
+    secret = store.known_project(3).webhook_secret
+    record_error(store, 3, "StoreError", "a message about task 12345")
     client = app.test_client()
     for path in ("/nothing/12345", "/x" * 50, "/versions?project=12345"):
         client.get(path)
@@ -164,18 +176,18 @@ def test_health_lists_the_problems(
         return settled(lambda: Health(store, tmp_path))
 
     assert look() == ["worker: none has been seen; start `active-learn worker`"]
-    store.note_worker("here/1/a")
+    record_heartbeat(store, "here/1/a")
     store.register(3)
     store.register(4)
     assert look() == []
-    store.note_error(3, "LabelConfigError", "no control")
+    record_error(store, 3, "LabelConfigError", "no control")
     assert look() == ["projects: the last turn of 3 ended with an error"]
-    store.note_error(4, "LabelStudioUnreachableError", "it does not answer")
+    record_error(store, 4, "LabelStudioUnreachableError", "it does not answer")
     assert look() == [
         "label studio: does not answer the worker",
         "projects: the last turn of 3, 4 ended with an error",
     ]
-    store.note_error(4, "LabelConfigError", "no control")  # so it answers again
+    record_error(store, 4, "LabelConfigError", "no control")  # so it answers again
     assert look() == ["projects: the last turn of 3, 4 ended with an error"]
     store.update(3, last_error="")
     store.update(4, last_error="")
@@ -183,7 +195,7 @@ def test_health_lists_the_problems(
         connection.execute("UPDATE workers SET seen_at = seen_at - 100")
     (silent,) = look()
     assert silent.startswith("worker: not seen for 10")
-    store.note_worker("here/2/b")
+    record_heartbeat(store, "here/2/b")
     usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert look() == ["disk: 1 MiB are left"]

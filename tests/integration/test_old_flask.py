@@ -43,7 +43,7 @@ task = {"id": 1, "data": {"text": "x"}}
 body = {"project": "9.1", "label_config": CONFIG, "tasks": [task, task]}
 assert len(expect(200, "POST", "/predict", headers=auth, json=body).get_json()["results"]) == 2
 runtime = app.extensions["active_learn"]
-secret = {"X-Active-Sampler-Secret": runtime.store.register(9).webhook_secret}
+secret = {"X-Active-Sampler-Secret": runtime.store.known_project(9).webhook_secret}
 event = {"action": "ANNOTATION_CREATED", "project": {"id": 9}}
 expect(200, "POST", "/webhook", headers=secret, json=event)
 expect(400, "POST", "/webhook", headers=secret | auth, data=b"[")
@@ -51,7 +51,7 @@ expect(404, "GET", "/nothing", headers=auth)
 browser = {"Accept": "text/html", **auth}
 assert b"Nothing is queued" in expect(200, "GET", "/projects/9", headers=browser).get_data()
 assert expect(200, "GET", "/", headers=auth).get_json()["status"] == "UP"
-assert runtime.changes.flush(10) and runtime.store.register(9).change_seq == 2
+assert runtime.changes.flush(10) and runtime.store.known_project(9).change_seq == 2
 print("walked")
 """
 

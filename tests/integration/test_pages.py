@@ -13,6 +13,9 @@ import page_state
 import pytest
 from active_learn_backend.learning.encoders import images
 from active_learn_backend.settings import WEB_THREADS, load_settings
+from active_learn_backend.state.counters import record_error
+from active_learn_backend.state.round_report import LabelError
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
@@ -96,10 +99,11 @@ def test_regression_and_label_errors_are_shown(client: FlaskClient, runtime: Any
     error = page_state.audit(1.25, 40, metric="mean absolute error")
     found = [
         {"task_id": 101, "label": "car", "suggested": "dog", "confidence": 0.97},
-        {"task_id": 102, "label": ["a", "b"], "suggested": [], "confidence": None},
-        {"task_id": 103, "label": 4.0, "suggested": 2.5, "confidence": None},
+        LabelError(102, ["a", "b"], [], None),
+        LabelError(103, 4.0, 2.5, None),
     ]
-    store.finish_round(3, 3, page_state.report(36, error, label_errors=found), labels=0, tasks=0)
+    report = page_state.report(36, error, 3, label_errors=tuple(found))
+    finish_round(store, 3, report, labels=0, tasks=0)
     page = html(client, "/projects/3")
     assert "mean absolute error 1.25" in page
     assert "Labels that look wrong" in page
@@ -113,13 +117,11 @@ def test_everything_shown_is_escaped(client: FlaskClient, runtime: Any) -> None:
     config = page_state.TEXT_CONFIG.replace("apple", "&lt;script&gt;alert(3)&lt;/script&gt;")
     store = page_state.fill(runtime, contents=[EVIL] * 60, title=EVIL)
     store.update(3, status="paused_by_user", reason=EVIL, label_config=config)
-    store.note_error(3, "Error", EVIL)
-    errors = [{"task_id": 1, "label": EVIL, "suggested": EVIL, "confidence": 0.5}]
-    store.finish_round(
-        3, 3, page_state.report(36, page_state.audit(0.5, 9), label_errors=errors),
-        labels=0, tasks=0,
-    )  # fmt: skip
-    store.note_error(3, "Error", EVIL)
+    record_error(store, 3, "Error", EVIL)
+    errors = (LabelError(1, EVIL, EVIL, 0.5),)
+    report = page_state.report(36, page_state.audit(0.5, 9), 3, label_errors=errors)
+    finish_round(store, 3, report, labels=0, tasks=0)
+    record_error(store, 3, "Error", EVIL)
     for path in ("/projects/3", "/"):
         page = html(client, path)
         assert page.count("&lt;script&gt;alert(1)") >= 3

@@ -15,6 +15,9 @@ from typing import Any
 import page_state
 import pytest
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.counters import record_error, record_heartbeat
+from active_learn_backend.state.round_report import LabelError
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.web.app import create_app
 from werkzeug.serving import make_server
 
@@ -48,14 +51,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     runtime = app.extensions["active_learn"]
     texts = [f"{EVIL} and more words, number {n}. " * 4 for n in range(60)]
     page_state.fill(runtime, contents=texts, title=EVIL)
-    runtime.store.note_error(3, "LabelStudioError", f"Label Studio answered 500: {EVIL}")
+    record_error(runtime.store, 3, "LabelStudioError", f"Label Studio answered 500: {EVIL}")
     images = [page_state.picture(color=f"#{37 * n % 256:02x}60a0") for n in range(60)]
     store = page_state.fill(runtime, number=4, config=page_state.IMAGE_CONFIG, contents=images)
-    wrong = [{"task_id": 101, "label": "car", "suggested": "dog", "confidence": 0.97}]
+    wrong = (LabelError(101, "car", "dog", 0.97),)
     for round_ in range(3, 10):
         estimate = page_state.audit(1 - 0.6 * round_**-0.5, 6 * round_, 0.6 / round_)
-        report = page_state.report(12 * round_, estimate, label_errors=wrong)
-        store.finish_round(4, round_, report, labels=0, tasks=0)
+        report = page_state.report(12 * round_, estimate, round_, label_errors=wrong)
+        finish_round(store, 4, report, labels=0, tasks=0)
     store.register(5)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -151,7 +154,7 @@ def test_the_essentials_need_no_script(open_page: Callable[..., Any], site: Any)
 
 
 def test_the_page_keeps_itself_fresh(open_page: Callable[..., Any], site: Any) -> None:
-    site[1].store.note_worker("here/1/abc")
+    record_heartbeat(site[1].store, "here/1/abc")
     page = open_page("/projects/5")
     assert "first time" in page.locator("#now").inner_text()
     site[1].store.update(5, status="paused", reason="by a test")

@@ -13,6 +13,8 @@ import pytest
 from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import Store
 from active_learn_backend.web import app as web_app
 from active_learn_backend.web.app import create_app
@@ -67,7 +69,7 @@ def train_head(app: Flask, number: int = 3) -> None:
     )
     assert head is not None
     head.save(runtime.settings.model_dir / "projects" / "9" / "heads")
-    runtime.store.update(9, head_round=number, head_version=head.version)
+    runtime.store.update(9, head_round=number)
 
 
 def test_health_says_up(client: FlaskClient) -> None:
@@ -135,16 +137,16 @@ def test_a_damaged_head_does_not_break_answers(client: FlaskClient, app: Flask) 
 def test_webhooks_only_mark(client: FlaskClient, app: Flask, store: Store) -> None:
     changes = app.extensions["active_learn"].changes
     client.post("/setup", json=setup_body())
-    store.finish_round(9, 1, {}, labels=0, tasks=0)
+    finish_round(store, 9, RoundReport(1, labeled=0), labels=0, tasks=0)
     for action in ("ANNOTATION_CREATED", "TASKS_DELETED", "SOMETHING_NEW"):
-        before = store.register(9).change_seq
+        before = store.known_project(9).change_seq
         answer = client.post("/webhook", json={"action": action, "project": {"id": 9}})
         assert answer.status_code == 200
         assert changes.flush(timeout=10)
-        assert store.register(9).change_seq == before + 1
-        assert not store.register(9).round_requested
+        assert store.known_project(9).change_seq == before + 1
+        assert not store.known_project(9).round_requested
     client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}})
-    assert store.register(9).round_requested
+    assert store.known_project(9).round_requested
     unknown = client.post("/webhook", json={"action": "TASKS_CREATED", "project": {"id": 77}})
     assert unknown.status_code == 200
     assert changes.flush(timeout=10)
@@ -243,7 +245,7 @@ def test_basic_auth_guards_every_route(tmp_path: Path) -> None:
     assert client.get("/health", headers={"Authorization": "Basic %%%"}).status_code == 401
 
     store = app.extensions["active_learn"].store
-    secret = store.register(9).webhook_secret
+    secret = store.known_project(9).webhook_secret
     store.register(10)
     body = {"action": "X", "project": {"id": 9}}
     bears = {"X-Active-Sampler-Secret": secret}

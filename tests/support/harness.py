@@ -10,7 +10,11 @@ import httpx
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from active_learn_backend.state.queue import read_queue
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.store import Project, Store
+from active_learn_backend.state.tasks import read_tasks
 
 
 class Harness:
@@ -40,16 +44,16 @@ class Harness:
         """Give the labels that the backend read, by task id."""
         store = self.store
         try:
-            rows = store.tasks(project)
+            rows = read_tasks(store, project)
             return {row.task_id: row.label for row in rows if row.label is not None}
         finally:
             store.close()
 
-    def rounds(self, project: int) -> list[dict[str, Any]]:
-        """Give the reports of all rounds, oldest first."""
+    def rounds(self, project: int) -> list[RoundReport]:
+        """Return the reports of all rounds, oldest first."""
         store = self.store
         try:
-            return store.rounds(project)
+            return read_rounds(store, project)
         finally:
             store.close()
 
@@ -57,7 +61,7 @@ class Harness:
         """Give what the stream decided, by task id."""
         store = self.store
         try:
-            return {row.task_id: row.decision for row in store.tasks(project) if row.decision}
+            return {row.task_id: row.decision for row in read_tasks(store, project) if row.decision}
         finally:
             store.close()
 
@@ -65,7 +69,7 @@ class Harness:
         """Give the tasks of the served queue that only measure."""
         store = self.store
         try:
-            return [row.task_id for row in store.queue(project) if row.audit]
+            return [row.task_id for row in read_queue(store, project) if row.audit]
         finally:
             store.close()
 

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from active_learn.heads import fit_head
 from active_learn_backend.learning.embedding.cache import EmbeddingCache
+from active_learn_backend.state.counters import record_heartbeat
+from active_learn_backend.state.queue import set_queue
+from active_learn_backend.state.round_report import Estimate, Evaluation, RoundReport
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.web.ml_backend import Runtime
 from PIL import Image
 
@@ -32,21 +37,18 @@ def picture(size: tuple[int, int] = (400, 300), color: str = "navy") -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def audit(value: float, n: int, half: float = 0.1, metric: str = "accuracy") -> dict[str, Any]:
-    """An audit estimate as a round's report holds it."""
+def audit(value: float, n: int, half: float = 0.1, metric: str = "accuracy") -> Estimate:
+    """Return an audit estimate as a round's report holds it."""
     low, high = max(value - half, 0.0), min(value + half, 1.0)
-    return {
-        "name": "audit", "metric": metric, "value": value, "low": low, "high": high,
-        "n": n, "n_effective": float(n), "method": "",
-    }  # fmt: skip
+    return Estimate("audit", metric, value, low, high, n, float(n))
 
 
-def report(labeled: int, estimate: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
-    """A round's report."""
-    return {
-        "labeled": labeled, "unlabeled": 100 - labeled, "audit": 3, "version": "al-1",
-        "head": "head-1", "seconds": {"fit": 0.1}, "evaluation": {"audit": estimate},
-    } | more  # fmt: skip
+def report(labeled: int, estimate: Estimate | None, round: int = 1, **more: Any) -> RoundReport:
+    """Return a round's report."""
+    return RoundReport(
+        round, labeled, 100 - labeled, 3, "al-1", "head-1", {"fit": 0.1}, Evaluation(estimate),
+        **more,
+    )  # fmt: skip
 
 
 def fill(
@@ -71,7 +73,7 @@ def fill(
         )
         for n, content in enumerate(contents)
     ]  # fmt: skip
-    store.apply_changes(number, rows)
+    apply_changes(store, number, rows)
     vectors = np.random.default_rng(0).normal(size=(len(rows), N_FEATURES)).astype(np.float32)
     vectors[np.arange(len(rows)), np.arange(len(rows)) % 3] += 2
     folder = runtime.settings.model_dir / "projects" / str(number)
@@ -84,14 +86,20 @@ def fill(
         assert head is not None
         head.save(folder / "heads")
         estimate = audit(0.5 + 0.2 * round_, 10 * round_)
-        store.finish_round(number, round_, report(12 * round_, estimate), labels=99, tasks=99)
+        finish_round(store, number, report(12 * round_, estimate, round_), labels=99, tasks=99)
     queue = [
-        QueueRow(100 + n, rank, rank < 10, 0.9 - rank / 50, 0.4, audit=rank == 2, proposal=0.95)
+        QueueRow(
+            100 + n,
+            rank,
+            rank < 10,
+            0.9 - rank / 50,
+            0.4,
+            audit=rank == 2,
+            selection_probability=0.95,
+        )
         for rank, n in enumerate(range(labeled, len(rows)))
     ]
-    store.set_queue(number, "al-2", queue)
-    store.update(
-        number, title=title, head_round=2, round=2, head_version="head-2", polled_at=time.time()
-    )
-    store.note_worker("here/1/abc")
+    set_queue(store, number, "al-2", queue)
+    store.update(number, title=title, head_round=2, round=2, polled_at=time.time())
+    record_heartbeat(store, "here/1/abc")
     return store

@@ -22,10 +22,11 @@ __all__ = ["advise_command"]
 def advise_command(project_id: int, target: float | None, **given: Any) -> None:
     """Say whether more labels are worth it. It only advises."""
     from ..learning.quality.stopping import advise, describe
+    from ..state.rounds import read_rounds
     from ..state.store import Store
 
     settings = read_settings(given)
     store = Store(settings.store_url)
     store.known_project(project_id)
-    for line in describe(advise(store.rounds(project_id), target)):
+    for line in describe(advise(read_rounds(store, project_id), target)):
         click.echo(f"project {project_id}: {line}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
@@ -97,7 +96,7 @@ def settings_of_project(settings: Settings, project_id: int) -> Settings:
         project = store.project(project_id)
     finally:
         store.close()
-    return project_settings(settings, json.loads(project.params)) if project else settings
+    return project_settings(settings, project.params) if project else settings
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:

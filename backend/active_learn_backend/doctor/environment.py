@@ -15,7 +15,7 @@ from ..errors import EngineError
 from ..learning.engines.ray.driver import check_reachable
 from ..security_checks import unsafe_packages, unsafe_settings
 from ..settings import Settings, require_engine
-from ..state.counters import WORKER_SILENT
+from ..state.counters import WORKER_SILENT, worker_heartbeats
 from ..state.folders import DISK_LOW
 from ..state.store import Store
 from .finding import Finding, ok, warning, wrong
@@ -77,7 +77,7 @@ def has_state(settings: Settings) -> bool:
 
 def check_worker(store: Store) -> Iterator[Finding]:
     """Check by the project state whether a worker is alive."""
-    seen = store.workers().values()
+    seen = worker_heartbeats(store).values()
     silent = time.time() - max(seen, default=0.0)
     if not seen or silent > WORKER_SILENT:
         since = f"has not been seen for {silent:.0f} s" if seen else "has never been seen"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..labelstudio.client import LabelStudioClient
+from ..state.queue import read_queue
 from ..state.store import Project, QueueRow, Store, TaskRow
+from ..state.tasks import read_tasks
 from .finding import Finding, ok, warning
 
 __all__ = ["check_locks", "likely_locked"]
@@ -21,8 +23,8 @@ def check_locks(client: LabelStudioClient, store: Store, project: Project) -> It
     Label Studio's API shows no locks, but their effect: the queue is served in its order, so a
     task that is open while a later one is labeled was served to somebody.
     """
-    batch = [row for row in store.queue(project.id) if row.in_batch]
-    locked = likely_locked(batch, store.tasks(project.id))
+    batch = [row for row in read_queue(store, project.id) if row.in_batch]
+    locked = likely_locked(batch, read_tasks(store, project.id))
     if len(locked) < max(FEW, MANY * len(batch)):
         yield ok(
             f"{len(locked)} of {len(batch)} tasks of the batch are open at somebody"

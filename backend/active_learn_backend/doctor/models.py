@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -36,7 +35,7 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
     if not project.label_config:
         yield not_checked("what it loads", "its first turn is not done yet")
         return
-    params = json.loads(project.params)
+    params = project.params
     try:
         task = parse_label_config(project.label_config)
     except LabelConfigError:

@@ -163,11 +163,11 @@ def _repair(
     done = Connection(client, store, settings, project.id).connect(pull=project.mode == "pull")
     lease = Lease(store, project.id, owner_name())
     deadline = time.monotonic() + SHORT_TURN
-    while not lease.take():  # `connect` has woken the worker up
+    while not lease.acquire():  # `connect` has woken the worker up
         if time.monotonic() > deadline:
             return [*done, "a worker is at work on it, and sees to its queue itself"]
         time.sleep(0.1)
-    with lease.held():
+    with lease.renewed():
         version = store.known_project(project.id).queue_version
         if not version:
             return done

@@ -83,7 +83,8 @@ class Connection:
             if check_params is None:
                 raise TypeError("params are stored only after a check: pass check_params")
             check_params(self._settings, task, params)
-        project = self._store.register(self._project_id)
+        self._store.register(self._project_id)
+        project = self._store.known_project(self._project_id)
         done = []
         if not project.sampling_set:
             # Before our model is made: that sets model_version to the model's title.

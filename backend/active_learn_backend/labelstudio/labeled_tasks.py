@@ -9,6 +9,7 @@ from active_learn.errors import DataError
 
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Store, TaskRow
+from ..state.tasks import read_tasks
 from .client import LabelStudioClient
 from .poller import poll, task_row
 
@@ -25,9 +26,10 @@ def read_project(client: LabelStudioClient, project_id: int) -> tuple[LabelingTa
     """
     scratch = Store("sqlite://")  # in memory: the worker's own state is left alone
     try:
-        poll(client, scratch, scratch.register(project_id))
+        scratch.register(project_id)
+        poll(client, scratch, scratch.known_project(project_id))
         label_config = scratch.known_project(project_id).label_config
-        return parse_label_config(label_config), scratch.tasks(project_id)
+        return parse_label_config(label_config), read_tasks(scratch, project_id)
     finally:
         scratch.close()
 

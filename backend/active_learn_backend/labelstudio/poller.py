@@ -11,6 +11,7 @@ from typing import Any
 from ..labeling.annotations import is_skipped, resolve_label
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
+from ..state.tasks import apply_changes, task_ids
 from .client import LabelStudioClient
 from .task_filters import Filter, stamp
 
@@ -54,12 +55,12 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
             log.info("the labeling config changed; reading all again")
         # The answers in the published queue may not fit the new config: a round is due at once.
         store.update(project.id, label_config=label_config, cursor="", round_requested=True)
-        project = store.register(project.id)
+        project = store.known_project(project.id)
     if not project.cursor:
         labels, tasks = _read_all(client, store, project, task, settled)
         return Changes(remote, labels, tasks)
     labels, tasks = _read_changed(client, store, project, task, settled)
-    known = store.task_ids(project.id)
+    known = task_ids(store, project.id)
     if len(known) == remote["task_number"]:
         return Changes(remote, labels, tasks)
     # Label Studio lists no deleted tasks, and a poll can miss new ones: compare the ids.
@@ -69,7 +70,7 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         more = _read_all(client, store, project, task, settled)
     else:
         log.info("%d tasks were deleted", len(known - present))
-        more = store.apply_changes(project.id, [], deleted=known - present)
+        more = apply_changes(store, project.id, [], deleted=known - present)
     return Changes(remote, labels + more[0], tasks + more[1])
 
 
@@ -81,7 +82,7 @@ def _read_all(
     settled: datetime,
 ) -> tuple[int, int]:
     items = _read_many(client, project.id, None)
-    found = store.apply_changes(project.id, [task_row(task, item) for item in items], replace=True)
+    found = apply_changes(store, project.id, [task_row(task, item) for item in items], replace=True)
     _advance(store, project, items, settled)
     return found
 
@@ -97,7 +98,7 @@ def _read_changed(
     items = client.few_tasks(project.id, since, FEW)
     if items is None:
         items = _read_many(client, project.id, datetime.fromisoformat(project.cursor))
-    found = store.apply_changes(project.id, [task_row(task, item) for item in items])
+    found = apply_changes(store, project.id, [task_row(task, item) for item in items])
     _advance(store, project, items, settled)
     return found
 

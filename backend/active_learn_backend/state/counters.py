@@ -4,92 +4,77 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from .schema import insert_if_new
-from .schema import tallies as _tallies
+from .schema import EventCount, insert_if_new
+from .schema import counters as _counters
 from .schema import workers as _workers
+from .store import Store, update_project
 
 __all__ = [
     "WORKER_SILENT",
-    "Tally",
-    "count",
+    "EventCount",
     "count_round",
-    "note_worker",
-    "read_tallies",
-    "seen_workers",
+    "read_counters",
+    "record_error",
+    "record_heartbeat",
+    "worker_heartbeats",
 ]
 
 WORKER_SILENT = 30.0  # seconds after which a worker counts as dead; it reports every five
 WORKER_FORGOTTEN = 3600.0  # seconds; each start of a worker has a name of its own
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How often something happened in a project.
-
-    Attributes
-    ----------
-    what : {'round', 'stage', 'error'}
-    name : str
-        The stage, or the class of the error; empty for a whole round.
-    seconds : float
-        Time that it took, summed up; 0 for errors.
-    last_at : float
-        When it happened last, in seconds since 1970.
-    """
-
-    project_id: int
-    what: str
-    name: str
-    count: int
-    seconds: float
-    last_at: float
-
-
-def count(
-    connection: sa.Connection, project_id: int, what: str, name: str, seconds: float = 0.0
-) -> None:
-    """Count one more."""
-    key = {"project_id": project_id, "what": what, "name": name}
-    start = {"count": 0, "seconds": 0.0, "last_at": 0.0}
-    connection.execute(insert_if_new(connection, _tallies, key | start))
-    connection.execute(
-        _tallies.update()
-        .where(*(_tallies.c[column] == value for column, value in key.items()))
-        .values(
-            count=_tallies.c.count + 1,
-            seconds=_tallies.c.seconds + seconds,
-            last_at=time.time(),
-        )
-    )
+def record_error(store: Store, project_id: int, kind: str, message: str) -> None:
+    """Record the error that a project's work ended with, and count it by its kind."""
+    with store.write() as connection:
+        update_project(connection, project_id, last_error=message)
+        _count(connection, project_id, "error", kind)
 
 
 def count_round(connection: sa.Connection, project_id: int, seconds: Mapping[str, float]) -> None:
-    """Count a finished round and its stages."""
-    count(connection, project_id, "round", "", sum(seconds.values()))
+    """Count a finished round and its stages, within the transaction that records it."""
+    _count(connection, project_id, "round", "", sum(seconds.values()))
     for stage, spent in seconds.items():
-        count(connection, project_id, "stage", stage, spent)
+        _count(connection, project_id, "stage", stage, spent)
 
 
-def read_tallies(connection: sa.Connection) -> list[Tally]:
-    """Read the counts of all projects."""
-    order = (_tallies.c.project_id, _tallies.c.what, _tallies.c.name)
-    rows = connection.execute(sa.select(_tallies).order_by(*order)).mappings()
-    return [Tally(**row) for row in rows]
+def read_counters(store: Store) -> list[EventCount]:
+    """List the counts of all projects."""
+    query = sa.select(_counters).order_by(*_counters.primary_key.columns)
+    with store.read() as connection:
+        return [EventCount(**row) for row in connection.execute(query).mappings()]
 
 
-def note_worker(connection: sa.Connection, owner: str) -> None:
-    """Note that a worker lives."""
+def record_heartbeat(store: Store, owner: str) -> None:
+    """Record that a worker lives."""
     now = time.time()
-    connection.execute(insert_if_new(connection, _workers, {"owner": owner, "seen_at": now}))
-    connection.execute(_workers.update().where(_workers.c.owner == owner).values(seen_at=now))
-    connection.execute(_workers.delete().where(_workers.c.seen_at < now - WORKER_FORGOTTEN))
+    with store.write() as connection:
+        connection.execute(insert_if_new(connection, _workers, {"owner": owner, "seen_at": now}))
+        connection.execute(_workers.update().where(_workers.c.owner == owner).values(seen_at=now))
+        connection.execute(_workers.delete().where(_workers.c.seen_at < now - WORKER_FORGOTTEN))
 
 
-def seen_workers(connection: sa.Connection) -> dict[str, float]:
-    """Tell when each worker was last seen, in seconds since 1970."""
-    rows = connection.execute(sa.select(_workers.c.owner, _workers.c.seen_at))
-    return {row.owner: row.seen_at for row in rows}
+def worker_heartbeats(store: Store) -> dict[str, float]:
+    """Return when each worker was last seen, in seconds since 1970."""
+    with store.read() as connection:
+        rows = connection.execute(sa.select(_workers.c.owner, _workers.c.seen_at))
+        return {row.owner: row.seen_at for row in rows}
+
+
+def _count(
+    connection: sa.Connection, project_id: int, event: str, name: str, seconds: float = 0.0
+) -> None:
+    start = asdict(EventCount(project_id, event, name))
+    connection.execute(insert_if_new(connection, _counters, start))
+    connection.execute(
+        _counters.update()
+        .where(*(column == start[column.name] for column in _counters.primary_key))
+        .values(
+            count=_counters.c.count + 1,
+            seconds=_counters.c.seconds + seconds,
+            last_at=time.time(),
+        )
+    )

@@ -1,4 +1,4 @@
-"""A damaged project state: put aside, so that it is rebuilt from Label Studio."""
+"""A damaged project state: it is renamed, and rebuilt from Label Studio."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def put_aside_if_damaged(url: str) -> Path | None:
     Parameters
     ----------
     url : str
-        SQLAlchemy address; other databases have repairs of their own and are left alone.
+        SQLAlchemy address; other databases than SQLite are not checked.
 
     Returns
     -------
     Path or None
-        Where the damaged state lies now; None when there was nothing to do.
+        Where the damaged state is now; None when there was nothing to do.
     """
     parsed = sa.make_url(url)
     path = Path(parsed.database or "")
@@ -49,12 +49,12 @@ def put_aside_if_damaged(url: str) -> Path | None:
 
 
 def is_damage(message: str) -> bool:
-    """Tell a database's word of damage from one that passes (locked, full)."""
+    """Return whether a database error means damage, not one that may pass (locked, full)."""
     return any(word in message for word in DAMAGED)
 
 
 def _is_whole(path: Path) -> bool:
-    """Read every page once: 100 MB take a fraction of a second."""
+    """Check every page of the file: 100 MB take a fraction of a second."""
     connection = sqlite3.connect(path, timeout=10)
     try:
         return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))

@@ -1,139 +1,39 @@
-"""Tables of the project state, the records read from them, and how a database is opened."""
+"""The tables of the project state, and the records that are read from them.
+
+Each column is named once, as a field of a frozen dataclass; the table is derived from it. The
+records are plain values: SQLAlchemy's mapped dataclasses cannot be frozen, and it takes eight times
+as long to make them, which counts with 100,000 tasks.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import re
-import sqlite3
 import time
+import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_args, get_type_hints
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
     "SCHEMA_VERSION",
+    "WATCHED",
+    "EventCount",
     "Project",
     "QueueRow",
     "TaskRow",
     "create_tables",
     "insert_if_new",
-    "open_engine",
 ]
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
-SQLITE_WAIT = 10.0  # seconds that a writer waits for another
+SCHEMA_VERSION = 3
 SCHEMA_LOCK = 2_611_220  # any number, ours alone
-
-metadata = sa.MetaData()
-
-meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
-
-projects = sa.Table(
-    "projects",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("title", sa.Text, nullable=False, default=""),
-    sa.Column("label_config", sa.Text, nullable=False, default=""),
-    sa.Column("status", sa.String(16), nullable=False, default="active"),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("connected_at", sa.Float, nullable=False, default=time.time),
-    sa.Column("mode", sa.String(8), nullable=False, default="push"),
-    sa.Column("sampling_set", sa.Boolean, nullable=False, default=False),
-    sa.Column("former_sampling", sa.Text),
-    sa.Column("former_model_version", sa.Text),
-    sa.Column("backend_id", sa.Integer),
-    sa.Column("webhook_id", sa.Integer),
-    sa.Column("webhook_secret", sa.String(64), nullable=False),
-    sa.Column("change_seq", sa.Integer, nullable=False, default=0),
-    sa.Column("processed_seq", sa.Integer, nullable=False, default=0),
-    sa.Column("polled_at", sa.Float, nullable=False, default=0.0),
-    sa.Column("cursor", sa.String(40), nullable=False, default=""),
-    sa.Column("round", sa.Integer, nullable=False, default=0),
-    sa.Column("head_round", sa.Integer, nullable=False, default=0),
-    sa.Column("pinned_round", sa.Integer, nullable=False, default=0),
-    sa.Column("head_version", sa.String(64), nullable=False, default="head-0"),
-    sa.Column("params", sa.Text, nullable=False, default="{}"),  # JSON: the project's own settings
-    sa.Column("stream_state", sa.String(200), nullable=False, default=""),
-    sa.Column("queue_version", sa.String(64), nullable=False, default=""),
-    sa.Column("round_requested", sa.Boolean, nullable=False, default=True),
-    sa.Column("pending_labels", sa.Integer, nullable=False, default=0),
-    sa.Column("pending_tasks", sa.Integer, nullable=False, default=0),
-    sa.Column("lease_owner", sa.String(64)),
-    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
-    sa.Column("activity", sa.String(64), nullable=False, default=""),
-    sa.Column("last_error", sa.Text, nullable=False, default=""),
-)
-
-tasks = sa.Table(
-    "tasks",
-    metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("content", sa.Text, nullable=False),  # JSON: what the encoder reads
-    sa.Column("content_key", sa.String(64), nullable=False),  # its digest: the cache's key
-    sa.Column("label", sa.Text),  # JSON of the resolved label; NULL: not labeled
-    sa.Column("skipped", sa.Boolean, nullable=False, default=False),
-    sa.Column("decision", sa.String(8)),  # of a stream: kept, passed, known; NULL: undecided
-    sa.Column("labeled_at", sa.Float),  # when it was first labeled
-    sa.Column("proposal", sa.Float),  # probability with which it was drawn, if our queue served it
-)
-# The status page counts labels and skips out of these, without reading what tasks hold. SQLite
-# only: PostgreSQL keeps long contents apart, and takes no long label into an index.
-for _name, _columns, _rows in (
-    ("labeled", (tasks.c.labeled_at, tasks.c.label), tasks.c.label.is_not(None)),
-    ("skipped", (tasks.c.skipped,), tasks.c.skipped.is_(True)),
-):
-    sa.Index(f"tasks_{_name}", tasks.c.project_id, *_columns, sqlite_where=_rows).ddl_if(
-        dialect="sqlite"
-    )
-
-queue = sa.Table(
-    "queue",
-    metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("task_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("rank", sa.Integer, nullable=False),
-    sa.Column("in_batch", sa.Boolean, nullable=False),
-    sa.Column("uncertainty", sa.Float, nullable=False),
-    sa.Column("novelty", sa.Float, nullable=False),
-    sa.Column("audit", sa.Boolean, nullable=False, default=False),
-    sa.Column("proposal", sa.Float),
-)
-
-rounds = sa.Table(
-    "rounds",
-    metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True),
-    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("finished_at", sa.Float, nullable=False),
-    sa.Column("report", sa.Text, nullable=False),  # JSON: counts and seconds by stage
-)
-
-# What metrics count: it has to outlive the processes, and several of them count together.
-tallies = sa.Table(
-    "tallies",
-    metadata,
-    sa.Column("project_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("what", sa.String(16), primary_key=True),  # round, stage, error
-    sa.Column("name", sa.String(100), primary_key=True),  # the stage; the kind of error
-    sa.Column("count", sa.Integer, nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("last_at", sa.Float, nullable=False),
-)
-
-workers = sa.Table(
-    "workers",
-    metadata,
-    sa.Column("owner", sa.String(64), primary_key=True),
-    sa.Column("seen_at", sa.Float, nullable=False),
-)
+WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
 
 @dataclass(frozen=True)
@@ -146,67 +46,73 @@ class Project:
         As Label Studio shows it; empty before it was first read.
     status : {'active', 'paused', 'paused_by_user', 'disconnected'}
         'paused': by the operator. 'paused_by_user': a person chose another sampling in Label
-        Studio,
-        and ours comes back when theirs is taken back. `reason` says it in words.
+        Studio; ours is restored when that choice is undone. `reason` explains the status.
     connected_at : float
         When it was first connected, in seconds since 1970.
     mode : {'push', 'pull'}
         'pull': nothing is registered in Label Studio, the poller does everything.
     change_seq, processed_seq : int
-        Changes noted by the web process, and how many of them a worker has looked at.
+        Number of changes that the web process recorded, and of those that a worker processed.
     cursor : str
         Time stamp of Label Studio that the next poll reads from; empty: read everything.
+    head_round : int
+        Round of the trained head that answers: the newest, or the pinned one; 0 without one.
+    pinned_round : int
+        Round of the head that a person went back to; 0: every round trains a new one.
+    model_version : str
+        Version of the team's own model, if that answers; empty: a trained head does.
+    params : mapping
+        The project's own settings.
+    stream_state : str
+        File of the stream's state after its last decisions; empty before the first.
     queue_version : str
         The published queue, ``al-<round>``; empty before the first.
     round_requested : bool
-        A new round is due whatever the counts say.
-    head_round : int
-        Round of the head that answers: the newest, or the pinned one; 0 before the first.
-    pinned_round : int
-        Round of the head that a person went back to; 0: every round trains a new one.
-    head_version : str
-        Name under which live answers are stored.
-    params : str
-        JSON object: the project's own settings.
-    stream_state : str
-        File of the stream's state after its last decisions; empty before the first.
+        A new round is due, regardless of the counts.
     pending_labels, pending_tasks : int
         Labels and tasks changed since the last round began.
     activity : str
-        Stage of the round that a worker is at, such as ``embed 640/1400``; empty: in none.
+        Stage of the round that a worker runs now, such as ``embed 640/1400``; empty: none.
     """
 
     id: int
-    title: str
-    label_config: str
-    status: str
-    reason: str
-    connected_at: float
-    mode: str
-    sampling_set: bool
-    former_sampling: str | None
-    former_model_version: str | None
-    backend_id: int | None
-    webhook_id: int | None
     webhook_secret: str
-    change_seq: int
-    processed_seq: int
-    polled_at: float
-    cursor: str
-    round: int
-    head_round: int
-    pinned_round: int
-    head_version: str
-    params: str
-    stream_state: str
-    queue_version: str
-    round_requested: bool
-    pending_labels: int
-    pending_tasks: int
-    lease_owner: str | None
-    lease_until: float
-    activity: str
-    last_error: str
+    title: str = ""
+    label_config: str = ""
+    status: str = "active"
+    reason: str = ""
+    connected_at: float = field(default_factory=time.time)
+    mode: str = "push"
+    sampling_set: bool = False
+    former_sampling: str | None = None
+    former_model_version: str | None = None
+    backend_id: int | None = None
+    webhook_id: int | None = None
+    change_seq: int = 0
+    processed_seq: int = 0
+    polled_at: float = 0.0
+    cursor: str = ""
+    round: int = 0
+    head_round: int = 0
+    pinned_round: int = 0
+    model_version: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    stream_state: str = ""
+    queue_version: str = ""
+    round_requested: bool = True
+    pending_labels: int = 0
+    pending_tasks: int = 0
+    lease_owner: str | None = None
+    lease_until: float = 0.0
+    activity: str = ""
+    last_error: str = ""
+
+    @property
+    def head_version(self) -> str:
+        """Version under which Label Studio stores the live answers; ``head-0`` without a head."""
+        from active_learn.heads.files import head_name  # slow to import, and rarely needed
+
+        return self.model_version or head_name(self.head_round)
 
 
 @dataclass(frozen=True)
@@ -215,12 +121,16 @@ class TaskRow:
 
     Attributes
     ----------
+    content_key : str
+        Digest of the content: the key of the embedding cache.
+    label : Any
+        None: not labeled.
     decision : {'kept', 'passed', 'known'} or None
         What the stream decided; 'known': it was labeled without having been kept, and the stream
         is conditioned on it. None: not decided yet.
     labeled_at : float or None
         When it was first labeled, by Label Studio's clock, in seconds since 1970.
-    proposal : float or None
+    selection_probability : float or None
         Probability with which it was drawn from the tasks then left, if our queue served it.
     """
 
@@ -231,7 +141,7 @@ class TaskRow:
     skipped: bool
     decision: str | None = None
     labeled_at: float | None = None
-    proposal: float | None = None
+    selection_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -242,7 +152,7 @@ class QueueRow:
     ----------
     audit : bool
         It only measures quality.
-    proposal : float or None
+    selection_probability : float or None
         Probability with which it was drawn.
     """
 
@@ -252,14 +162,108 @@ class QueueRow:
     uncertainty: float
     novelty: float
     audit: bool = False
-    proposal: float | None = None
+    selection_probability: float | None = None
+
+
+@dataclass(frozen=True)
+class EventCount:
+    """How often something happened in a project; kept for metrics, which outlive the processes.
+
+    Attributes
+    ----------
+    event : {'round', 'stage', 'error'}
+    name : str
+        The stage, or the class of the error; empty for a whole round.
+    seconds : float
+        Total time that it took; 0 for errors.
+    last_at : float
+        When it last happened, in seconds since 1970.
+    """
+
+    project_id: int
+    event: str
+    name: str
+    count: int = 0
+    seconds: float = 0.0
+    last_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class _RoundRow:
+    round: int
+    finished_at: float
+    report: Mapping[str, Any]  # see `RoundReport`
+
+
+@dataclass(frozen=True)
+class _Worker:
+    owner: str
+    seen_at: float
+
+
+class _JsonText(sa.TypeDecorator[Any]):
+    """A value kept as JSON in a text column; None is NULL.
+
+    SQLAlchemy's own JSON type cannot hold labels: PostgreSQL compares and groups no JSON, and
+    SQLite turns the text of a number into another number.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value, sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+metadata = sa.MetaData()
+_TYPES = {int: sa.Integer, float: sa.Float, bool: sa.Boolean, str: sa.Text}
+
+
+def _column(name: str, hint: Any, *, key: bool = False) -> sa.Column[Any]:
+    """Return the column of a record's field; what is no number or text is kept as JSON."""
+    members = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(one for one in members if one is not types.NoneType)
+    nullable = types.NoneType in members or kind is Any
+    column_type = _TYPES.get(kind, _JsonText)()
+    return sa.Column(name, column_type, primary_key=key, autoincrement=False, nullable=nullable)
+
+
+def _table(name: str, record: type, *key: str) -> sa.Table:
+    """Return the table of a record; ``project_id`` is put before it where it is only in the key."""
+    hints = get_type_hints(record)
+    if "project_id" in key:
+        hints = {"project_id": int} | hints
+    columns = [_column(one, hint, key=one in key) for one, hint in hints.items()]
+    return sa.Table(name, metadata, *columns)
+
+
+meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
+projects = _table("projects", Project, "id")
+tasks = _table("tasks", TaskRow, "project_id", "task_id")
+queue = _table("queue", QueueRow, "project_id", "task_id")
+rounds = _table("rounds", _RoundRow, "project_id", "round")
+counters = _table("counters", EventCount, "project_id", "event", "name")
+workers = _table("workers", _Worker, "owner")
+
+# The status page counts labels and skips in these indexes, without reading the tasks. SQLite only:
+# PostgreSQL stores long contents apart, and puts no long label into an index.
+for _name, _columns, _rows in (
+    ("labeled", (tasks.c.labeled_at, tasks.c.label), tasks.c.label.is_not(None)),
+    ("skipped", (tasks.c.skipped,), tasks.c.skipped.is_(True)),
+):
+    sa.Index(f"tasks_{_name}", tasks.c.project_id, *_columns, sqlite_where=_rows).ddl_if(
+        dialect="sqlite"
+    )
 
 
 def create_tables(connection: sa.Connection) -> None:
-    """Make the tables; those of another schema version are made anew.
+    """Create the tables; those of another schema version are replaced.
 
-    What is known of the connections (projects, secrets, former sampling) is carried over, column
-    by column. All else is read from Label Studio again.
+    Only the connections (projects, secrets, former sampling) are carried over: Label Studio does
+    not hold them. Everything else is read from Label Studio again.
     """
     if connection.dialect.name == "postgresql":  # one process at a time; SQLite's lock does that
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
@@ -273,81 +277,54 @@ def create_tables(connection: sa.Connection) -> None:
             found,
             SCHEMA_VERSION,
         )
-    kept = _old_projects(connection)
+    carried_over = _old_projects(connection)
     old = sa.MetaData()
-    old.reflect(connection, only=lambda name, _: name in metadata.tables)
+    old.reflect(connection, only=lambda name, _: name in {*metadata.tables, *FORMER_TABLES})
     old.drop_all(connection)
     metadata.create_all(connection)
     connection.execute(meta.insert().values(schema_version=SCHEMA_VERSION))
-    if kept:
-        connection.execute(projects.insert(), kept)
+    if carried_over:
+        connection.execute(projects.insert(), [asdict(project) for project in carried_over])
 
 
-def _old_projects(connection: sa.Connection) -> list[dict[str, Any]]:
-    """Read of the former projects what this version knows too; an empty cursor reads all again."""
+# Names of schema version 2 and before.
+FORMER_TABLES = ("tallies",)
+FORMER_COLUMNS = {
+    "marks": "change_seq",
+    "marks_seen": "processed_seq",
+    "stale": "round_requested",
+    "version": "queue_version",
+    "live_version": "model_version",
+}
+FORMER_STATUSES = {"yielded": "paused_by_user"}
+
+
+def _old_projects(connection: sa.Connection) -> list[Project]:
+    """Return the former projects, as far as this version knows their columns."""
     if not sa.inspect(connection).has_table(projects.name):
         return []
-    old = sa.Table(projects.name, sa.MetaData(), autoload_with=connection)
-    shared = [column for column in old.columns if column.name in projects.columns]
-    anew = {"cursor": "", "round_requested": True, "lease_owner": None, "lease_until": 0.0}
-    rows = connection.execute(sa.select(*shared)).mappings()
-    return [{**row, **anew} for row in rows]
+    table = sa.Table(projects.name, sa.MetaData(), autoload_with=connection)
+    rows = connection.execute(sa.select(table)).mappings()
+    return [_carried_over(dict(row)) for row in rows]
+
+
+def _carried_over(row: dict[str, Any]) -> Project:
+    """Convert a former project; its empty cursor makes the poller read all tasks again."""
+    row = {FORMER_COLUMNS.get(name, name): value for name, value in row.items()}
+    status = row.get("status", "active")
+    row["status"] = FORMER_STATUSES.get(status, status)
+    row["params"] = json.loads(row.get("params") or "{}")
+    if not str(row.get("model_version", "")).startswith("model-"):  # `head-12` is no own model
+        row["model_version"] = ""
+    row |= {"cursor": "", "round_requested": True, "lease_owner": None, "lease_until": 0.0}
+    known = {one.name for one in fields(Project)}
+    return Project(**{name: value for name, value in row.items() if name in known})
 
 
 def insert_if_new(
     connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]
 ) -> sa.Insert:
-    """Give the statement that inserts a row, or does nothing where its key is there."""
+    """Return the statement that inserts a row, or does nothing where its key exists."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).values(values).on_conflict_do_nothing()
     return sqlite.insert(table).values(values).on_conflict_do_nothing()
-
-
-def _make_private(url: sa.URL) -> None:
-    """Keep a SQLite file, which holds the webhooks' secrets, from other users of the machine."""
-    path = Path(url.database or "")
-    if url.get_backend_name() != "sqlite" or path.name in ("", ":memory:"):
-        return
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
-            path.chmod(0o600)
-    except OSError as error:
-        log.debug("the file %s cannot be made private: %s", path, error)  # opening it says why
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log. SQLite does not wait for a lock there, so we do."""
-    deadline = time.monotonic() + SQLITE_WAIT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-def open_engine(url: str) -> sa.Engine:
-    """Open a database; on SQLite in WAL mode, its transactions begun by hand."""
-    # The driver of our extra [postgresql], unless the address names one.
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
-    _make_private(sa.make_url(url))
-    engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
-    if engine.dialect.name == "sqlite":
-
-        @sa.event.listens_for(engine, "connect")
-        def _connect(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # transactions begin where _begin says so
-            connection.execute(f"PRAGMA busy_timeout={SQLITE_WAIT * 1000:.0f}")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            _use_wal(connection)
-
-        @sa.event.listens_for(engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            # A writer takes the lock at once: a later upgrade could fail half-way through.
-            reads = connection.get_execution_options().get("reads", False)
-            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine

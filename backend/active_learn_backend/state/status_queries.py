@@ -1,8 +1,8 @@
-"""What the status page reads of a project: counted in SQL, and only the next few tasks in full."""
+"""What the status page reads of a project: counts by SQL, and only the next few tasks in full."""
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from .schema import QueueRow
 from .schema import queue as _queue
 from .schema import tasks as _tasks
+from .store import Store
 
 __all__ = ["NextTask", "TaskCounts", "count_labels", "count_tasks", "next_tasks", "queued_content"]
 
@@ -43,36 +44,41 @@ class NextTask:
     content_key: str
 
 
-def count_tasks(connection: sa.Connection, project_id: int, now: float) -> TaskCounts:
-    """Count a project's tasks; `now` is in seconds since 1970."""
+def count_tasks(store: Store, project_id: int) -> TaskCounts:
+    """Count the tasks of a project, and how many were labeled lately."""
+    now = time.time()
     mine = _tasks.c.project_id == project_id
     labeled = mine & _tasks.c.label.is_not(None)
 
-    def number(*where: sa.ColumnElement[bool]) -> int:
-        return connection.scalar(sa.select(sa.func.count()).select_from(_tasks).where(*where)) or 0
+    with store.read() as connection:
 
-    return TaskCounts(
-        total=number(mine),
-        labeled=number(labeled),
-        skipped=number(mine, _tasks.c.skipped.is_(True)),
-        last_hour=number(labeled, _tasks.c.labeled_at > now - 3600),
-        last_day=number(labeled, _tasks.c.labeled_at > now - 86400),
-    )
+        def number(*where: sa.ColumnElement[bool]) -> int:
+            query = sa.select(sa.func.count()).select_from(_tasks).where(*where)
+            return connection.scalar(query) or 0
+
+        return TaskCounts(
+            total=number(mine),
+            labeled=number(labeled),
+            skipped=number(mine, _tasks.c.skipped.is_(True)),
+            last_hour=number(labeled, _tasks.c.labeled_at > now - 3600),
+            last_day=number(labeled, _tasks.c.labeled_at > now - 86400),
+        )
 
 
-def count_labels(connection: sa.Connection, project_id: int) -> list[tuple[Any, int]]:
+def count_labels(store: Store, project_id: int) -> list[tuple[Any, int]]:
     """Count each label that was given, as it is stored: a name, a list of names, or a number."""
-    rows = connection.execute(
+    query = (
         sa.select(_tasks.c.label, sa.func.count())
         .where(_tasks.c.project_id == project_id, _tasks.c.label.is_not(None))
         .group_by(_tasks.c.label)
     )
-    return [(json.loads(label), count) for label, count in rows]
+    with store.read() as connection:
+        return [(label, count) for label, count in connection.execute(query)]
 
 
-def next_tasks(connection: sa.Connection, project_id: int, most: int) -> list[NextTask]:
-    """Give the next open tasks of the published queue, in the order in which they are served."""
-    rows = connection.execute(
+def next_tasks(store: Store, project_id: int, most: int) -> list[NextTask]:
+    """List the next open tasks of the published queue, in the order in which they are served."""
+    query = (
         _queued()
         .where(
             _queue.c.project_id == project_id,
@@ -83,18 +89,17 @@ def next_tasks(connection: sa.Connection, project_id: int, most: int) -> list[Ne
         )
         .order_by(_queue.c.rank)
         .limit(most)
-    ).mappings()
-    return [_next_task(dict(row)) for row in rows]
+    )
+    with store.read() as connection:
+        return [_next_task(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def queued_content(
-    connection: sa.Connection, project_id: int, task_id: int
-) -> Mapping[str, Any] | None:
-    """Give what the encoder reads of a queued task; None when the queue does not hold it."""
-    row = connection.execute(
-        _queued().where(_queue.c.project_id == project_id, _queue.c.task_id == task_id)
-    ).first()
-    return None if row is None else json.loads(row.content)
+def queued_content(store: Store, project_id: int, task_id: int) -> Mapping[str, Any] | None:
+    """Return what the encoder reads of a queued task; None when the queue does not hold it."""
+    query = _queued().where(_queue.c.project_id == project_id, _queue.c.task_id == task_id)
+    with store.read() as connection:
+        row = connection.execute(query).first()
+        return None if row is None else row.content
 
 
 def _queued() -> sa.Select[Any]:
@@ -109,5 +114,5 @@ def _queued() -> sa.Select[Any]:
 
 
 def _next_task(row: dict[str, Any]) -> NextTask:
-    content, key = json.loads(row.pop("content")), row.pop("content_key")
+    content, key = row.pop("content"), row.pop("content_key")
     return NextTask(QueueRow(**row), content, key)

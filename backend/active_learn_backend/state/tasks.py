@@ -1,69 +1,65 @@
-"""Rows of the tasks table: read them, and write what differs in Label Studio."""
+"""The tasks of a project: reads them, and writes what differs in Label Studio."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from .schema import TaskRow
+from .schema import projects as _projects
 from .schema import queue as _queue
 from .schema import tasks as _tasks
+from .store import Store, update_project
 
-__all__ = ["Difference", "note_decisions", "read_contents", "read_tasks", "write_changes"]
-
-Difference = tuple[int, int]  # labels, and tasks, that are not as they were known
+__all__ = ["apply_changes", "read_contents", "read_tasks", "record_decisions", "task_ids"]
 
 
-def read_tasks(
-    connection: sa.Connection, project_id: int, *, contents: bool = True
-) -> list[TaskRow]:
+def read_tasks(store: Store, project_id: int, *, contents: bool = True) -> list[TaskRow]:
     """List the tasks of a project by id; without contents, these are empty."""
-    columns = [column for column in _tasks.c if contents or column is not _tasks.c.content]
-    rows = connection.execute(
-        sa.select(*columns).where(_tasks.c.project_id == project_id).order_by(_tasks.c.task_id)
-    )
-    return [
-        TaskRow(
-            row.task_id,
-            json.loads(row.content) if contents else {},
-            row.content_key,
-            None if row.label is None else json.loads(row.label),
-            row.skipped,
-            row.decision,
-            row.labeled_at,
-            row.proposal,
-        )
-        for row in rows
-    ]
+    columns = [_tasks.c[one.name] for one in fields(TaskRow) if contents or one.name != "content"]
+    query = sa.select(*columns).where(_tasks.c.project_id == project_id).order_by(_tasks.c.task_id)
+    with store.read() as connection:
+        rows = connection.execute(query)
+        if contents:
+            return [TaskRow(*row) for row in rows]
+        return [TaskRow(row[0], {}, *row[1:]) for row in rows]
 
 
 def read_contents(
-    connection: sa.Connection, project_id: int, task_ids: Iterable[int]
+    store: Store, project_id: int, task_ids: Iterable[int]
 ) -> dict[int, Mapping[str, Any]]:
-    """Give what the encoder reads of some tasks, by id; of those that are gone, nothing."""
+    """Return what the encoder reads of some tasks, by id; tasks that are gone are left out."""
     found: dict[int, Mapping[str, Any]] = {}
-    for ids in _chunks(sorted(task_ids)):
-        rows = connection.execute(
-            sa.select(_tasks.c.task_id, _tasks.c.content).where(
-                _tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids)
+    with store.read() as connection:
+        for ids in _chunks(sorted(task_ids)):
+            rows = connection.execute(
+                sa.select(_tasks.c.task_id, _tasks.c.content).where(
+                    _tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids)
+                )
             )
-        )
-        found |= {row.task_id: json.loads(row.content) for row in rows}
+            found |= {row.task_id: row.content for row in rows}
     return found
 
 
-def write_changes(
-    connection: sa.Connection,
+def task_ids(store: Store, project_id: int) -> set[int]:
+    """Return the ids of all known tasks of a project."""
+    query = sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id)
+    with store.read() as connection:
+        return set(connection.scalars(query))
+
+
+def apply_changes(
+    store: Store,
     project_id: int,
     changed: Sequence[TaskRow],
     *,
-    deleted: Iterable[int],
-    replace: bool,
-) -> Difference:
-    """Write tasks as Label Studio holds them; what only we know of them stays.
+    deleted: Iterable[int] = (),
+    replace: bool = False,
+) -> tuple[int, int]:
+    """Write tasks as Label Studio holds them, in one transaction; what only we know is kept.
 
     Parameters
     ----------
@@ -73,10 +69,50 @@ def write_changes(
         Ids of tasks that are gone.
     replace : bool
         `changed` are all tasks: others are gone too.
+
+    Returns
+    -------
+    (int, int)
+        How many labels, and how many tasks, differ from what was known. Both are added to the
+        project's pending counts.
     """
+    with store.write() as connection:
+        n_labels, n_tasks = _write_changes(connection, project_id, changed, set(deleted), replace)
+        update_project(
+            connection,
+            project_id,
+            pending_labels=_projects.c.pending_labels + n_labels,
+            pending_tasks=_projects.c.pending_tasks + n_tasks,
+        )
+        return n_labels, n_tasks
+
+
+def record_decisions(
+    store: Store, project_id: int, decisions: Mapping[int, str | None], stream_state: str
+) -> None:
+    """Record what a stream decided, by task id, and the file that holds its state after that."""
+    with store.write() as connection:
+        for value in set(decisions.values()):
+            ids = sorted(task_id for task_id, decided in decisions.items() if decided == value)
+            for some in _chunks(ids):
+                connection.execute(
+                    _tasks.update()
+                    .where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
+                    .values(decision=value)
+                )
+        update_project(connection, project_id, stream_state=stream_state)
+
+
+def _write_changes(
+    connection: sa.Connection,
+    project_id: int,
+    changed: Sequence[TaskRow],
+    deleted: set[int],
+    replace: bool,
+) -> tuple[int, int]:
     wanted = None if replace else [row.task_id for row in changed]
     known = _known_rows(connection, project_id, wanted)
-    gone = set(deleted) | (set(known) - {row.task_id for row in changed} if replace else set())
+    gone = deleted | (set(known) - {row.task_id for row in changed} if replace else set())
     served = _served(connection, project_id)
     n_labels = n_tasks = 0
     fresh: list[dict[str, Any]] = []
@@ -99,20 +135,6 @@ def write_changes(
     return n_labels, n_tasks
 
 
-def note_decisions(
-    connection: sa.Connection, project_id: int, decisions: Mapping[int, str | None]
-) -> None:
-    """Write what a stream decided, by task id."""
-    for value in set(decisions.values()):
-        ids = sorted(task_id for task_id, decided in decisions.items() if decided == value)
-        for some in _chunks(ids):
-            connection.execute(
-                _tasks.update()
-                .where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
-                .values(decision=value)
-            )
-
-
 _FROM_LABEL_STUDIO = ("content_key", "label", "skipped")
 _OF_THE_TASK = ("content_key", "skipped")
 
@@ -123,31 +145,29 @@ def _as_columns(
     before: Mapping[str, Any] | None,
     served: Mapping[int, float | None],
 ) -> dict[str, Any]:
-    """Give a row as it is stored: Label Studio's part anew, ours as it was."""
-    same_content = before is not None and before["content_key"] == row.content_key
+    """Return a row as it is stored: Label Studio's columns anew, ours as they were."""
     was_labeled = before is not None and before["label"] is not None
     labeled = row.label is not None
-    first_seen = labeled and not was_labeled
+    decision = probability = None
+    if before is not None and before["content_key"] == row.content_key:
+        decision = before["decision"]
+    if labeled and not was_labeled:
+        probability = served.get(row.task_id)
+    elif labeled and before is not None:
+        probability = before["selection_probability"]
     return {
         "project_id": project_id,
-        "task_id": row.task_id,
-        "content": json.dumps(row.content, sort_keys=True),
-        "content_key": row.content_key,
-        "label": json.dumps(row.label, sort_keys=True) if labeled else None,
-        "skipped": row.skipped,
-        "decision": before["decision"] if before and same_content else None,
+        **vars(row),
+        "decision": decision,
         "labeled_at": row.labeled_at if labeled else None,
-        "proposal": served.get(row.task_id)
-        if first_seen
-        else (before["proposal"] if before and labeled else None),
+        "selection_probability": probability,
     }
 
 
 def _served(connection: sa.Connection, project_id: int) -> dict[int, float | None]:
-    rows = connection.execute(
-        sa.select(_queue.c.task_id, _queue.c.proposal).where(_queue.c.project_id == project_id)
-    )
-    return {row.task_id: row.proposal for row in rows}
+    query = sa.select(_queue.c.task_id, _queue.c.selection_probability)
+    rows = connection.execute(query.where(_queue.c.project_id == project_id))
+    return {row.task_id: row.selection_probability for row in rows}
 
 
 def _known_rows(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ..errors import LabelStudioUnreachableError, StoreError
-from ..state.counters import WORKER_SILENT
+from ..state.counters import WORKER_SILENT, read_counters, worker_heartbeats
 from ..state.folders import DISK_LOW
 from ..state.store import Store
 
@@ -67,7 +67,7 @@ class Health:
             self._done.set()
 
     def _worker(self) -> list[str]:
-        seen = self._store.workers().values()
+        seen = worker_heartbeats(self._store).values()
         if not seen:
             return ["worker: none has been seen; start `active-learn worker`"]
         silent = time.time() - max(seen)
@@ -76,10 +76,10 @@ class Health:
     def _projects(self) -> list[str]:
         failing = {project.id for project in self._store.projects() if project.last_error}
         last: dict[int, tuple[float, str]] = {}
-        for tally in self._store.tallies():
-            if tally.what == "error" and tally.project_id in failing:
-                latest = (tally.last_at, tally.name)
-                last[tally.project_id] = max(last.get(tally.project_id, latest), latest)
+        for one in read_counters(self._store):
+            if one.event == "error" and one.project_id in failing:
+                latest = (one.last_at, one.name)
+                last[one.project_id] = max(last.get(one.project_id, latest), latest)
         kinds = {kind for _, kind in last.values()}
         unreachable = LabelStudioUnreachableError.__name__ in kinds
         problems = ["label studio: does not answer the worker"] if unreachable else []

@@ -8,7 +8,6 @@ label-studio-ml 1.0.9 has the same base class with another constructor.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -196,11 +195,12 @@ class ActiveLearningModel(LabelStudioMLBase):
         A task whose content cannot be loaded, and every task before the first head, gets an empty
         result with score 0.
         """
+        version = self.head_version()
         answers: list[dict[str, Any]] = [
-            {"result": [], "score": 0.0, "model_version": self.head_version()} for _ in tasks
+            {"result": [], "score": 0.0, "model_version": version} for _ in tasks
         ]
         project = None if self._number is None else self._runtime.store.project(self._number)
-        if project is None or project.head_version == "head-0" or not tasks:
+        if project is None or not (project.head_round or project.model_version) or not tasks:
             return answers
         with self._log_context():
             for at, answer in self._head_answers(project, tasks).items():
@@ -212,7 +212,7 @@ class ActiveLearningModel(LabelStudioMLBase):
     ) -> dict[int, dict[str, Any]]:
         """Compute the head's answers by position; none for a task that cannot be loaded."""
         labeling = self._labeling_task()
-        settings = project_settings(self._runtime.settings, json.loads(project.params))
+        settings = project_settings(self._runtime.settings, project.params)
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
         head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
         if head is None:

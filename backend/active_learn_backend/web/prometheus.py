@@ -1,8 +1,8 @@
-"""Metrics for Prometheus: the project state as it is, and the requests of the web processes.
+"""The metrics for Prometheus: of the project state, and of the requests to the web processes.
 
-The state is shared by all processes, so it is read when it is asked for: whichever of them
-answers, the numbers are the same. Requests are counted where they are answered; with several web
-processes they are added up through files, in the folder that `active-learn serve` gives them.
+All processes share the state, and read it for each scrape: the numbers are the same whichever of
+them answers. Requests are counted where they are answered; several web processes add them up
+through files, in the folder that `active-learn serve` sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ..errors import StoreError
-from ..state.counters import Tally
+from ..state.counters import WORKER_SILENT, EventCount, read_counters, worker_heartbeats
+from ..state.queue import count_open
+from ..state.rounds import last_round
+from ..state.schema import WATCHED
 from ..state.store import Project, Store
 
 __all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
@@ -31,8 +34,6 @@ __all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
 #: Environment variable of prometheus_client: where several processes add up what they count.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 STATUSES = ("active", "paused", "paused_by_user", "disconnected")
-WATCHED = ("active", "paused_by_user")  # those that a worker reads
-WORKER_ALIVE = 30.0  # seconds since its last sign of life
 
 disable_created_metrics()  # as with several processes, where there are none
 _requests = Histogram(
@@ -50,7 +51,7 @@ def observe_request(route: str, status: int, seconds: float) -> None:
     Parameters
     ----------
     route : str
-        The rule that matched, never the path that was asked for: that may be anything.
+        The rule that matched, never the path of the request, which may be anything.
     """
     _requests.labels(route, str(status)).observe(seconds)
 
@@ -73,10 +74,10 @@ class StateCollector(Collector):
         self._store = store
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics of this moment."""
+        """Return the present metrics."""
         up = GaugeMetricFamily("active_learn_store_up", "1 when the project state can be read.")
         try:
-            families = [*self._of_workers(), *self._of_projects(), *self._of_tallies()]
+            families = [*self._of_workers(), *self._of_projects(), *self._of_counters()]
         except StoreError:
             up.add_metric([], 0)
             return [up]
@@ -85,7 +86,9 @@ class StateCollector(Collector):
 
     def _of_workers(self) -> Iterable[Metric]:
         now = time.time()
-        alive = [seen for seen in self._store.workers().values() if now - seen < WORKER_ALIVE]
+        alive = [
+            seen for seen in worker_heartbeats(self._store).values() if now - seen < WORKER_SILENT
+        ]
         yield GaugeMetricFamily("active_learn_workers", "Workers alive.", len(alive))
 
     def _of_projects(self) -> Iterable[Metric]:
@@ -106,7 +109,7 @@ class StateCollector(Collector):
         return [status, *gauges.values()]
 
     def _values(self, project: Project) -> Mapping[str, float]:
-        left, batch = self._store.open_in_batch(project.id)
+        left, batch = count_open(self._store, project.id)
         values: dict[str, float] = {
             "queue_open_tasks": left,
             "queue_batch_tasks": batch,
@@ -118,13 +121,13 @@ class StateCollector(Collector):
         }
         if project.status in WATCHED:
             values["lag_seconds"] = time.time() - (project.polled_at or project.connected_at)
-        report = self._store.last_round(project.id)
+        report = last_round(self._store, project.id)
         if report is not None:
-            values["labeled_tasks"] = report.get("labeled", 0)
-            values["unlabeled_tasks"] = report.get("unlabeled", 0)
+            values["labeled_tasks"] = report.labeled
+            values["unlabeled_tasks"] = report.unlabeled
         return values
 
-    def _of_tallies(self) -> Iterable[Metric]:
+    def _of_counters(self) -> Iterable[Metric]:
         rounds = SummaryMetricFamily(
             "active_learn_round_seconds", "Finished rounds, and their time.", labels=["project"]
         )
@@ -137,8 +140,8 @@ class StateCollector(Collector):
             "active_learn_errors", "Turns of a worker that ended with an error, by its class.",
             labels=["project", "kind"],
         )  # fmt: skip
-        for tally in self._store.tallies():
-            _add(tally, rounds, stages, errors)
+        for one in read_counters(self._store):
+            _add(one, rounds, stages, errors)
         return [rounds, stages, errors]
 
 
@@ -157,15 +160,15 @@ PROJECT_GAUGES = {
 
 
 def _add(
-    tally: Tally,
+    counted: EventCount,
     rounds: SummaryMetricFamily,
     stages: SummaryMetricFamily,
     errors: CounterMetricFamily,
 ) -> None:
-    project = str(tally.project_id)
-    if tally.what == "round":
-        rounds.add_metric([project], tally.count, tally.seconds)
-    elif tally.what == "stage":
-        stages.add_metric([project, tally.name], tally.count, tally.seconds)
+    project = str(counted.project_id)
+    if counted.event == "round":
+        rounds.add_metric([project], counted.count, counted.seconds)
+    elif counted.event == "stage":
+        stages.add_metric([project, counted.name], counted.count, counted.seconds)
     else:
-        errors.add_metric([project, tally.name], tally.count)
+        errors.add_metric([project, counted.name], counted.count)

@@ -1,36 +1,34 @@
-"""Sends word of a changed advice to the address that the operator has set."""
+"""Sends a changed advice to the address that the operator has set."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import httpx
 
 from ..learning.quality.stopping import advise, verdict
 from ..settings import Settings
+from ..state.round_report import RoundReport
 
-__all__ = ["tell_if_changed"]
+__all__ = ["notify_if_changed"]
 
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
 
 
-def tell_if_changed(
-    settings: Settings, project_id: int, reports: Sequence[Mapping[str, Any]]
-) -> None:
-    """Send the advice after the last of these rounds, if its verdict is another than before it.
+def notify_if_changed(settings: Settings, project_id: int, reports: Sequence[RoundReport]) -> None:
+    """Send the advice after the last of these rounds, if that round changed the verdict.
 
-    The message is JSON: ``project``, ``round``, ``labeled``, ``stop``, and ``advice``, a list of
-    what each criterion says. It goes to ``ADVICE_URL`` alone, follows no redirect and is sent once;
-    a failure is logged and changes nothing. The address is never logged: it may hold a key.
+    The message is JSON: ``project``, ``round``, ``labeled``, ``stop``, and ``advice``, a list with
+    the result of each criterion. It is sent once, to ``ADVICE_URL`` only, and follows no redirect.
+    A failure is logged and changes nothing. The address is never logged: it may hold a key.
 
     Parameters
     ----------
-    reports : sequence of mapping
+    reports : sequence of RoundReport
         Of all rounds, oldest first.
     """
     if not settings.advice_url or not reports:
@@ -41,8 +39,8 @@ def tell_if_changed(
         return
     body = {
         "project": project_id,
-        "round": reports[-1]["round"],
-        "labeled": reports[-1]["labeled"],
+        "round": reports[-1].round,
+        "labeled": reports[-1].labeled,
         "stop": stop,
         "advice": [asdict(one) for one in advice],
     }

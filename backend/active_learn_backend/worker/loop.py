@@ -6,7 +6,6 @@ event, a restart or a double delivery changes nothing but the time.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import threading
@@ -27,7 +26,10 @@ from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, Retiremen
 from ..learning.engines.configured import configured_engine
 from ..logs import context
 from ..settings import LOW_WATER, Settings, project_settings
+from ..state.counters import record_error, record_heartbeat
 from ..state.lease import LEASE_SECONDS, Lease, owner_name
+from ..state.queue import count_open
+from ..state.schema import WATCHED
 from ..state.store import Project, Store
 from .round import Round
 
@@ -35,35 +37,34 @@ __all__ = ["Worker", "round_is_due"]
 
 log = logging.getLogger(__name__)
 
-WATCHED = ("active", "paused_by_user")
 TICK = 0.05
-RETIRE_AT_ONCE = 6  # rows between two looks at what else is due
-# Seconds between two rows. A submit that waits for SQLite looks up to 0.1 s apart whether it is
-# its turn, and would miss a shorter pause again and again.
+RETIRE_AT_ONCE = 6  # rows between two checks of what else is due
+# Seconds between two rows. A submit that waits for SQLite tries again every 0.1 s at most, and
+# would miss a shorter pause again and again.
 RETIRE_PAUSE = 0.1
 MOST_BACKOFF = 30.0
 DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 STORE_PAUSE = 2.0
-SAY_ALIVE = 5.0
+HEARTBEAT_EVERY = 5.0
 
 
 @dataclass
 class _Pace:
-    """What a worker remembers of a project between two turns; losing it costs only time."""
+    """What a worker remembers of a project between two turns; its loss costs only time."""
 
-    marked_at: float = 0.0
+    changed_at: float = 0.0
     failures: int = 0
     not_before: float = 0.0
-    to_retire: deque[Retirement] | None = None  # None: not looked yet
+    to_retire: deque[Retirement] | None = None  # None: not read yet
 
 
 def round_is_due(
     project: Project, open_tasks: int, batch: int, settings: Settings, *, retiring: bool
 ) -> str:
-    """Say why a new round is due; empty when it is not.
+    """Return why a new round is due; empty when it is not.
 
-    While old rows are still being deleted (`retiring`), only a batch that runs dry is a reason:
-    so rounds never outrun Label Studio, however fast the labels come.
+    While old rows are still being deleted (`retiring`), only a batch that runs out is a reason, so
+    that rounds never outrun Label Studio, however fast the labels come.
     """
     if project.round_requested:
         return "its queue is new or has to be renewed"
@@ -97,40 +98,40 @@ class Worker:
         self._engine = configured_engine(settings)
         self._owner = owner_name()
         self._paces: dict[int, _Pace] = {}
-        self._said_alive = -math.inf
+        self._heartbeat_at = -math.inf
         self.stopping = threading.Event()
         self.damaged = False
 
     def run(self) -> None:
-        """Work until `stopping` is set; rounds under way are finished."""
+        """Work until `stopping` is set, then finish the rounds that are running."""
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
         self._recover_projects()
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):
-                self._say_alive()
+                self._record_heartbeat()
                 for project in self._projects():
                     busy = project.id in under_way and not under_way[project.id].done()
                     if not busy and self._is_due(project):
                         under_way[project.id] = pool.submit(self.turn, project.id)
 
     def _recover_projects(self) -> None:
-        """Find our projects again in Label Studio where the state knows none: new, or lost."""
+        """Find our projects in Label Studio when the state holds none: it is new, or was lost."""
         if not self._client.has_token or self._projects():
             return
         try:
             recover_projects(self._client, self._store, self._settings)
         except (LabelStudioError, LabelStudioUnreachableError) as error:
-            log.warning("no look at Label Studio for projects of ours: %s", error)
+            log.warning("our projects cannot be searched for in Label Studio: %s", error)
 
-    def _say_alive(self) -> None:
-        """Let the web process see now and then that a worker lives."""
+    def _record_heartbeat(self) -> None:
+        """Record now and then that this worker lives, for the web process."""
         now = time.monotonic()
-        if now < self._said_alive + SAY_ALIVE:
+        if now < self._heartbeat_at + HEARTBEAT_EVERY:
             return
-        self._said_alive = now
+        self._heartbeat_at = now
         try:
-            self._store.note_worker(self._owner)
+            record_heartbeat(self._store, self._owner)
         except StoreError as error:
             log.error("%s; trying again", error)
 
@@ -155,15 +156,15 @@ class Worker:
         if now < pace.not_before:
             return False
         if project.change_seq > project.processed_seq:
-            pace.marked_at = pace.marked_at or now
-            if now - pace.marked_at >= DEBOUNCE:
+            pace.changed_at = pace.changed_at or now
+            if now - pace.changed_at >= DEBOUNCE:
                 return True
         if pace.to_retire is None or pace.to_retire:
             return True
         return abs(time.time() - project.polled_at) >= self._settings.poll_interval
 
     def turn(self, project_id: int) -> None:
-        """Read one project and do what is due, under its lease. Errors are noted, never fatal."""
+        """Read one project and do what is due, under its lease; no error is fatal."""
         with context(project=project_id):
             self._turn(project_id)
 
@@ -171,37 +172,37 @@ class Worker:
         pace = self._paces.setdefault(project_id, _Pace())
         lease = Lease(self._store, project_id, self._owner)
         try:
-            if not lease.take():
+            if not lease.acquire():
                 pace.not_before = time.monotonic() + LEASE_SECONDS / 4
                 return
-            with lease.held():
+            with lease.renewed():
                 self._work(project_id, lease, pace)
             pace.failures = 0
         except ActiveLearnError as error:
             log.warning("%s", error)
-            self._note_failure(project_id, pace, error, str(error))
+            self._record_failure(project_id, pace, error, str(error))
         except Exception as error:  # a fault in one project must not stop the others
             log.exception("internal error")
-            self._note_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
+            self._record_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
 
-    def _note_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
+    def _record_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
         pace.failures += 1
         pause = min(2.0 ** min(pace.failures, 10) / 2, MOST_BACKOFF)
         pace.not_before = time.monotonic() + pause
         try:
-            self._store.note_error(project_id, type(error).__name__, message)
+            record_error(self._store, project_id, type(error).__name__, message)
         except StoreError as failed:
             log.error("%s", failed)
 
     def _work(self, project_id: int, lease: Lease, pace: _Pace) -> None:
-        project = self._store.register(project_id)
+        project = self._store.known_project(project_id)
         if project.status not in WATCHED:
-            return  # paused or disconnected since we looked
+            return  # paused or disconnected meanwhile
         self._client.require_token()
         polls = project.change_seq > project.processed_seq or not pace.to_retire
         if polls:
             changes = poll(self._client, self._store, project)
-            pace.marked_at = 0.0
+            pace.changed_at = 0.0
             self._store.update(project_id, processed_seq=project.change_seq, polled_at=time.time())
             if not self._reconcile(project, changes):
                 pace.to_retire = deque()
@@ -216,16 +217,16 @@ class Worker:
     # -- what a person changed in Label Studio ------------------------------------------------
 
     def _reconcile(self, project: Project, changes: Changes) -> bool:
-        """Hold sampling and version as they must be; False when a person chose otherwise.
+        """Restore sampling and version where needed; return False when a person chose otherwise.
 
         `project` is as it stood before Label Studio was read: a sampling that was set by
         `active-learn connect` in between is not taken for a person's choice.
         """
         sampling = str(changes.project["sampling"])
         if sampling != UNCERTAINTY_SAMPLING and project.sampling_set:
-            self._yield_to_person(project.id, sampling)
+            self._pause_for_user(project.id, sampling)
             return False
-        project = self._store.register(project.id)
+        project = self._store.known_project(project.id)
         if project.status == "paused_by_user":
             log.info("the sampling was set back; going on")
             self._store.update(project.id, status="active", reason="")
@@ -237,13 +238,13 @@ class Worker:
         self._repair(project, str(changes.project["model_version"] or ""))
         return True
 
-    def _yield_to_person(self, project_id: int, sampling: str) -> None:
+    def _pause_for_user(self, project_id: int, sampling: str) -> None:
         reason = f"the task sampling was changed to {sampling!r} in Label Studio"
         if self._store.change_status(project_id, "active", "paused_by_user", reason):
             log.warning("paused, because %s; set it back or run `active-learn resume`", reason)
 
     def _repair(self, project: Project, served: str) -> None:
-        """Serve our queue again after the version was reset."""
+        """Serve our queue again after the version was reset in Label Studio."""
         if served == project.queue_version or not project.queue_version:
             return
         number = round_of(served)
@@ -267,9 +268,9 @@ class Worker:
     # -- rounds -------------------------------------------------------------------------------
 
     def _run_round(self, project_id: int, lease: Lease, pace: _Pace) -> None:
-        project = self._store.register(project_id)
-        open_tasks, batch = self._store.open_in_batch(project_id)
-        settings = project_settings(self._settings, json.loads(project.params))
+        project = self._store.known_project(project_id)
+        open_tasks, batch = count_open(self._store, project_id)
+        settings = project_settings(self._settings, project.params)
         reason = round_is_due(project, open_tasks, batch, settings, retiring=bool(pace.to_retire))
         if not reason:
             return
@@ -290,17 +291,17 @@ class Worker:
         log.info(
             "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
             reason,
-            report["labeled"],
-            report["unlabeled"],
-            report["version"] or "nothing, all is labeled",
-            ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["seconds"].items()),
+            report.labeled,
+            report.unlabeled,
+            report.queue_version or "nothing, all is labeled",
+            ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
 
     def _retire_some(self, project_id: int, lease: Lease, pace: _Pace) -> None:
-        """Take a few steps in deleting old versions; the rest waits for the next turn."""
+        """Delete a few rows of old versions; the rest is left for the next turn."""
         queue = Queue(self._client, project_id)
         if pace.to_retire is None:
-            served = round_of(self._store.register(project_id).queue_version)
+            served = round_of(self._store.known_project(project_id).queue_version)
             old = {number: n for number, n in queue.versions().items() if number != served}
             pace.to_retire = deque(queue.retirements(old))
         for _ in range(min(RETIRE_AT_ONCE, len(pace.to_retire))):

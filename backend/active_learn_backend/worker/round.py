@@ -1,12 +1,12 @@
-"""One round, start to end: embed what is new, fit the head, rank, publish, flip, evaluate."""
+"""One round: embed what is new, fit the head, rank, publish the queue, switch to it, evaluate."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,28 @@ from ..labelstudio.published_queue import Queue
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine, ProjectTasks
 from ..learning.engines.local import LocalEngine
-from ..learning.quality.auto_strategy import is_due, is_of_concern, look_again, with_own_strategy
+from ..learning.quality.auto_strategy import (
+    chooses_strategy,
+    compare_strategies,
+    comparison_is_due,
+    with_chosen_strategy,
+)
 from ..learning.quality.backtest import LabeledSet
 from ..learning.quality.cross_validation import cross_validate
 from ..learning.quality.evaluation import audit_estimate, evaluate
-from ..learning.quality.label_errors import find_label_errors, still_standing
+from ..learning.quality.label_errors import find_label_errors, unchanged_errors
 from ..learning.quality.stability import compare_heads
 from ..learning.selection.queue_builder import Snapshot, choose
 from ..learning.selection.task_stream import TaskStream
 from ..logs import bind
 from ..settings import RANDOM_STATE, Settings
 from ..state.folders import heads_folder, stream_folder
+from ..state.queue import set_queue
+from ..state.round_report import Evaluation, LabelError, RoundReport, Stability, StrategyChoice
+from ..state.rounds import finish_round, last_round, read_rounds
 from ..state.store import Project, QueueRow, Store
-from .advice_webhook import tell_if_changed
+from ..state.tasks import read_tasks, record_decisions
+from .advice_webhook import notify_if_changed
 
 __all__ = ["Round"]
 
@@ -41,27 +50,27 @@ log = logging.getLogger(__name__)
 # Cross-validation costs several fits: it is repeated when there are this many more labels.
 EVALUATE_AGAIN = 1.1
 KEEP_HEADS = 20  # trained heads to go back to; a head of 77 classes and 384 features has 120 KB
-TELL_EVERY = 1.0  # seconds between two notes of how far the embedding is
+REPORT_EVERY = 1.0  # seconds between two reports of the progress of the embedding
 
 Result = list[dict[str, Any]]
 
 
 @dataclass
 class Round:
-    """What one round needs; `run` does it.
+    """One round of a project, with all that it needs; `run` runs it.
 
     Attributes
     ----------
     settings : Settings
         The project's own over those of the environment.
     load : callable
-        Bytes of an image, from its address in a task.
+        Returns the bytes of an image, from its address in a task.
     external_predictions : callable
         The team's own predictions of a version: results by task id (``prelabel=keep:<version>``).
     check_lease : callable
-        Raises when this worker has lost the project's lease: nothing is written after that.
+        Raises an error when this worker has lost the project's lease: nothing is written after.
     engine : Engine
-        Where what is new is embedded, and the pool is ranked.
+        Embeds what is new, and ranks the pool.
     """
 
     project: Project
@@ -74,19 +83,12 @@ class Round:
     check_lease: Callable[[], None]
     engine: Engine = field(default_factory=LocalEngine)
     seconds: dict[str, float] = field(default_factory=dict)
-    _told: float = field(default=0.0, init=False)
+    _reported_at: float = field(default=0.0, init=False)
 
-    def run(self) -> dict[str, Any]:
-        """Do the round.
-
-        Returns
-        -------
-        dict
-            The report that the store keeps: counts, seconds by stage, the version served now, the
-            version of live answers, and what is known of its quality.
-        """
+    def run(self) -> RoundReport:
+        """Run the round, and return the report that the store keeps."""
         number = 1 + max([self.project.round, *self.queue.versions()])
-        # Noted first: a round that dies after publishing must not share its version with the next.
+        # Stored first: if a round dies after publishing, the next must not reuse its version.
         self.store.update(self.project.id, round=number)
         bind(round=number)
         with self._timed("embed"):
@@ -94,47 +96,53 @@ class Round:
             snapshot = self._embed(embedder)
         with self._timed("fit"):
             head = embedder.fixed_head or self._head(snapshot, embedder.fingerprint, number)
-            self._note_head(head)
+            self._record_head(head)
         model = head.sampler_model() if head else self._untrained(snapshot)
         if isinstance(self.settings.budget, float):
             with self._timed("decide"):
                 snapshot = self._decide(snapshot, model, embedder, number)
-        last = self.store.last_round(self.project.id)
+        last = last_round(self.store, self.project.id)
         with self._timed("rank"):
-            settings = with_own_strategy(self.settings, last)
+            settings = with_chosen_strategy(self.settings, last)
             problem_type = self.task.control.problem_type
             order, rows = choose(snapshot, problem_type, model, settings, self.engine.rank)
-        report: dict[str, Any] = {
-            "labeled": int(snapshot.labeled.sum()),
-            "audit": len(snapshot.measuring),
-            "unlabeled": int((~snapshot.labeled).sum()),
-            "version": "",
-            "head": head.version if head else "",
-            "seconds": self.seconds,
-        }
+        version = ""
         if rows:
             answers = self._answers(rows, head, snapshot, order)
-            report["version"] = self._publish(number, rows, answers)
+            version = self._publish(number, rows, answers)
         with self._timed("evaluate"):
-            report |= self._evaluate(snapshot, head, last or {})
-            reports = self.store.rounds(self.project.id)
-            report["stability"] = self._compare(snapshot, head, reports)
-        report["strategy"] = self._strategy(snapshot, head, last)
-        self.store.finish_round(
+            evaluation, label_errors = self._evaluate(snapshot, head, last)
+            reports = read_rounds(self.store, self.project.id)
+            stability = self._compare(snapshot, head, reports)
+        strategy = self._strategy(snapshot, head, last)
+        report = RoundReport(
+            round=number,
+            labeled=int(snapshot.labeled.sum()),
+            unlabeled=int((~snapshot.labeled).sum()),
+            audit=len(snapshot.measuring),
+            queue_version=version,
+            head_version=head.version if head else "",
+            seconds=self.seconds,
+            evaluation=evaluation,
+            label_errors=label_errors,
+            stability=stability,
+            strategy=strategy,
+        )
+        finish_round(
+            self.store,
             self.project.id,
-            number,
             report,
             labels=self.project.pending_labels,
             tasks=self.project.pending_tasks,
         )
-        tell_if_changed(self.settings, self.project.id, [*reports, {"round": number, **report}])
+        notify_if_changed(self.settings, self.project.id, [*reports, report])
         return report
 
     # -- stages -------------------------------------------------------------------------------
 
     def _embed(self, embedder: TaskEmbedder) -> Snapshot:
-        """Embed all tasks; those whose content cannot be loaded are left out of this round."""
-        rows = self.store.tasks(self.project.id, contents=False)
+        """Embed all tasks; leave out those whose content cannot be loaded."""
+        rows = read_tasks(self.store, self.project.id, contents=False)
         tasks = ProjectTasks(
             self.project,
             [row.task_id for row in rows],
@@ -150,18 +158,18 @@ class Round:
         return Snapshot.take(self.project, usable, vectors, self.settings)
 
     def _checkpoint(self, done: int, of: int) -> None:
-        """Stop when the lease is lost; say now and then how far the embedding is."""
+        """Stop when the lease is lost; report now and then how far the embedding is."""
         self.check_lease()
-        if time.monotonic() >= self._told + TELL_EVERY:
-            self._tell(f"embed {done}/{of}")
+        if time.monotonic() >= self._reported_at + REPORT_EVERY:
+            self._report_activity(f"embed {done}/{of}")
 
-    def _tell(self, activity: str) -> None:
-        """Let the status page see what is done now."""
-        self._told = time.monotonic()
+    def _report_activity(self, activity: str) -> None:
+        """Record the current stage, for the status page."""
+        self._reported_at = time.monotonic()
         self.store.update(self.project.id, activity=activity)
 
     def _head(self, snapshot: Snapshot, encoder: str, number: int) -> TrainedHead | None:
-        """Train the head of this round, or take the one that a person went back to."""
+        """Train the head of this round, or return the one that a person went back to."""
         former = self._former_head(encoder, snapshot.embeddings.shape[1])
         if self.project.pinned_round and former is not None:
             return former
@@ -180,8 +188,6 @@ class Round:
         )
         if head is not None:
             head.save(self._heads)
-            self.store.update(self.project.id, head_round=number)
-            prune_heads(self._heads, KEEP_HEADS)
         return head
 
     @property
@@ -189,7 +195,7 @@ class Round:
         return heads_folder(self.settings, self.project.id)
 
     def _former_head(self, encoder: str, n_features: int) -> TrainedHead | None:
-        """Give the last head, where it can be read and answers for such embeddings."""
+        """Load the last head; None if it cannot be read, or was made for other embeddings."""
         if not self.project.head_round:
             return None
         try:
@@ -208,10 +214,15 @@ class Round:
             self.store.update(self.project.id, pinned_round=0)
         return head if fits else None
 
-    def _note_head(self, head: Head | None) -> None:
-        version = head.version if head else "head-0"
-        if version != self.project.head_version:
-            self.store.update(self.project.id, head_version=version)
+    def _record_head(self, head: Head | None) -> None:
+        """Record what gives the live answers from now on: a trained head, an own model, or none."""
+        if isinstance(head, TrainedHead):
+            self.store.update(self.project.id, head_round=head.round, model_version="")
+            prune_heads(self._heads, KEEP_HEADS, also=[head.round])
+        elif head is not None:
+            self.store.update(self.project.id, model_version=head.version)
+        else:
+            self.store.update(self.project.id, head_round=0, model_version="")
 
     def _untrained(self, snapshot: Snapshot) -> LinearHead:
         outputs = max(len(self.task.control.labels), 1)
@@ -220,7 +231,7 @@ class Round:
     def _decide(
         self, snapshot: Snapshot, model: Any, embedder: TaskEmbedder, number: int
     ) -> Snapshot:
-        """Let the stream decide on the new tasks; both its state and its word are kept or none."""
+        """Let the stream decide on the new tasks; store its decisions and its state together."""
         stream = TaskStream(
             stream_folder(self.settings, self.project.id),
             self.project.stream_state,
@@ -231,7 +242,7 @@ class Round:
         )
         decisions, name = stream.decide(snapshot, number)
         self.check_lease()
-        self.store.note_decisions(self.project.id, decisions, name)
+        record_decisions(self.store, self.project.id, decisions, name)
         stream.forget_older(name)
         return snapshot.with_decisions(decisions)
 
@@ -242,19 +253,19 @@ class Round:
         with self._timed("flip"):
             self.check_lease()
             self.queue.flip(version)
-            self.store.set_queue(self.project.id, version, rows)
+            set_queue(self.store, self.project.id, version, rows)
         return version
 
     def _answers(
         self, rows: Sequence[QueueRow], head: Head | None, snapshot: Snapshot, order: Any
     ) -> list[Result]:
-        """Choose what annotators see in the queue, by the setting ``prelabel``.
+        """Return what annotators see in the queue, by the setting ``prelabel``.
 
-        Tasks of the audit set show nothing: an answer that is there already sways people.
+        Tasks of the audit set show nothing: an answer that is shown influences people.
         """
         if self.settings.keep_version is not None:
-            kept = self.external_predictions(self.settings.keep_version)
-            shown = [kept.get(row.task_id, []) for row in rows]
+            external = self.external_predictions(self.settings.keep_version)
+            shown = [external.get(row.task_id, []) for row in rows]
         elif self.settings.prelabel == "none" or head is None or not self.task.control.can_prelabel:
             shown = [[] for _ in rows]
         else:
@@ -263,21 +274,21 @@ class Round:
         return [[] if row.audit else one for row, one in zip(rows, shown, strict=True)]
 
     def _evaluate(
-        self, snapshot: Snapshot, head: Head | None, last: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Estimate the quality of this round's head; cross-validation now and then only."""
+        self, snapshot: Snapshot, head: Head | None, last: RoundReport | None
+    ) -> tuple[Evaluation, tuple[LabelError, ...]]:
+        """Estimate the quality of this round's head, and find label errors.
+
+        Cross-validation is repeated now and then only; between, its results are carried over.
+        """
         if head is None:
-            return {"evaluation": {}}
+            return Evaluation(), ()
         training, measuring = snapshot.training, snapshot.measuring
         audit_losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
-        former = last.get("evaluation") or {}
-        if former.get("labels") and len(training) < EVALUATE_AGAIN * former["labels"]:
+        if last is not None and len(training) < EVALUATE_AGAIN * last.evaluation.labels:
             audit = audit_estimate(head.problem_type, audit_losses, len(snapshot.rows))
-            standing = {row.task_id: row.label for row in snapshot.rows}
-            return {
-                "evaluation": former | {"audit": asdict(audit) if audit else None},
-                "label_errors": still_standing(last.get("label_errors") or [], standing),
-            }
+            current = {row.task_id: row.label for row in snapshot.rows}
+            errors = unchanged_errors(last.label_errors, current)
+            return replace(last.evaluation, audit=audit), tuple(errors)
         embeddings, labels = snapshot.embeddings[training], snapshot.labels(training)
         losses, errors = None, []
         if not isinstance(head, TrainedHead):
@@ -286,42 +297,42 @@ class Round:
             ids = [snapshot.rows[at].task_id for at in training]
             losses, errors = held_out.losses, find_label_errors(head, held_out, labels, ids)
         both = np.concatenate([training, measuring])
-        estimates = evaluate(
+        evaluation = evaluate(
             head,
             losses,
             audit_losses,
-            proposals=snapshot.proposals(both),
+            selection_probabilities=snapshot.selection_probabilities(both),
             order=snapshot.labeled_at(both),
             n_tasks=len(snapshot.rows),
         )
-        return {"evaluation": estimates | {"labels": len(training)}, "label_errors": errors}
+        return replace(evaluation, labels=len(training)), tuple(errors)
 
     def _compare(
-        self, snapshot: Snapshot, head: Head | None, reports: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any] | None:
-        """Compare with earlier heads, for the advice when to stop; a pinned head stands still."""
+        self, snapshot: Snapshot, head: Head | None, reports: Sequence[RoundReport]
+    ) -> Stability | None:
+        """Compare with earlier heads, to advise when to stop; a pinned head does not change."""
         if not isinstance(head, TrainedHead) or self.project.pinned_round:
             return None
         return compare_heads(head, snapshot, reports, self._heads)
 
     def _strategy(
-        self, snapshot: Snapshot, head: Head | None, last: Mapping[str, Any] | None
-    ) -> dict[str, Any] | None:
-        """Say what `auto` stands for from now on; now and then by replays of the labels."""
-        if not isinstance(head, TrainedHead) or not is_of_concern(self.settings):
+        self, snapshot: Snapshot, head: Head | None, last: RoundReport | None
+    ) -> StrategyChoice | None:
+        """Return what `auto` stands for from now on; now and then by replays of the labels."""
+        if not isinstance(head, TrainedHead) or not chooses_strategy(self.settings):
             return None
         training = snapshot.training
-        if not is_due(self.settings, last, len(training)):
-            return (last or {}).get("strategy")
+        if not comparison_is_due(self.settings, last, len(training)):
+            return last.strategy if last else None
         with self._timed("compare"):
             vectors, labels = snapshot.embeddings[training], snapshot.labels(training)
             data = LabeledSet.of(self.task.control, vectors, labels)
-            current = with_own_strategy(self.settings, last).strategy
-            return look_again(data, len(training), current, self.check_lease)
+            current = with_chosen_strategy(self.settings, last).strategy
+            return compare_strategies(data, len(training), current, self.check_lease)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        self._tell(stage)
+        self._report_activity(stage)
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 3)

@@ -15,14 +15,19 @@ from safetensors.numpy import save as save_tensors
 from ..errors import StateError
 from .base import FloatArray
 
-__all__ = ["head_path", "prune_heads", "read_file", "saved_heads", "write_file"]
+__all__ = ["head_name", "head_path", "prune_heads", "read_file", "saved_heads", "write_file"]
 
 PREFIX, SUFFIX = "head-", ".safetensors"
 
 
+def head_name(round: int) -> str:
+    """Return the name of the head of a round; that of round 0 stands for no head."""
+    return f"{PREFIX}{round}"
+
+
 def head_path(folder: Path, round: int) -> Path:
     """File of the head of one round."""
-    return folder / f"{PREFIX}{round}{SUFFIX}"
+    return folder / f"{head_name(round)}{SUFFIX}"
 
 
 def write_file(path: Path, description: str, weight: FloatArray, bias: FloatArray) -> None:

@@ -18,7 +18,7 @@ from active_learn_backend.settings import (
     parse_params,
     project_settings,
 )
-from active_learn_backend.state.store import Project, Store
+from active_learn_backend.state.store import Project
 from active_learn_backend.worker.loop import round_is_due
 from click.testing import CliRunner
 
@@ -179,11 +179,8 @@ def test_every_setting_is_a_flag_and_documented(name: str) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    store = Store(f"sqlite:///{tmp_path / 's.sqlite3'}")
-    registered = store.register(1)
-    store.close()
-    return dataclasses.replace(registered, round_requested=False, queue_version="al-1")
+def project() -> Project:
+    return Project(1, "secret", round_requested=False, queue_version="al-1")
 
 
 @pytest.mark.parametrize(

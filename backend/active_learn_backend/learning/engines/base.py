@@ -14,6 +14,7 @@ from active_learn import ActiveSampler, Ranking
 
 from ...errors import ContentError
 from ...state.store import Project, Store
+from ...state.tasks import read_contents
 from ..embedding.cache import Vectors
 from ..embedding.embedder import TaskEmbedder
 
@@ -44,7 +45,7 @@ class ProjectTasks:
 
     def contents(self, at: Sequence[int]) -> list[Mapping[str, Any]]:
         """Read what the encoder reads of the tasks at some positions."""
-        found = self.store.contents(self.project.id, [self.ids[position] for position in at])
+        found = read_contents(self.store, self.project.id, [self.ids[position] for position in at])
         return [found.get(self.ids[position], {}) for position in at]
 
 

@@ -1,15 +1,15 @@
-"""The strategy `auto` of a project: the library's, until replays of its own labels say otherwise.
+"""The strategy `auto` of a project: the library's, until replays of its own labels favor another.
 
-With 200 labels, and whenever there are twice as many as at the last look, a few strategies that are
-fast on any pool are replayed on the labels of the project (`active_learn.evaluation.tuning`).
-Another one takes over only where it is clearly better. A look takes 20 s at most, and the queue was
-published before it.
+With 200 labels, and whenever there are twice as many as at the last comparison, a few strategies
+that are fast on any pool are replayed on the labels of the project
+(`active_learn.evaluation.tuning`). Another one is chosen only where it is clearly better. A
+comparison takes 20 s at most, and the queue is published before it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,10 @@ from active_learn.evaluation.tuning import Tuning, tune
 from threadpoolctl import threadpool_limits
 
 from ...settings import Settings
+from ...state.round_report import RoundReport, StrategyChoice
 from .backtest import LabeledSet
 
-__all__ = ["is_due", "is_of_concern", "look_again", "with_own_strategy"]
+__all__ = ["chooses_strategy", "compare_strategies", "comparison_is_due", "with_chosen_strategy"]
 
 LEAST_LABELS = 200
 MOST_REPLAYED = 600  # labels, drawn by chance
@@ -36,50 +37,45 @@ class _OutOfTime(Exception):
     """The replays took too long."""
 
 
-def is_of_concern(settings: Settings) -> bool:
-    """Tell whether a project is ordered by `auto`; a stream keeps the strategy it began with."""
+def chooses_strategy(settings: Settings) -> bool:
+    """Return whether `auto` orders a project; a stream keeps the strategy that it began with."""
     return settings.strategy == "auto" and isinstance(settings.budget, int)
 
 
-def with_own_strategy(settings: Settings, report: Mapping[str, Any] | None) -> Settings:
-    """Give the settings with what `auto` stands for, by the report of the last round."""
-    own = (report or {}).get("strategy")
-    if not own or not is_of_concern(settings):
+def with_chosen_strategy(settings: Settings, last: RoundReport | None) -> Settings:
+    """Return the settings with the strategy that `auto` stands for, by the last round's report."""
+    if last is None or last.strategy is None or not chooses_strategy(settings):
         return settings
-    return settings.model_copy(update={"strategy": own["name"]})
+    return settings.model_copy(update={"strategy": last.strategy.name})
 
 
-def is_due(settings: Settings, report: Mapping[str, Any] | None, n_labels: int) -> bool:
-    """Tell whether there are twice the labels of the last look."""
-    if not is_of_concern(settings):
+def comparison_is_due(settings: Settings, last: RoundReport | None, n_labels: int) -> bool:
+    """Return whether there are twice as many labels as at the last comparison."""
+    if not chooses_strategy(settings):
         return False
-    own = (report or {}).get("strategy") or {"labels": LEAST_LABELS / 2}
-    return n_labels >= 2 * float(own["labels"])
+    if last is None or last.strategy is None:
+        return n_labels >= LEAST_LABELS
+    return n_labels >= 2 * last.strategy.labels
 
 
-def look_again(
+def compare_strategies(
     data: LabeledSet,
     n_labels: int,
     current: str,
     checkpoint: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Replay the labels, and choose.
+) -> StrategyChoice:
+    """Replay the labels with each strategy, and choose one.
 
     Parameters
     ----------
     data : LabeledSet
         What the heads of the project learn from.
     n_labels : int
-        Labels of the project at this look.
+        Labels of the project now.
     current : str
-        What `auto` stands for now.
+        The strategy that `auto` stands for now.
     checkpoint : callable
-        Called before each selection; what it raises ends the look.
-
-    Returns
-    -------
-    dict
-        ``name`` of the strategy from now on, ``reason`` in words, ``labels`` at this look.
+        Called before each selection; an error that it raises ends the comparison.
     """
     data, end = data.draw(MOST_REPLAYED), time.monotonic() + MOST_SECONDS
 
@@ -104,7 +100,7 @@ def look_again(
         name, reason = current, f"the replays took more than {MOST_SECONDS:.0f} s"
     except DataError as error:
         name, reason = current, str(error)
-    return {"name": name, "reason": reason, "labels": n_labels}
+    return StrategyChoice(name, reason, n_labels)
 
 
 def _clearly_best(found: Tuning, current: str) -> tuple[str, str]:
@@ -113,7 +109,7 @@ def _clearly_best(found: Tuning, current: str) -> tuple[str, str]:
     if best == current:
         return current, "nothing did better in replays of this project's labels"
     gain, error = curves.difference(best, current)
-    told = f"{best} did better than {current} by {100 * gain:.1f} ± {100 * error:.1f} points"
+    result = f"{best} did better than {current} by {100 * gain:.1f} ± {100 * error:.1f} points"
     if gain > max(CLEAR * error, LEAST_GAIN):
-        return best, f"{told} in replays of this project's labels"
-    return current, f"{told} in replays of this project's labels, which is too little to change"
+        return best, f"{result} in replays of this project's labels"
+    return current, f"{result} in replays of this project's labels, which is too little to change"

@@ -57,7 +57,7 @@ class LabeledSet:
 
     @classmethod
     def of(cls, control: ControlTag, embeddings: FloatArray, labels: Sequence[Any]) -> LabeledSet:
-        """Take embeddings (n, d) and labels; those that the config offers no more are left out."""
+        """Return a set of embeddings (n, d) and labels, without labels no longer offered."""
         rows = [at for at, label in enumerate(labels) if _is_offered(control, label)]
         if not rows:
             raise DataError("no task is labeled; label some first, at random if you can")
@@ -88,7 +88,7 @@ class LabeledSet:
         return cls.of(task.control, embeddings, [rows[at].label for at in usable])
 
     def draw(self, most: int) -> LabeledSet:
-        """Give at most so many of them, drawn by chance, always the same ones."""
+        """Return at most so many of them, drawn by chance, always the same ones."""
         if len(self.X) <= most:
             return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.X))[:most])
@@ -97,7 +97,7 @@ class LabeledSet:
 
 @dataclass(frozen=True)
 class Backtest:
-    """What the replays of a labeled project found.
+    """The result of the replays of a labeled project.
 
     Attributes
     ----------
@@ -116,13 +116,13 @@ class Backtest:
     def goals(self) -> tuple[float, float]:
         """Scores to reach: random's best with a third of the replayed labels, and with two thirds.
 
-        At the very end of its curve, what random needs would hang on a few held-out tasks.
+        At the very end of its curve, the labels that random needs depend on a few held-out tasks.
         """
         random = np.maximum.accumulate(self.curves.scores["random"].mean(axis=0))
         return float(random[len(random) // 3]), float(random[2 * len(random) // 3])
 
     def report(self) -> str:
-        """Write a table, then in words what would have been saved, and what to think of it."""
+        """Write a table, then in words what would have been saved, and how certain that is."""
         curves, goals = self.curves, self.goals
         score = SCORES[self.problem_type]
         columns = [f"labels for {score} {goal:.3f} | share of random's" for goal in goals]
@@ -158,7 +158,7 @@ class Backtest:
 
 
 def candidates_for(problem_type: ProblemType, names: Sequence[str] = ()) -> list[Candidate]:
-    """Give the named strategies, or all that fit what is labeled; random is always one.
+    """Return the named strategies, or all that support the problem type; random is always one.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def backtest(
     seeds : int
         Replays of each strategy; each holds out another quarter of the labels.
     quick : bool
-        600 labels and 3 seeds at most, for a first look.
+        600 labels and 3 seeds at most, for a first result.
 
     Raises
     ------

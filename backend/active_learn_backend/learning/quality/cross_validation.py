@@ -1,4 +1,4 @@
-"""Cross-validation: what heads that have not seen a label answer for its task."""
+"""Cross-validation: the answers of heads that have not seen the label of a task."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def cross_validate(
     n_folds: int = 5,
     random_state: int = 0,
 ) -> HeldOut | None:
-    """Answer for each labeled task by a head that has not seen it.
+    """Compute the answer for each labeled task by a head that has not seen it.
 
     Heads of the same penalty and temperature are trained on the other folds, on at most 3,000 rows
-    drawn by chance (so that a project of any size takes seconds); with more labels than that the
-    losses are those of a head with fewer labels, a little too high.
+    drawn by chance, so that a project of any size takes seconds. With more labels than that, the
+    losses are those of a head with fewer labels, and a little too high.
 
     Returns
     -------
     HeldOut or None
-        None while a fold leaves nothing to tell apart.
+        None while the rest of a fold has a single class.
     """
     if len(labels) < n_folds:
         return None
@@ -80,7 +80,7 @@ def cross_validate(
 
 
 def _answers(head: TrainedHead, vectors: FloatArray) -> npt.NDArray[Any]:
-    """Probabilities of the head's own classes (n, K), or its predictions (n, 1)."""
+    """Return the probabilities of the head's classes (n, K), or its predictions (n, 1)."""
     if head.problem_type == "regression":
         return np.array([[answer.label] for answer in head.predict(vectors)])
     link: Link = "softmax" if head.problem_type == "classification" else "sigmoid"
@@ -88,7 +88,7 @@ def _answers(head: TrainedHead, vectors: FloatArray) -> npt.NDArray[Any]:
 
 
 def _sortable(problem_type: ProblemType, labels: Sequence[Any]) -> npt.NDArray[Any]:
-    """Labels as an array by which folds are stratified."""
+    """Return the labels as an array by which folds are stratified."""
     if problem_type == "multilabel":
         return np.array([" / ".join(sorted(label)) for label in labels])
     return np.array(labels)

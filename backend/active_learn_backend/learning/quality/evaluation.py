@@ -1,15 +1,13 @@
-"""Evaluation: how good a head is, told in three ways, each with its interval.
+"""Evaluation: the quality of a head, estimated in three ways, each with its interval.
 
-The audit is the one to trust: tasks drawn by chance, which train nothing. The other two use the
-labels that were chosen to be learned from, and say by their name what to think of them: weighted
-by how likely each was to be drawn, they are unbiased but hardly more precise than the audit tasks
-among them; cross-validated without weights they are biased, mostly downwards, as hard tasks are
-chosen first.
+The audit estimate is the one to trust: its tasks are drawn by chance and train nothing. The other
+two use the labels that were chosen to be learned from. Weighted by how likely each was to be drawn,
+they are unbiased but hardly more precise than the audit tasks among them. Cross-validated without
+weights, they are biased, mostly downwards, because hard tasks are chosen first.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,10 @@ import numpy.typing as npt
 from active_learn.errors import DataError
 from active_learn.heads import Head, ProblemType, TrainedHead
 
+from ...state.round_report import Estimate, Evaluation
 from .intervals import binomial_interval, hypergeometric_interval, mean_interval
 
-__all__ = [
-    "Estimate",
-    "audit_estimate",
-    "evaluate",
-    "importance_weighted_estimate",
-]
+__all__ = ["audit_estimate", "evaluate", "importance_weighted_estimate"]
 
 MOST_LABELED = 0.1  # share of the tasks up to which audit tasks pass as drawn when they come
 
@@ -35,38 +29,6 @@ METRICS = {
 }
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of a head's quality on all tasks.
-
-    Attributes
-    ----------
-    name : str
-        'audit', 'importance_weighted' or 'cross_validation'.
-    metric : str
-        'accuracy', 'label accuracy' (share of the labels rightly set or missing) or
-        'mean absolute error'.
-    value : float
-    low, high : float
-        Ends of the 95 % confidence interval.
-    n : int
-        Labels used.
-    n_effective : float
-        Labels drawn by chance that would tell as much.
-    method : str
-        How value and interval came about, in words for a reader.
-    """
-
-    name: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    n_effective: float
-    method: str
 
 
 def audit_estimate(
@@ -124,7 +86,7 @@ def audit_estimate(
 
 
 def importance_weighted_estimate(
-    problem_type: ProblemType, losses: Array, proposals: Array, n_tasks: int
+    problem_type: ProblemType, losses: Array, selection_probabilities: Array, n_tasks: int
 ) -> Estimate | None:
     """Estimate quality from labels that were chosen with known probabilities.
 
@@ -145,7 +107,7 @@ def importance_weighted_estimate(
     ----------
     losses : array of shape (M,)
         In the order of labeling; out-of-fold where a label trained the head.
-    proposals : array of shape (M,)
+    selection_probabilities : array of shape (M,)
         Probability with which each was drawn from the tasks then unlabeled, in (0, 1].
     n_tasks : int
         N, all tasks, drawn or not.
@@ -166,15 +128,15 @@ def importance_weighted_estimate(
     Farquhar, Gal & Rainforth, "On Statistical Bias in Active Learning: How and When to Fix It",
     ICLR 2021.
     """
-    losses, proposals = _checked(losses), np.asarray(proposals, np.float64)
+    losses, drawn_with = _checked(losses), np.asarray(selection_probabilities, np.float64)
     drawn = len(losses)
-    if proposals.shape != losses.shape or not ((proposals > 0) & (proposals <= 1)).all():
-        raise DataError("proposals must be probabilities in (0, 1], one for each label")
+    if drawn_with.shape != losses.shape or not ((drawn_with > 0) & (drawn_with <= 1)).all():
+        raise DataError("selection_probabilities must be in (0, 1], one for each label")
     if drawn > n_tasks:
         raise DataError(f"{drawn} labels out of {n_tasks} tasks; pass the number of all tasks")
     left = n_tasks - np.arange(drawn)
-    weights = 1 + (n_tasks - drawn) / np.maximum(left - 1, 1) * (1 / (left * proposals) - 1)
-    if (left * proposals <= 1.001).sum() < 2:
+    weights = 1 + (n_tasks - drawn) / np.maximum(left - 1, 1) * (1 / (left * drawn_with) - 1)
+    if (left * drawn_with <= 1.001).sum() < 2:
         return None
     loss = float(weights @ losses) / drawn
     variance = float(np.square(weights) @ np.square(losses - loss)) / drawn**2
@@ -199,11 +161,11 @@ def evaluate(
     train_losses: Array | None,
     audit_losses: Array,
     *,
-    proposals: Array,
+    selection_probabilities: Array,
     order: npt.NDArray[Any],
     n_tasks: int,
-) -> dict[str, dict[str, Any] | None]:
-    """Tell how good the head of a round is.
+) -> Evaluation:
+    """Estimate the quality of a round's head.
 
     Parameters
     ----------
@@ -214,7 +176,7 @@ def evaluate(
         Of heads that have not seen the label, see `cross_validate`; None where there are none.
     audit_losses : array of shape (n_audit,)
         Of this head.
-    proposals : array of shape (n_train + n_audit,)
+    selection_probabilities : array of shape (n_train + n_audit,)
         Probability with which each was drawn, training labels first; NaN for labels that came
         otherwise. Those are left out of the weighted estimate, which is then about the others.
     order : array of shape (n_train + n_audit,)
@@ -224,32 +186,27 @@ def evaluate(
 
     Returns
     -------
-    dict
-        By the name of each estimate: an `Estimate` as a dict, or None where there are too few
-        labels; the weighted one also where more than a tenth of the tasks is labeled, as it is
-        biased then.
+    Evaluation
+        An estimate is None where there are too few labels. The weighted one is None also where more
+        than a tenth of the tasks is labeled, because it is biased then.
     """
     problem_type = head.problem_type
-    estimates: dict[str, Estimate | None] = {
-        "audit": audit_estimate(problem_type, audit_losses, n_tasks),
-        "importance_weighted": None,
-        "cross_validation": None,
-    }
-    if train_losses is not None:
-        proposals = np.asarray(proposals, np.float64)
-        drawn = np.argsort(order, kind="stable")
-        drawn = drawn[np.isfinite(proposals[drawn])]
-        others = len(proposals) - len(drawn)
-        if len(drawn) <= MOST_LABELED * (n_tasks - others):
-            estimates["importance_weighted"] = importance_weighted_estimate(
-                problem_type,
-                np.concatenate([train_losses, audit_losses])[drawn],
-                proposals[drawn],
-                n_tasks - others,
-            )
-        if isinstance(head, TrainedHead):
-            estimates["cross_validation"] = _cross_validation(problem_type, train_losses)
-    return {name: None if found is None else asdict(found) for name, found in estimates.items()}
+    audit = audit_estimate(problem_type, audit_losses, n_tasks)
+    if train_losses is None:
+        return Evaluation(audit)
+    weighted = None
+    probabilities = np.asarray(selection_probabilities, np.float64)
+    drawn = np.argsort(order, kind="stable")
+    drawn = drawn[np.isfinite(probabilities[drawn])]
+    others = len(probabilities) - len(drawn)
+    if len(drawn) <= MOST_LABELED * (n_tasks - others):
+        losses = np.concatenate([train_losses, audit_losses])[drawn]
+        weighted = importance_weighted_estimate(
+            problem_type, losses, probabilities[drawn], n_tasks - others
+        )
+    if not isinstance(head, TrainedHead):
+        return Evaluation(audit, weighted)
+    return Evaluation(audit, weighted, _cross_validation(problem_type, train_losses))
 
 
 def _cross_validation(problem_type: ProblemType, losses: Array) -> Estimate:
@@ -263,7 +220,7 @@ def _cross_validation(problem_type: ProblemType, losses: Array) -> Estimate:
         n,
         n_effective,
         "training labels, each by a head that has not seen it; they were chosen, not drawn by "
-        "chance, and the interval does not know it",
+        "chance, and the interval does not account for that",
     )
 
 
@@ -276,7 +233,7 @@ def _estimate(
     n_effective: float,
     method: str,
 ) -> Estimate:
-    """Turn a loss into what is shown: an error stays one, a share of faults becomes accuracy."""
+    """Return a loss as it is shown: errors as they are, a share of wrong answers as accuracy."""
     value, (low, high) = loss, interval
     if problem_type != "regression":
         value, low, high = 1 - loss, 1 - high, 1 - low

@@ -1,18 +1,20 @@
-"""Trained heads over time: what each was worth, and how to go back to one."""
+"""The trained heads that are saved: the quality of each, and how to go back to one."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from active_learn.heads import load_head, saved_heads
+from active_learn.heads.files import head_name
 
 from ...errors import StoreError
 from ...settings import Settings
 from ...state.folders import heads_folder
+from ...state.round_report import RoundReport
+from ...state.rounds import read_rounds
 from ...state.store import Project, Store
 from .learning_curve import Point, points_of
 
@@ -21,7 +23,7 @@ __all__ = ["Version", "kept_versions", "list_versions", "roll_back"]
 
 @dataclass(frozen=True)
 class Version:
-    """A head that is kept."""
+    """A head that is saved."""
 
     name: str
     finished_at: float | None
@@ -32,25 +34,25 @@ class Version:
 
 
 def kept_versions(
-    settings: Settings, project: Project, reports: Sequence[Mapping[str, Any]]
+    settings: Settings, project: Project, reports: Sequence[RoundReport]
 ) -> list[Version]:
-    """Give the heads of a project that are kept, the newest first.
+    """List the saved heads of a project, the newest first.
 
     Parameters
     ----------
-    reports : sequence of mapping
-        Of all rounds; one may be missing for a head.
+    reports : sequence of RoundReport
+        Of all rounds; a head may be without one.
     """
-    by_round = {report["round"]: report for report in reports}
+    by_round = {report.round: report for report in reports}
     found = []
     for number in saved_heads(heads_folder(settings, project.id)):
         report = by_round.get(number)
         points = points_of([report] if report else [])
         found.append(
             Version(
-                name=f"head-{number}",
-                finished_at=report["finished_at"] if report else None,
-                labels=report["labeled"] if report else None,
+                name=head_name(number),
+                finished_at=report.finished_at if report else None,
+                labels=report.labeled if report else None,
                 quality=points[0] if points else None,
                 in_use=number == project.head_round,
                 pinned=number == project.pinned_round,
@@ -60,7 +62,7 @@ def kept_versions(
 
 
 def list_versions(settings: Settings, store: Store, project_id: int) -> list[str]:
-    """Describe the heads that are kept, one line each, the newest first.
+    """Describe the saved heads, one line each, the newest first.
 
     Raises
     ------
@@ -68,12 +70,12 @@ def list_versions(settings: Settings, store: Store, project_id: int) -> list[str
         When the project is not known.
     """
     project = store.known_project(project_id)
-    lines = [_line(one) for one in kept_versions(settings, project, store.rounds(project_id))]
+    lines = [_line(one) for one in kept_versions(settings, project, read_rounds(store, project_id))]
     return lines or ["no head is trained yet"]
 
 
 def roll_back(settings: Settings, store: Store, project_id: int, version: str) -> str:
-    """Answer and order with an earlier head from now on, until going back to the latest.
+    """Use an earlier head from now on, until going back to the latest; return a message.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     Raises
     ------
     StoreError
-        When that head is not kept or cannot be read.
+        When that head is not saved or cannot be read.
     """
     store.known_project(project_id)
     if version == "latest":
@@ -94,15 +96,15 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     folder = heads_folder(settings, project_id)
     kept = saved_heads(folder)
     if match is None or int(match[1]) not in kept:
-        names = ", ".join(f"head-{number}" for number in kept) or "none"
+        names = ", ".join(head_name(number) for number in kept) or "none"
         raise StoreError(f"{version!r} is not kept; expected `latest` or one of: {names}")
     number = int(match[1])
-    load_head(folder, number)  # refuses a damaged one
+    load_head(folder, number)  # raises an error if it is damaged
     store.update(
         project_id,
         head_round=number,
         pinned_round=number,
-        head_version=version,
+        model_version="",
         round_requested=True,
     )
     store.mark_changed(project_id)

@@ -17,7 +17,7 @@ MOST_EFFECTIVE = 2.0  # times n; see `_share_interval`
 def mean_interval(
     problem_type: ProblemType, loss: float, variance: float, n: float
 ) -> tuple[tuple[float, float], float]:
-    """Give the interval of a mean loss, and how many labels drawn by chance would tell as much.
+    """Compute the interval of a mean loss, and how many labels drawn by chance are as informative.
 
     Regression: Student's interval of the logarithm, as absolute errors are skewed. Otherwise a
     share: see `_share_interval`.
@@ -27,7 +27,7 @@ def mean_interval(
     loss, variance : float
         The mean, and the variance of that mean.
     n : float
-        Labels behind it, if need be effective ones.
+        Labels that it is computed from, possibly an effective number.
     """
     if problem_type == "regression":
         half = stats.t.ppf((1 + CONFIDENCE) / 2, max(n - 1, 1)) * np.sqrt(variance)
@@ -37,11 +37,11 @@ def mean_interval(
 
 
 def _share_interval(share: float, variance: float, n: float) -> tuple[tuple[float, float], float]:
-    """Exact interval at the number of labels whose binomial variance is that of the estimate.
+    """Compute the exact interval at the number of labels whose binomial variance is the estimate's.
 
-    Korn & Graubard (1998): Student's quantile pays for the variance being estimated. Where faults
-    come in rare bursts it is estimated badly, so n is at most doubled: coverage in simulations was
-    then 97.6 % at least, without 72 %.
+    Korn & Graubard (1998): Student's quantile accounts for the variance being estimated. Where
+    wrong answers come in rare bursts, it is estimated badly, so n is at most doubled: coverage in
+    simulations was then at least 97.6 %, without the limit 72 %.
     """
     effective = n
     if variance > 0 and n > 1:
@@ -52,7 +52,7 @@ def _share_interval(share: float, variance: float, n: float) -> tuple[tuple[floa
 
 
 def binomial_interval(wrong: float, n: float) -> tuple[float, float]:
-    """Give the exact interval of a share (Clopper & Pearson, Biometrika 1934)."""
+    """Compute the exact interval of a share (Clopper & Pearson, Biometrika 1934)."""
     tail = (1 - CONFIDENCE) / 2
     low = stats.beta.ppf(tail, wrong, n - wrong + 1) if wrong > 0 else 0.0
     high = stats.beta.ppf(1 - tail, wrong + 1, n - wrong) if wrong < n else 1.0
@@ -60,7 +60,7 @@ def binomial_interval(wrong: float, n: float) -> tuple[float, float]:
 
 
 def hypergeometric_interval(wrong: int, n: int, population: int) -> tuple[float, float]:
-    """Give the exact interval of the share of wrong tasks among all that the n were drawn from."""
+    """Compute the exact interval of the share of wrong tasks in the population of the sample."""
     tail = (1 - CONFIDENCE) / 2 * (1 - 1e-9)  # a tie, as computed, belongs to the interval
 
     def enough(total: int) -> bool:  # with fewer, the sample would hardly hold so many
@@ -75,7 +75,7 @@ def hypergeometric_interval(wrong: int, n: int, population: int) -> tuple[float,
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Least number in [low, high] from which on a condition holds; high where it never does."""
+    """Return the least number in [low, high] for which a condition holds; high if it never does."""
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)

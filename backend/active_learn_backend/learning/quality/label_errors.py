@@ -1,4 +1,4 @@
-"""Label errors: labels that confident answers of heads which have not seen them contradict.
+"""Label errors: labels contradicted by confident answers of heads that have not seen them.
 
 Confident learning (Northcutt, Jiang & Chuang, "Confident Learning: Estimating Uncertainty in
 Dataset Labels", JAIR 70, 2021) for classes; the same for each label of a multilabel task, as having
@@ -6,8 +6,8 @@ it or not (Thyagarajan et al., "Identifying Incorrect Annotations in Multi-Label
 Data", 2022). Numbers: residuals beyond 3.5 robust standard deviations (Iglewicz & Hoaglin, "How to
 Detect and Handle Outliers", 1993).
 
-Only labels that train are looked at. The audit set has to keep its errors: correcting just those
-that the head contradicts would make its accuracy look better than it is.
+Only training labels are checked. The audit set has to keep its errors: correcting just those that
+the head contradicts would make its accuracy look better than it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from active_learn.heads import TrainedHead
 
+from ...state.round_report import LabelError
 from .cross_validation import HeldOut
 
-__all__ = ["contradicted", "find_label_errors", "still_standing"]
+__all__ = ["contradicted", "find_label_errors", "unchanged_errors"]
 
-LEAST_LABELS = 50  # before that, what a head doubts is mostly right
+LEAST_LABELS = 50  # with fewer, most labels that a head contradicts are right
 MOST_LISTED = 50
 ROBUST_SIGMAS = 3.5
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
@@ -31,7 +32,6 @@ MAD_TO_SIGMA = 1.4826  # of a normal distribution
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
-LabelError = dict[str, Any]
 
 
 def find_label_errors(
@@ -44,14 +44,13 @@ def find_label_errors(
     head : TrainedHead
         Of this round.
     held_out : HeldOut
-        What heads that have not seen the labels answer.
+        Answers of heads that have not seen the labels.
     labels, task_ids : sequences of length n
 
     Returns
     -------
-    list of dict
-        ``task_id``, ``label``, ``suggested`` and ``confidence``: the calibrated probability of what
-        is suggested, None in regression. At most 50; none with fewer than 50 labels.
+    list of LabelError
+        At most 50; none with fewer than 50 labels.
     """
     if len(labels) < LEAST_LABELS:
         return []
@@ -61,27 +60,22 @@ def find_label_errors(
         "regression": _outliers,
     }[head.problem_type]
     return [
-        {
-            "task_id": task_ids[at],
-            "label": labels[at],
-            "suggested": suggested,
-            "confidence": confidence,
-        }
+        LabelError(task_ids[at], labels[at], suggested, confidence)
         for at, suggested, confidence in find(head, held_out.outputs, labels)[:MOST_LISTED]
     ]
 
 
-def still_standing(found: Sequence[LabelError], labels: Mapping[int, Any]) -> list[LabelError]:
-    """Keep those whose label has not been changed since, by the labels of all tasks."""
-    return [error for error in found if labels.get(error["task_id"]) == error["label"]]
+def unchanged_errors(found: Sequence[LabelError], labels: Mapping[int, Any]) -> list[LabelError]:
+    """Return those whose label has not been changed since; `labels` are those of all tasks."""
+    return [error for error in found if labels.get(error.task_id) == error.label]
 
 
 def contradicted(probabilities: Array, given: Positions) -> tuple[Mask, Positions, Array]:
     """Find labels off the diagonal of the confident joint.
 
     The confident joint counts a task under class k when its probability of k is at least the mean
-    over the tasks labeled k (of several such classes, the likeliest): thresholds of its own make up
-    for a class that heads are less sure of.
+    over the tasks labeled k (of several such classes, the likeliest). Each class has a threshold of
+    its own because heads are less sure of some classes than of others.
 
     Parameters
     ----------
@@ -106,7 +100,7 @@ def contradicted(probabilities: Array, given: Positions) -> tuple[Mask, Position
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     suggested = np.where(confident.max(axis=1) >= 0, confident.argmax(axis=1), given)
     margin = probabilities[np.arange(n), suggested] - own
-    # Of a rare class that heads are never sure of, the threshold is below what they say of another.
+    # The threshold of a rare class can be lower than the probability of the given class.
     return (suggested != given) & (margin > 0), suggested, margin
 
 
@@ -114,7 +108,7 @@ def _wrong_classes(
     head: TrainedHead, probabilities: Array, labels: Sequence[Any]
 ) -> list[tuple[int, Any, float | None]]:
     place = {name: at for at, name in enumerate(head.classes)}
-    # Labels that the config offers no more were not learned.
+    # Labels that the config no longer offers were not learned.
     rows = np.array([at for at, label in enumerate(labels) if label in place], dtype=np.int64)
     given = np.array([place[labels[at]] for at in rows], dtype=np.int64)
     wrong, suggested, margin = contradicted(probabilities[rows], given)

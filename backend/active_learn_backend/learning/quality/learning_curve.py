@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
+from ...state.round_report import RoundReport
+
 __all__ = ["ERROR", "Gain", "Point", "expected_gain", "points_of"]
 
-MOST_POINTS = 60  # of a curve: more cannot be told apart on a screen
+MOST_POINTS = 60  # of a curve: more are not visible on a screen
 NEEDED_AUDITED, NEEDED_POINTS, NEEDED_SPAN = 30, 5, 2.0
 ERROR = "mean absolute error"  # the one metric that is better when it is lower
 
@@ -26,7 +28,7 @@ class Point:
     labels : int
         Labeled tasks at that time.
     audited : int
-        Tasks drawn by chance that it was measured on.
+        Tasks drawn by chance on which it was measured.
     """
 
     labels: int
@@ -39,12 +41,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Gain:
-    """What twice as many labels would gain in the metric, at least and at most (95 %).
+    """The expected gain in the metric from twice as many labels, at least and at most (95 %).
 
     Attributes
     ----------
     words : str
-        The same in words, or why it cannot be told.
+        The same in words, or why it cannot be estimated.
     """
 
     words: str
@@ -52,23 +54,18 @@ class Gain:
     most: float | None = None
 
 
-def points_of(reports: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """Read the audit estimates out of the rounds' reports; the last of each number of labels."""
+def points_of(reports: Sequence[RoundReport]) -> list[Point]:
+    """Return the audit estimates of the rounds, the last for each number of labels."""
     points: dict[int, Point] = {}
     metric = ""
     for report in reports:
-        found = (report.get("evaluation") or {}).get("audit")
-        if not found:
+        audit = report.evaluation.audit
+        if audit is None:
             continue
-        if found["metric"] != metric:  # another labeling task from here on
-            points, metric = {}, found["metric"]
-        points[report["labeled"]] = Point(
-            report["labeled"],
-            found["value"],
-            found["low"],
-            found["high"],
-            found["n"],
-            metric,
+        if audit.metric != metric:  # another labeling task from here on
+            points, metric = {}, audit.metric
+        points[report.labeled] = Point(
+            report.labeled, audit.value, audit.low, audit.high, audit.n, metric
         )
     ordered = sorted(points.values(), key=lambda point: point.labels)
     if len(ordered) <= MOST_POINTS:
@@ -82,7 +79,7 @@ def expected_gain(points: Sequence[Point]) -> Gain:
 
     Errors of learners fall about as a power of the number of labels (Hestness et al., "Deep
     learning scaling is predictable, empirically", 2017), so a line is fitted to the logarithms.
-    The band joins the worst of both: the 95 % interval of the slope, and that of the last error.
+    The band combines two intervals: the 95 % interval of the slope, and that of the last error.
     All points share most of their audited tasks, so it is a guide, not a promise.
     """
     audited = points[-1].audited if points else 0
@@ -116,7 +113,7 @@ def expected_gain(points: Sequence[Point]) -> Gain:
 
 
 def _slope(x: Any, y: Any) -> tuple[float, float]:
-    """Least squares: the slope, and half of its 95 % interval."""
+    """Compute the slope by least squares, and half of its 95 % interval."""
     centered = x - x.mean()
     slope = float(centered @ y / (centered @ centered))
     residuals = y - y.mean() - slope * centered
@@ -125,7 +122,7 @@ def _slope(x: Any, y: Any) -> tuple[float, float]:
 
 
 def _error(point: Point) -> float:
-    """The error, never 0: the rule of succession, of which the logarithm is finite."""
+    """Return the error, by the rule of succession: never 0, so that its logarithm is finite."""
     if point.metric == ERROR:
         return max(point.value, 1e-9)
     return ((1 - point.value) * point.audited + 0.5) / (point.audited + 1)

@@ -1,12 +1,13 @@
-"""When to stop labeling: what published criteria say to the rounds so far. It only advises."""
+"""When to stop labeling: what published criteria say about the rounds so far. It only advises."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from ...state.round_report import Estimate, HeadAgreement, RoundReport
 
 __all__ = ["Advice", "advise", "describe", "verdict"]
 
@@ -18,16 +19,16 @@ PER = 100
 
 @dataclass(frozen=True)
 class Advice:
-    """What one criterion says.
+    """The result of one criterion.
 
     Attributes
     ----------
     criterion : str
         'stabilizing predictions', 'performance convergence' or 'target performance'.
     says_stop : bool or None
-        None: it cannot tell yet.
+        None: too early to tell.
     words : str
-        Why, in a sentence for the team.
+        The reason, in a sentence for the team.
     source : str
         Where it was published.
     """
@@ -38,13 +39,13 @@ class Advice:
     source: str
 
 
-def advise(reports: Sequence[Mapping[str, Any]], target: float | None = None) -> list[Advice]:
-    """Ask every criterion.
+def advise(reports: Sequence[RoundReport], target: float | None = None) -> list[Advice]:
+    """Evaluate every criterion.
 
     Parameters
     ----------
-    reports : sequence of mapping
-        Of the finished rounds, oldest first, as `Store.rounds` gives them.
+    reports : sequence of RoundReport
+        Of the finished rounds, oldest first.
     target : float, optional
         Accuracy (regression: largest mean absolute error) that is good enough.
 
@@ -58,13 +59,13 @@ def advise(reports: Sequence[Mapping[str, Any]], target: float | None = None) ->
 
 
 def verdict(advice: Iterable[Advice]) -> bool:
-    """Stop: at least one criterion says so, and none says that it is worth going on."""
+    """Return whether to stop: at least one criterion says so, and none says to go on."""
     said = [one.says_stop for one in advice if one.says_stop is not None]
     return bool(said) and all(said)
 
 
 def describe(advice: Sequence[Advice]) -> list[str]:
-    """Put the advice in words, the verdict first, then a line for each criterion."""
+    """Write the advice in words: the verdict, then a line for each criterion."""
     said = {True: "stop", False: "go on", None: "cannot tell"}
     conclusion = "you may stop" if verdict(advice) else "go on labeling"
     lines = [
@@ -73,8 +74,8 @@ def describe(advice: Sequence[Advice]) -> list[str]:
     return [f"advice: {conclusion}", *lines]
 
 
-def _stabilizing(reports: Sequence[Mapping[str, Any]]) -> Advice:
-    """Successive heads agree on a fixed set of tasks; needs no label at all."""
+def _stabilizing(reports: Sequence[RoundReport]) -> Advice:
+    """Check whether successive heads agree on a fixed set of tasks; this needs no labels."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
         source = (
@@ -88,34 +89,33 @@ def _stabilizing(reports: Sequence[Mapping[str, Any]]) -> Advice:
         return say(
             None, f"{len(steps)} of the {WINDOW} comparisons of successive heads are there so far"
         )
-    mean = float(np.mean([step["agreement"] for step in steps]))
-    labels = sum(step["step"] for step in steps)
-    told = (
+    mean = float(np.mean([step.agreement for step in steps]))
+    labels = sum(step.step for step in steps)
+    measured = (
         f"over the last {labels} labels, successive heads agreed by {mean:.3f} on average on "
-        f"{steps[0]['n']} tasks"
+        f"{steps[0].n} tasks"
     )
     if mean >= STABLE:
-        return say(True, f"{told}: the answers have settled")
-    return say(False, f"{told}; below {STABLE} the answers still change")
+        return say(True, f"{measured}: the answers have settled")
+    return say(False, f"{measured}; below {STABLE} the answers still change")
 
 
-def _disjoint_steps(reports: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Give the last comparisons that share no labels: rounds may follow closer than their steps."""
-    steps: list[Mapping[str, Any]] = []
+def _disjoint_steps(reports: Sequence[RoundReport]) -> list[HeadAgreement]:
+    """Return the last comparisons that share no labels; steps of successive rounds may overlap."""
+    steps: list[HeadAgreement] = []
     limit = float("inf")
     for report in reversed(reports):
-        stability = report.get("stability") or {}
-        step = stability.get("stable")
-        if step and stability["trained"] <= limit:
-            steps.append(step)
-            limit = stability["trained"] - step["step"]
+        stability = report.stability
+        if stability and stability.agreement and stability.trained <= limit:
+            steps.append(stability.agreement)
+            limit = stability.trained - stability.agreement.step
         if len(steps) == WINDOW:
             break
     return steps
 
 
-def _convergence(reports: Sequence[Mapping[str, Any]]) -> Advice:
-    """The estimated performance rises no more, by tasks that were drawn by chance."""
+def _convergence(reports: Sequence[RoundReport]) -> Advice:
+    """Check whether the performance still rises, by tasks that were drawn by chance."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
         source = (
@@ -124,31 +124,32 @@ def _convergence(reports: Sequence[Mapping[str, Any]]) -> Advice:
         )
         return Advice("performance convergence", says_stop, words, source)
 
-    gain = (_last(reports).get("stability") or {}).get("gain")
-    if not gain:
+    stability = reports[-1].stability if reports else None
+    gain = stability.gain if stability else None
+    if gain is None:
         return say(None, "too few audit labels, or no earlier head to compare with")
     numbers = _is_regression(reports)
-    unit = gain["loss"] if numbers else 1.0
+    unit = gain.loss if numbers else 1.0
     if unit <= 0:
-        return say(True, f"no error is left on {gain['n']} audit tasks")
-    low, value, high = (gain[name] / unit * PER / gain["step"] for name in ("low", "gain", "high"))
+        return say(True, f"no error is left on {gain.n} audit tasks")
+    low, value, high = (one / unit * PER / gain.step for one in (gain.low, gain.gain, gain.high))
     name = "error fell by" if numbers else "accuracy rose by"
     percent = "%" if numbers else "points"
-    told = (
-        f"over the last {gain['step']} labels the {name} {100 * value:.1f} {percent} per {PER} "
-        f"labels ({100 * low:.1f} to {100 * high:.1f}, {gain['n']} audit tasks)"
+    measured = (
+        f"over the last {gain.step} labels the {name} {100 * value:.1f} {percent} per {PER} "
+        f"labels ({100 * low:.1f} to {100 * high:.1f}, {gain.n} audit tasks)"
     )
     if high < WORTH:
-        return say(True, f"{told}: hardly anything")
+        return say(True, f"{measured}: hardly anything")
     if low > WORTH:
-        return say(False, f"{told}: each label still pays")
+        return say(False, f"{measured}: each label still pays")
     return say(
-        None, f"{told}: too wide to tell whether it is more than {100 * WORTH:.0f} {percent}"
+        None, f"{measured}: too wide to tell whether it is more than {100 * WORTH:.0f} {percent}"
     )
 
 
-def _target(reports: Sequence[Mapping[str, Any]], target: float) -> Advice:
-    """The performance that was asked for is reached, with confidence."""
+def _target(reports: Sequence[RoundReport], target: float) -> Advice:
+    """Check whether the performance that was asked for is reached, with confidence."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
         source = (
@@ -157,28 +158,28 @@ def _target(reports: Sequence[Mapping[str, Any]], target: float) -> Advice:
         )
         return Advice("target performance", says_stop, words, source)
 
-    audit = (_last(reports).get("evaluation") or {}).get("audit")
-    if not audit:
+    audit = _last_audit(reports)
+    if audit is None:
         return say(None, "nothing is measured yet; AUDIT must be above 0")
     numbers = _is_regression(reports)
-    least, most = (-audit["high"], -audit["low"]) if numbers else (audit["low"], audit["high"])
+    least, most = (-audit.high, -audit.low) if numbers else (audit.low, audit.high)
     wanted = -target if numbers else target
-    told = (
-        f"{audit['metric']} is {audit['value']:.3f} ({audit['low']:.3f} to {audit['high']:.3f}, "
-        f"{audit['n']} audit tasks), {target:g} is wanted"
+    measured = (
+        f"{audit.metric} is {audit.value:.3f} ({audit.low:.3f} to {audit.high:.3f}, "
+        f"{audit.n} audit tasks), {target:g} is wanted"
     )
     if least >= wanted:
-        return say(True, f"{told}: reached")
+        return say(True, f"{measured}: reached")
     if most < wanted:
-        return say(False, f"{told}: not reached")
-    return say(None, f"{told}: too wide to tell")
+        return say(False, f"{measured}: not reached")
+    return say(None, f"{measured}: too wide to tell")
 
 
-def _last(reports: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return reports[-1] if reports else {}
+def _last_audit(reports: Sequence[RoundReport]) -> Estimate | None:
+    return reports[-1].evaluation.audit if reports else None
 
 
-def _is_regression(reports: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell by what the audit measures: an error is better when it is less."""
-    audit = (_last(reports).get("evaluation") or {}).get("audit")
-    return audit is not None and audit["metric"] == "mean absolute error"
+def _is_regression(reports: Sequence[RoundReport]) -> bool:
+    """Return whether the audit measures an error, which is better when it is lower."""
+    audit = _last_audit(reports)
+    return audit is not None and audit.metric == "mean absolute error"

@@ -1,6 +1,6 @@
-"""The labels that a task would settle: the likeliest answers of the head, from cached embeddings.
+"""The likeliest labels of a task, as the head answers on cached embeddings.
 
-Nothing is embedded here and no encoder is loaded, so it is cheap enough for a page.
+Nothing is embedded here and no encoder is loaded, so it is fast enough for a page.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from active_learn.heads.calibration import probabilities
 
 from ..embedding.cache import EmbeddingCache
 
-__all__ = ["Rival", "find_rivals"]
+__all__ = ["TopLabel", "top_labels"]
 
 
 @dataclass(frozen=True)
-class Rival:
-    """An answer that the head holds possible.
+class TopLabel:
+    """One of the likeliest answers of a head.
 
     Attributes
     ----------
@@ -35,10 +35,10 @@ class Rival:
     probability: float | None
 
 
-def find_rivals(
+def top_labels(
     folder: Path, head: TrainedHead, keys: Sequence[str]
-) -> Mapping[str, tuple[Rival, ...]]:
-    """Find what each task would settle.
+) -> Mapping[str, tuple[TopLabel, ...]]:
+    """Return the likeliest labels of some tasks.
 
     Parameters
     ----------
@@ -61,16 +61,16 @@ def find_rivals(
     known = [key for key in dict.fromkeys(keys) if key not in missing]
     if not known:
         return {}
-    return dict(zip(known, _rivals(head, cache.get(known)), strict=True))
+    return dict(zip(known, _top_labels(head, cache.get(known)), strict=True))
 
 
-def _rivals(head: TrainedHead, vectors: FloatArray) -> list[tuple[Rival, ...]]:
+def _top_labels(head: TrainedHead, vectors: FloatArray) -> list[tuple[TopLabel, ...]]:
     if head.problem_type == "regression":
-        return [(Rival(f"{answer.label:.3g}", None),) for answer in head.predict(vectors)]
+        return [(TopLabel(f"{answer.label:.3g}", None),) for answer in head.predict(vectors)]
     several = head.problem_type == "multilabel"
     shares = probabilities(head.outputs(vectors), "sigmoid" if several else "softmax")
     order = np.argsort(np.abs(shares - 0.5) if several else -shares, axis=1, kind="stable")[:, :2]
     return [
-        tuple(Rival(head.classes[k], float(row[k])) for k in first)
+        tuple(TopLabel(head.classes[k], float(row[k])) for k in first)
         for row, first in zip(shares, order, strict=True)
     ]

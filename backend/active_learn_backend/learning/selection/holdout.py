@@ -1,8 +1,8 @@
 """The audit set: tasks that only measure. Drawn once, up front, by a hash of their content.
 
-A random share of what is *left* would be biased upward, because the hard tasks are labeled first.
-The hash draws from all tasks alike, whatever is labeled when, and equal contents fall on the same
-side, so none both trains and measures.
+A random share of the tasks *left* would be biased upward, because the hard tasks are labeled first.
+The hash draws from all tasks alike, regardless of when they are labeled. Equal contents fall on the
+same side, so that none both trains and measures.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["in_audit", "mix", "place"]
 
 
 def place(content_key: str, seed: int) -> float:
-    """Give a task's place in [0, 1): uniform, and fixed by its content and the seed alone."""
+    """Return a task's place in [0, 1): uniform, and fixed by its content and the seed alone."""
     digest = hashlib.blake2b(f"{seed}/{content_key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def in_audit(content_key: str, share: float, seed: int) -> bool:
-    """Tell whether a task is of the audit set; a larger share keeps all of a smaller one."""
+    """Return whether a task is in the audit set; a larger share includes all of a smaller one."""
     return place(content_key, seed) < share
 
 
@@ -42,12 +42,12 @@ def mix(
     n_rows : int
         Length of the queue, while there are that many.
     served, served_audit : int
-        Tasks labeled so far, and those of the audit set among them.
+        Tasks labeled so far, and how many of them are in the audit set.
 
     Yields
     ------
     (int, bool)
-        A task, and whether it is of the audit set.
+        A task, and whether it is in the audit set.
     """
     actives, audits = iter(chosen), iter(audit)
     for row in range(n_rows):

@@ -1,4 +1,4 @@
-"""A project's own settings: what a user of Label Studio may choose, checked before it is kept."""
+"""A project's own settings: what a user of Label Studio may choose, checked before it is stored."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["check_params"]
 
 
 def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, Any]) -> None:
-    """Refuse what no round could work with, or what only an operator may name.
+    """Check that a round can use the settings, and that none is reserved for the operator.
 
     Parameters
     ----------
     settings : Settings
         Of the environment.
     task : LabelingTask
-        What is labeled in the project.
+        The labeling task of the project.
     params : mapping
         The project's own, by name.
 
@@ -32,7 +32,7 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
     SettingsError
         For a name or value that cannot be used.
     ParameterError
-        For a strategy that does not fit what is labeled, or has no form for streams.
+        For a strategy that does not support the problem type, or streams.
     """
     if removed := sorted({name.lower() for name in params}.intersection(REMOVED)):
         raise SettingsError(f"no project can set {', '.join(removed)} any more; leave it out")

@@ -1,4 +1,4 @@
-"""What a round publishes: the ranked batch, audit tasks mixed in, skipped tasks at the end."""
+"""The queue of a round: the ranked batch, audit tasks mixed in, skipped tasks at the end."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Snapshot:
     def take(
         cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
     ) -> Snapshot:
-        """Draw the audit set of a project.
+        """Return a snapshot with the audit set drawn.
 
-        Labels that were there before the project was connected were chosen by nobody knows whom:
-        they train, and do not measure.
+        It is unknown how tasks were chosen that were labeled before the project was connected: they
+        train, and do not measure.
         """
         audit = [
             in_audit(row.content_key, settings.audit, RANDOM_STATE)
@@ -77,27 +77,27 @@ class Snapshot:
         return np.flatnonzero(self.labeled & self.audit)
 
     def labels(self, at: Positions) -> list[Any]:
-        """Give the labels of some tasks."""
+        """Return the labels of some tasks."""
         return [self.rows[position].label for position in at]
 
-    def proposals(self, at: Positions) -> npt.NDArray[np.float64]:
-        """Give the probabilities with which some tasks were drawn; NaN where not by our queue."""
-        given = [self.rows[position].proposal for position in at]
-        return np.array([np.nan if one is None else one for one in given], dtype=np.float64)
+    def selection_probabilities(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Return the probabilities with which some tasks were drawn; NaN where not by our queue."""
+        stored = [self.rows[position].selection_probability for position in at]
+        return np.array([np.nan if one is None else one for one in stored], dtype=np.float64)
 
     def labeled_at(self, at: Positions) -> npt.NDArray[np.float64]:
-        """Give the times at which some tasks were labeled."""
+        """Return the times at which some tasks were labeled."""
         return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
 
     def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
-        """Give the same tasks after a stream decided on some, by task id."""
+        """Return the same tasks after a stream decided on some, by task id."""
         rows = [
             replace(row, decision=decisions.get(row.task_id, row.decision)) for row in self.rows
         ]
         return Snapshot(rows, self.embeddings, self.audit)
 
     def decided(self, *decisions: str | None) -> Mask:
-        """Tell of which tasks the stream decided so (None: not yet)."""
+        """Return for which tasks the stream made one of these decisions (None: none yet)."""
         return np.array([row.decision in decisions for row in self.rows], dtype=bool)
 
 
@@ -126,14 +126,14 @@ def choose(
     settings: Settings,
     ranked: Rank,
 ) -> tuple[Positions, list[QueueRow]]:
-    """Choose what is served next.
+    """Choose the queue that is served next.
 
     Parameters
     ----------
     model : LinearHead or callable
-        What the sampler asks, with the snapshot's embeddings as candidates.
+        The sampler's model, with the snapshot's embeddings as candidates.
     ranked : callable
-        Orders the tasks at some positions, see `Engine.rank`.
+        Ranks the tasks at some positions, see `Engine.rank`.
 
     Returns
     -------
@@ -156,24 +156,24 @@ def choose(
             pool[ranking.indices], ranking.uncertainty, ranking.novelty
         )  # fmt: skip
     reasons = dict(zip(order.tolist(), zip(uncertainty, novelty, strict=True), strict=True))
-    # A task that somebody skipped may be left for others, but only when nothing else is.
+    # A task that somebody skipped may be served to others, but only after everything else.
     spare = np.flatnonzero(~snapshot.labeled & snapshot.skipped)
     mixed = _mixed(snapshot, order, open_, settings, wanted)
     mixed += [(int(at), False) for at in spare[: wanted - len(mixed)]]
-    proposals = _proposals(mixed, int((~snapshot.labeled).sum()), settings)
+    probabilities = _selection_probabilities(mixed, int((~snapshot.labeled).sum()), settings)
     rows = []
     for rank, (at, audit) in enumerate(mixed):
-        doubt, novel = reasons.get(at, (0.0, 0.0))
+        unsure, novel = reasons.get(at, (0.0, 0.0))
         drawn = audit or at in reasons
         rows.append(
             QueueRow(
                 snapshot.rows[at].task_id,
                 rank,
                 rank < settings.batch,
-                float(doubt),
+                float(unsure),
                 float(novel),
                 audit,
-                proposals[rank] if drawn else None,
+                probabilities[rank] if drawn else None,
             )
         )
     return np.array([at for at, _ in mixed], dtype=np.int64), rows
@@ -204,10 +204,10 @@ def _place(snapshot: Snapshot, at: int, settings: Settings) -> float:
     return place(snapshot.rows[at].content_key, RANDOM_STATE)
 
 
-def _proposals(
+def _selection_probabilities(
     mixed: Sequence[tuple[int, bool]], n_left: int, settings: Settings
 ) -> list[float | None]:
-    """Give the probability with which each task was drawn from those then left.
+    """Return the probability with which each task was drawn from those then left.
 
     The queue is a mixture: with a probability of AUDIT any task, else the one ranked first
     (the balance heuristic of Veach & Guibas, SIGGRAPH 1995). On a stream, and without an audit
@@ -216,8 +216,8 @@ def _proposals(
     share = settings.audit
     if not share or isinstance(settings.budget, float):
         return [None] * len(mixed)
-    proposals: list[float | None] = []
+    probabilities: list[float | None] = []
     for rank, (_, audit) in enumerate(mixed):
         uniform = share / max(n_left - rank, 1)
-        proposals.append(uniform if audit else 1 - share + uniform)
-    return proposals
+        probabilities.append(uniform if audit else 1 - share + uniform)
+    return probabilities

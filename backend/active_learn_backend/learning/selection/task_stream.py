@@ -1,4 +1,4 @@
-"""A project as a stream: each new task is kept or passed as it comes, at a rate that is held."""
+"""A project as a stream: each new task is kept or passed as it comes, at a fixed rate."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 class TaskStream:
     """The sampler of a stream between two rounds.
 
-    Its state is a file; the store names the one that belongs to the decisions that it holds, so
-    that a crash leaves both as they were.
+    Its state is a file. The store holds the name of the file together with the decisions, so that a
+    crash leaves both as they were.
 
     Parameters
     ----------
     folder : Path
     name : str
-        The state file that the store names; empty: none yet.
+        The state file that the store holds; empty: none yet.
     problem_type : {'classification', 'regression', 'multilabel'}
     model : LinearHead or callable
-        Of this round; a linear head may have been trained on since the state was saved.
+        Of this round; a linear head may have been trained further since the state was saved.
     fingerprint : str
-        What the embeddings depend on. Another one, or another setting, begins another stream.
+        Changes when the embeddings do. Another one, or another setting, begins another stream.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TaskStream:
         Parameters
         ----------
         number : int
-            Of the round: the state that is written bears it.
+            Of the round; part of the name of the state file.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class TaskStream:
         return decisions, name
 
     def _resume(self, snapshot: Snapshot, known: np.ndarray) -> ActiveSampler:
-        """Take the stream up, and tell it of labels that it did not ask for."""
+        """Resume the stream, and update it with labels that it did not ask for."""
         if self._name.startswith(f"{self._kind}-"):
             try:
                 sampler = ActiveSampler.load(self._folder / self._name, self._model)
@@ -106,7 +106,7 @@ class TaskStream:
         )
 
     def forget_older(self, name: str) -> None:
-        """Remove the states of earlier rounds, once the store names this one."""
+        """Remove the states of earlier rounds, once the store holds the name of this one."""
         for path in self._folder.glob("*.npz"):
             if path.name != name:
                 path.unlink(missing_ok=True)

@@ -35,11 +35,12 @@ from ...learning.quality.head_versions import roll_back
 from ...logs import context
 from ...settings import WEB_THREADS
 from ...state.folders import heads_folder
+from ...state.status_queries import queued_content
 from ...state.store import Project
 from ..health import Health
 from ..ml_backend import LARGEST_ID
 from ..status.chart import HEIGHT, WIDTH, draw
-from ..status.project import look_at, summarize
+from ..status.project import project_status, summarize
 from . import current_runtime
 from .guards import guard_reading, why_foreign, why_not_change
 from .messages import HealthAnswer, exchanges
@@ -120,7 +121,7 @@ def project_page(number: int) -> Response:
     project = runtime.store.project(number)
     if project is None:
         return _page("missing.html", number=number, status=404)
-    status = look_at(runtime.settings, runtime.store, project)
+    status = project_status(runtime.settings, runtime.store, project)
     health_checks: Health = current_app.extensions["active_learn_health"]
     return _page(
         "project.html",
@@ -144,7 +145,7 @@ def project_json(number: int) -> Response:
     project = runtime.store.project(number)
     if project is None:
         return _refuse(404, f"project {number} is not connected to this backend")
-    return jsonify(asdict(look_at(runtime.settings, runtime.store, project)))
+    return jsonify(asdict(project_status(runtime.settings, runtime.store, project)))
 
 
 @pages.route(f"{PROJECT}/rollback", methods=["POST"])
@@ -208,7 +209,7 @@ def _count_slots(state: Any) -> None:
 
 
 def _image_address(project: Project, task_id: int) -> str | None:
-    content = current_runtime().store.queued_content(project.id, task_id)
+    content = queued_content(current_runtime().store, project.id, task_id)
     try:
         fields = parse_label_config(project.label_config).fields
     except LabelConfigError:

@@ -1,15 +1,15 @@
-"""What the worker does with a project now, in words, as far as the project state knows."""
+"""What the worker does with a project now, in words, as recorded in the project state."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
 
 from ...errors import SettingsError
 from ...settings import LOW_WATER, Settings, project_settings
-from ...state.counters import WORKER_SILENT
+from ...state.counters import WORKER_SILENT, worker_heartbeats
+from ...state.queue import count_open
 from ...state.store import Project, Store
 
 __all__ = ["Activity", "activity_of"]
@@ -28,7 +28,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Activity:
-    """What the worker does now, in words; `done` of `of` where it is known."""
+    """The present activity of the worker, in words; `done` of `of` where that is known."""
 
     words: str
     done: int | None = None
@@ -36,11 +36,11 @@ class Activity:
 
 
 def activity_of(settings: Settings, store: Store, project: Project) -> Activity:
-    """Tell what happens with a project now."""
+    """Return the present activity of a project."""
     now = time.time()
     if project.status in ("paused", "disconnected"):
         return Activity("Nothing: this project is not ordered now.")
-    if not any(now - seen < WORKER_SILENT for seen in store.workers().values()):
+    if not any(now - seen < WORKER_SILENT for seen in worker_heartbeats(store).values()):
         return Activity(
             "No worker is running: start `active-learn serve` or `active-learn worker`."
         )
@@ -67,12 +67,12 @@ def _stage(activity: str) -> Activity:
 
 
 def _wait(settings: Settings, store: Store, project: Project) -> str:
-    """Say how many more labels start a round; a little less exact than the worker's own rule."""
-    left, batch = store.open_in_batch(project.id)
+    """Write how many more labels start a round, slightly less exact than the worker's own rule."""
+    left, batch = count_open(store, project.id)
     if not batch:
         return "Waiting for new tasks: all that could be queued is labeled."
     try:
-        settings = project_settings(settings, json.loads(project.params))
+        settings = project_settings(settings, project.params)
     except SettingsError as error:
         return f"The project's own settings cannot be used: {error}"
     by_count = settings.retrain_every - project.pending_labels

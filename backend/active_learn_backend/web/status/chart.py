@@ -34,7 +34,7 @@ class Drawing:
 
 
 def draw(points: Sequence[Point]) -> Drawing | None:
-    """Lay a curve out; None while there is nothing to draw."""
+    """Compute the drawing of a curve; None while there is nothing to draw."""
     if not points:
         return None
     most = max(5, *(point.labels for point in points))
@@ -69,7 +69,7 @@ def _path(corners: Sequence[tuple[float, float]]) -> str:
 
 
 def _ticks(most: float) -> list[float]:
-    """Round numbers from 0 to the largest, five or six of them."""
+    """Return five or six round numbers from 0 to the largest."""
     step = 10.0 ** math.floor(math.log10(most / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if most / (factor * step) <= 5)
     return [round(step * at, 10) for at in range(int(most / step + 1e-9) + 1)]

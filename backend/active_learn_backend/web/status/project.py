@@ -1,4 +1,4 @@
-"""What the status page shows of a project, gathered out of the store and the heads. No web here."""
+"""What the status page shows of a project, read from the store and the heads. No web here."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from ...labeling.config import LabelingTask, parse_label_config
 from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
 from ...learning.quality.stopping import Advice, advise
-from ...learning.quality.top_labels import Rival, find_rivals
+from ...learning.quality.top_labels import TopLabel, top_labels
 from ...logs import context
 from ...settings import Settings
 from ...state.folders import heads_folder, project_folder
-from ...state.status_queries import NextTask, TaskCounts
+from ...state.queue import count_open
+from ...state.round_report import LabelError
+from ...state.rounds import last_round, read_rounds
+from ...state.status_queries import NextTask, TaskCounts, count_labels, count_tasks, next_tasks
 from ...state.store import Project, Store
 from .activity import Activity, activity_of
 
-__all__ = ["ProjectStatus", "QueuedTask", "Summary", "look_at", "summarize"]
+__all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +77,9 @@ class QueuedTask:
     Attributes
     ----------
     audit : bool
-        It was drawn by chance, to measure; then `settles` is empty, so that nothing sways people.
-    settles : tuple of Rival
-        The answers between which its label would decide.
+        Drawn by chance, to measure; then `top_labels` is empty, so that nothing influences people.
+    top_labels : tuple of TopLabel
+        The likeliest answers, between which its label decides.
     texts : mapping
         The beginning of each text of the task, by field.
     image : str or None
@@ -89,7 +92,7 @@ class QueuedTask:
     audit: bool
     uncertainty: float
     novelty: float
-    settles: tuple[Rival, ...]
+    top_labels: tuple[TopLabel, ...]
     texts: Mapping[str, str]
     image: str | None
     content_key: str
@@ -107,8 +110,8 @@ class ProjectStatus:
         Labeled tasks of the published batch, and all of it.
     advice : list of Advice
         What published criteria for stopping say.
-    label_errors : list of mapping
-        Labels that look wrong: ``task_id``, ``label``, ``suggested``, ``confidence``.
+    label_errors : list of LabelError
+        Labels that are likely wrong, the likeliest first.
     """
 
     summary: Summary
@@ -121,18 +124,19 @@ class ProjectStatus:
     balance: list[tuple[str, int]]
     versions: list[Version]
     advice: list[Advice]
-    label_errors: list[Mapping[str, Any]]
+    label_errors: list[LabelError]
     errors: list[str]
 
 
 def summarize(settings: Settings, store: Store, project: Project) -> Summary:
-    """Tell the most important of a project."""
-    points = points_of([report] if (report := store.last_round(project.id)) else [])
+    """Return the most important facts about a project."""
+    last = last_round(store, project.id)
+    points = points_of([last] if last else [])
     return _summary(settings, store, project, points[-1] if points else None)
 
 
-def look_at(settings: Settings, store: Store, project: Project) -> ProjectStatus:
-    """Gather all that the page of a project shows.
+def project_status(settings: Settings, store: Store, project: Project) -> ProjectStatus:
+    """Return all that the page of a project shows.
 
     Raises
     ------
@@ -145,10 +149,10 @@ def look_at(settings: Settings, store: Store, project: Project) -> ProjectStatus
         task = parse_label_config(project.label_config) if project.label_config else None
     except LabelConfigError as error:
         errors.append(str(error))
-    reports = store.rounds(project.id)
-    last = reports[-1] if reports else {}
+    reports = read_rounds(store, project.id)
+    label_errors = reports[-1].label_errors if reports else ()
     points = points_of(reports)
-    left, batch = store.open_in_batch(project.id)
+    left, batch = count_open(store, project.id)
     return ProjectStatus(
         summary=_summary(settings, store, project, points[-1] if points else None),
         problem_type=task.control.problem_type if task else "",
@@ -157,10 +161,10 @@ def look_at(settings: Settings, store: Store, project: Project) -> ProjectStatus
         queue=_queue(settings, store, project, task),
         curve=points,
         gain=expected_gain(points),
-        balance=_balance(task, store.count_labels(project.id)),
+        balance=_balance(task, count_labels(store, project.id)),
         versions=kept_versions(settings, project, reports),
         advice=advise(reports),
-        label_errors=list(last.get("label_errors") or [])[:SHOWN_ERRORS],
+        label_errors=list(label_errors[:SHOWN_ERRORS]),
         errors=list(dict.fromkeys(errors)),
     )
 
@@ -173,7 +177,7 @@ def _summary(settings: Settings, store: Store, project: Project, quality: Point 
         reason=project.reason,
         mode=project.mode,
         now=activity_of(settings, store, project),
-        counts=store.count_tasks(project.id),
+        counts=count_tasks(store, project.id),
         quality=quality,
         last_error=project.last_error,
     )
@@ -187,28 +191,28 @@ def _queue(
 ) -> list[QueuedTask]:
     if task is None or project.status == "disconnected":
         return []
-    found = store.next_tasks(project.id, SHOWN_TASKS)
-    rivals = _rivals(settings, project, found)
-    return [_queued(task, one, rivals.get(one.content_key, ())) for one in found]
+    found = next_tasks(store, project.id, SHOWN_TASKS)
+    likeliest = _top_labels(settings, project, found)
+    return [_queued(task, one, likeliest.get(one.content_key, ())) for one in found]
 
 
-def _rivals(
+def _top_labels(
     settings: Settings, project: Project, found: Sequence[NextTask]
-) -> Mapping[str, tuple[Rival, ...]]:
-    """What each task would settle; nothing where the head or an embedding cannot be read."""
+) -> Mapping[str, tuple[TopLabel, ...]]:
+    """Return the likeliest labels of each task, unless the head or its embedding is unreadable."""
     if not project.head_round:
         return {}
     folder = project_folder(settings, project.id)
     try:
         head = load_head(heads_folder(settings, project.id), project.head_round)
-        return find_rivals(folder, head, [one.content_key for one in found if not one.row.audit])
+        return top_labels(folder, head, [one.content_key for one in found if not one.row.audit])
     except (ActiveLearnError, OSError) as error:
         with context(project=project.id):
             log.warning("the page shows no likely labels: %s", error)
         return {}
 
 
-def _queued(task: LabelingTask, one: NextTask, rivals: tuple[Rival, ...]) -> QueuedTask:
+def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) -> QueuedTask:
     texts, image = {}, None
     for field in task.fields:
         value = one.content.get(field.name)
@@ -226,7 +230,7 @@ def _queued(task: LabelingTask, one: NextTask, rivals: tuple[Rival, ...]) -> Que
         row.audit,
         row.uncertainty,
         row.novelty,
-        () if row.audit else rivals,
+        () if row.audit else likeliest,
         texts,
         image,
         one.content_key,

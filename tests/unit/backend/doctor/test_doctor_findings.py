@@ -32,6 +32,7 @@ from active_learn_backend.doctor.servers import check_backend, check_label_studi
 from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.counters import record_heartbeat
 from active_learn_backend.state.store import Project, QueueRow, Store, TaskRow
 from fake_server import KEY, Answer, Script
 from hypothesis import given
@@ -276,7 +277,7 @@ def test_a_worker_is_missed(tmp_path: Path) -> None:
     (finding,) = check_worker(store)
     assert "has never been seen" in finding.what
     assert finding.verdict is Verdict.WRONG
-    store.note_worker("host/1/a")
+    record_heartbeat(store, "host/1/a")
     (finding,) = check_worker(store)
     assert finding.verdict is Verdict.OK
     store.close()
@@ -342,7 +343,7 @@ def test_what_a_project_loads(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
-    project = a_project(store, params=json.dumps(params))
+    project = a_project(store, params=params)
     settings = settings_for(script, tmp_path, **more)
     (finding,) = check_model(LabelStudioClient(settings), settings, project)
     assert finding.verdict.value == verdict

@@ -10,7 +10,10 @@ import pytest
 from active_learn_backend.labelstudio.poller import FEW, poll
 from active_learn_backend.labelstudio.task_filters import Filter
 from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import Store
+from active_learn_backend.state.tasks import read_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,11 +114,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def look(studio: Studio, store: Store) -> None:
-    poll(studio, store, store.register(1))  # type: ignore[arg-type]
+    store.register(1)
+    poll(studio, store, store.known_project(1))  # type: ignore[arg-type]
 
 
 def labels_of(store: Store) -> dict[int, str | None]:
-    return {row.task_id: row.label for row in store.tasks(1)}
+    return {row.task_id: row.label for row in read_tasks(store, 1)}
 
 
 changes = st.tuples(
@@ -193,8 +197,8 @@ def test_a_new_config_reads_everything_again(store: Store) -> None:
     studio.change(0.0, 1, "B")
     studio.now = 100.0
     look(studio, store)
-    store.finish_round(1, 1, {}, labels=9, tasks=9)
+    finish_round(store, 1, RoundReport(1, labeled=0), labels=9, tasks=9)
     studio.label_config = CONFIG.replace('value="B"', 'value="C"')
     look(studio, store)
     assert labels_of(store) == {1: None}
-    assert store.register(1).round_requested
+    assert store.known_project(1).round_requested

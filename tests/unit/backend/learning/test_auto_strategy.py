@@ -1,4 +1,4 @@
-"""What `auto` stands for in a project: looked at rarely, and changed only for good reason."""
+"""What `auto` stands for in a project: compared rarely, and changed only for good reason."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from active_learn.evaluation.learning_curves import Curves
 from active_learn.evaluation.replay import Candidate
 from active_learn.evaluation.tuning import Tuning
 from active_learn_backend.errors import StoreError
-from active_learn_backend.learning.quality import auto_strategy as own_strategy
+from active_learn_backend.learning.quality import auto_strategy
 from active_learn_backend.learning.quality.auto_strategy import (
-    is_due,
-    look_again,
-    with_own_strategy,
+    compare_strategies,
+    comparison_is_due,
+    with_chosen_strategy,
 )
 from active_learn_backend.learning.quality.backtest import LabeledSet
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.round_report import RoundReport, StrategyChoice
 
 
 def clouds(n: int = 200) -> LabeledSet:
@@ -39,35 +40,35 @@ def tuning(gain: float, spread: float) -> Tuning:
     return Tuning(Candidate("auto"), Curves(np.arange(5), scores, {}, none, np.empty((8, 0))), "")
 
 
-def test_a_look_is_due_at_every_doubling_of_labels() -> None:
+def test_a_comparison_is_due_at_every_doubling_of_labels() -> None:
     settings = load_settings()
-    assert not is_due(settings, None, 199)
-    assert is_due(settings, None, 200)
-    seen = {"strategy": {"name": "auto", "reason": "", "labels": 230}}
-    assert not is_due(settings, seen, 459)
-    assert is_due(settings, seen, 460)
-    assert not is_due(load_settings(strategy="margin"), None, 1000)
-    assert not is_due(load_settings(budget=0.1), None, 1000)
+    assert not comparison_is_due(settings, None, 199)
+    assert comparison_is_due(settings, None, 200)
+    seen = RoundReport(1, labeled=230, strategy=StrategyChoice("auto", "", 230))
+    assert not comparison_is_due(settings, seen, 459)
+    assert comparison_is_due(settings, seen, 460)
+    assert not comparison_is_due(load_settings(strategy="margin"), None, 1000)
+    assert not comparison_is_due(load_settings(budget=0.1), None, 1000)
 
 
 def test_only_auto_stands_for_something_else() -> None:
-    report = {"strategy": {"name": "bait", "reason": "", "labels": 200}}
-    assert with_own_strategy(load_settings(), report).strategy == "bait"
-    assert with_own_strategy(load_settings(), None).strategy == "auto"
-    assert with_own_strategy(load_settings(), {"strategy": None}).strategy == "auto"
-    assert with_own_strategy(load_settings(strategy="margin"), report).strategy == "margin"
-    assert with_own_strategy(load_settings(budget=0.1), report).strategy == "auto"
+    report = RoundReport(1, labeled=200, strategy=StrategyChoice("bait", "", 200))
+    assert with_chosen_strategy(load_settings(), report).strategy == "bait"
+    assert with_chosen_strategy(load_settings(), None).strategy == "auto"
+    assert with_chosen_strategy(load_settings(), RoundReport(1, labeled=0)).strategy == "auto"
+    assert with_chosen_strategy(load_settings(strategy="margin"), report).strategy == "margin"
+    assert with_chosen_strategy(load_settings(budget=0.1), report).strategy == "auto"
 
 
-def test_a_look_at_labels_gives_a_strategy_and_the_reason(
+def test_a_comparison_chooses_a_strategy_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(own_strategy, "MOST_SECONDS", 600.0)  # however busy the machine is
-    found = look_again(clouds(), 220, "auto")
-    assert found["name"] in {"auto", "bait", "badge", "margin", "random"}
-    assert "replays of this project's labels" in found["reason"]
-    assert found["labels"] == 220
-    assert look_again(clouds(), 220, "auto") == found
+    monkeypatch.setattr(auto_strategy, "MOST_SECONDS", 600.0)  # however busy the machine is
+    found = compare_strategies(clouds(), 220, "auto")
+    assert found.name in {"auto", "bait", "badge", "margin", "random"}
+    assert "replays of this project's labels" in found.reason
+    assert found.labels == 220
+    assert compare_strategies(clouds(), 220, "auto") == found
 
 
 @pytest.mark.parametrize(
@@ -82,29 +83,29 @@ def test_a_look_at_labels_gives_a_strategy_and_the_reason(
 def test_it_changes_only_for_what_is_clearly_better(
     monkeypatch: pytest.MonkeyPatch, gain: float, spread: float, name: str
 ) -> None:
-    monkeypatch.setattr(own_strategy, "tune", lambda *_, **__: tuning(gain, spread))
-    found = look_again(clouds(), 200, "auto")
-    assert found["name"] == name
+    monkeypatch.setattr(auto_strategy, "tune", lambda *_, **__: tuning(gain, spread))
+    found = compare_strategies(clouds(), 200, "auto")
+    assert found.name == name
     if gain > 0:
-        assert "bait did better than auto by" in found["reason"]
+        assert "bait did better than auto by" in found.reason
 
 
 def test_what_takes_too_long_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_strategy, "MOST_SECONDS", 0.0)
-    found = look_again(clouds(), 200, "bait")
-    assert found == {"name": "bait", "reason": "the replays took more than 0 s", "labels": 200}
+    monkeypatch.setattr(auto_strategy, "MOST_SECONDS", 0.0)
+    found = compare_strategies(clouds(), 200, "bait")
+    assert found == StrategyChoice("bait", "the replays took more than 0 s", 200)
 
 
 def test_too_few_labels_of_each_class_change_nothing() -> None:
     many = LabeledSet(clouds().X, np.array([f"c{at // 2}" for at in range(200)]), "classification")
-    found = look_again(many, 200, "auto")
-    assert found["name"] == "auto"
-    assert "too few" in found["reason"]
+    found = compare_strategies(many, 200, "auto")
+    assert found.name == "auto"
+    assert "too few" in found.reason
 
 
-def test_a_lost_lease_ends_the_look() -> None:
+def test_a_lost_lease_ends_the_comparison() -> None:
     def lost() -> Any:
         raise StoreError("lost")
 
     with pytest.raises(StoreError, match="lost"):
-        look_again(clouds(), 200, "auto", lost)
+        compare_strategies(clouds(), 200, "auto", lost)

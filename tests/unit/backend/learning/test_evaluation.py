@@ -19,11 +19,13 @@ from active_learn_backend.learning.quality.intervals import (
     binomial_interval,
     hypergeometric_interval,
 )
+from active_learn_backend.state.round_report import RoundReport
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 OFFERED = ("a", "b", "c")
+ESTIMATES = ("audit", "importance_weighted", "cross_validation")
 REPEATS = 600
 NOISE = 3 * np.sqrt(0.05 * 0.95 / REPEATS)  # of a coverage measured by so many repetitions
 
@@ -145,7 +147,7 @@ def test_more_audit_labels_than_tasks_are_refused() -> None:
 def difficult_first(
     rng: np.random.Generator, n_tasks: int, drawn: int, share: float, *, up_front: bool
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Losses and proposals of a queue that mixes chance into picks of the most difficult tasks.
+    """Losses and probabilities of a queue that mixes chance into picks of the hardest tasks.
 
     The tasks drawn by chance are drawn when they come, or once, up front, from all tasks.
     Returns the true accuracy too.
@@ -157,7 +159,7 @@ def difficult_first(
     in_audit = np.zeros(n_tasks, dtype=bool)
     in_audit[audit] = up_front
     free = np.ones(n_tasks, dtype=bool)
-    rows, proposals = [], []
+    rows, probabilities = [], []
     for left in range(n_tasks, n_tasks - drawn, -1):
         best = order[(free & ~in_audit)[order].argmax()]
         if rng.random() < share:
@@ -166,8 +168,8 @@ def difficult_first(
             row = best
         free[row] = False
         rows.append(row)
-        proposals.append((1 - share) * (row == best) + share / left)
-    return losses[rows], np.array(proposals), 1 - losses.mean()
+        probabilities.append((1 - share) * (row == best) + share / left)
+    return losses[rows], np.array(probabilities), 1 - losses.mean()
 
 
 @pytest.mark.parametrize("drawn", [60, 250])
@@ -175,16 +177,16 @@ def test_weights_undo_the_choice(drawn: int) -> None:
     """Unbiased within noise, and covered, where the plain mean of the same labels is far off."""
     errors, plain, hits = [], [], 0
     for seed in range(300):
-        losses, proposals, truth = difficult_first(
+        losses, probabilities, truth = difficult_first(
             np.random.default_rng(seed), 300, drawn, 0.2, up_front=False
         )
-        found = importance_weighted_estimate("classification", losses, proposals, 300)
+        found = importance_weighted_estimate("classification", losses, probabilities, 300)
         assert found is not None
         assert found.n == drawn
         assert found.n_effective <= 2 * drawn
         # The estimator itself, which is cut off at 0 and 1 where it is shown.
         left = 300 - np.arange(drawn)
-        weights = 1 + (300 - drawn) / (left - 1) * (1 / (left * proposals) - 1)
+        weights = 1 + (300 - drawn) / (left - 1) * (1 / (left * probabilities) - 1)
         errors.append(1 - weights @ losses / drawn - truth)
         assert found.value == pytest.approx(np.clip(errors[-1] + truth, 0, 1))
         plain.append(1 - losses.mean() - truth)
@@ -200,10 +202,10 @@ def test_an_audit_set_drawn_up_front_costs_little_while_few_tasks_are_labeled() 
     """The approximation that `evaluate` makes, up to the share of labels at which it stops."""
     errors, plain, hits = [], [], 0
     for seed in range(300):
-        losses, proposals, truth = difficult_first(
+        losses, probabilities, truth = difficult_first(
             np.random.default_rng(seed), 1000, 100, 0.1, up_front=True
         )
-        found = importance_weighted_estimate("classification", losses, proposals, 1000)
+        found = importance_weighted_estimate("classification", losses, probabilities, 1000)
         if found is None:
             continue
         errors.append(found.value - truth)
@@ -217,8 +219,8 @@ def test_an_audit_set_drawn_up_front_costs_little_while_few_tasks_are_labeled() 
 
 def test_draws_by_chance_alone_are_the_plain_mean() -> None:
     losses = np.random.default_rng(0).exponential(size=40)
-    proposals = 1 / (500 - np.arange(40))
-    found = importance_weighted_estimate("regression", losses, proposals, 500)
+    probabilities = 1 / (500 - np.arange(40))
+    found = importance_weighted_estimate("regression", losses, probabilities, 500)
     plain = audit_estimate("regression", losses)
     assert found is not None
     assert plain is not None
@@ -238,10 +240,12 @@ def test_picks_without_chance_among_them_are_no_estimate() -> None:
     assert importance_weighted_estimate("classification", np.ones(9), np.ones(9), 100) is None
 
 
-@pytest.mark.parametrize("proposals", [[0.0, 0.1], [0.1, 1.1], [0.1, np.nan], [0.1]])
-def test_proposals_that_are_no_probabilities_are_refused(proposals: list[float]) -> None:
+@pytest.mark.parametrize("probabilities", [[0.0, 0.1], [0.1, 1.1], [0.1, np.nan], [0.1]])
+def test_selection_probabilities_out_of_range_are_refused(
+    probabilities: list[float],
+) -> None:
     with pytest.raises(DataError, match="probabilities"):
-        importance_weighted_estimate("classification", np.zeros(2), np.array(proposals), 100)
+        importance_weighted_estimate("classification", np.zeros(2), np.array(probabilities), 100)
 
 
 # -- cross-validation and all together ----------------------------------------------------------
@@ -325,26 +329,28 @@ def test_a_round_is_told_in_three_ways_that_json_can_hold() -> None:
     rows, labels = blobs(200, noise=1.5)
     head = trained(rows[:100], labels[:100])
     left = 2000 - np.arange(150)
-    proposals = np.concatenate([0.9 + 0.1 / left[:100], 0.1 / left[100:]])
-    proposals[:10] = np.nan
+    probabilities = np.concatenate([0.9 + 0.1 / left[:100], 0.1 / left[100:]])
+    probabilities[:10] = np.nan
     order = np.random.default_rng(0).permutation(150)
     told = evaluate(
         head,
         train_losses(head, rows[:100], labels[:100]),
         head.losses(rows[100:150], labels[100:150]),
-        proposals=proposals,
+        selection_probabilities=probabilities,
         order=order,
         n_tasks=2000,
     )
-    assert json.loads(json.dumps(told)) == told
-    assert list(told) == ["audit", "importance_weighted", "cross_validation"]
-    counts = {name: estimate and estimate["n"] for name, estimate in told.items()}
+    report = RoundReport(1, labeled=150, evaluation=told, finished_at=1.0)
+    text = json.dumps(report.to_json())
+    assert RoundReport.from_json(text, round=1, finished_at=1.0) == report
+    estimates = {name: getattr(told, name) for name in ESTIMATES}
+    counts = {name: estimate and estimate.n for name, estimate in estimates.items()}
     assert counts == {"audit": 50, "importance_weighted": 140, "cross_validation": 100}
-    for name, estimate in told.items():
+    for name, estimate in estimates.items():
         assert estimate is not None
-        assert estimate["name"] == name
-        assert estimate["metric"] == "accuracy"
-        assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+        assert estimate.name == name
+        assert estimate.metric == "accuracy"
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
 @pytest.mark.parametrize("problem_type", ["multilabel", "regression"])
@@ -358,26 +364,26 @@ def test_a_round_of_any_problem_type_is_told(problem_type: Any) -> None:
     assert head is not None
     told = evaluate(
         head, train_losses(head, rows[:50], labels[:50]), head.losses(rows[50:], labels[50:]),
-        proposals=1 / (5000.0 - np.arange(80)), order=np.arange(80), n_tasks=5000,
+        selection_probabilities=1 / (5000.0 - np.arange(80)), order=np.arange(80), n_tasks=5000,
     )  # fmt: skip
     metric = {"multilabel": "label accuracy", "regression": "mean absolute error"}[problem_type]
-    for estimate in told.values():
+    for estimate in (getattr(told, name) for name in ESTIMATES):
         assert estimate is not None
-        assert estimate["metric"] == metric
-        assert estimate["low"] < estimate["value"] < estimate["high"]
+        assert estimate.metric == metric
+        assert estimate.low < estimate.value < estimate.high
 
 
 def test_without_an_audit_or_far_on_there_is_no_weighted_estimate() -> None:
     rows, labels = blobs(60)
     head = trained(rows, labels)
     losses = train_losses(head, rows, labels)
-    options: dict[str, Any] = {"proposals": np.full(60, 0.9), "order": np.arange(60)}
+    options: dict[str, Any] = {"selection_probabilities": np.full(60, 0.9), "order": np.arange(60)}
     told = evaluate(head, losses, np.empty(0), n_tasks=1000, **options)
-    assert (told["audit"], told["importance_weighted"]) == (None, None)
-    assert told["cross_validation"] is not None
-    options["proposals"] = 1 / (100.0 - np.arange(60))
+    assert (told.audit, told.importance_weighted) == (None, None)
+    assert told.cross_validation is not None
+    options["selection_probabilities"] = 1 / (100.0 - np.arange(60))
     told = evaluate(head, losses, np.empty(0), n_tasks=100, **options)
-    assert told["importance_weighted"] is None
+    assert told.importance_weighted is None
 
 
 def test_a_head_of_fewer_classes_than_are_labeled_now_is_cross_validated() -> None:

@@ -12,8 +12,9 @@ from active_learn_backend.learning.quality.cross_validation import HeldOut, cros
 from active_learn_backend.learning.quality.label_errors import (
     contradicted,
     find_label_errors,
-    still_standing,
+    unchanged_errors,
 )
+from active_learn_backend.state.round_report import LabelError, RoundReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,14 +28,16 @@ def blobs(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (centers[places] + rng.normal(size=(n, 8))).astype(np.float32), places
 
 
-def found_in(problem_type: Any, rows: np.ndarray, labels: list[Any]) -> list[dict[str, Any]]:
+def found_in(problem_type: Any, rows: np.ndarray, labels: list[Any]) -> list[LabelError]:
     offered = () if problem_type == "regression" else OFFERED
     head = fit_head(problem_type, offered, rows, labels, round=1)
     assert head is not None
     held_out = cross_validate(head, rows, labels)
     assert held_out is not None
     errors = find_label_errors(head, held_out, labels, list(range(1000, 1000 + len(labels))))
-    assert json.loads(json.dumps(errors)) == errors
+    report = RoundReport(1, labeled=len(labels), label_errors=tuple(errors), finished_at=1.0)
+    text = json.dumps(report.to_json())
+    assert RoundReport.from_json(text, round=1, finished_at=1.0) == report
     return errors
 
 
@@ -45,12 +48,12 @@ def test_wrong_classes_are_found_with_the_right_one() -> None:
     for at in flipped:
         labels[at] = OFFERED[(places[at] + 1) % 3]
     errors = found_in("classification", rows, labels)
-    assert {error["task_id"] for error in errors} == {1000 + at for at in flipped}
+    assert {error.task_id for error in errors} == {1000 + at for at in flipped}
     for error in errors:
-        at = error["task_id"] - 1000
-        assert error["label"] == labels[at]
-        assert error["suggested"] == OFFERED[places[at]]
-        assert 0.5 < error["confidence"] <= 1
+        at = error.task_id - 1000
+        assert error.label == labels[at]
+        assert error.suggested == OFFERED[places[at]]
+        assert 0.5 < error.confidence <= 1
 
 
 def test_wrong_bits_of_a_set_are_found() -> None:
@@ -58,10 +61,10 @@ def test_wrong_bits_of_a_set_are_found() -> None:
     labels: list[Any] = [[OFFERED[place]] for place in places]
     labels[10] = ["a", "b", "c"]
     labels[20] = [OFFERED[(places[20] + 1) % 3]]
-    errors = {error["task_id"]: error for error in found_in("multilabel", rows, labels)}
+    errors = {error.task_id: error for error in found_in("multilabel", rows, labels)}
     assert set(errors) == {1010, 1020}
-    assert errors[1010]["suggested"] == [OFFERED[places[10]]]
-    assert errors[1020]["suggested"] == [OFFERED[places[20]]]
+    assert errors[1010].suggested == [OFFERED[places[10]]]
+    assert errors[1020].suggested == [OFFERED[places[20]]]
 
 
 def test_numbers_far_off_are_found() -> None:
@@ -70,9 +73,9 @@ def test_numbers_far_off_are_found() -> None:
     labels = [float(value) for value in rows @ np.arange(8) + 0.1 * rng.normal(size=200)]
     labels[5] += 40.0
     errors = found_in("regression", rows, labels)
-    assert errors[0]["task_id"] == 1005
-    assert errors[0]["suggested"] == pytest.approx(labels[5] - 40, abs=3)
-    assert errors[0]["confidence"] is None
+    assert errors[0].task_id == 1005
+    assert errors[0].suggested == pytest.approx(labels[5] - 40, abs=3)
+    assert errors[0].confidence is None
     assert len(errors) <= 4  # of 199 normal residuals, 0.05 % lie beyond 3.5 sigmas
 
 
@@ -109,7 +112,7 @@ def test_few_labels_and_withdrawn_ones_are_not_judged() -> None:
     held_out = cross_validate(head, rows, labels)
     assert isinstance(held_out, HeldOut)
     gone = ["z" if at == 9 else label for at, label in enumerate(labels)]  # offered no more
-    assert [e["task_id"] for e in find_label_errors(head, held_out, gone, range(120))] == [3]
+    assert [e.task_id for e in find_label_errors(head, held_out, gone, range(120))] == [3]
 
 
 def test_at_most_fifty_are_listed_the_surest_first() -> None:
@@ -119,13 +122,13 @@ def test_at_most_fifty_are_listed_the_surest_first() -> None:
         labels[at] = OFFERED[(places[at] + 1) % 3]
     errors = found_in("classification", rows, labels)
     assert len(errors) == 50
-    assert {(error["task_id"] - 1000) % 8 for error in errors} == {0}
+    assert {(error.task_id - 1000) % 8 for error in errors} == {0}
 
 
 def test_a_corrected_label_leaves_the_list() -> None:
     found = [
-        {"task_id": 1, "label": "a", "suggested": "b", "confidence": 0.9},
-        {"task_id": 2, "label": "a", "suggested": "b", "confidence": 0.8},
-        {"task_id": 3, "label": "a", "suggested": "b", "confidence": 0.7},
+        LabelError(1, "a", "b", 0.9),
+        LabelError(2, "a", "b", 0.8),
+        LabelError(3, "a", "b", 0.7),
     ]
-    assert still_standing(found, {1: "b", 2: "a"}) == [found[1]]
+    assert unchanged_errors(found, {1: "b", 2: "a"}) == [found[1]]

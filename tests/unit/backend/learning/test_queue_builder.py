@@ -17,7 +17,7 @@ from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
 from active_learn_backend.learning.selection.task_stream import TaskStream
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.state.store import Store, TaskRow
+from active_learn_backend.state.store import Project, TaskRow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +35,7 @@ def snapshot(n: int, settings: Settings, *, connected_at: float = 0.0, **changes
     for name, values in changes.items():
         for at, value in values.items():
             rows[at] = replace(rows[at], **{name: value})
-    store = Store("sqlite://")
-    project = replace(store.register(1), connected_at=connected_at)
-    store.close()
+    project = Project(1, "secret", connected_at=connected_at)
     embeddings = np.random.default_rng(1).normal(size=(n, 12)).astype(np.float32)
     return Snapshot.take(project, rows, embeddings, settings)
 
@@ -97,15 +95,15 @@ def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() ->
     assert [row.task_id - 100 for row in plain] == pool[ranking.indices][:16].tolist()
 
 
-def test_proposals_are_those_of_the_mixture() -> None:
+def test_selection_probabilities_are_those_of_the_mixture() -> None:
     settings = load_settings(audit=0.2, budget=5, reserve=5)
     _, rows = choose(snapshot(50, settings), "classification", HEAD, settings, LocalEngine().rank)
     for rank, row in enumerate(rows):
         uniform = 0.2 / (50 - rank)
-        assert row.proposal == pytest.approx(uniform if row.audit else 0.8 + uniform)
+        assert row.selection_probability == pytest.approx(uniform if row.audit else 0.8 + uniform)
     off = load_settings(audit=0.0, budget=5, reserve=5)
     _, rows = choose(snapshot(50, off), "classification", HEAD, off, LocalEngine().rank)
-    assert {row.proposal for row in rows} == {None}
+    assert {row.selection_probability for row in rows} == {None}
 
 
 def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
@@ -121,7 +119,7 @@ def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
     assert set(range(50)) <= set(before.training.tolist())
 
 
-def test_skipped_tasks_come_last_and_without_a_proposal() -> None:
+def test_skipped_tasks_come_last_and_without_a_probability() -> None:
     settings = load_settings(budget=4, reserve=4, audit=0.0)
     tasks = snapshot(6, settings, skipped={0: True, 1: True}, label={2: "a"})
     positions, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)

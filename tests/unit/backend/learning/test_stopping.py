@@ -25,8 +25,17 @@ from active_learn_backend.learning.quality.stability import (
 from active_learn_backend.learning.quality.stopping import advise, describe, verdict
 from active_learn_backend.learning.selection.queue_builder import Snapshot
 from active_learn_backend.settings import PROJECT_SETTINGS, load_settings
-from active_learn_backend.state.store import Store, TaskRow
-from active_learn_backend.worker.advice_webhook import tell_if_changed
+from active_learn_backend.state.round_report import (
+    AuditGain,
+    Estimate,
+    Evaluation,
+    HeadAgreement,
+    RoundReport,
+    Stability,
+)
+from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.store import Project, Store, TaskRow
+from active_learn_backend.worker.advice_webhook import notify_if_changed
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,20 +44,22 @@ from sklearn.metrics import cohen_kappa_score
 OFFERED = ("a", "b", "c")
 
 
-def report(number: int, trained: int, **stability: Any) -> dict[str, Any]:
-    body = {"trained": trained, "stable": None, "gain": None} | stability
-    return {"round": number, "labeled": trained, "head": f"head-{number}", "stability": body}
+def report(
+    number: int, trained: int, agreement: HeadAgreement | None = None, gain: AuditGain | None = None
+) -> RoundReport:
+    stability = Stability(trained, agreement, gain)
+    return RoundReport(number, trained, head_version=f"head-{number}", stability=stability)
 
 
-def steps(*values: float, step: int = 10) -> list[dict[str, Any]]:
+def steps(*values: float, step: int = 10) -> list[RoundReport]:
     """Rounds whose heads agreed so far with those before."""
     return [
-        report(at, 100 + step * at, stable={"agreement": value, "step": step, "n": 500})
+        report(at, 100 + step * at, HeadAgreement(value, step, 500))
         for at, value in enumerate(values, 1)
     ]
 
 
-def said(reports: list[dict[str, Any]], target: float | None = None) -> dict[str, bool | None]:
+def said(reports: list[RoundReport], target: float | None = None) -> dict[str, bool | None]:
     return {one.criterion: one.says_stop for one in advise(reports, target)}
 
 
@@ -104,29 +115,29 @@ def test_a_gain_is_covered_as_often_as_said() -> None:
     for _ in range(500):
         pairs = rng.choice(4, size=60, p=[0.7, 0.12, 0.06, 0.12])  # both right, gained, lost, wrong
         before, after = np.isin(pairs, (1, 3)) * 1.0, np.isin(pairs, (2, 3)) * 1.0
-        found = audit_gain("classification", before, after)
+        found = audit_gain("classification", before, after, step=50)
         assert found is not None
-        hits += found["low"] <= 0.06 <= found["high"]
+        hits += found.low <= 0.06 <= found.high
     assert hits / 500 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 500)
 
 
 def test_few_tasks_without_a_difference_prove_nothing() -> None:
-    few = audit_gain("classification", np.zeros(20), np.zeros(20))
-    many = audit_gain("classification", np.zeros(600), np.zeros(600))
+    few = audit_gain("classification", np.zeros(20), np.zeros(20), step=50)
+    many = audit_gain("classification", np.zeros(600), np.zeros(600), step=50)
     assert few is not None
     assert many is not None
-    assert few["high"] > 0.05 > 0.005 > many["high"]
-    assert audit_gain("classification", np.zeros(4), np.zeros(4)) is None
+    assert few.high > 0.05 > 0.005 > many.high
+    assert audit_gain("classification", np.zeros(4), np.zeros(4), step=50) is None
 
 
 def test_a_gain_in_numbers_is_that_of_the_errors() -> None:
     rng = np.random.default_rng(0)
     after = rng.random(50)
     before = after + 0.2 + 0.01 * rng.normal(size=50)
-    found = audit_gain("regression", before, after)
+    found = audit_gain("regression", before, after, step=50)
     assert found is not None
-    assert found["low"] < 0.2 < found["high"] < 0.21
-    assert found["loss"] == pytest.approx(after.mean())
+    assert found.low < 0.2 < found.high < 0.21
+    assert found.loss == pytest.approx(after.mean())
 
 
 # -- comparing heads of rounds ------------------------------------------------------------------
@@ -141,17 +152,15 @@ class Rounds:
         centers = np.random.default_rng(99).normal(size=(3, 8))
         self.rows = (centers[self.places] + 0.8 * rng.normal(size=(n, 8))).astype(np.float32)
         self.folder = folder
-        self.reports: list[dict[str, Any]] = []
+        self.reports: list[RoundReport] = []
 
-    def run(self, n_labels: int) -> dict[str, Any]:
+    def run(self, n_labels: int) -> Stability:
         labels = [OFFERED[place] for place in self.places]
         tasks = [
             TaskRow(at, {}, f"{at:032x}", labels[at] if at < n_labels else None, False)
             for at in range(len(labels))
         ]
-        store = Store("sqlite://")
-        project = replace(store.register(1), connected_at=0.0)
-        store.close()
+        project = Project(1, "secret", connected_at=0.0)
         snapshot = Snapshot.take(project, tasks, self.rows, load_settings(audit=0.2))
         training = snapshot.training
         number = len(self.reports) + 1
@@ -166,35 +175,40 @@ class Rounds:
         assert isinstance(head, TrainedHead)
         found = compare_heads(head, snapshot, self.reports, self.folder)
         head.save(self.folder)
-        self.reports.append({"round": number, "head": head.version, "stability": found})
-        assert json.loads(json.dumps(found)) == found
-        assert found["trained"] == len(training)
+        done = RoundReport(number, n_labels, head_version=head.version, stability=found)
+        self.reports.append(done)
+        text = json.dumps(done.to_json())
+        assert RoundReport.from_json(text, round=number, finished_at=done.finished_at) == done
+        assert found.trained == len(training)
         return found
 
 
 def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -> None:
     rounds = Rounds(tmp_path)
-    assert rounds.run(60)["stable"] is None
+    assert rounds.run(60).agreement is None
     near = rounds.run(64)  # a few labels later: no comparison yet
-    assert near["stable"] is None
-    trained = [one["stability"]["trained"] for one in rounds.reports]
+    assert near.agreement is None
+    trained = [one.stability.trained for one in rounds.reports if one.stability]
     second = rounds.run(90)
-    assert second["stable"]["step"] == second["trained"] - trained[1]
-    assert 0.5 < second["stable"]["agreement"] <= 1
-    assert second["stable"]["n"] == 400
-    assert second["gain"] is None
+    assert second.agreement is not None
+    assert second.agreement.step == second.trained - trained[1]
+    assert 0.5 < second.agreement.agreement <= 1
+    assert second.agreement.n == 400
+    assert second.gain is None
     third = rounds.run(300)
-    assert third["gain"]["step"] == third["trained"] - trained[0]
-    assert third["gain"]["n"] > 40
-    assert third["gain"]["low"] <= third["gain"]["gain"] <= third["gain"]["high"]
+    assert third.gain is not None
+    assert third.gain.step == third.trained - trained[0]
+    assert third.gain.n > 40
+    assert third.gain.low <= third.gain.gain <= third.gain.high
 
 
 def test_with_many_labels_a_few_more_are_no_comparison(tmp_path: Path) -> None:
     rounds = Rounds(tmp_path, 1500)
-    first = rounds.run(1200)["trained"]
-    assert rounds.run(1230)["stable"] is None  # less than 5 % more
+    first = rounds.run(1200).trained
+    assert rounds.run(1230).agreement is None  # less than 5 % more
     later = rounds.run(1290)
-    assert later["stable"]["step"] == later["trained"] - first
+    assert later.agreement is not None
+    assert later.agreement.step == later.trained - first
 
 
 def test_heads_that_are_gone_or_damaged_or_others_are_not_compared(
@@ -204,18 +218,18 @@ def test_heads_that_are_gone_or_damaged_or_others_are_not_compared(
     rounds.run(60)
     (path,) = tmp_path.iterdir()
     path.write_bytes(b"damaged")
-    assert rounds.run(90)["stable"] is None
+    assert rounds.run(90).agreement is None
     assert "no comparison with head-1" in caplog.text
     for one in tmp_path.iterdir():
         one.unlink()
-    assert rounds.run(120)["stable"] is None
+    assert rounds.run(120).agreement is None
 
 
 # -- what the criteria say ----------------------------------------------------------------------
 
 
 def test_nothing_is_advised_without_rounds() -> None:
-    for reports in ([], [{"round": 1, "head": "", "labeled": 0, "stability": None}]):
+    for reports in ([], [RoundReport(1, labeled=0)]):
         assert set(said(reports, 0.9).values()) == {None}
         assert not verdict(advise(reports, 0.9))
         assert describe(advise(reports))[0] == "advice: go on labeling"
@@ -230,20 +244,15 @@ def test_answers_that_settle_say_stop() -> None:
 
 def test_comparisons_that_overlap_count_once() -> None:
     """Rounds that follow each label would otherwise say the same thing three times."""
-    close = [
-        report(at, 100 + at, stable={"agreement": 1.0, "step": 10, "n": 500}) for at in range(1, 20)
-    ]
+    close = [report(at, 100 + at, HeadAgreement(1.0, 10, 500)) for at in range(1, 20)]
     assert said(close)["stabilizing predictions"] is None
-    close += [
-        report(at, 100 + at, stable={"agreement": 1.0, "step": 10, "n": 500})
-        for at in range(20, 41)
-    ]
+    close += [report(at, 100 + at, HeadAgreement(1.0, 10, 500)) for at in range(20, 41)]
     assert said(close)["stabilizing predictions"] is True
 
 
-def gain(low: float, value: float, high: float, **more: Any) -> list[dict[str, Any]]:
-    measured = {"gain": value, "low": low, "high": high, "n": 200, "loss": 0.5, "step": 200}
-    return [report(1, 500, gain=measured) | more]
+def gain(low: float, value: float, high: float, audit: Estimate | None = None) -> list[RoundReport]:
+    measured = AuditGain(value, low, high, n=200, loss=0.5, step=200)
+    return [replace(report(1, 500, gain=measured), evaluation=Evaluation(audit))]
 
 
 def test_a_gain_that_ends_says_stop() -> None:
@@ -254,9 +263,9 @@ def test_a_gain_that_ends_says_stop() -> None:
 
 
 def test_errors_are_judged_by_their_size() -> None:
-    error = {"metric": "mean absolute error", "value": 0.5, "low": 0.4, "high": 0.6, "n": 200}
-    flat = gain(-0.002, 0.0, 0.005, evaluation={"audit": error})  # 0.5 % per 100 labels
-    steep = gain(0.03, 0.05, 0.07, evaluation={"audit": error})
+    error = Estimate("audit", "mean absolute error", 0.5, 0.4, 0.6, 200, 200.0)
+    flat = gain(-0.002, 0.0, 0.005, error)  # 0.5 % per 100 labels
+    steep = gain(0.03, 0.05, 0.07, error)
     assert said(flat)["performance convergence"] is True
     assert said(steep)["performance convergence"] is False
     assert said(flat, 0.7)["target performance"] is True
@@ -265,15 +274,19 @@ def test_errors_are_judged_by_their_size() -> None:
 
 
 def test_a_target_is_reached_by_the_lower_end() -> None:
-    audit = {"metric": "accuracy", "value": 0.93, "low": 0.9, "high": 0.96, "n": 200}
-    reports = [report(1, 500) | {"evaluation": {"audit": audit}}]
+    audit = Estimate("audit", "accuracy", 0.93, 0.9, 0.96, 200, 200.0)
+    reports = [replace(report(1, 500), evaluation=Evaluation(audit))]
     wanted = {0.9: True, 0.95: None, 0.97: False}
     assert {at: said(reports, at)["target performance"] for at in wanted} == wanted
 
 
 def test_one_criterion_against_it_is_enough_to_go_on() -> None:
     reports = steps(0.992, 0.992, 0.992)
-    reports[-1]["stability"]["gain"] = gain(0.03, 0.05, 0.07)[0]["stability"]["gain"]
+    rising = gain(0.03, 0.05, 0.07)[0].stability
+    assert reports[-1].stability is not None
+    assert rising is not None
+    stability = replace(reports[-1].stability, gain=rising.gain)
+    reports[-1] = replace(reports[-1], stability=stability)
     assert said(reports) == {"stabilizing predictions": True, "performance convergence": False}
     assert not verdict(advise(reports))
 
@@ -287,10 +300,10 @@ def test_every_advice_names_its_source() -> None:
 # -- the command and the message ----------------------------------------------------------------
 
 
-def fill(store: Store, reports: list[dict[str, Any]]) -> None:
+def fill(store: Store, reports: list[RoundReport]) -> None:
     store.register(7)
     for one in reports:
-        store.finish_round(7, one["round"], one, labels=0, tasks=0)
+        finish_round(store, 7, one, labels=0, tasks=0)
 
 
 def test_the_command_says_it_in_words(tmp_path: Path) -> None:
@@ -337,14 +350,14 @@ def test_a_changed_verdict_is_sent_once(receiver: tuple[str, list[Any]]) -> None
     told = load_settings(advice_url=f"{url}/hook/key")
     reports = steps(0.9, 0.992, 0.992, 0.992, 0.992, 0.9)
     for end in range(1, len(reports) + 1):
-        tell_if_changed(told, 7, reports[:end])
+        notify_if_changed(told, 7, reports[:end])
     assert [(body["round"], body["stop"]) for body in bodies] == [(4, True), (6, False)]
     assert bodies[0]["project"] == 7
     assert [one["criterion"] for one in bodies[0]["advice"]] == [
         "stabilizing predictions",
         "performance convergence",
     ]
-    tell_if_changed(load_settings(), 7, reports[:4])
+    notify_if_changed(load_settings(), 7, reports[:4])
     assert len(bodies) == 2
 
 
@@ -354,10 +367,10 @@ def test_a_message_that_fails_is_logged_without_its_address(
     url, bodies = receiver
     reports = steps(0.992, 0.992, 0.992)
     caplog.set_level(logging.INFO, logger="active_learn_backend")
-    tell_if_changed(load_settings(advice_url=f"{url}/fails/key"), 7, reports)
+    notify_if_changed(load_settings(advice_url=f"{url}/fails/key"), 7, reports)
     assert len(bodies) == 1
     assert "status 503" in caplog.text
-    tell_if_changed(load_settings(advice_url="http://127.0.0.1:9/key"), 7, reports)
+    notify_if_changed(load_settings(advice_url="http://127.0.0.1:9/key"), 7, reports)
     assert "was not sent to ADVICE_URL: ConnectError" in caplog.text
     assert "key" not in caplog.text
 

@@ -15,8 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from active_learn_backend.errors import StoreError
+from active_learn_backend.state.lease import Lease
+from active_learn_backend.state.queue import count_open, read_queue, set_queue
+from active_learn_backend.state.round_report import FORMAT_VERSION, Evaluation, RoundReport
+from active_learn_backend.state.rounds import finish_round, last_round, read_rounds
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes, read_tasks, record_decisions, task_ids
 from active_learn_backend.web.change_buffer import ChangeBuffer
 
 
@@ -32,8 +38,10 @@ def task(number: int, label: str | None = None, key: str = "", skipped: bool = F
 
 
 def test_registering_twice_keeps_the_first(store: Store) -> None:
-    first = store.register(7, "<View/>")
-    assert store.register(7, "<Other/>") == first
+    store.register(7, "<View/>")
+    first = store.known_project(7)
+    store.register(7, "<Other/>")
+    assert store.known_project(7) == first
     assert first.label_config == "<View/>"
     assert first.change_seq == 1
     assert first.round_requested
@@ -43,68 +51,69 @@ def test_registering_twice_keeps_the_first(store: Store) -> None:
 
 def test_only_real_changes_are_counted(store: Store) -> None:
     store.register(1)
-    assert store.apply_changes(1, [task(1), task(2, "a")]) == (1, 2)
-    assert store.apply_changes(1, [task(1), task(2, "a")]) == (0, 0)
-    assert store.apply_changes(1, [task(1, "b"), task(2, "c")]) == (2, 0)
-    assert store.apply_changes(1, [task(1, "b", key="f" * 32)]) == (0, 1)
-    assert store.apply_changes(1, [task(2, None, skipped=True)]) == (1, 1)
+    assert apply_changes(store, 1, [task(1), task(2, "a")]) == (1, 2)
+    assert apply_changes(store, 1, [task(1), task(2, "a")]) == (0, 0)
+    assert apply_changes(store, 1, [task(1, "b"), task(2, "c")]) == (2, 0)
+    assert apply_changes(store, 1, [task(1, "b", key="f" * 32)]) == (0, 1)
+    assert apply_changes(store, 1, [task(2, None, skipped=True)]) == (1, 1)
     project = store.project(1)
     assert project is not None
     assert (project.pending_labels, project.pending_tasks) == (4, 4)
-    assert [row.label for row in store.tasks(1)] == ["b", None]
+    assert [row.label for row in read_tasks(store, 1)] == ["b", None]
 
 
 def test_replacing_drops_what_is_gone_from_tasks_and_queue(store: Store) -> None:
     store.register(1)
-    store.apply_changes(1, [task(1), task(2), task(3)])
-    store.set_queue(1, "al-1", [QueueRow(n, n - 1, True, 0.5, 0.5) for n in (1, 2, 3)])
-    assert store.apply_changes(1, [task(1), task(4)], replace=True) == (0, 3)
-    assert store.task_ids(1) == {1, 4}
-    assert [row.task_id for row in store.queue(1)] == [1]
-    assert store.apply_changes(1, [], deleted=[1]) == (0, 1)
-    assert store.queue(1) == []
+    apply_changes(store, 1, [task(1), task(2), task(3)])
+    set_queue(store, 1, "al-1", [QueueRow(n, n - 1, True, 0.5, 0.5) for n in (1, 2, 3)])
+    assert apply_changes(store, 1, [task(1), task(4)], replace=True) == (0, 3)
+    assert task_ids(store, 1) == {1, 4}
+    assert [row.task_id for row in read_queue(store, 1)] == [1]
+    assert apply_changes(store, 1, [], deleted=[1]) == (0, 1)
+    assert read_queue(store, 1) == []
 
 
 def test_many_tasks_at_once(store: Store) -> None:
     """More than the parameters that one SQL statement may have."""
     store.register(1)
     rows = [task(n) for n in range(1, 40_001)]
-    assert store.apply_changes(1, rows) == (0, 40_000)
-    assert store.apply_changes(1, rows) == (0, 0)
-    assert store.apply_changes(1, [], deleted=range(1, 39_999)) == (0, 39_998)
-    assert store.task_ids(1) == {39_999, 40_000}
+    assert apply_changes(store, 1, rows) == (0, 40_000)
+    assert apply_changes(store, 1, rows) == (0, 0)
+    assert apply_changes(store, 1, [], deleted=range(1, 39_999)) == (0, 39_998)
+    assert task_ids(store, 1) == {39_999, 40_000}
 
 
 def test_the_batch_counts_down_with_labels_and_skips(store: Store) -> None:
     store.register(1)
-    store.apply_changes(1, [task(n) for n in range(1, 6)])
-    store.set_queue(1, "al-1", [QueueRow(n, n - 1, n <= 3, 0.5, 0.5) for n in range(1, 6)])
-    assert store.open_in_batch(1) == (3, 3)
-    store.apply_changes(1, [task(1, "a"), task(2, None, skipped=True), task(5, "b")])
-    assert store.open_in_batch(1) == (1, 3)
+    apply_changes(store, 1, [task(n) for n in range(1, 6)])
+    set_queue(store, 1, "al-1", [QueueRow(n, n - 1, n <= 3, 0.5, 0.5) for n in range(1, 6)])
+    assert count_open(store, 1) == (3, 3)
+    apply_changes(store, 1, [task(1, "a"), task(2, None, skipped=True), task(5, "b")])
+    assert count_open(store, 1) == (1, 3)
 
 
 def test_a_finished_round_takes_off_only_what_it_saw(store: Store) -> None:
     store.register(1)
-    store.apply_changes(1, [task(1, "a"), task(2, "b"), task(3)])
-    store.finish_round(1, 1, {"labeled": 2}, labels=1, tasks=3)
+    apply_changes(store, 1, [task(1, "a"), task(2, "b"), task(3)])
+    finish_round(store, 1, RoundReport(1, labeled=2), labels=1, tasks=3)
     project = store.project(1)
     assert project is not None
     assert (project.pending_labels, project.pending_tasks, project.round_requested) == (1, 0, False)
-    (report,) = store.rounds(1)
-    assert report["labeled"] == 2
+    (report,) = read_rounds(store, 1)
+    assert report.labeled == 2
 
 
 def test_a_lease_excludes_and_runs_out(store: Store) -> None:
     store.register(1)
-    assert store.take_lease(1, "elsewhere/1/a", 30)
-    assert store.take_lease(1, "elsewhere/1/a", 30)
-    assert not store.take_lease(1, "elsewhere/2/b", 30)
-    store.release_lease(1, "elsewhere/2/b")
-    assert not store.take_lease(1, "elsewhere/2/b", 30)
-    store.release_lease(1, "elsewhere/1/a")
-    assert store.take_lease(1, "elsewhere/2/b", -1)
-    assert store.take_lease(1, "elsewhere/1/a", 30)
+    first, second = (Lease(store, 1, f"elsewhere/{owner}", 30) for owner in ("1/a", "2/b"))
+    assert first.acquire()
+    assert first.acquire()
+    assert not second.acquire()
+    second.release()
+    assert not second.acquire()
+    first.release()
+    assert Lease(store, 1, "elsewhere/2/b", -1).acquire()
+    assert first.acquire()
 
 
 def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> None:
@@ -112,9 +121,9 @@ def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> No
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     host = socket.gethostname()
-    assert store.take_lease(1, f"{host}/{ended.pid}/x", 3600)
-    assert store.take_lease(1, f"{host}/{os.getpid()}/y", 3600)
-    assert not store.take_lease(1, f"{host}/1/z", 3600)
+    assert Lease(store, 1, f"{host}/{ended.pid}/x", 3600).acquire()
+    assert Lease(store, 1, f"{host}/{os.getpid()}/y", 3600).acquire()
+    assert not Lease(store, 1, f"{host}/1/z", 3600).acquire()
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
@@ -124,11 +133,11 @@ def test_a_clock_that_jumps_keeps_no_project_from_its_worker(
     """A dead worker's lease of another host, seen after the clock was set by a day."""
     store.register(1)
     real = time.time
-    assert store.take_lease(1, "elsewhere/1/x", 30)
-    assert not store.take_lease(1, "elsewhere/2/y", 30)
+    assert Lease(store, 1, "elsewhere/1/x", 30).acquire()
+    assert not Lease(store, 1, "elsewhere/2/y", 30).acquire()
     monkeypatch.setattr(time, "time", lambda: real() + jump)
-    assert store.take_lease(1, "elsewhere/2/y", 30)
-    assert not store.take_lease(1, "elsewhere/3/z", 30)
+    assert Lease(store, 1, "elsewhere/2/y", 30).acquire()
+    assert not Lease(store, 1, "elsewhere/3/z", 30).acquire()
 
 
 def test_many_processes_open_an_empty_state_at_once(store_url: str) -> None:
@@ -161,7 +170,7 @@ def test_only_one_of_many_workers_gets_the_lease(store_url: str) -> None:
     def take(number: int) -> None:
         mine = Store(url)
         start.wait()
-        if mine.take_lease(1, f"elsewhere/{number}/x", 60):
+        if Lease(mine, 1, f"elsewhere/{number}/x", 60).acquire():
             won.append(number)
         mine.close()
 
@@ -230,7 +239,7 @@ def test_errors_of_the_database_are_said_in_one_line(tmp_path: Path) -> None:
 
 def test_start_training_asks_for_a_round(store: Store) -> None:
     store.register(1)
-    store.finish_round(1, 1, {}, labels=0, tasks=0)
+    finish_round(store, 1, RoundReport(1, labeled=0), labels=0, tasks=0)
     assert store.mark_changed(1, round_requested=True)
     project = store.project(1)
     assert project is not None
@@ -247,7 +256,7 @@ def test_another_schema_version_is_rebuilt_and_the_connections_stay(tmp_path: Pa
             INSERT INTO meta VALUES (1);
             CREATE TABLE projects (
                 id INTEGER PRIMARY KEY, status VARCHAR(16), former_sampling TEXT,
-                webhook_secret VARCHAR(64), cursor VARCHAR(40), change_seq INTEGER, gone_since TEXT,
+                webhook_secret VARCHAR(64), cursor VARCHAR(40), marks INTEGER, gone_since TEXT,
                 lease_owner VARCHAR(64), lease_until FLOAT, sampling_set BOOLEAN, round INTEGER
             );
             INSERT INTO projects VALUES
@@ -265,8 +274,141 @@ def test_another_schema_version_is_rebuilt_and_the_connections_stay(tmp_path: Pa
         assert project.former_sampling == "Sequential sampling"
         assert (project.status, project.sampling_set, project.round) == ("paused", True, 12)
         assert (project.cursor, project.round_requested, project.lease_owner) == ("", True, None)
-        assert store.tasks(7) == []
+        assert read_tasks(store, 7) == []
         store.close()
+
+
+# The tables of schema version 2, as SQLite describes them.
+SCHEMA_2 = """
+CREATE TABLE meta (schema_version INTEGER NOT NULL, PRIMARY KEY (schema_version));
+INSERT INTO meta VALUES (2);
+CREATE TABLE projects (
+    id INTEGER NOT NULL, title TEXT NOT NULL, label_config TEXT NOT NULL,
+    status VARCHAR(16) NOT NULL, reason TEXT NOT NULL, connected_at FLOAT NOT NULL,
+    mode VARCHAR(8) NOT NULL, sampling_set BOOLEAN NOT NULL, former_sampling TEXT,
+    former_model_version TEXT, backend_id INTEGER, webhook_id INTEGER,
+    webhook_secret VARCHAR(64) NOT NULL, marks INTEGER NOT NULL, marks_seen INTEGER NOT NULL,
+    polled_at FLOAT NOT NULL, cursor VARCHAR(40) NOT NULL, round INTEGER NOT NULL,
+    head_round INTEGER NOT NULL, pinned_round INTEGER NOT NULL, live_version VARCHAR(64) NOT NULL,
+    params TEXT NOT NULL, stream_state VARCHAR(200) NOT NULL, version VARCHAR(64) NOT NULL,
+    stale BOOLEAN NOT NULL, pending_labels INTEGER NOT NULL, pending_tasks INTEGER NOT NULL,
+    lease_owner VARCHAR(64), lease_until FLOAT NOT NULL, activity VARCHAR(64) NOT NULL,
+    last_error TEXT NOT NULL, PRIMARY KEY (id)
+);
+INSERT INTO projects VALUES
+    (7, 'Fruit', '<View/>', 'yielded', 'by a person', 12.5, 'push', 1, 'Sequential sampling',
+     'their-model', 3, 4, 'a secret', 9, 8, 99.0, '2026-01-01T00:00:00.0Z', 12, 11, 11, 'head-11',
+     '{"batch": 20}', 'stream-12.npz', 'al-12', 0, 2, 1, 'host/1/x', 9e9, 'fit', ''),
+    (8, '', '', 'active', '', 12.5, 'pull', 0, NULL, NULL, NULL, NULL, 'another', 1, 1, 0.0, '', 0,
+     0, 0, 'model-1a2b3c4d', '{}', '', '', 1, 0, 0, NULL, 0.0, '', '');
+CREATE TABLE tasks (
+    project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, content TEXT NOT NULL,
+    content_key VARCHAR(64) NOT NULL, label TEXT, skipped BOOLEAN NOT NULL, decision VARCHAR(8),
+    labeled_at FLOAT, proposal FLOAT, PRIMARY KEY (project_id, task_id)
+);
+CREATE INDEX tasks_labeled ON tasks (project_id, labeled_at, label) WHERE label IS NOT NULL;
+INSERT INTO tasks VALUES (7, 1, '{}', 'k', '"a"', 0, NULL, 1.0, 0.5);
+CREATE TABLE tallies (
+    project_id INTEGER NOT NULL, what VARCHAR(16) NOT NULL, name VARCHAR(100) NOT NULL,
+    count INTEGER NOT NULL, seconds FLOAT NOT NULL, last_at FLOAT NOT NULL,
+    PRIMARY KEY (project_id, what, name)
+);
+"""
+
+
+def test_projects_of_the_schema_before_are_carried_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(SCHEMA_2)
+    store = Store(f"sqlite:///{path}")
+    assert "has schema version 2, this is version 3" in caplog.text
+    project, other = store.projects()
+    assert (project.status, project.reason) == ("paused_by_user", "by a person")
+    assert (project.webhook_secret, project.webhook_id, project.backend_id) == ("a secret", 4, 3)
+    assert project.former_sampling == "Sequential sampling"
+    assert project.former_model_version == "their-model"
+    assert (project.change_seq, project.processed_seq) == (9, 8)
+    assert (project.queue_version, project.head_version, project.pinned_round) == (
+        "al-12", "head-11", 11
+    )  # fmt: skip
+    assert project.params == {"batch": 20}
+    assert (project.round_requested, project.cursor, project.lease_owner) == (True, "", None)
+    assert (other.head_version, other.mode, other.params) == ("model-1a2b3c4d", "pull", {})
+    assert read_tasks(store, 7) == []
+    with store.read() as connection:
+        assert not sa.inspect(connection).has_table("tallies")
+    store.close()
+
+
+def test_a_project_is_read_while_another_process_writes(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    store.register(1)
+    other = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    start = time.monotonic()
+    assert store.known_project(1).change_seq == 1
+    assert store.project(2) is None
+    assert time.monotonic() - start < 2  # a writer waits for ten seconds
+    other.close()
+    store.close()
+
+
+def test_records_are_values(store: Store) -> None:
+    store.register(1)
+    project = store.known_project(1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        project.round = 2  # type: ignore[misc]
+    assert dataclasses.replace(project, round=2).head_version == "head-0"
+    store.update(1, head_round=12)
+    assert project.head_round == 0
+    assert store.known_project(1).head_version == "head-12"
+    store.update(1, model_version="model-1a2b3c4d")
+    assert store.known_project(1).head_version == "model-1a2b3c4d"
+
+
+@pytest.mark.parametrize("label", [1.0, 0.1, 3, "3", "NULL", ["b", "a"], [], True])
+def test_any_label_is_read_as_it_was_written(store: Store, label: object) -> None:
+    store.register(1)
+    row = dataclasses.replace(task(1), label=label)
+    assert apply_changes(store, 1, [row]) == (1, 1)
+    assert apply_changes(store, 1, [row]) == (0, 0)
+    (found,) = read_tasks(store, 1)
+    assert found.label == label
+    assert type(found.label) is type(label)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is no JSON"),
+        ("[]", "its format is None"),
+        (json.dumps({"labeled": 1}), "its format is None"),
+        (json.dumps({"format": 99, "labeled": 1}), "its format is 99, this version reads"),
+        (json.dumps({"format": FORMAT_VERSION}), "labeled: Field required"),
+    ],
+)
+def test_reports_that_cannot_be_read_are_left_out(
+    store: Store, caplog: pytest.LogCaptureFixture, text: str, reason: str
+) -> None:
+    store.register(1)
+    for number in (1, 2):
+        finish_round(store, 1, RoundReport(number, labeled=number), labels=0, tasks=0)
+    assert [report.round for report in read_rounds(store, 1)] == [1, 2]
+    with store.write() as connection:
+        connection.execute(sa.text("UPDATE rounds SET report = :t WHERE round = 2"), {"t": text})
+    assert [report.round for report in read_rounds(store, 1)] == [1]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"the report of this round is left out: {reason}")
+    assert last_round(store, 1) is None
+
+
+def test_a_report_is_read_as_it_was_written(store: Store) -> None:
+    store.register(1)
+    report = RoundReport(3, labeled=2, seconds={"fit": 0.5}, evaluation=Evaluation(labels=2))
+    finish_round(store, 1, report, labels=0, tasks=0)
+    assert last_round(store, 1) == report
 
 
 def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
@@ -275,25 +417,29 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
         TaskRow(task_id, {"text": str(task_id)}, f"{task_id:032x}", None, False)
         for task_id in (1, 2, 3)
     ]
-    store.apply_changes(1, plain)
-    store.note_decisions(1, {1: "kept", 2: "passed"}, "stream-3")
-    store.set_queue(1, "al-1", [QueueRow(1, 0, True, 0.5, 0.5, audit=True, proposal=0.25)])
+    apply_changes(store, 1, plain)
+    record_decisions(store, 1, {1: "kept", 2: "passed"}, "stream-3")
+    set_queue(store, 1, "al-1", [QueueRow(1, 0, True, 0.5, 0.5, True, 0.25)])
     labeled = dataclasses.replace(plain[0], label="a", labeled_at=12.5)
-    assert store.apply_changes(1, [labeled, plain[1]]) == (1, 0)
-    first, second, third = store.tasks(1)
-    assert (first.decision, first.label, first.proposal) == ("kept", "a", 0.25)
+    assert apply_changes(store, 1, [labeled, plain[1]]) == (1, 0)
+    first, second, third = read_tasks(store, 1)
+    assert (first.decision, first.label, first.selection_probability) == ("kept", "a", 0.25)
     assert first.labeled_at == 12.5
-    assert (second.decision, second.labeled_at, second.proposal) == ("passed", None, None)
+    assert (second.decision, second.labeled_at, second.selection_probability) == (
+        "passed",
+        None,
+        None,
+    )
     assert third.decision is None
-    store.set_queue(1, "al-2", [])
-    store.apply_changes(1, [dataclasses.replace(labeled, label="b")])
-    again = store.tasks(1)[0]
-    assert (again.label, again.proposal) == ("b", 0.25)
+    set_queue(store, 1, "al-2", [])
+    apply_changes(store, 1, [dataclasses.replace(labeled, label="b")])
+    again = read_tasks(store, 1)[0]
+    assert (again.label, again.selection_probability) == ("b", 0.25)
     assert again.labeled_at == first.labeled_at
     edited = dataclasses.replace(labeled, content_key=f"{9:032x}", label=None)
-    store.apply_changes(1, [edited])
-    again = store.tasks(1)[0]
-    assert (again.decision, again.labeled_at, again.proposal) == (None, None, None)
+    apply_changes(store, 1, [edited])
+    again = read_tasks(store, 1)[0]
+    assert (again.decision, again.labeled_at, again.selection_probability) == (None, None, None)
     project = store.project(1)
     assert project is not None
     assert project.stream_state == "stream-3"
@@ -301,13 +447,13 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
 
 def test_a_projects_own_settings_are_noted_once(store: Store) -> None:
     store.register(1)
-    store.finish_round(1, 1, {}, labels=0, tasks=0)
+    finish_round(store, 1, RoundReport(1, labeled=0), labels=0, tasks=0)
     assert store.set_params(1, {"strategy": "margin"})
     assert not store.set_params(1, {"strategy": "margin"})
     project = store.project(1)
     assert project is not None
     assert project.round_requested
-    assert json.loads(project.params) == {"strategy": "margin"}
+    assert project.params == {"strategy": "margin"}
     assert store.set_params(1, {})
 
 

@@ -12,11 +12,17 @@ import page_state
 import pytest
 from active_learn_backend.learning.quality.learning_curve import Point, expected_gain, points_of
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.counters import record_error
+from active_learn_backend.state.lease import Lease
+from active_learn_backend.state.queue import set_queue
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.status_queries import count_labels, count_tasks
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.web.ml_backend import Runtime
 from active_learn_backend.web.status.activity import activity_of
 from active_learn_backend.web.status.chart import HEIGHT, WIDTH, draw
-from active_learn_backend.web.status.project import ProjectStatus, look_at, summarize
+from active_learn_backend.web.status.project import ProjectStatus, project_status, summarize
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +48,7 @@ def runtime(settings: Settings) -> Iterator[Runtime]:
 
 
 def status_of(runtime: Runtime, number: int = 3) -> ProjectStatus:
-    return look_at(runtime.settings, runtime.store, runtime.store.known_project(number))
+    return project_status(runtime.settings, runtime.store, runtime.store.known_project(number))
 
 
 def words(runtime: Runtime) -> str:
@@ -62,17 +68,17 @@ def test_tasks_are_counted(runtime: Runtime) -> None:
     store.register(1)
     store.register(2)
     rows = [task(1, "a", 60), task(2, "b", 7200), task(3, "a", 90_000), task(4, None, 0)]
-    store.apply_changes(1, [*rows, task(5, None, 0, skipped=True)])
-    counts = store.count_tasks(1)
+    apply_changes(store, 1, [*rows, task(5, None, 0, skipped=True)])
+    counts = count_tasks(store, 1)
     assert (counts.total, counts.labeled, counts.skipped) == (5, 3, 1)
     assert (counts.last_hour, counts.last_day) == (1, 2)
-    assert sorted(store.count_labels(1)) == [("a", 2), ("b", 1)]
-    assert store.count_tasks(2).total == 0
+    assert sorted(count_labels(store, 1)) == [("a", 2), ("b", 1)]
+    assert count_tasks(store, 2).total == 0
 
 
 def test_numbers_are_counted_in_bins(runtime: Runtime) -> None:
     runtime.store.register(3, NUMBER_CONFIG)
-    runtime.store.apply_changes(3, [task(n, float(n), 1) for n in range(101)])
+    apply_changes(runtime.store, 3, [task(n, float(n), 1) for n in range(101)])
     balance = status_of(runtime).balance
     assert len(balance) == 10
     assert sum(count for _, count in balance) == 101
@@ -83,7 +89,7 @@ def test_numbers_are_counted_in_bins(runtime: Runtime) -> None:
 def test_labels_of_several_count_each(runtime: Runtime) -> None:
     runtime.store.register(3, MULTI_CONFIG)
     labels = (["apple", "dog"], ["dog"], ["gone from the config"])
-    runtime.store.apply_changes(3, [task(n, label, 1) for n, label in enumerate(labels)])
+    apply_changes(runtime.store, 3, [task(n, label, 1) for n, label in enumerate(labels)])
     assert status_of(runtime).balance == [
         ("dog", 2), ("apple", 1), ("gone from the config", 1), ("car", 0)
     ]  # fmt: skip
@@ -98,15 +104,15 @@ def test_the_queue_says_why_each_task_was_chosen(runtime: Runtime) -> None:
     first, audit = status.queue[0], status.queue[2]
     assert (first.task_id, first.uncertainty, first.novelty) == (124, 0.9, 0.4)
     assert first.texts == {"text": "An example of number 24"}
-    assert len(first.settles) == 2
-    assert first.settles[0].probability > first.settles[1].probability
-    assert sum(one.probability for one in first.settles) <= 1 + 1e-6
+    assert len(first.top_labels) == 2
+    assert first.top_labels[0].probability > first.top_labels[1].probability
+    assert sum(one.probability for one in first.top_labels) <= 1 + 1e-6
     assert audit.audit
-    assert audit.settles == ()
+    assert audit.top_labels == ()
     assert (status.batch_done, status.batch) == (0, 10)
 
 
-def test_the_rivals_are_the_heads_likeliest_classes(runtime: Runtime) -> None:
+def test_the_top_labels_are_the_heads_likeliest_classes(runtime: Runtime) -> None:
     """Against the head's own answers on the embeddings that the state was made of."""
     from active_learn.heads import load_head
 
@@ -119,13 +125,13 @@ def test_the_rivals_are_the_heads_likeliest_classes(runtime: Runtime) -> None:
     for one in status_of(runtime).queue:
         if not one.audit:
             answer = answers[one.task_id - 100]
-            assert one.settles[0].label == answer.label
-            assert one.settles[0].probability == pytest.approx(answer.score, abs=1e-6)
+            assert one.top_labels[0].label == answer.label
+            assert one.top_labels[0].probability == pytest.approx(answer.score, abs=1e-6)
 
 
 def test_labeled_and_freshly_skipped_tasks_leave_the_queue(runtime: Runtime) -> None:
     store = page_state.fill(runtime)
-    store.apply_changes(3, [task(124, "car", 1), task(125, None, 0, skipped=True)])
+    apply_changes(store, 3, [task(124, "car", 1), task(125, None, 0, skipped=True)])
     status = status_of(runtime)
     assert [one.task_id for one in status.queue[:2]] == [126, 127]
     assert status.batch_done == 2
@@ -134,8 +140,8 @@ def test_labeled_and_freshly_skipped_tasks_leave_the_queue(runtime: Runtime) -> 
 def test_tasks_that_were_skipped_before_are_shown_when_queued(runtime: Runtime) -> None:
     store = runtime.store
     store.register(3, page_state.TEXT_CONFIG)
-    store.apply_changes(3, [task(1, None, 0, skipped=True)])
-    store.set_queue(3, "al-1", [QueueRow(1, 0, True, 0.0, 0.0)])
+    apply_changes(store, 3, [task(1, None, 0, skipped=True)])
+    set_queue(store, 3, "al-1", [QueueRow(1, 0, True, 0.0, 0.0)])
     assert [one.task_id for one in status_of(runtime).queue] == [1]
 
 
@@ -150,7 +156,7 @@ def test_without_head_or_embeddings_the_queue_is_still_shown(runtime: Runtime, d
             path.unlink()
     queue = status_of(runtime).queue
     assert len(queue) == 12
-    assert all(one.settles == () for one in queue)
+    assert all(one.top_labels == () for one in queue)
 
 
 def test_long_texts_are_cut(runtime: Runtime) -> None:
@@ -171,14 +177,15 @@ def test_the_worker_is_said_to_be_missing(runtime: Runtime) -> None:
 def test_the_stage_of_the_round_is_told(runtime: Runtime) -> None:
     store = page_state.fill(runtime)
     assert words(runtime) == "Waiting for labels: 8 more, and the next round starts."
-    assert store.take_lease(3, "here/1/abc", 30)
+    lease = Lease(store, 3, "here/1/abc", 30)
+    assert lease.acquire()
     store.update(3, activity="embed 640/1400")
     project = store.known_project(3)
     now = activity_of(runtime.settings, store, project)
     assert (now.words, now.done, now.of) == ("Reading and embedding tasks", 640, 1400)
     store.update(3, activity="some_new_stage")
     assert words(runtime) == "Some new stage"
-    store.release_lease(3, "here/1/abc")
+    lease.release()
     assert words(runtime).startswith("Waiting for labels")
 
 
@@ -190,7 +197,7 @@ def test_a_dead_workers_stage_is_not_believed(runtime: Runtime) -> None:
 
 def test_errors_and_reasons_are_told(runtime: Runtime) -> None:
     store = page_state.fill(runtime)
-    store.note_error(3, "LabelStudioError", "Label Studio answered 500")
+    record_error(store, 3, "LabelStudioError", "Label Studio answered 500")
     assert status_of(runtime).errors == ["Label Studio answered 500"]
     assert words(runtime) == "Waiting a little, then trying again."
     store.update(3, status="paused", reason="by `active-learn pause`", last_error="")
@@ -223,7 +230,7 @@ def test_points_are_of_one_metric_and_one_a_number_of_labels() -> None:
     first, again = page_state.audit(0.5, 10), page_state.audit(0.6, 11)
     reports = [
         page_state.report(5, other), page_state.report(10, first), page_state.report(20, None),
-        page_state.report(10, again), {"labeled": 30}, page_state.report(40, first),
+        page_state.report(10, again), RoundReport(6, labeled=30), page_state.report(40, first),
     ]  # fmt: skip
     points = points_of(reports)
     assert [(point.labels, point.value) for point in points] == [(10, 0.6), (40, 0.5)]
@@ -329,7 +336,7 @@ def test_a_hundred_thousand_tasks_take_no_time(tmp_path: Path) -> None:
     runtime = Runtime.open(settings)
     store: Store = page_state.fill(runtime)
     rows = [task(1000 + n, "car" if n < 20_000 else None, n) for n in range(100_000)]
-    store.apply_changes(3, rows)
+    apply_changes(store, 3, rows)
     took = []
     for _ in range(3):
         start = time.perf_counter()
