@@ -97,7 +97,7 @@ def _load(head: TrainedHead, folder: Path, number: int) -> TrainedHead | None:
         log.warning("no comparison with head-%s: %s", number, error)
         return None
     same = former.problem_type == head.problem_type and former.labels_offered == head.labels_offered
-    encoder = head.description.recipe.encoder
+    encoder = head.metadata.config.encoder
     return former if same and former.reads(encoder, head.n_features) else None
 
 
