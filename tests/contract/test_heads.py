@@ -16,6 +16,7 @@ from active_learn.heads import (
     TrainedHead,
     calibration,
     fit_head,
+    head_name,
     load_head,
     prune_heads,
     round_of_head,
@@ -24,6 +25,7 @@ from active_learn.heads import (
 from active_learn.heads.calibration import choose_hyperparameters
 from active_learn.heads.files import head_path, write_file
 from active_learn.heads.logistic import LogisticProblem
+from safetensors.numpy import save as save_tensors
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -234,11 +236,44 @@ class HeadContract:
         with pytest.raises(StateError, match="the next round trains a new one"):
             load_head(tmp_path, 3)
 
+    def test_a_head_of_an_earlier_format_is_refused_in_words(self, tmp_path: Path) -> None:
+        """Its fields were named description, recipe and choice."""
+        head = self.fit()
+        now = json.loads(head.metadata.model_dump_json())
+        before = {"recipe": now.pop("config"), "choice": now.pop("hyperparameters")} | now
+        path = head_path(tmp_path, 3)
+        tensors = {"weight": head.weight, "bias": head.bias}
+        texts = {"description": json.dumps(before), "digest": "a digest of that time"}
+        path.write_bytes(save_tensors(tensors, metadata=texts))
+        with pytest.raises(StateError, match=r"an earlier version .* trains a new one"):
+            load_head(tmp_path, 3)
+        write_file(path, json.dumps(before), head.weight, head.bias)
+        with pytest.raises(StateError, match=r"no head of this version .* trains a new one"):
+            load_head(tmp_path, 3)
+        assert saved_heads(tmp_path) == [3]  # until it is pruned
+        head.save(tmp_path)
+        assert load_head(tmp_path, 3).metadata == head.metadata
+
     def test_metadata_nested_without_end_is_a_store_error(self, tmp_path: Path) -> None:
         head = self.fit()
         write_file(head_path(tmp_path, 3), "[" * 100_000, head.weight, head.bias)
         with pytest.raises(StateError):
             load_head(tmp_path, 3)
+
+
+@pytest.mark.parametrize("round", [0, 1, 12, 999_999_999])
+def test_a_name_stands_for_one_round(round: int) -> None:
+    assert round_of_head(head_name(round)) == round
+    assert head_path(Path("folder"), round).stem == head_name(round)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "latest", "head-", "head-x", "head-1x", "head--1", "head-01", "head-1\n", "al-3", "head-٣",
+     "HEAD-3", "head-1234567890", "../head-1"],
+)  # fmt: skip
+def test_other_names_are_no_heads(name: str) -> None:
+    assert round_of_head(name) is None
 
 
 class TestMultinomial(HeadContract):

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from active_learn.errors import StateError
-from active_learn.heads import TrainedHead, load_head
+from active_learn.heads import TrainedHead, head_name, load_head
 from label_studio_ml.model import LabelStudioMLBase
 
 from ..errors import BadRequestError
@@ -129,7 +129,7 @@ class ActiveLearningModel(LabelStudioMLBase):
     def head_version(self) -> str:
         """Version of live answers: ``head-<round>``, never the project's current version."""
         project = None if self._number is None else self._runtime.store.project(self._number)
-        return project.head_version if project else "head-0"
+        return project.head_version if project else head_name(0)
 
     def set_extra_params(self, extra_params: Any) -> None:
         """Take a project in with settings of its own (label-studio-ml 2.x calls it too).
@@ -184,7 +184,7 @@ class ActiveLearningModel(LabelStudioMLBase):
             {"result": [], "score": 0.0, "model_version": self.head_version()} for _ in tasks
         ]
         project = None if self._number is None else self._runtime.store.project(self._number)
-        if project is None or project.head_version == "head-0" or not tasks:
+        if project is None or project.head_version == head_name(0) or not tasks:
             return answers
         labeling = self._labeling_task()
         settings = project_settings(self._runtime.settings, json.loads(project.params))

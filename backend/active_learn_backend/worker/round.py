@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from active_learn import LinearHead
 from active_learn.errors import StateError
-from active_learn.heads import Head, TrainedHead, fit_head, load_head, prune_heads
+from active_learn.heads import Head, TrainedHead, fit_head, head_name, load_head, prune_heads
 
 from ..labeling.config import LabelingTask
 from ..labelstudio.published_queue import Queue
@@ -197,6 +197,8 @@ class Round:
             head = load_head(self._heads, self.project.head_round)
         except StateError as error:
             log.warning("project %s: %s", self.project.id, error)
+            if self.project.pinned_round:  # or the head that replaces it would stay pinned
+                self.store.update(self.project.id, pinned_round=0)
             return None
         fits = head.problem_type == self.task.control.problem_type and head.reads(
             encoder, n_features
@@ -211,7 +213,7 @@ class Round:
         return head if fits else None
 
     def _note_head(self, head: Head | None) -> None:
-        version = head.version if head else "head-0"
+        version = head.version if head else head_name(0)
         if version != self.project.head_version:
             self.store.update(self.project.id, head_version=version)
 
@@ -319,7 +321,8 @@ class Round:
             return (last or {}).get("strategy")
         with self._timed("compare"):
             vectors, labels = snapshot.embeddings[training], snapshot.labels(training)
-            data = LabeledSet.of(self.task.control, vectors, labels)
+            weight = self.settings.class_weight
+            data = LabeledSet.of(self.task.control, vectors, labels, weight)
             current = with_own_strategy(self.settings, last).strategy
             return look_again(data, len(training), current, self.check_lease)
 

@@ -98,6 +98,7 @@ def look_again(
                 problem_type=data.problem_type,
                 current=Candidate(current),
                 candidates=CANDIDATES,
+                head_config=data.head_config,
             )
         name, reason = _clearly_best(found, current)
     except _OutOfTime:

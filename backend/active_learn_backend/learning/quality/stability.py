@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import ProblemType, TrainedHead, load_head, saved_heads
+from active_learn.heads import ProblemType, TrainedHead, head_name, load_head, saved_heads
 from active_learn.heads.base import FloatArray
 
 from ..selection.holdout import place
@@ -83,7 +83,7 @@ def earlier_heads(
     trained = {
         int(report["round"]): int(report["stability"]["trained"])
         for report in reports
-        if report.get("stability") and report.get("head") == f"head-{report['round']}"
+        if report.get("stability") and report.get("head") == head_name(report["round"])
     }
     kept = saved_heads(folder)
     return {number: trained[number] for number in kept if number in trained and number < head.round}
@@ -94,7 +94,7 @@ def _load(head: TrainedHead, folder: Path, number: int) -> TrainedHead | None:
     try:
         former = load_head(folder, number)
     except ActiveLearnError as error:
-        log.warning("no comparison with head-%s: %s", number, error)
+        log.warning("no comparison with %s: %s", head_name(number), error)
         return None
     same = former.problem_type == head.problem_type and former.labels_offered == head.labels_offered
     encoder = head.metadata.config.encoder

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from active_learn.heads import saved_heads
+from active_learn.heads import head_name, saved_heads
 from flask import (
     Blueprint,
     Response,
@@ -155,7 +155,7 @@ def rollback(number: int) -> Response:
         return _refuse(404, f"project {number} is not connected to this backend")
     version = request.form.get("version", "")
     kept = saved_heads(heads_folder(runtime.settings, number))
-    if version not in ("latest", *(f"head-{one}" for one in kept)):
+    if version not in ("latest", *map(head_name, kept)):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
     return make_response(redirect(url_for("pages.project_page", number=number), 303))
