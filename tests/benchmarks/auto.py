@@ -52,8 +52,7 @@ CASES = {
 
 def label_on(run: Run, labeled: np.ndarray, name: str, case: Case) -> float:
     """Label as many again by one strategy; the mean score on the way."""
-    run.labeled = labeled.copy()
-    run._fit()
+    run.begin(labeled)
     scores = []
     while len(run.labeled) < 2 * case.labels:
         run.choose(Candidate(name), case.batch)
@@ -70,9 +69,7 @@ def clearly_best(tuning: Tuning) -> str:
 
 def one_seed(case: Case, data: Data, seed: int) -> tuple[str, dict[str, float], float]:
     """Give the choice, the mean score after it by strategy, and the seconds of choosing."""
-    pool, test = split(data, seed)
-    run = Run(SAMPLER, data.X, data.y, pool, test, data.problem_type, seed)
-    run.begin(0)
+    run = Run(SAMPLER, data.X, data.y, split(data, seed), data.problem_type, seed)
     while len(run.labeled) < case.labels:
         run.choose(CURRENT, case.batch)
     labeled = run.labeled

@@ -88,7 +88,7 @@ def time_of_training(title: str, X: np.ndarray, y: np.ndarray, n_new: int = 20) 
     warm, _ = timed(lambda: fit(X, y, offered, former=former))
     logistic._Objective.__call__ = call  # type: ignore[method-assign]
     spread = np.square(X - X.mean(axis=0)).sum(axis=1).mean()
-    inverse_penalty = head.description.choice.inverse_penalty / spread
+    inverse_penalty = head.metadata.hyperparameters.inverse_penalty / spread
     peer = LogisticRegression(C=inverse_penalty, max_iter=1000, tol=PEER_TOLERANCE)
     reference, _ = timed(lambda: peer.fit(X, y))
     speed = product_speed(len(X), X.shape[1], len(offered))
@@ -180,9 +180,9 @@ def calibration_of(data: Data, n: int, seed: int) -> list[float]:
     head = fit(data.X[train], data.y[train], sorted(set(names_of(data.y))))
     assert isinstance(head, MultinomialHead)
     calibrated = head.outputs(data.X[test])
-    raw = calibrated * head.description.choice.temperature
+    raw = calibrated * head.metadata.hyperparameters.temperature
     right = np.array(head.classes)[raw.argmax(axis=1)] == truth
-    found = [float(right.mean()), head.description.choice.temperature]
+    found = [float(right.mean()), head.metadata.hyperparameters.temperature]
     for logits in (raw, calibrated):
         shares = probabilities(logits, "softmax")
         found += [calibration_error(shares, right), log_loss(shares, truth, head.classes)]

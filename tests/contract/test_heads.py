@@ -16,13 +16,16 @@ from active_learn.heads import (
     TrainedHead,
     calibration,
     fit_head,
+    head_name,
     load_head,
     prune_heads,
+    round_of_head,
     saved_heads,
 )
-from active_learn.heads.calibration import choose
+from active_learn.heads.calibration import choose_hyperparameters
 from active_learn.heads.files import head_path, write_file
 from active_learn.heads.logistic import LogisticProblem
+from safetensors.numpy import save as save_tensors
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
@@ -40,10 +43,10 @@ def blobs(n: int, d: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def rewrite(path: Path, **changes: Any) -> None:
     """Write a saved head anew with other parts and a right digest, as an attacker could."""
-    head = load_head(path.parent, int(path.stem.removeprefix("head-")))
-    description = json.loads(head.description.model_dump_json()) | changes.pop("description", {})
+    head = load_head(path.parent, round_of_head(path.stem) or 0)
+    metadata = json.loads(head.metadata.model_dump_json()) | changes.pop("metadata", {})
     parts = {"weight": head.weight, "bias": head.bias} | changes
-    write_file(path, json.dumps(description), parts["weight"], parts["bias"])
+    write_file(path, json.dumps(metadata), parts["weight"], parts["bias"])
 
 
 class HeadContract:
@@ -102,27 +105,27 @@ class HeadContract:
 
     def test_it_is_deterministic(self) -> None:
         first, second = self.fit(random_state=5), self.fit(random_state=5)
-        assert first.description == second.description
+        assert first.metadata == second.metadata
         np.testing.assert_array_equal(first.weight, second.weight)
 
     def test_a_warm_start_ends_where_a_cold_one_does(self) -> None:
         former = self.fit(56)
         warm = self.fit(60, former=former)
-        assert warm.description.choice == former.description.choice
+        assert warm.metadata.hyperparameters == former.metadata.hyperparameters
         cold = former.refit(*self.data(60))
         assert cold is not None
         np.testing.assert_allclose(warm.weight, cold.weight, atol=0.02 * np.abs(cold.weight).max())
 
     def test_what_folds_chose_is_kept_until_a_quarter_more_labels(self) -> None:
         former = self.fit(40)
-        assert former.description.choice.n_labels == 40
-        assert self.fit(50, former=former).description.choice.n_labels == 40
-        assert self.fit(51, former=former).description.choice.n_labels == 51
+        assert former.metadata.hyperparameters.n_labels == 40
+        assert self.fit(50, former=former).metadata.hyperparameters.n_labels == 40
+        assert self.fit(51, former=former).metadata.hyperparameters.n_labels == 51
 
     def test_a_former_head_that_does_not_fit_is_passed_over(self) -> None:
         rows, labels = self.data(40)
         other = fit_head(self.problem_type, self.offered, rows[:, :5], labels, round=1)
-        assert self.fit(40, former=other).description.choice.n_labels == 40
+        assert self.fit(40, former=other).metadata.hyperparameters.n_labels == 40
 
     @pytest.mark.parametrize("rows", [np.full((4, 3), np.nan), np.zeros((3, 3)), np.zeros(4)])
     def test_embeddings_that_make_no_sense_are_refused(self, rows: np.ndarray) -> None:
@@ -153,9 +156,9 @@ class HeadContract:
         head.save(tmp_path / "heads")
         again = load_head(tmp_path / "heads", 3)
         assert type(again) is type(head)
-        assert again.description == head.description
+        assert again.metadata == head.metadata
         assert again.predict(self.data(20)[0]) == head.predict(self.data(20)[0])
-        assert self.fit(64, former=again).description.choice == head.description.choice
+        assert self.fit(64, former=again).metadata.hyperparameters == head.metadata.hyperparameters
 
     def test_old_heads_go_but_for_those_in_use(self, tmp_path: Path) -> None:
         for number in (1, 2, 10, 11):
@@ -205,7 +208,7 @@ class HeadContract:
             except StateError:
                 continue
             # Blanks in the header carry nothing.
-            assert again.description == head.description
+            assert again.metadata == head.metadata
             np.testing.assert_array_equal(again.weight, head.weight)
             np.testing.assert_array_equal(again.bias, head.bias)
 
@@ -218,13 +221,13 @@ class HeadContract:
             {"weight": np.zeros((3, 0), np.float32)},
             {"bias": np.zeros((3, 1), np.float32)},
             {"weight": np.zeros((3, 12), np.float64)},
-            {"description": {"problem_type": "mind reading"}},
-            {"description": {"classes": ["a"]}},
-            {"description": {"classes": 7}},
-            {"description": {"choice": {"temperature": float("nan")}}},
-            {"description": {"choice": {"temperature": 0.0}}},
-            {"description": {"recipe": {}}},
-            {"description": {"surprise": 1}},
+            {"metadata": {"problem_type": "mind reading"}},
+            {"metadata": {"classes": ["a"]}},
+            {"metadata": {"classes": 7}},
+            {"metadata": {"hyperparameters": {"temperature": float("nan")}}},
+            {"metadata": {"hyperparameters": {"temperature": 0.0}}},
+            {"metadata": {"config": {}}},
+            {"metadata": {"surprise": 1}},
         ],
     )
     def test_a_hostile_file_is_a_store_error(self, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -233,11 +236,44 @@ class HeadContract:
         with pytest.raises(StateError, match="the next round trains a new one"):
             load_head(tmp_path, 3)
 
-    def test_a_description_nested_without_end_is_a_store_error(self, tmp_path: Path) -> None:
+    def test_a_head_of_an_earlier_format_is_refused_in_words(self, tmp_path: Path) -> None:
+        """Its fields were named description, recipe and choice."""
+        head = self.fit()
+        now = json.loads(head.metadata.model_dump_json())
+        before = {"recipe": now.pop("config"), "choice": now.pop("hyperparameters")} | now
+        path = head_path(tmp_path, 3)
+        tensors = {"weight": head.weight, "bias": head.bias}
+        texts = {"description": json.dumps(before), "digest": "a digest of that time"}
+        path.write_bytes(save_tensors(tensors, metadata=texts))
+        with pytest.raises(StateError, match=r"an earlier version .* trains a new one"):
+            load_head(tmp_path, 3)
+        write_file(path, json.dumps(before), head.weight, head.bias)
+        with pytest.raises(StateError, match=r"no head of this version .* trains a new one"):
+            load_head(tmp_path, 3)
+        assert saved_heads(tmp_path) == [3]  # until it is pruned
+        head.save(tmp_path)
+        assert load_head(tmp_path, 3).metadata == head.metadata
+
+    def test_metadata_nested_without_end_is_a_store_error(self, tmp_path: Path) -> None:
         head = self.fit()
         write_file(head_path(tmp_path, 3), "[" * 100_000, head.weight, head.bias)
         with pytest.raises(StateError):
             load_head(tmp_path, 3)
+
+
+@pytest.mark.parametrize("round", [0, 1, 12, 999_999_999])
+def test_a_name_stands_for_one_round(round: int) -> None:
+    assert round_of_head(head_name(round)) == round
+    assert head_path(Path("folder"), round).stem == head_name(round)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "latest", "head-", "head-x", "head-1x", "head--1", "head-01", "head-1\n", "al-3", "head-٣",
+     "HEAD-3", "head-1234567890", "../head-1"],
+)  # fmt: skip
+def test_other_names_are_no_heads(name: str) -> None:
+    assert round_of_head(name) is None
 
 
 class TestMultinomial(HeadContract):
@@ -261,7 +297,7 @@ class TestMultinomial(HeadContract):
         assert head is not None
         spread = np.square(rows - rows.mean(axis=0)).sum(axis=1).mean()
         model = LogisticRegression(
-            C=head.description.choice.inverse_penalty / spread,
+            C=head.metadata.hyperparameters.inverse_penalty / spread,
             class_weight=None if class_weight == "none" else "balanced",
             max_iter=5000,
             tol=1e-8,
@@ -340,8 +376,8 @@ class TestMultinomial(HeadContract):
         assert [answer.label for answer in answers] == [head.classes[k] for k in raw]
 
     def test_few_labels_are_left_at_the_defaults(self) -> None:
-        assert self.fit(11).description.choice.n_labels == 0
-        assert self.fit(12).description.choice.n_labels == 12
+        assert self.fit(11).metadata.hyperparameters.n_labels == 0
+        assert self.fit(12).metadata.hyperparameters.n_labels == 12
 
     def test_labels_drawn_at_random_make_a_head_that_knows_it(self) -> None:
         """Without anything to learn the score falls to about what guessing gives."""
@@ -370,7 +406,7 @@ class TestOneVsRest(HeadContract):
         head = self.fit(50, class_weight=class_weight)
         spread = np.square(rows - rows.mean(axis=0)).sum(axis=1).mean()
         model = LogisticRegression(
-            C=head.description.choice.inverse_penalty / spread,
+            C=head.metadata.hyperparameters.inverse_penalty / spread,
             class_weight=None if class_weight == "none" else "balanced",
             max_iter=5000,
             tol=1e-8,
@@ -439,20 +475,22 @@ class TestRidge(HeadContract):
             held_out = cross_val_predict(model, rows.astype(float), labels, cv=LeaveOneOut())
             errors[float(inverse)] = np.square(held_out - labels).mean()
         # scikit-learn's alpha would follow the spread of each fold; ours is that of all rows.
-        assert head.description.choice.inverse_penalty == min(errors, key=lambda c: errors[c])
-        model = Ridge(alpha=spread / head.description.choice.inverse_penalty).fit(rows, labels)
+        assert head.metadata.hyperparameters.inverse_penalty == min(errors, key=lambda c: errors[c])
+        model = Ridge(alpha=spread / head.metadata.hyperparameters.inverse_penalty).fit(
+            rows, labels
+        )
         np.testing.assert_allclose(head.outputs(rows)[:, 0], model.predict(rows), atol=1e-3)
 
     def test_the_noise_is_estimated(self) -> None:
-        assert self.fit(2000).description.noise_variance == pytest.approx(0.25, rel=0.1)
-        assert self.fit(40).description.noise_variance == pytest.approx(0.25, rel=0.6)
+        assert self.fit(2000).metadata.noise_variance == pytest.approx(0.25, rel=0.1)
+        assert self.fit(40).metadata.noise_variance == pytest.approx(0.25, rel=0.6)
 
     def test_labels_that_are_all_the_same_are_a_constant_without_noise(self) -> None:
         rows, _ = self.data(10)
         head = fit_head("regression", (), rows, [4.0] * 10, round=1)
         assert head is not None
         assert [answer.label for answer in head.predict(rows)] == pytest.approx([4.0] * 10)
-        assert head.description.noise_variance == pytest.approx(0)
+        assert head.metadata.noise_variance == pytest.approx(0)
 
     def test_answers_keep_within_the_bounds_and_have_no_score(self) -> None:
         rows, labels = self.data(40)
@@ -479,13 +517,15 @@ def test_overconfidence_does_not_decide_on_the_penalty() -> None:
     """The penalty follows the likelihood at the best temperature, by scikit-learn's logits too."""
     rows, places = blobs(120)
     targets = np.eye(3, dtype=np.float32)[places]
-    choice = choose(LogisticProblem(rows, targets, "softmax"), 0)
-    assert choice.inverse_penalty in (1.0, 10.0, 100.0)
+    chosen = choose_hyperparameters(LogisticProblem(rows, targets, "softmax"), 0)
+    assert chosen.inverse_penalty in (1.0, 10.0, 100.0)
     flipped = places.copy()
     flipped[::4] = (flipped[::4] + 1) % 3  # a quarter of the labels wrong: shrink more, not less
-    noisy = choose(LogisticProblem(rows, np.eye(3, dtype=np.float32)[flipped], "softmax"), 0)
-    assert noisy.inverse_penalty <= choice.inverse_penalty
-    assert noisy.temperature > choice.temperature
+    noisy = choose_hyperparameters(
+        LogisticProblem(rows, np.eye(3, dtype=np.float32)[flipped], "softmax"), 0
+    )
+    assert noisy.inverse_penalty <= chosen.inverse_penalty
+    assert noisy.temperature > chosen.temperature
 
 
 def test_with_enough_rows_held_out_the_other_folds_are_saved(
@@ -493,7 +533,7 @@ def test_with_enough_rows_held_out_the_other_folds_are_saved(
 ) -> None:
     rows, places = blobs(600)
     problem = LogisticProblem(rows, np.eye(3, dtype=np.float32)[places], "softmax")
-    full = choose(problem, 0)
+    full = choose_hyperparameters(problem, 0)
     trained: list[int] = []
     solve = LogisticProblem.solve
 
@@ -503,7 +543,7 @@ def test_with_enough_rows_held_out_the_other_folds_are_saved(
 
     monkeypatch.setattr(LogisticProblem, "solve", counted)
     monkeypatch.setattr(calibration, "ENOUGH_ROWS", 200)
-    saved = choose(problem, 0)
+    saved = choose_hyperparameters(problem, 0)
     assert trained == [400] * 3
     assert saved.n_labels == 600
     assert saved.temperature == pytest.approx(full.temperature, rel=0.3)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from active_learn.errors import StateError
-from active_learn.heads import TrainedHead, load_head
+from active_learn.heads import TrainedHead, head_name, load_head
 from label_studio_ml.model import LabelStudioMLBase
 
 from .. import logs
@@ -146,7 +146,7 @@ class ActiveLearningModel(LabelStudioMLBase):
     def head_version(self) -> str:
         """Return the version of live answers, ``head-<round>``, never the queue's version."""
         project = None if self._number is None else self._runtime.store.project(self._number)
-        return project.head_version if project else "head-0"
+        return project.head_version if project else head_name(0)
 
     def set_extra_params(self, extra_params: Any) -> None:
         """Register a project with settings of its own (label-studio-ml 2.x calls it too).

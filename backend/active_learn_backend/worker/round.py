@@ -202,6 +202,8 @@ class Round:
             head = load_head(self._heads, self.project.head_round)
         except StateError as error:
             log.warning("%s", error)
+            if self.project.pinned_round:  # or the head that replaces it would stay pinned
+                self.store.update(self.project.id, pinned_round=0)
             return None
         fits = head.problem_type == self.task.control.problem_type and head.reads(
             encoder, n_features
@@ -326,7 +328,8 @@ class Round:
             return last.strategy if last else None
         with self._timed("compare"):
             vectors, labels = snapshot.embeddings[training], snapshot.labels(training)
-            data = LabeledSet.of(self.task.control, vectors, labels)
+            weight = self.settings.class_weight
+            data = LabeledSet.of(self.task.control, vectors, labels, weight)
             current = with_chosen_strategy(self.settings, last).strategy
             return compare_strategies(data, len(training), current, self.check_lease)
 

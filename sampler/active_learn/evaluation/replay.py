@@ -1,9 +1,10 @@
-"""The one replay engine: labels labeled data again, as if it were new, by several strategies.
+"""The replay engine: labels labeled data again, as if it were new, by several strategies.
 
-Everything is paired: in each replicate all strategies get the same pool, the same first labels and
-the same held-out fold, and the same head is fitted on what each of them chose. It knows samplers
-only by what they do (``sampler(problem_type, head, budget, ...).rank(pool, n)``), so that
-`ActiveSampler` can call it, and so can a benchmark with a sampler of its own.
+All comparisons are paired: in each replicate all strategies get the same pool, the same first
+labels and the same held-out rows. The heads are those that rounds train: `fit_head` trains one on
+what each strategy chose, from the strategy's former head. A sampler is anything that is called as
+``sampler(problem_type, head, budget, ...).rank(pool, n)``, so that `ActiveSampler` can call the
+engine, and so can a benchmark with a sampler of its own.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import DataError, ParameterError
+from ..errors import ParameterError
+from ..heads import HeadConfig, ProblemType
 from ..heads.folds import Split
+from .labeled_data import check_data
 from .learning_curves import Curves
-from .replay_head import FittedHead, check_labels, fit_head
+from .replayed_head import ReplayedHead
 
-__all__ = ["Candidate", "Sampler", "check_data", "replay"]
+__all__ = ["Candidate", "Run", "Sampler", "replay"]
 
 RANDOM_STEP = 1.15  # each further point of random's curve has so many times the labels
 
@@ -56,11 +59,12 @@ def replay(
     candidates: Sequence[Candidate],
     splits: Sequence[Split],
     *,
-    problem_type: str = "classification",
+    problem_type: ProblemType = "classification",
     batch: int,
     rounds: int,
     start: int = 0,
     reach: float = 1.0,
+    head_config: HeadConfig | None = None,
     progress: bool = False,
 ) -> Curves:
     """Replay labeling by each candidate on each split.
@@ -88,6 +92,9 @@ def replay(
     reach : float
         Continue the curve of 'random', if it is a candidate, to so many times the last label
         count: how many labels random needs for the same score can only be read off there.
+    head_config : HeadConfig, optional
+        How heads are trained: labels offered, class weights, bounds. When omitted, all classes of
+        ``y`` are offered, and classes are not weighted.
     progress : bool
 
     Returns
@@ -119,10 +126,10 @@ def replay(
     further_scores = np.empty((len(splits), len(further)))
     bar = tqdm(total=len(splits) * len(labels), desc="replay", disable=not progress)
     with bar:
-        for replicate, (pool, test) in enumerate(splits):
-            run = Run(sampler, X, y, pool, test, problem_type, replicate)
+        for replicate, split in enumerate(splits):
+            run = Run(sampler, X, y, split, problem_type, replicate, head_config)
             for candidate, label in zip(candidates, labels, strict=True):
-                run.begin(start)
+                run.begin(np.arange(start))
                 for step in range(rounds):
                     seconds[label] += run.choose(candidate, batch)
                     scores[label][replicate, step] = run.score()
@@ -136,9 +143,16 @@ def replay(
 
 
 class Run:
-    """One replicate: a pool in random order, what of it is labeled, and the head fitted on that.
+    """One replicate: a pool in random order, what of it is labeled, and the head trained on that.
 
-    The order is random so that ties between candidates are broken fairly.
+    The order is random so that ties between candidates are broken fairly. The head is trained by
+    `fit_head` from the former one, as a round trains it.
+
+    Attributes
+    ----------
+    labeled : ndarray of int64
+        Positions in the pool, in the order of labeling.
+    head : ReplayedHead
     """
 
     def __init__(
@@ -146,91 +160,61 @@ class Run:
         sampler: Sampler,
         X: np.ndarray,
         y: np.ndarray,
-        pool: np.ndarray,
-        test: np.ndarray,
-        problem_type: str,
+        split: Split,
+        problem_type: ProblemType,
         replicate: int,
+        head_config: HeadConfig | None = None,
     ) -> None:
+        pool, test = split
         order = np.random.default_rng(replicate).permutation(pool)
         self.sampler = sampler
         self.X, self.y = X[order], y[order]
         self.X_test, self.y_test = X[test], y[test]
         self.problem_type = problem_type
         self.replicate = replicate
-        self.n_outputs = count_outputs(y, problem_type)
+        self.head = ReplayedHead(y, X.shape[1], problem_type, head_config)
         self.labeled = np.empty(0, dtype=np.int64)
-        self.head: FittedHead | None = None
 
-    def begin(self, start: int) -> None:
-        """Label the first samples of the pool, which are random ones."""
-        self.labeled = np.arange(start)
-        self._fit()
+    def begin(self, labeled: np.ndarray) -> None:
+        """Forget all labels but those at some positions of the pool, which is in random order."""
+        self.head.reset()
+        self.labeled = np.empty(0, dtype=np.int64)
+        if len(labeled):
+            self._label(labeled)
 
     def choose(self, candidate: Candidate, batch: int) -> float:
-        """Label a batch that the candidate chooses; give the seconds that choosing took."""
+        """Label a batch that the candidate chooses; return the seconds that choosing took."""
         unlabeled = self._unlabeled()
-        head = (
-            FittedHead.untrained(self.n_outputs, self.X.shape[1])
-            if self.head is None
-            else self.head
-        )
         seed = np.random.SeedSequence((self.replicate, len(self.labeled))).generate_state(1)
         arguments = {
             "labeled_data": self.X[self.labeled] if len(self.labeled) else None,
             "random_state": int(seed[0]),
             **candidate.parameters,
         }
-        pool = self.X[unlabeled]
+        model, pool = self.head.sampler_model(), self.X[unlabeled]
         began = time.perf_counter()
         sampler = self.sampler(
-            self.problem_type, head.linear, batch, strategy=candidate.strategy, **arguments
+            self.problem_type, model, batch, strategy=candidate.strategy, **arguments
         )
         picks = sampler.rank(pool, batch).indices
         seconds = time.perf_counter() - began
-        self.labeled = np.concatenate([self.labeled, unlabeled[picks]])
-        self._fit()
+        self._label(unlabeled[picks])
         return seconds
 
     def fill(self, count: int) -> None:
         """Label samples of the pool in its own order, which is random, up to ``count``."""
-        unlabeled = self._unlabeled()
-        self.labeled = np.concatenate([self.labeled, unlabeled[: count - len(self.labeled)]])
-        self._fit()
+        self._label(self._unlabeled()[: count - len(self.labeled)])
 
     def score(self) -> float:
-        """Score the head on the held-out fold."""
-        assert self.head is not None
+        """Return the score of the head on the held-out rows."""
         return self.head.score(self.X_test, self.y_test)
 
     def _unlabeled(self) -> np.ndarray:
         return np.setdiff1d(np.arange(len(self.X)), self.labeled, assume_unique=True)
 
-    def _fit(self) -> None:
-        rows = self.labeled
-        self.head = fit_head(self.X[rows], self.y[rows], self.problem_type) if len(rows) else None
-
-
-def check_data(X: np.ndarray, y: np.ndarray, problem_type: str) -> tuple[np.ndarray, np.ndarray]:
-    """Refuse embeddings and labels that do not fit together or are not finite."""
-    X = np.asarray(X)
-    if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "fiu":
-        raise DataError(
-            f"embeddings have shape {X.shape} and type {X.dtype}; expected numbers of shape (n, d)"
-        )
-    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
-    if len(bad):
-        raise DataError(f"embedding {bad[0]} holds NaN or infinity; remove it")
-    y = check_labels(y, problem_type)
-    if len(y) != len(X):
-        raise DataError(f"{len(X)} embeddings came with {len(y)} labels; expected one each")
-    return X, y
-
-
-def count_outputs(y: np.ndarray, problem_type: str) -> int:
-    """Count the outputs of a head that is fitted on all labels."""
-    if problem_type == "classification":
-        return max(2, len(np.unique(y)))
-    return 1 if y.ndim == 1 else y.shape[1]
+    def _label(self, rows: np.ndarray) -> None:
+        self.labeled = np.concatenate([self.labeled, rows])
+        self.head.fit(self.X[self.labeled], self.y[self.labeled])
 
 
 def further_counts(last: int, available: int, reach: float) -> list[int]:

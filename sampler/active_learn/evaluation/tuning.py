@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError, ParameterError
+from ..heads import HeadConfig, ProblemType
 from ..heads.folds import folds
+from .labeled_data import check_data
 from .learning_curves import Curves
-from .replay import Candidate, Sampler, check_data, replay
+from .replay import Candidate, Sampler, replay
 
 __all__ = ["Tuning", "tune"]
 
@@ -46,11 +48,12 @@ def tune(
     X: np.ndarray,
     y: np.ndarray,
     *,
-    problem_type: str = "classification",
+    problem_type: ProblemType = "classification",
     current: Candidate | None = None,
     candidates: Sequence[Candidate] | None = None,
     n_folds: int = 4,
     n_repeats: int = 2,
+    head_config: HeadConfig | None = None,
     progress: bool = False,
 ) -> Tuning:
     """Choose strategy and parameters by replaying how the given labels could have been chosen.
@@ -73,6 +76,8 @@ def tune(
         What to compare. The current one, random and (but in regression) margin are added.
     n_folds, n_repeats : int
         Held-out folds, and how often they are dealt anew.
+    head_config : HeadConfig, optional
+        How heads are trained, see `replay`.
     progress : bool
 
     Returns
@@ -105,6 +110,7 @@ def tune(
         batch=batch,
         rounds=CURVE_STEPS - 1,
         start=batch,
+        head_config=head_config,
         progress=progress,
     )
     return pick_best(current, chosen, curves)
@@ -123,7 +129,7 @@ def pick_best(current: Candidate, candidates: Sequence[Candidate], curves: Curve
 
 
 def complete_candidates(
-    current: Candidate, candidates: Sequence[Candidate] | None, problem_type: str
+    current: Candidate, candidates: Sequence[Candidate] | None, problem_type: ProblemType
 ) -> list[Candidate]:
     """Add what is always compared, each once."""
     if candidates is None:
@@ -135,7 +141,7 @@ def complete_candidates(
     return list(unique.values())
 
 
-def require_enough_labels(y: np.ndarray, problem_type: str) -> None:
+def require_enough_labels(y: np.ndarray, problem_type: ProblemType) -> None:
     """Refuse to tune where the outcome would be noise."""
     needed, per = LEAST_LABELS, ""
     if problem_type == "classification":

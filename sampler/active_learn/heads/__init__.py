@@ -1,23 +1,29 @@
-"""Heads: what learns from the embeddings of labeled tasks; one file per problem type."""
+"""Heads: linear models trained on the embeddings of labeled samples; one file per problem type.
+
+The one family of heads: rounds, replays and the published tables all train them by `fit_head`.
+"""
 
 from .base import Answer, Head, ProblemType
-from .files import prune_heads, saved_heads
+from .files import head_name, prune_heads, round_of_head, saved_heads
 from .multinomial import MultinomialHead
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
-from .trained import ClassWeight, TrainedHead, fit_head, load_head
+from .trained import ClassWeight, HeadConfig, TrainedHead, fit_head, load_head
 
 __all__ = [
     "Answer",
     "ClassWeight",
     "Head",
+    "HeadConfig",
     "MultinomialHead",
     "OneVsRestHead",
     "ProblemType",
     "RidgeHead",
     "TrainedHead",
     "fit_head",
+    "head_name",
     "load_head",
     "prune_heads",
+    "round_of_head",
     "saved_heads",
 ]

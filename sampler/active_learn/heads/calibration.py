@@ -18,7 +18,7 @@ from .base import FloatArray
 from .folds import folds
 from .logistic import Link, LogisticProblem
 
-__all__ = ["Choice", "choose", "confidence", "probabilities"]
+__all__ = ["Hyperparameters", "choose_hyperparameters", "confidence", "probabilities"]
 
 INVERSE_PENALTIES = (1.0, 10.0, 100.0)  # in units of 1 / (mean squared distance from the mean)
 FOLDS = 3
@@ -29,7 +29,7 @@ ROUGH = 1e-3  # precision of a fit that is only compared with its like
 HOTTEST = 5.0  # temperatures go from 1 / HOTTEST to HOTTEST
 
 
-class Choice(BaseModel):
+class Hyperparameters(BaseModel):
     """What folds decide; kept until there are a quarter more labels than it was made on.
 
     Attributes
@@ -53,11 +53,11 @@ class Choice(BaseModel):
         return n_labels <= MORE_LABELS * self.n_labels
 
 
-def choose(problem: LogisticProblem, random_state: int) -> Choice:
+def choose_hyperparameters(problem: LogisticProblem, random_state: int) -> Hyperparameters:
     """Choose penalty and temperature by cross-validation; the defaults with too few labels."""
     n = len(problem.targets)
     if n < LEAST_LABELS:
-        return Choice()
+        return Hyperparameters()
     rows, held_out = _held_out_logits(problem, random_state)
     targets, weights, link = problem.targets[rows], problem.weights[rows], problem.link
     losses = {
@@ -66,7 +66,7 @@ def choose(problem: LogisticProblem, random_state: int) -> Choice:
     }
     best = min(losses, key=lambda penalty: losses[penalty])
     temperature = _least(_confidence_loss(held_out[best], targets, link))[0]
-    return Choice(inverse_penalty=best, temperature=temperature, n_labels=n)
+    return Hyperparameters(inverse_penalty=best, temperature=temperature, n_labels=n)
 
 
 def probabilities(logits: npt.NDArray[Any], link: Link) -> npt.NDArray[Any]:

@@ -1,9 +1,13 @@
-"""Trained heads on disk: one ``head-<round>.safetensors`` each, written whole or not at all."""
+"""Trained heads on disk: one ``head-<round>.safetensors`` each, written completely or not at all.
+
+The name of a head is derived from its round here, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -15,7 +19,15 @@ from safetensors.numpy import save as save_tensors
 from ..errors import StateError
 from .base import FloatArray
 
-__all__ = ["head_name", "head_path", "prune_heads", "read_file", "saved_heads", "write_file"]
+__all__ = [
+    "head_name",
+    "head_path",
+    "prune_heads",
+    "read_file",
+    "round_of_head",
+    "saved_heads",
+    "write_file",
+]
 
 PREFIX, SUFFIX = "head-", ".safetensors"
 
@@ -25,16 +37,22 @@ def head_name(round: int) -> str:
     return f"{PREFIX}{round}"
 
 
+def round_of_head(name: str) -> int | None:
+    """Return the round of a head by its name, or None for any other name."""
+    match = re.fullmatch(rf"{PREFIX}(0|[1-9][0-9]{{0,8}})", name)
+    return int(match[1]) if match else None
+
+
 def head_path(folder: Path, round: int) -> Path:
-    """File of the head of one round."""
+    """Return the file of the head of one round."""
     return folder / f"{head_name(round)}{SUFFIX}"
 
 
-def write_file(path: Path, description: str, weight: FloatArray, bias: FloatArray) -> None:
-    """Write a head, whole or not at all; makes the folder if missing."""
+def write_file(path: Path, metadata: str, weight: FloatArray, bias: FloatArray) -> None:
+    """Write a head, completely or not at all; make the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"description": description, "digest": _digest(description, weight, bias)}
-    data = save_tensors({"weight": weight, "bias": bias}, metadata=metadata)
+    texts = {"metadata": metadata, "digest": _digest(metadata, weight, bias)}
+    data = save_tensors({"weight": weight, "bias": bias}, metadata=texts)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)
         file.flush()
@@ -43,35 +61,39 @@ def write_file(path: Path, description: str, weight: FloatArray, bias: FloatArra
 
 
 def read_file(path: Path) -> tuple[str, FloatArray, FloatArray]:
-    """Read description, weight and bias, as they were written.
+    """Read metadata, weight and bias, as they were written.
 
     Raises
     ------
     StateError
-        When the file is missing, damaged, or of another kind.
+        When the file is missing, damaged, of an earlier format, or no head.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            description, digest = metadata["description"], metadata["digest"]
+            texts = file.metadata() or {}
+            if missing := {"metadata", "digest"} - texts.keys():
+                raise ValueError(
+                    f"it has no {' and no '.join(sorted(missing))}: "
+                    "an earlier version of this software wrote it, or it is no head"
+                )
+            metadata, digest = texts["metadata"], texts["digest"]
             weight, bias = (file.get_tensor(name) for name in ("weight", "bias"))
         if weight.dtype != np.float32 or bias.dtype != np.float32:
             raise ValueError(f"its weights are {weight.dtype} and {bias.dtype}, not float32")
-        if digest != _digest(description, weight, bias):
-            raise ValueError("what it holds is not what was written")
+        if digest != _digest(metadata, weight, bias):
+            raise ValueError("its content is not what was written")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"the head {path.name} cannot be read ({str(error).partition(chr(10))[0]}); "
             "the next round trains a new one"
         ) from error
-    return description, weight, bias
+    return metadata, weight, bias
 
 
 def saved_heads(folder: Path) -> list[int]:
-    """Give the rounds whose heads are kept, newest first."""
-    rounds = [path.stem.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*{SUFFIX}")]
-    numbers = [int(number) for number in rounds if number.isascii() and number.isdigit()]
-    return sorted(numbers, reverse=True)
+    """List the rounds whose heads are saved, newest first."""
+    rounds = (round_of_head(path.stem) for path in folder.glob(f"{PREFIX}*{SUFFIX}"))
+    return sorted((round for round in rounds if round is not None), reverse=True)
 
 
 def prune_heads(folder: Path, keep: int, also: Collection[int] = ()) -> None:
@@ -81,9 +103,9 @@ def prune_heads(folder: Path, keep: int, also: Collection[int] = ()) -> None:
             head_path(folder, number).unlink(missing_ok=True)
 
 
-def _digest(description: str, weight: FloatArray, bias: FloatArray) -> str:
-    """SHA-256 of all that the file says, by which a flipped bit is found."""
-    state = hashlib.sha256(description.encode())
+def _digest(metadata: str, weight: FloatArray, bias: FloatArray) -> str:
+    """Compute the SHA-256 of the metadata and the tensors, which finds a flipped bit."""
+    state = hashlib.sha256(metadata.encode())
     for tensor in (weight, bias):
         state.update(str(tensor.shape).encode())
         state.update(np.ascontiguousarray(tensor).tobytes())

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from .base import Answer, FloatArray
-from .calibration import Choice, choose, probabilities
+from .calibration import Hyperparameters, choose_hyperparameters, probabilities
 from .logistic import LogisticProblem
-from .trained import Description, Recipe, TrainedHead
+from .trained import HeadConfig, HeadMetadata, TrainedHead
 
 __all__ = ["MultinomialHead"]
 
@@ -23,36 +23,39 @@ class MultinomialHead(TrainedHead):
     @classmethod
     def fit(
         cls,
-        recipe: Recipe,
+        config: HeadConfig,
         embeddings: FloatArray,
         labels: Sequence[Any],
         *,
         round: int,
-        choice: Choice | None = None,
+        hyperparameters: Hyperparameters | None = None,
         start: Self | None = None,
         random_state: int = 0,
     ) -> Self | None:
-        place = {label: at for at, label in enumerate(recipe.labels_offered)}
+        place = {label: at for at, label in enumerate(config.labels_offered)}
         rows = [at for at, label in enumerate(labels) if label in place]
         places, targets = np.unique([place[labels[at]] for at in rows], return_inverse=True)
         if len(places) < 2:
             return None
-        classes = tuple(recipe.labels_offered[at] for at in places)
+        classes = tuple(config.labels_offered[at] for at in places)
         weights = None
-        if recipe.class_weight == "balanced":
+        if config.class_weight == "balanced":
             counts = np.bincount(targets)
             weights = (len(targets) / (len(classes) * counts[targets, None])).astype(np.float32)
         problem = LogisticProblem(
             embeddings[rows], np.eye(len(classes), dtype=np.float32)[targets], "softmax", weights
         )
-        choice = choice or choose(problem, random_state)
+        hyperparameters = hyperparameters or choose_hyperparameters(problem, random_state)
         weight, bias = problem.solve(
-            choice.inverse_penalty, start=start.rows_of(classes) if start else None
+            hyperparameters.inverse_penalty, start=start.rows_of(classes) if start else None
         )
-        description = Description(
-            problem_type="classification", recipe=recipe, choice=choice, classes=classes
+        metadata = HeadMetadata(
+            problem_type="classification",
+            config=config,
+            hyperparameters=hyperparameters,
+            classes=classes,
         )
-        return cls(description, weight, bias, round)
+        return cls(metadata, weight, bias, round)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
         """Give the likeliest class and its probability for each row."""

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from .base import Answer, FloatArray
-from .calibration import Choice, choose, confidence, probabilities
+from .calibration import Hyperparameters, choose_hyperparameters, confidence, probabilities
 from .logistic import LogisticProblem
-from .trained import Description, Recipe, TrainedHead
+from .trained import HeadConfig, HeadMetadata, TrainedHead
 
 __all__ = ["OneVsRestHead"]
 
@@ -28,29 +28,32 @@ class OneVsRestHead(TrainedHead):
     @classmethod
     def fit(
         cls,
-        recipe: Recipe,
+        config: HeadConfig,
         embeddings: FloatArray,
         labels: Sequence[Any],
         *,
         round: int,
-        choice: Choice | None = None,
+        hyperparameters: Hyperparameters | None = None,
         start: Self | None = None,
         random_state: int = 0,
     ) -> Self | None:
-        classes = recipe.labels_offered
+        classes = config.labels_offered
         bits = np.array([[name in chosen for name in classes] for chosen in labels], np.float32)
         if not len(labels) or (bits == bits[0]).all():
             return None
-        weights = _balanced(bits) if recipe.class_weight == "balanced" else None
+        weights = _balanced(bits) if config.class_weight == "balanced" else None
         problem = LogisticProblem(embeddings, bits, "sigmoid", weights)
-        choice = choice or choose(problem, random_state)
+        hyperparameters = hyperparameters or choose_hyperparameters(problem, random_state)
         weight, bias = problem.solve(
-            choice.inverse_penalty, start=start.rows_of(classes) if start else None
+            hyperparameters.inverse_penalty, start=start.rows_of(classes) if start else None
         )
-        description = Description(
-            problem_type="multilabel", recipe=recipe, choice=choice, classes=classes
+        metadata = HeadMetadata(
+            problem_type="multilabel",
+            config=config,
+            hyperparameters=hyperparameters,
+            classes=classes,
         )
-        return cls(description, weight, bias, round)
+        return cls(metadata, weight, bias, round)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
         """Give the labels of probability 1/2 or more, in the order of the config.

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .base import Answer, FloatArray
-from .calibration import Choice
+from .calibration import Hyperparameters
 from .logistic import principal_axes
-from .trained import Description, Recipe, TrainedHead
+from .trained import HeadConfig, HeadMetadata, TrainedHead
 
 __all__ = ["RidgeHead"]
 
@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 class RidgeHead(TrainedHead):
     """A linear prediction with an intercept, clipped to the bounds of the control.
 
-    ``description.noise_variance`` estimates the variance of the labels around it: the squared
+    ``metadata.noise_variance`` estimates the variance of the labels around it: the squared
     residuals over the degrees of freedom that the fit leaves. Labels that are all the same are
     learned as what they are: a constant without noise.
     """
@@ -35,12 +35,12 @@ class RidgeHead(TrainedHead):
     @classmethod
     def fit(
         cls,
-        recipe: Recipe,
+        config: HeadConfig,
         embeddings: FloatArray,
         labels: Sequence[Any],
         *,
         round: int,
-        choice: Choice | None = None,
+        hyperparameters: Hyperparameters | None = None,
         start: Self | None = None,
         random_state: int = 0,
     ) -> Self | None:
@@ -50,21 +50,24 @@ class RidgeHead(TrainedHead):
         if len(targets) < 2:
             return None
         problem = _Ridge(embeddings, targets)
-        if choice is None:
+        if hyperparameters is None:
             errors = [problem.leave_one_out(penalty) for penalty in INVERSE_PENALTIES]
             best = float(INVERSE_PENALTIES[int(np.argmin(errors))])
-            choice = Choice(inverse_penalty=best, n_labels=len(targets))
-        weight, bias, noise_variance = problem.solve(choice.inverse_penalty)
-        description = Description(
-            problem_type="regression", recipe=recipe, choice=choice, noise_variance=noise_variance
+            hyperparameters = Hyperparameters(inverse_penalty=best, n_labels=len(targets))
+        weight, bias, noise_variance = problem.solve(hyperparameters.inverse_penalty)
+        metadata = HeadMetadata(
+            problem_type="regression",
+            config=config,
+            hyperparameters=hyperparameters,
+            noise_variance=noise_variance,
         )
-        return cls(description, weight, bias, round)
+        return cls(metadata, weight, bias, round)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
         """Predict a number for each row, within the bounds; without a score."""
         values = self.outputs(vectors)[:, 0]
-        if self.description.recipe.bounds is not None:
-            values = np.clip(values, *self.description.recipe.bounds)
+        if self.metadata.config.bounds is not None:
+            values = np.clip(values, *self.metadata.config.bounds)
         return [Answer(float(value), None) for value in values]
 
 

@@ -13,8 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, StateError
 from .base import FloatArray, Head, ProblemType
-from .calibration import Choice
-from .files import head_path, read_file, write_file
+from .calibration import Hyperparameters
+from .files import head_name, head_path, read_file, write_file
+
+if TYPE_CHECKING:
+    from ..models import LinearHead
 
 if TYPE_CHECKING:
     from ..models import LinearHead
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "REGISTRY",
     "ClassWeight",
-    "Description",
-    "Recipe",
+    "HeadConfig",
+    "HeadMetadata",
     "TrainedHead",
     "fit_head",
     "load_head",
@@ -34,7 +37,7 @@ ClassWeight = Literal["none", "balanced"]
 REGISTRY: dict[ProblemType, type[TrainedHead]] = {}
 
 
-class Recipe(BaseModel):
+class HeadConfig(BaseModel):
     """How a head is trained, apart from the labels.
 
     Attributes
@@ -58,14 +61,14 @@ class Recipe(BaseModel):
     encoder: str = ""
 
 
-class Description(BaseModel):
+class HeadMetadata(BaseModel):
     """What a head is, apart from its weights; kept as JSON beside them.
 
     Attributes
     ----------
     problem_type : {'classification', 'regression', 'multilabel'}
-    recipe : Recipe
-    choice : Choice
+    config : HeadConfig
+    hyperparameters : Hyperparameters
     classes : tuple of str
         The class or label of each output; empty in regression.
     noise_variance : float or None
@@ -75,14 +78,14 @@ class Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     problem_type: ProblemType
-    recipe: Recipe
-    choice: Choice
+    config: HeadConfig
+    hyperparameters: Hyperparameters
     classes: tuple[str, ...] = ()
     noise_variance: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
-        offered = self.recipe.labels_offered
+        offered = self.config.labels_offered
         fits = {
             "classification": len(set(self.classes)) == len(self.classes) >= 2,
             "multilabel": len(self.classes) >= 1 and self.classes == offered,
@@ -98,7 +101,7 @@ class TrainedHead(Head):
 
     Parameters
     ----------
-    description : Description
+    metadata : HeadMetadata
     weight : array of shape (K, d), float32
         One row for each class; one in regression.
     bias : array of shape (K,), float32
@@ -115,11 +118,11 @@ class TrainedHead(Head):
         REGISTRY[cls.problem_type] = cls
 
     def __init__(
-        self, description: Description, weight: FloatArray, bias: FloatArray, round: int
+        self, metadata: HeadMetadata, weight: FloatArray, bias: FloatArray, round: int
     ) -> None:
-        self.description, self.round = description, round
-        self.labels_offered = description.recipe.labels_offered
-        self.classes = description.classes
+        self.metadata, self.round = metadata, round
+        self.labels_offered = metadata.config.labels_offered
+        self.classes = metadata.classes
         self.weight = np.asarray(weight, np.float32)
         self.bias = np.asarray(bias, np.float32)
         n_outputs = len(self.classes) or 1
@@ -138,18 +141,18 @@ class TrainedHead(Head):
 
     @property
     def version(self) -> str:
-        return f"head-{self.round}"
+        return head_name(self.round)
 
     @classmethod
     @abstractmethod
     def fit(
         cls,
-        recipe: Recipe,
+        config: HeadConfig,
         embeddings: FloatArray,
         labels: Sequence[Any],
         *,
         round: int,
-        choice: Choice | None = None,
+        hyperparameters: Hyperparameters | None = None,
         start: Self | None = None,
         random_state: int = 0,
     ) -> Self | None:
@@ -157,26 +160,26 @@ class TrainedHead(Head):
 
         Parameters
         ----------
-        choice : Choice, optional
+        hyperparameters : Hyperparameters, optional
             Made when omitted.
         start : Self, optional
             Where to start from.
         """
 
     def refit(self, embeddings: FloatArray, labels: Sequence[Any]) -> Self | None:
-        """Train a head of the same recipe and choice on other labels, from nothing."""
+        """Train a head of the same config and hyperparameters on other labels, from nothing."""
         with threadpool_limits(1, user_api="blas"):
             return type(self).fit(
-                self.description.recipe,
+                self.metadata.config,
                 embeddings,
                 labels,
                 round=self.round,
-                choice=self.description.choice,
+                hyperparameters=self.metadata.hyperparameters,
             )
 
     def reads(self, encoder: str, n_features: int) -> bool:
         """Tell whether it was trained on vectors of this encoder."""
-        return (self.description.recipe.encoder, self.n_features) == (encoder, n_features)
+        return (self.metadata.config.encoder, self.n_features) == (encoder, n_features)
 
     def rows_of(self, classes: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Give weight and bias for these classes; zeros for those that the head does not know."""
@@ -191,19 +194,20 @@ class TrainedHead(Head):
     def save(self, folder: Path) -> None:
         """Write ``head-<round>.safetensors`` into a folder, whole or not at all."""
         path = head_path(folder, self.round)
-        write_file(path, self.description.model_dump_json(), self.weight, self.bias)
+        write_file(path, self.metadata.model_dump_json(), self.weight, self.bias)
 
     def sampler_model(self) -> LinearHead:
         """Return the calibrated head: the sampler sees the probabilities that annotators see."""
-        from ..models import LinearHead  # imports torch, which takes seconds and no head needs
+        # Imports torch, which takes seconds: reading and listing heads works without it.
+        from ..models import LinearHead
 
-        temperature = self.description.choice.temperature
+        temperature = self.metadata.hyperparameters.temperature
         return LinearHead(self.weight / temperature, self.bias / temperature)
 
     def outputs(self, vectors: FloatArray) -> FloatArray:
         """Give calibrated logits, or predictions in regression, (n, K) for vectors (n, d)."""
         logits = np.asarray(vectors, np.float32) @ self.weight.T + self.bias
-        return logits / np.float32(self.description.choice.temperature)
+        return logits / np.float32(self.metadata.hyperparameters.temperature)
 
 
 def fit_head(
@@ -267,22 +271,24 @@ def fit_head(
     kind = REGISTRY[problem_type]
     if not (isinstance(former, kind) and former.reads(encoder, embeddings.shape[1])):
         former = None
-    recipe = Recipe(
+    config = HeadConfig(
         labels_offered=tuple(labels_offered),
         class_weight=class_weight,
         bounds=bounds,
         encoder=encoder,
     )
-    lasts = former is not None and former.description.choice.lasts(len(labels))
+    lasts = former is not None and former.metadata.hyperparameters.lasts(len(labels))
     # One BLAS thread: on problems of this size a second one gains nothing on an idle machine,
     # and on a busy one (Label Studio runs beside us) waiting for it takes 50 times as long.
     with threadpool_limits(1, user_api="blas"):
         return kind.fit(
-            recipe,
+            config,
             embeddings,
             labels,
             round=round,
-            choice=former.description.choice if former is not None and lasts else None,
+            hyperparameters=former.metadata.hyperparameters
+            if former is not None and lasts
+            else None,
             start=former,
             random_state=random_state,
         )
@@ -299,8 +305,8 @@ def load_head(folder: Path, round: int) -> TrainedHead:
     path = head_path(folder, round)
     text, weight, bias = read_file(path)
     try:
-        description = Description.model_validate_json(text)
-        return REGISTRY[description.problem_type](description, weight, bias, round)
+        metadata = HeadMetadata.model_validate_json(text)
+        return REGISTRY[metadata.problem_type](metadata, weight, bias, round)
     except (ValidationError, DataError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise StateError(

@@ -94,6 +94,7 @@ def compare_strategies(
                 problem_type=data.problem_type,
                 current=Candidate(current),
                 candidates=CANDIDATES,
+                head_config=data.head_config,
             )
         name, reason = _clearly_best(found, current)
     except _OutOfTime:

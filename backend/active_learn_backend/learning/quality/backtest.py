@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from active_learn.errors import DataError, ParameterError
 from active_learn.evaluation.learning_curves import Curves
 from active_learn.evaluation.replay import Candidate, replay
 from active_learn.evaluation.tuning import require_enough_labels
-from active_learn.heads import ProblemType
+from active_learn.heads import ClassWeight, HeadConfig, ProblemType
 from active_learn.heads.base import FloatArray
 from active_learn.heads.folds import folds
 from active_learn.strategies import build_strategy, strategies
@@ -49,22 +49,35 @@ class LabeledSet:
     ----------
     X : array of shape (n, d), float32
     y : array of shape (n,): class names or numbers; in multilabel (n, L) of 0 and 1
+    problem_type : {'classification', 'regression', 'multilabel'}
+    head_config : HeadConfig, optional
+        How rounds train the heads of the project, and so replays; see `replay` when omitted.
     """
 
     X: FloatArray
     y: npt.NDArray[np.generic]
     problem_type: ProblemType
+    head_config: HeadConfig | None = None
 
     @classmethod
-    def of(cls, control: ControlTag, embeddings: FloatArray, labels: Sequence[Any]) -> LabeledSet:
-        """Return a set of embeddings (n, d) and labels, without labels no longer offered."""
+    def of(
+        cls,
+        control: ControlTag,
+        embeddings: FloatArray,
+        labels: Sequence[Any],
+        class_weight: ClassWeight = "none",
+    ) -> LabeledSet:
+        """Return embeddings (n, d) with those labels that the config still offers."""
         rows = [at for at, label in enumerate(labels) if _is_offered(control, label)]
         if not rows:
             raise DataError("no task is labeled; label some first, at random if you can")
         kept = [labels[at] for at in rows]
         if control.problem_type == "multilabel":
             kept = [[float(name in chosen) for name in control.labels] for chosen in kept]
-        return cls(embeddings[rows], np.array(kept), control.problem_type)
+        config = HeadConfig(
+            labels_offered=control.labels, class_weight=class_weight, bounds=control.bounds
+        )
+        return cls(embeddings[rows], np.array(kept), control.problem_type, config)
 
     @classmethod
     def embed(
@@ -85,14 +98,15 @@ class LabeledSet:
         embeddings, usable, _ = TaskEmbedder(settings, project_id, task, load).embed(
             [row.content for row in rows], [row.content_key for row in rows]
         )
-        return cls.of(task.control, embeddings, [rows[at].label for at in usable])
+        labels = [rows[at].label for at in usable]
+        return cls.of(task.control, embeddings, labels, settings.class_weight)
 
     def draw(self, most: int) -> LabeledSet:
         """Return at most so many of them, drawn by chance, always the same ones."""
         if len(self.X) <= most:
             return self
         chosen = np.sort(np.random.default_rng(0).permutation(len(self.X))[:most])
-        return LabeledSet(self.X[chosen], self.y[chosen], self.problem_type)
+        return replace(self, X=self.X[chosen], y=self.y[chosen])
 
 
 @dataclass(frozen=True)
@@ -222,6 +236,7 @@ def backtest(
         problem_type=data.problem_type,
         batch=batch,
         rounds=max(1, half // batch),
+        head_config=data.head_config,
         progress=progress,
     )
     return Backtest(curves, len(data.X), data.problem_type)

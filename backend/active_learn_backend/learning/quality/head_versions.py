@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from active_learn.heads import load_head, saved_heads
-from active_learn.heads.files import head_name
+from active_learn.heads import head_name, load_head, round_of_head, saved_heads
 
 from ...errors import StoreError
 from ...settings import Settings
@@ -92,13 +90,12 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
         store.update(project_id, pinned_round=0, round_requested=True)
         store.mark_changed(project_id)
         return "every round trains a head again; a new round starts at once"
-    match = re.fullmatch(r"head-(\d{1,9})", version)
+    number = round_of_head(version)
     folder = heads_folder(settings, project_id)
     kept = saved_heads(folder)
-    if match is None or int(match[1]) not in kept:
-        names = ", ".join(head_name(number) for number in kept) or "none"
+    if number is None or number not in kept:
+        names = ", ".join(head_name(one) for one in kept) or "none"
         raise StoreError(f"{version!r} is not kept; expected `latest` or one of: {names}")
-    number = int(match[1])
     load_head(folder, number)  # raises an error if it is damaged
     store.update(
         project_id,

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import ProblemType, TrainedHead, load_head, saved_heads
+from active_learn.heads import ProblemType, TrainedHead, head_name, load_head, saved_heads
 from active_learn.heads.base import FloatArray
-from active_learn.heads.files import head_name
 
 from ...state.round_report import AuditGain, HeadAgreement, RoundReport, Stability
 from ..selection.holdout import place
@@ -97,7 +96,7 @@ def _load(head: TrainedHead, folder: Path, number: int) -> TrainedHead | None:
         log.warning("no comparison with %s: %s", head_name(number), error)
         return None
     same = former.problem_type == head.problem_type and former.labels_offered == head.labels_offered
-    encoder = head.description.recipe.encoder
+    encoder = head.metadata.config.encoder
     return former if same and former.reads(encoder, head.n_features) else None
 
 

@@ -53,8 +53,8 @@ def top_labels(
         By key, of tasks whose embedding is cached: in classification the two likeliest classes,
         in multilabel the two labels whose presence is least certain, in regression the prediction.
     """
-    cached = folder / "embeddings" / head.description.recipe.encoder
-    if not keys or not head.description.recipe.encoder or not cached.is_dir():
+    cached = folder / "embeddings" / head.metadata.config.encoder
+    if not keys or not head.metadata.config.encoder or not cached.is_dir():
         return {}
     cache = EmbeddingCache(cached, head.n_features)
     missing = {keys[at] for at in cache.missing(keys)}

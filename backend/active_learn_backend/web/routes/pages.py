@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from active_learn.heads import saved_heads
+from active_learn.heads import head_name, saved_heads
 from flask import (
     Blueprint,
     Response,
@@ -158,7 +158,7 @@ def rollback(number: int) -> Response:
         return _refuse(404, f"project {number} is not connected to this backend")
     version = request.form.get("version", "")
     saved = saved_heads(heads_folder(runtime.settings, number))
-    if version not in ("latest", *(f"head-{one}" for one in saved)):
+    if version not in ("latest", *map(head_name, saved)):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
     return make_response(redirect(url_for("pages.project_page", number=number), 303))

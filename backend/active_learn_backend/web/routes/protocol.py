@@ -6,7 +6,7 @@ import hmac
 import logging
 
 from active_learn.errors import ActiveLearnError, ParameterError
-from active_learn.heads import saved_heads
+from active_learn.heads import head_name, saved_heads
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from ...errors import BadRequestError, LabelConfigError, SettingsError
@@ -128,7 +128,7 @@ def versions() -> Response:
     rounds = {
         saved for number in numbers for saved in saved_heads(heads_folder(runtime.settings, number))
     }
-    return jsonify({"versions": [f"head-{number}" for number in sorted(rounds, reverse=True)]})
+    return jsonify({"versions": [head_name(number) for number in sorted(rounds, reverse=True)]})
 
 
 # -- errors: one line, never a traceback --------------------------------------------------------

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn.errors import DataError, ParameterError
+from active_learn.evaluation import replayed_head
 from active_learn.evaluation.learning_curves import Curves
 from active_learn.evaluation.replay import Candidate
+from active_learn.heads import fit_head
 from active_learn.heads.folds import folds
 from active_learn.strategies import strategies
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.labeled_tasks import read_export
 from active_learn_backend.learning.quality.backtest import (
     Backtest,
@@ -149,6 +152,25 @@ def test_too_few_labels_are_refused(tmp_path: Path) -> None:
 
 
 # -- replays ------------------------------------------------------------------------------------
+
+
+def test_replays_train_the_heads_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the labels offered in the order of the config, and the weights of the settings."""
+    trained: list[Any] = []
+
+    def record(problem_type: Any, offered: Any, *arguments: Any, **options: Any) -> Any:
+        trained.append((tuple(offered), options["class_weight"], options["bounds"]))
+        return fit_head(problem_type, offered, *arguments, **options)
+
+    monkeypatch.setattr(replayed_head, "fit_head", record)
+    data, offered = clouds(), ("class 3", "class 1", "class 2", "class 0", "class 9")
+    choices = "".join(f'<Choice value="{name}"/>' for name in offered)
+    config = CONFIG.partition("<Choice value")[0] + choices + "</Choices></View>"
+    control = parse_label_config(config).control
+    named = LabeledSet.of(control, data.X, [str(name) for name in data.y], "balanced")
+    assert named.draw(90).head_config == named.head_config
+    backtest(named, candidates_for("classification", ["margin"]), batch=20, seeds=1)
+    assert set(trained) == {(offered, "balanced", None)}
 
 
 @pytest.mark.parametrize("problem_type", ["classification", "regression", "multilabel"])
