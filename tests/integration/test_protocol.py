@@ -245,6 +245,7 @@ def test_basic_auth_guards_every_route(tmp_path: Path) -> None:
     assert client.get("/health", headers={"Authorization": "Basic %%%"}).status_code == 401
 
     store = app.extensions["active_learn"].store
+    store.register(9)
     secret = store.known_project(9).webhook_secret
     store.register(10)
     body = {"action": "X", "project": {"id": 9}}
