@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.findall(
-    r"`(tests/[\w/]+\.py)::([\w:]+)`", (ROOT / "backend" / "PROMISES.md").read_text()
+    r"`(tests/[\w/]+\.py)::([\w:]+)`", (ROOT / "backend" / "docs" / "promises.md").read_text()
 )
 
 
