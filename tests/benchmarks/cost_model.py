@@ -1,7 +1,7 @@
 """The cost model of embedding and selection on many machines: flops, bytes, network.
 
 Nothing here is measured but what `Measured` holds; the rest is stated as an assumption, and what
-comes out is a prediction. SCALING.md has the formulas in words.
+comes out is a prediction. backend/docs/scaling.md explains the formulas.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Learning curves of all strategies on real data: how many labels each one saves.
 
     python tests/benchmarks/quality.py --quick                       # minutes
-    python tests/benchmarks/quality.py --report sampler/active_learn/strategies/README.md
-    python tests/benchmarks/quality.py --streams --report sampler/active_learn/strategies/README.md
+    python tests/benchmarks/quality.py --report sampler/docs/strategies.md
+    python tests/benchmarks/quality.py --streams --report sampler/docs/strategies.md
 
 Every strategy starts from zero labels, with the same pools, heads and test sets in each replicate.
 With --streams the pool passes by once, in parts: a tenth of each is kept, then the head is fitted.

@@ -83,5 +83,5 @@ def go_back(url: str, project: int, version: str) -> None:
         page = browser.new_page()
         page.goto(f"{url}/projects/{project}")
         page.get_by_role("button", name=f"Go back to {version}").click()
-        page.get_by_text("answers and orders until").wait_for(timeout=20_000)
+        page.get_by_text("is used for answers and ordering until").wait_for(timeout=20_000)
         browser.close()

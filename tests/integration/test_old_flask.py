@@ -49,7 +49,7 @@ expect(200, "POST", "/webhook", headers=secret, json=event)
 expect(400, "POST", "/webhook", headers=secret | auth, data=b"[")
 expect(404, "GET", "/nothing", headers=auth)
 browser = {"Accept": "text/html", **auth}
-assert b"Nothing is queued" in expect(200, "GET", "/projects/9", headers=browser).get_data()
+assert b"No task is queued" in expect(200, "GET", "/projects/9", headers=browser).get_data()
 assert expect(200, "GET", "/", headers=auth).get_json()["status"] == "UP"
 assert runtime.changes.flush(10) and runtime.store.known_project(9).change_seq == 2
 print("walked")

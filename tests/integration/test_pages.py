@@ -65,7 +65,7 @@ def test_a_project_as_page_and_as_json(client: FlaskClient, runtime: Any) -> Non
     page = html(client, "/projects/3")
     for part in ("Connected", "24", "An example of number 24", "head-2", "accuracy 90\u00a0%"):
         assert part in page, part
-    assert "Drawn by chance" in page
+    assert "Drawn at random" in page
     assert "Too early to tell" in page
     for path in ("/projects/3.json", "/projects/3"):
         said = client.get(path).get_json()
@@ -79,7 +79,7 @@ def test_a_project_as_page_and_as_json(client: FlaskClient, runtime: Any) -> Non
 def test_a_project_without_anything_has_a_page(client: FlaskClient, runtime: Any) -> None:
     runtime.store.register(3)
     page = html(client, "/projects/3")
-    for part in ("Project 3", "Nothing is queued now", "Nothing is measured", "No head is trained"):
+    for part in ("Project 3", "No task is queued now", "Nothing is measured", "No head is trained"):
         assert part in page
 
 

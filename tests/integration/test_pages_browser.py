@@ -147,8 +147,8 @@ def test_the_essentials_need_no_script(open_page: Callable[..., Any], site: Any)
     page.get_by_role("button", name="Go back to head-1").click()
     page.wait_for_load_state("networkidle")
     assert site[1].store.project(4).pinned_round == 1
-    assert "head-1 answers and orders" in page.locator("main").inner_text()
-    page.get_by_role("button", name="Train again with every round").click()
+    assert "head-1 is used for answers and ordering" in page.locator("main").inner_text()
+    page.get_by_role("button", name="Use the latest head again").click()
     page.wait_for_load_state("networkidle")
     assert site[1].store.project(4).pinned_round == 0
 

@@ -4,7 +4,7 @@ One folder per project and encoder fingerprint holds two files that only grow: `
 bytes a row) and ``vectors.f16`` (float16, row-major). A row counts once its key is written, and
 keys are written after the vectors reached the disk, so a crash leaves at most vectors without
 keys, which the next writer overwrites. Writers exclude each other by a file lock; readers need
-none. QUALITY.md has what SQLite and LMDB take for the same.
+none. `backend/docs/quality.md` compares it with SQLite and LMDB.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from active_learn.errors import ModelError
 from active_learn.heads import Head
 from active_learn_backend.errors import ContentError, SettingsError
 from active_learn_backend.labeling.config import LabelingTask, parse_label_config
-from active_learn_backend.learning import user_models as own_models
 from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.encoders.names import check_project_value
 from active_learn_backend.learning.user_models import OwnModel, load_own_model
@@ -37,6 +36,7 @@ from scipy.special import expit, softmax
 from tiny_models import BERT, save_bert, save_tokenizer, save_vit
 from torch import nn
 
+DOCS = Path(__file__).parents[4] / "backend" / "docs"
 LABELS = ("Card", "Rate", "Top up")
 TEXTS = ["card lost", "why is my card lost", "exchange rate", "top up failed why", "my"]
 
@@ -654,7 +654,7 @@ def test_a_factory_that_fails(tmp_path: Path, factories: str, function: str, mes
 
 
 def test_the_factory_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(own_models.__file__).parents[1] / "README.md"
+    page = DOCS / "encoders-and-models.md"
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "team_model.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -666,7 +666,7 @@ def test_the_factory_of_the_documentation(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_json_of_the_documentation() -> None:
-    page = Path(own_models.__file__).parents[1] / "README.md"
+    page = DOCS / "encoders-and-models.md"
     (described,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
     specification = Specification.model_validate_json(described)
     assert specification.labels == ["cat", "dog"]
