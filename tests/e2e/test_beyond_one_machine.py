@@ -63,7 +63,7 @@ def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
         "ENGINE": "ray",
         "MODEL": "noted_letters:make",
         "MODEL_USE": "encoder",
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
         "NOTES": str(tmp_path / "notes"),
         "PARTITION_ROWS": "1000",
         "BUDGET": "10",

@@ -197,7 +197,7 @@ def test_a_label_studio_that_answers_wrongly(
     proxy.fault = lambda method, path: FAULTS[kind]
     tasks = label_three(harness, project)
     wait_until(lambda: proxy.spoiled >= 4, timeout=60, what="spoiled answers")
-    wait_until(lambda: harness.state(project).last_error, timeout=60, what="the error in words")
+    wait_until(lambda: harness.state(project).last_error, timeout=90, what="the error in words")
     assert "\n" not in harness.state(project).last_error
     assert harness.version(project) == version  # the old queue is still served
     check_queue(harness, project)

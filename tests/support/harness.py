@@ -14,6 +14,8 @@ from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.state.store import Project, Store
 
+PATIENCE = 120.0  # seconds; a wait ends when its condition holds, a busy machine needs longer
+
 
 class Harness:
     """A Label Studio and a backend that speaks to it, seen from outside.
@@ -128,7 +130,7 @@ class Harness:
     def version(self, project: int) -> str:
         return self.project(project)["model_version"] or ""
 
-    def wait_queue(self, project: int, after: int = 0, timeout: float = 60) -> str:
+    def wait_queue(self, project: int, after: int = 0, timeout: float = PATIENCE) -> str:
         """Wait until a queue later than round `after` is served; return its version."""
 
         def served() -> str:
@@ -157,19 +159,19 @@ class Harness:
         """Wait until the backend holds exactly these labels."""
         wait_until(
             lambda: self.labels(project) == expected,
-            timeout=60,
+            timeout=PATIENCE,
             what=f"the labels {expected}, last seen {self.labels(project)}",
         )
 
     def wait_log(self, text: str, command: str = "serve") -> None:
         """Wait until the backend's log contains a text."""
-        wait_until(lambda: text in self.log(command), timeout=60, what=f"{text!r} in the log")
+        wait_until(lambda: text in self.log(command), timeout=PATIENCE, what=f"{text!r} in the log")
 
     def wait_one_version(self, project: int) -> None:
         """Wait until all stored predictions are of the served queue."""
         wait_until(
             lambda: {row["model_version"] for row in self.rows(project)} == {self.version(project)},
-            timeout=60,
+            timeout=PATIENCE,
             what="the rows of other queues to be removed",
         )
 
