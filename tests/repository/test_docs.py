@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page
-    for folder in (".", "backend", "sampler", "docker")
+    for folder in (".", "backend", "sampler", "docker", "tests")
     for page in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
 )
 # What a page takes for granted.
@@ -58,5 +58,5 @@ def _anchor(title: str) -> str:
 
 def test_no_two_test_files_share_a_name() -> None:
     """Else pytest collects only one of them in a process."""
-    names = [path.name for path in (ROOT / "tests").glob("*/test_*.py")]
+    names = [path.name for path in (ROOT / "tests").glob("**/test_*.py")]
     assert len(names) == len(set(names))
