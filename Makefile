@@ -1,6 +1,6 @@
 # Everything starts here. Needs Python 3.11 or newer with pip, and make; nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint bench constraints audit clean
+.PHONY: help install demo check test soak lint bench constraints audit clean
 
 # The first Python on the path that is new enough; `make install PYTHON=/path/to/python` decides.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -12,9 +12,10 @@ LABEL_STUDIO := 1.23.2
 # GPU=1 takes PyTorch as PyPI has it, with CUDA on Linux: a 3 GB download.
 BUILD := $(if $(GPU),gpu,cpu)
 
-# Test files that run side by side; each of them that needs a Label Studio starts one. They run in
-# their order: those against real servers take longest, and must not be left for the end.
-JOBS ?= 2
+# Test files that run side by side; each process that needs a Label Studio starts one. They run in
+# their order: those against real servers take longest, and must not be left for the end. Half of
+# their time is waiting, so three processes keep two cores busy.
+JOBS ?= 3
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -36,13 +37,19 @@ install: $(STAMP) $(LS_STAMP)  ## install the project and Label Studio in enviro
 demo: install  ## label digits in a real Label Studio, print what the order gains (ARGS=--keep, --help)
 	@$(PY) -m active_learn_backend.demo $(ARGS)
 
+# Each file in one process, so that the tests of a file share what it starts.
+PYTEST := $(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+check: lint  ## the daily loop: lint, types, and the tests without servers, in 3 minutes
+	$(PYTEST) tests/contract tests/unit tests/repository $(ARGS)
+
 test: install lint  ## lint and run all tests but the long ones (ARGS="-k name" chooses)
-	$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
 soak: install  ## run the tests that are long by nature
 	$(PY) -m pytest -m soak --timeout 3600 $(ARGS)
 
-lint: install  ## check style and types
+lint: $(STAMP)  ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

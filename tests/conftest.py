@@ -1,4 +1,4 @@
-"""Servers of system packages, for the tests that need one."""
+"""For all tests: how hypothesis runs, and servers of system packages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import Settings
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, and how fast examples are drawn, depend on what else the machine does.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ What is known of the outcome against the best selection of k: for log det, monot
 ``(1 − 1/e) / 2`` in expectation over the deal [2], [3]; for k-center, four times the smallest
 radius [4]; for `margin`, `entropy` and `least_confidence` it is the ranking of the whole pool. The
 A-optimal gain of `auto`, `aopt` and `bait` is only weakly submodular: what is proved for such
-objectives [5] depends on the data, and no constant is claimed. `sampler/docs/strategies.md` has what was
-measured.
+objectives [5] depends on the data, and no constant is claimed. `sampler/docs/strategies.md` has
+what was measured.
 
 References
 ----------

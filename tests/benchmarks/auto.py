@@ -10,12 +10,10 @@ is one), and by every candidate, which tells what the best choice would have bee
 from __future__ import annotations
 
 import argparse
-import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,8 +21,8 @@ from active_learn import ActiveSampler
 from active_learn.evaluation.replay import Candidate, Run
 from active_learn.evaluation.tuning import Tuning, tune
 from labels_needed import split
-from quality import write_report
 from real_data import DATASETS, Data, Missing
+from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
 CURRENT = Candidate("auto")
@@ -102,12 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)
     lines = [
-        f"Measured {datetime.date.today()} by `python tests/benchmarks/auto.py`, "
+        f"{measured_by()}, "
         f"{arguments.seeds} seeds; scores in points (R² in regression), mean from the choice to "
         "twice the labels, against going on with `auto`.",
         "",
@@ -123,8 +121,7 @@ def main() -> None:
         results = [one_seed(CASES[title], data, seed) for seed in range(arguments.seeds)]
         lines.append(line(title, results))
         print(lines[-1], flush=True)
-    if arguments.report:
-        write_report(arguments.report, "auto", "\n".join(lines))
+    publish("auto", "\n".join(lines), arguments.report)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes, read_tasks
 from cost_model import Measured, predict
 from real_data import Missing, read_rows
+from report import measured_by
 
 CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="c" toName="text">'
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--tasks", type=int, default=10_000_000, help="of the prediction")
     arguments = parser.parse_args()
+    print(f"{measured_by()}\n")
     found = Measured()
     for name in arguments.only:
         try:

@@ -11,10 +11,8 @@ by a process of its own. Files are in the page cache: what is measured is the st
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import resource
-import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -28,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from active_learn_backend.learning.embedding.cache import EmbeddingCache
 from active_learn_backend.learning.embedding.key_index import KEY_BYTES
-from quality import write_report
 from real_data import ROOT
+from report import add_report_option, measured_by, publish
 
 FEATURES = 384
 RANDOM_READS = 10_000
@@ -223,7 +221,7 @@ def bound(n_rows: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -261,16 +259,13 @@ def main() -> None:
         f"| the same pass over an array in memory | | | | {gigabytes / bound(arguments.rows):.1f} "
         "| | | |"
     )
-    command = shlex.join(sys.argv)
     report = (
-        f"Measured {datetime.date.today()} by `python {command}`: {arguments.rows:,} vectors of "
+        f"{measured_by()}: {arguments.rows:,} vectors of "
         f"{FEATURES} float16 ({gigabytes:.2f} GB), in the page cache, one thread. Opening ends "
         "with the first vector read; a scan looks up all keys in the order of filling.\n\n"
         + "\n".join(lines)
     )
-    print(f"\n{report}\n")
-    if arguments.report:
-        write_report(arguments.report, "embedding cache", report)
+    publish("embedding cache", report, arguments.report)
 
 
 if __name__ == "__main__":

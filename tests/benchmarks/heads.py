@@ -10,19 +10,15 @@ evaluation of the objective, at the speed of such a product alone.
 from __future__ import annotations
 
 import argparse
-import datetime
-import shlex
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from active_learn.heads import MultinomialHead, TrainedHead, fit_head, logistic
 from active_learn.heads.calibration import probabilities
-from quality import write_report
 from real_data import DATASETS, Data, Missing
+from report import add_report_option, measured_by, publish
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -218,16 +214,14 @@ def calibration_report() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("time", "calibration"), help="both when omitted")
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the tables")
+    add_report_option(parser)
     arguments = parser.parse_args()
     threadpool_limits(1)  # for the rest of the process
     parts = {"time": time_report, "calibration": calibration_report}
     made = [make() for name, make in parts.items() if arguments.only in (None, name)]
-    report = f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`.\n\n"
+    report = f"{measured_by()}.\n\n"
     report += "\n\n".join(made)
-    print(f"\n{report}\n")
-    if arguments.report:
-        write_report(arguments.report, "heads", report)
+    publish("heads", report, arguments.report)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ is asked by the same out-of-fold probabilities.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.learning.quality import label_errors
 from active_learn_backend.learning.quality.cross_validation import HeldOut, cross_validate
-from quality import write_report
 from real_data import DATASETS, Missing
+from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
 FLIPPED = 0.05
@@ -84,11 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=list(LABELS), default=list(LABELS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     arguments = parser.parse_args()
     threadpool_limits(1)
     lines = [
-        f"Measured {datetime.date.today()} by `python tests/benchmarks/label_errors.py`: one label "
+        f"{measured_by()}: one label "
         f"in twenty replaced by another class, means over {arguments.seeds} seeds. Data that is "
         "wrong from the start counts as a false alarm.",
         "",
@@ -108,8 +106,7 @@ def main() -> None:
                 f"| {100 * recall:.0f} % |"
             )
             print(lines[-1], flush=True)
-    if arguments.report:
-        write_report(arguments.report, "label errors", "\n".join(lines))
+    publish("label errors", "\n".join(lines), arguments.report)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,9 @@ pool of its own, and both start from no label at all.
 from __future__ import annotations
 
 import argparse
-import datetime
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,8 +21,8 @@ from active_learn import ActiveSampler, LinearHead
 from active_learn.evaluation.learning_curves import first_reach
 from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
-from quality import write_report
 from real_data import DATASETS, Data, Missing, kept, read_rows
+from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
 POOL_SHARE = 0.8  # of the training rows, in each replicate
@@ -152,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="paired replicates")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)  # for the rest of the process
@@ -165,13 +161,11 @@ def main() -> None:
             continue
         print(f"{title}: {results[title]}", flush=True)
     report = (
-        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`: labels needed, mean "
+        f"{measured_by()}: labels needed, mean "
         f"± standard error over {arguments.seeds} paired seeds; seconds of an active round with "
         f"everything in it, one thread.\n\n{table(results)}"
     )
-    print(f"\n{report}\n")
-    if arguments.report:
-        write_report(arguments.report, "labels needed", report)
+    publish("labels needed", report, arguments.report)
 
 
 if __name__ == "__main__":

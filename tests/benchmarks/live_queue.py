@@ -28,6 +28,7 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from report import measured_by
 
 RETRAIN_EVERY = 5
 CLIENTS = 20
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
+    print(f"{measured_by()}\n")
     data = digits.load()
     with tempfile.TemporaryDirectory() as folder, _servers(Path(folder)) as (studio, backend):
         project = digits.create_project(studio, "Live queue")

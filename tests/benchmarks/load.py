@@ -27,6 +27,7 @@ from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from report import measured_by
 
 PEOPLE = 50
 CONFIG = (
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=400, help="of each project")
     parser.add_argument("--events", type=int, default=10_000)
     arguments = parser.parse_args()
+    print(f"{measured_by()}\n")
     with (
         tempfile.TemporaryDirectory() as folder,
         LabelStudioServer(Path(folder) / "label-studio") as studio,

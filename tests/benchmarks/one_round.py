@@ -31,6 +31,7 @@ from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store
 from active_learn_backend.worker.round import Round
 from real_data import Missing, read_rows
+from report import measured_by
 
 LABELED, MORE = 300, 20
 SETTLED = 6.0
@@ -47,6 +48,7 @@ def main() -> None:
         rows = read_rows("banking77_train.csv", ",")
     except Missing as missing:
         raise SystemExit(f"skipped: {missing}") from None
+    print(f"{measured_by()}\n")
     print(f"| tasks | {' | '.join(STAGES)} | all | without Label Studio |")
     print("|---|" + "---|" * (len(STAGES) + 2))
     logging.basicConfig(level="WARNING")

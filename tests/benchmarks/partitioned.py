@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import datetime
 import gc
 import json
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,8 +28,8 @@ from active_learn.evaluation.learning_curves import first_reach
 from active_learn.heads import fit_head
 from active_learn.partitioned import Partitioning, decide, propose
 from labels_needed import split
-from quality import write_report
 from real_data import DATASETS, Data, Missing
+from report import add_report_option, measured_by, publish
 from speed import CASES, make_pool, peak_megabytes, reset_peak
 from threadpoolctl import threadpool_limits
 
@@ -256,7 +253,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="paired replicates")
     parts = ["objective", "curve", "cost"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the tables")
+    add_report_option(parser)
     parser.add_argument("--cost", nargs=2, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,12 +273,10 @@ def main() -> None:
         except Missing as reason:
             print(f"{name}: skipped, {reason}", flush=True)
     report = (
-        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`, one thread. Seconds "
+        f"{measured_by()}, one thread. Seconds "
         "are the processor's, megabytes beyond the data.\n\n" + "\n\n".join(tables)
     )
-    print(f"\n{report}\n")
-    if arguments.report:
-        write_report(arguments.report, "partitioned", report)
+    publish("partitioned", report, arguments.report)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import measured_by
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".cache" / "peers"
@@ -200,6 +201,7 @@ def main() -> None:
         name, *numbers = arguments.child
         print(json.dumps(measure(name, Workload(*map(int, numbers)))))
         return
+    print(f"{measured_by()}")
     for load, names in PLAN:
         print(f"\n{load}\n| selection | s | MB beyond the data |\n|---|---|---|")
         for name in names:

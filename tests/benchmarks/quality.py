@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,6 +33,7 @@ from active_learn.models import LinearHead
 from active_learn.posterior.fisher import ProblemType
 from active_learn.strategies import strategies
 from real_data import DATASETS, ROOT, Data, Missing
+from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
 OUT = ROOT / ".benchmarks"
@@ -278,18 +276,6 @@ def save(results: dict[str, Curves], path: Path) -> None:
     print(f"scores: {path.relative_to(ROOT)}")
 
 
-def write_report(path: Path, section: str, text: str) -> None:
-    """Replace what stands between the marks of a section of a Markdown file."""
-    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    content = path.read_text(encoding="utf-8")
-    before, _, rest = content.partition(begin)
-    _, mark, after = rest.partition(end)
-    if not mark:
-        raise SystemExit(f"{path} has no marks {begin} ... {end}")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-    print(f"report: {path}")
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="bundled data only, 2 seeds")
@@ -297,7 +283,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=list(CASES), help="all when omitted")
     parser.add_argument("--strategies", nargs="+", help="all when omitted")
     parser.add_argument("--streams", action="store_true", help="measure the forms for streams")
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     parser.add_argument("--section", help="its marks there; 'measured' or 'streams' when omitted")
     return parser.parse_args()
 
@@ -334,17 +320,12 @@ def main() -> None:
         print(f"\n{title} ({minutes:.1f} min so far)\n{results[title].table()}", flush=True)
     write = stream_report if arguments.streams else pool_report
     minutes = max(1, round((time.perf_counter() - began) / 60))
-    report = (
-        f"Measured {datetime.date.today()} by `python {shlex.join(sys.argv)}`, {seeds} paired "
-        f"seeds, {minutes} min on one thread. {write(results)}"
-    )
-    print(f"\n{report}\n")
+    report = f"{measured_by()}, {seeds} paired seeds, {minutes} min on one thread. {write(results)}"
     OUT.mkdir(exist_ok=True)
     section = arguments.section or ("streams" if arguments.streams else "measured")
     save(results, OUT / f"quality-{section}.csv")
     plot(results, OUT / f"quality-{section}.png")
-    if arguments.report:
-        write_report(arguments.report, section, report)
+    publish(section, report, arguments.report)
 
 
 if __name__ == "__main__":

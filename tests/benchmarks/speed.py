@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from active_learn import ActiveSampler, LinearHead
+from report import measured_by
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def main() -> None:
     if arguments.case:
         print(json.dumps(run_case(arguments.case, arguments.threads, arguments.repeat)))
         return
+    print(f"{measured_by()}\n")
     rates = machine(arguments.threads)
     print(
         f"{arguments.threads} threads: {rates['gigabytes']:.1f} GB/s, "

@@ -10,7 +10,6 @@ from the former one, heads kept on disk and compared. The held-out tasks are for
 from __future__ import annotations
 
 import argparse
-import datetime
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,8 +32,8 @@ from active_learn_backend.state.schema import Project as ProjectState
 from active_learn_backend.state.schema import TaskRow
 from active_learn_backend.worker.round import KEEP_HEADS
 from labels_needed import split
-from quality import write_report
 from real_data import DATASETS, Data, Missing
+from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
 CRITERIA = ("stabilizing predictions", "performance convergence", "both")
@@ -161,12 +160,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--report", type=Path, help="Markdown file that takes the table")
+    add_report_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     threadpool_limits(1)
     lines = [
-        f"Measured {datetime.date.today()} by `python tests/benchmarks/stopping.py`, "
+        f"{measured_by()}, "
         f"{arguments.seeds} seeds, default settings: mean (range) of the labels at the first "
         "advice to stop, and what is lost against going on to the end, on held-out tasks: points "
         "of accuracy, or per cent of the mean absolute error.",
@@ -187,8 +186,7 @@ def main() -> None:
         numbers = data.problem_type == "regression"
         lines += [line(title, criterion, runs, numbers) for criterion in CRITERIA]
         print("\n".join(lines[-len(CRITERIA) :]), flush=True)
-    if arguments.report:
-        write_report(arguments.report, "stopping", "\n".join(lines))
+    publish("stopping", "\n".join(lines), arguments.report)
 
 
 if __name__ == "__main__":

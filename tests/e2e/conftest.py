@@ -1,6 +1,10 @@
-"""Real servers for the end-to-end tests: one Label Studio a session, a backend a test.
+"""Real servers for the end-to-end tests: one Label Studio and one backend per pytest process.
 
-Every test gets projects of its own, so the one Label Studio is shared. Nothing here sleeps: use
+To start a backend takes 13 s of CPU time, most of it imports, and a round less than one. So every
+test has projects of its own, with settings of their own (`params`), on servers that it shares
+(`harness`). A test that stops or damages its backend, or sets what a project cannot, makes one
+of its own (`backend`); a worker alone is enough where nothing asks the web process
+(`start=False`, then ``.server("worker").start()`` and ``connect --pull``). Nothing here sleeps: use
 ``wait_until(condition, timeout=30, what="...")`` of ``active_learn_backend.demo.process``.
 """
 
@@ -13,7 +17,7 @@ from typing import Any
 
 import pytest
 from active_learn_backend.demo import digits
-from active_learn_backend.demo.annotator import Annotator, choice
+from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import (
     LabelStudioServer,
@@ -21,6 +25,7 @@ from active_learn_backend.demo.label_studio import (
     label_studio_program,
 )
 from active_learn_backend.demo.process import ServerError
+from harness import Harness
 
 HERE = Path(__file__).parent
 
@@ -121,6 +126,67 @@ def backend(
             return server.start() if start else server
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def shared_backend(
+    label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackendServer]:
+    """One ``active-learn serve`` for all tests that leave it whole."""
+    folder = tmp_path_factory.mktemp("shared") / "backend"
+    with BackendServer(label_studio, folder, env={"POLL_INTERVAL": "1"}) as server:
+        yield server
+
+
+@pytest.fixture
+def params() -> dict[str, Any]:
+    """Settings of the projects that `harness` connects; a test file overrides it with its own."""
+    return {}
+
+
+@pytest.fixture
+def harness(
+    label_studio: LabelStudioServer, shared_backend: BackendServer, params: dict[str, Any]
+) -> Iterator[Harness]:
+    """The shared servers; the backend leaves the test's projects when the test ends."""
+    shared = Harness(label_studio, shared_backend, params)
+    yield shared
+    assert shared_backend.process.running, "a test must not stop the shared backend"
+    shared.release()
+
+
+@pytest.fixture
+def digits_project(harness: Harness, make_digits_project: Callable[..., int]) -> Callable[..., int]:
+    """``digits_project(40, "--pull")`` -> id of a project of digits, connected and ordered."""
+
+    def make(count: int, *options: str, **params: Any) -> int:
+        project = make_digits_project(count)
+        harness.connect(project, *options, **params)
+        return project
+
+    return make
+
+
+@pytest.fixture
+def label_digits(
+    make_annotator: Callable[..., Annotator], answer_digit: Callable[..., Any]
+) -> Callable[..., list[Submission]]:
+    """``label_digits(project, 5)`` -> what was submitted: true answers, as the tasks came."""
+    return lambda project, count: list(make_annotator(project, answer_digit).label(count))
+
+
+@pytest.fixture
+def text_project(
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> Callable[..., tuple[int, list[int]]]:
+    """``text_project(40, "--pull")`` -> (id of a connected project of texts, its task ids)."""
+
+    def make(count: int = 40, *options: str, **params: Any) -> tuple[int, list[int]]:
+        project, tasks = make_text_project([f"text number {n}" for n in range(count)])
+        harness.connect(project, *options, **params)
+        return project, tasks
+
+    return make
 
 
 @pytest.fixture(scope="session")

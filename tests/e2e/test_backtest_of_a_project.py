@@ -5,22 +5,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from active_learn_backend.demo.annotator import choice
-from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from harness import Harness
 
-SETTINGS = {"BUDGET": "20", "RESERVE": "10", "RETRAIN_EVERY": "20", "POLL_INTERVAL": "1"}
 WRONG = 5  # of the labels, planted
 
 
 @pytest.fixture
-def harness(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Harness:
-    return Harness(label_studio, backend(**SETTINGS, AUDIT="0"))
+def params() -> dict[str, Any]:
+    return {"budget": 20, "reserve": 10, "retrain_every": 20, "audit": 0}
 
 
 def test_a_labeled_project_is_replayed_advised_on_and_checked(

@@ -17,7 +17,7 @@ from active_learn.partitioned import rank_partitioned
 from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
-from active_learn_backend.demo.process import free_port, wait_until
+from active_learn_backend.demo.process import ServerProcess, free_port, wait_until
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.selection.queue_builder import sampler_for
@@ -63,13 +63,13 @@ def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
         "ENGINE": "ray",
         "MODEL": "noted_letters:make",
         "MODEL_USE": "encoder",
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
         "NOTES": str(tmp_path / "notes"),
+        "PARTITION_ROWS": "1000",
         "BUDGET": "10",
         "RESERVE": "5",
         "RETRAIN_EVERY": "5",
         "AUDIT": "0",
-        "PARTITION_ROWS": "1000",
         "POLL_INTERVAL": "1",
         **changes,
     }
@@ -101,12 +101,6 @@ def expected_order(
     return [ids[at] for at in rank_partitioned(sampler, vectors, 15, partitions=3).indices]
 
 
-def driver_of(harness: Harness) -> int:
-    """Give the worker of `serve`, whose child the driver is."""
-    found = re.findall(r"worker \S+/(\d+)/\w+ is ready", harness.log())
-    return int(found[-1])
-
-
 def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,
@@ -123,7 +117,7 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     os.kill(int(noted(tmp_path)[-1].split()[0]), signal.SIGKILL)
     wait_until(lambda: "embed " in harness.state(project).activity, timeout=30, what="the progress")
     wait_until(lambda: len(noted(tmp_path)) > 900, timeout=90, what="further embeddings")
-    os.kill(driver_of(harness), signal.SIGKILL)
+    os.kill(harness.workers()[-1], signal.SIGKILL)  # whose child the driver is
     version = harness.wait_queue(project, timeout=180)
 
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
@@ -156,12 +150,16 @@ def test_files_are_embedded_ahead_and_never_again(
     file.write_text("".join(json.dumps({"data": {"text": text}}) + "\n" for text in texts))
     told = server.run("embed", "--project", str(project), str(file))
     assert "150 embedded by model-" in told
-    assert "150 embedded" not in server.run("embed", "--project", str(project), str(file))
+    # The other engine finds them as well, and does not need to start Ray.
+    local = backend(
+        **environment(tmp_path, ENGINE="local"), model_dir=server.model_dir, start=False
+    )
+    assert "150 embedded" not in local.run("embed", "--project", str(project), str(file))
     rest = [{"text": text} for text in texts[1:]]
     label_studio.api("POST", f"/api/projects/{project}/import", rest)
-    server.start()
-    harness = Harness(label_studio, server)
-    harness.connect(project)
+    local.server("worker").start()
+    harness = Harness(label_studio, local)
+    harness.connect(project, "--pull")
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert counts == dict.fromkeys(texts, 1)
 
@@ -176,15 +174,20 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     """And with a cluster that is there, images are loaded by its workers."""
     project, _ = make_text_project(some_texts())
     settings = environment(tmp_path, MODEL="")
-    local = backend(**{**settings, "ENGINE": "local"})
-    harness = Harness(label_studio, local)
-    version = harness.connect(project)
+
+    def worker(**changes: str) -> ServerProcess:
+        server = backend(model_dir=folder, start=False, **{**settings, **changes})
+        return server.server("worker").start()
+
+    folder = tmp_path / "state"
+    harness = Harness(label_studio, backend(model_dir=folder, start=False, **settings))
+    local = worker(ENGINE="local")
+    version = harness.connect(project, "--pull")
     queue = harness.queue(project)
     local.stop()
 
     address = f"127.0.0.1:{free_port()}"
-    away = backend(model_dir=local.model_dir, port=local.port, RAY_ADDRESS=address, **settings)
-    harness = Harness(label_studio, away)
+    away = worker(RAY_ADDRESS=address)
     for task in queue[:5]:
         harness.annotate(task, choice("positive", "label", "text"))
     told = wait_until(
@@ -196,12 +199,11 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     assert harness.queue(project) == queue  # annotators go on with it
     away.stop()
 
-    back = backend(model_dir=local.model_dir, port=local.port, **settings)
-    harness = Harness(label_studio, back)
+    worker()
     harness.wait_queue(project, after=int(version[3:]), timeout=120)
     wait_until(lambda: not harness.state(project).last_error, timeout=30, what="no error left")
 
     digits = make_digits_project(130)
-    harness.connect(digits)
+    harness.connect(digits, "--pull")
     assert harness.rounds(digits)[-1].unlabeled == 130  # of all of which there is an embedding
-    assert "left out" not in harness.log()
+    assert "left out" not in harness.log("worker")

@@ -241,7 +241,7 @@ def test_labels_are_read_right(
 @pytest.mark.parametrize("prelabel", ["none", "keep:theirs"])
 def test_prelabel_none_and_keep(
     prelabel: str,
-    backend: Callable[..., BackendServer],
+    harness: Harness,
     label_studio: LabelStudioServer,
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
@@ -256,30 +256,10 @@ def test_prelabel_none_and_keep(
     )
     for task, result in zip(tasks[:4], (POSITIVE, NEGATIVE) * 2, strict=True):
         label_studio.api("POST", f"/api/tasks/{task}/annotations/", {"result": result})
-    server = backend(start=False, **SETTINGS, PRELABEL=prelabel)
-    server.server("worker").start()
-    harness = Harness(label_studio, server)
-    version = harness.connect(project, "--pull")
+    version = harness.connect(project, "--pull", prelabel=prelabel)
     results = [row["result"] for row in harness.rows(project, version)]
     assert len(results) == 8
     if prelabel == "none":
         assert results == [[]] * 8
     else:
         assert [result[0]["value"]["choices"] for result in results] == [["negative"]] * 8
-
-
-def test_a_personal_access_token_is_enough(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
-    make_text_project: Callable[..., tuple[int, list[int]]],
-    personal_access_token: str,
-) -> None:
-    project, tasks = make_text_project(TEXTS)
-    token = personal_access_token
-    server = backend(start=False, **SETTINGS, LABEL_STUDIO_API_KEY=token)
-    server.server("worker").start()
-    harness = Harness(label_studio, server)
-    harness.connect(project, "--pull")
-    harness.annotate(tasks[0], POSITIVE)
-    harness.wait_labels(project, {tasks[0]: "positive"})
-    assert token not in harness.log("worker")

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Self
 
 from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
-from active_learn_backend.demo.process import wait_until
 from harness import Harness
 
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
 POSITIVE = choice("positive", "label", "text")
 
-# The real worker, with one call of the queue replaced by a SIGKILL of its own process.
-KILLED_WORKER = """
-import os, signal
+# The real worker, forked for each line read once everything is imported: a line is a patch, which
+# replaces a call of the queue by a SIGKILL of its own process; an empty one lets the worker live.
+WORKERS = """
+import os, signal, sys
 from active_learn_backend.cli import main
 from active_learn_backend.labelstudio.published_queue import Queue
 from active_learn_backend.state.store import Store
+import active_learn_backend.worker.loop
 
 def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
-{patch}
-main(["worker"])
+for patch in sys.stdin:
+    worker = os.fork()
+    if not worker:
+        exec(patch)
+        main(["worker"])
+        os._exit(0)
+    print(worker, flush=True)
+    _, status = os.waitpid(worker, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 """
 MOMENTS = {
     "between publish and flip": "Queue.flip = die",
@@ -49,23 +57,68 @@ def test_a_worker_killed_leaves_a_valid_queue_and_recovers(
     server = backend(start=False, **SETTINGS)
     harness = Harness(label_studio, server)
     server.run("connect", "--project", str(project), "--pull")
-    worker = server.server("worker").start()
+    with Workers(server) as workers:
+        kill_at_each_moment(harness, workers, project, tasks)
+
+
+class Workers:
+    """One process that forks workers, one at a time."""
+
+    def __init__(self, server: BackendServer) -> None:
+        self._log = server.model_dir.with_name("workers.log")
+        self._server, self._worker = server, 0
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", WORKERS],
+                env=self._server.env,
+                cwd=self._server.model_dir,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._worker:
+            self.stop()
+        self._process.communicate(timeout=30)
+
+    def start(self, patch: str = "") -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(patch + "\n")
+        self._process.stdin.flush()
+        self._worker = self._read()
+
+    def stop(self) -> None:
+        os.kill(self._worker, signal.SIGTERM)
+        assert self.status() == 0, self._log.read_text()
+
+    def status(self) -> int:
+        """Wait for the worker's end; return its exit status."""
+        self._worker = 0
+        return self._read()
+
+    def _read(self) -> int:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self._log.read_text()
+        return int(line)
+
+
+def kill_at_each_moment(harness: Harness, workers: Workers, project: int, tasks: list[int]) -> None:
+    workers.start()
     harness.wait_queue(project)
 
     labeled: dict[int, str] = {}
     for moment, patch in MOMENTS.items():
-        worker.stop()
+        workers.stop()
         version = harness.version(project)
         _label(harness, labeled, [task for task in tasks if task not in labeled][-3:])
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED_WORKER.format(patch=patch)],
-            env=server.env,
-            cwd=server.model_dir,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        workers.start(patch)
+        assert workers.status() == -signal.SIGKILL, moment
 
         # Annotators are served a whole queue: the old one before the flip, the new one after it.
         served = harness.version(project)
@@ -75,41 +128,16 @@ def test_a_worker_killed_leaves_a_valid_queue_and_recovers(
         assert harness.api("GET", f"/api/projects/{project}/next")["id"] == open_tasks[0]
 
         _label(harness, labeled, [open_tasks[0], *[t for t in tasks if t not in labeled][-2:]])
-        worker = server.server("worker").start()
+        workers.start()
         harness.wait_labels(project, labeled)
         harness.wait_queue(project, after=int(served[3:]))
-        wait_until(
-            lambda: (
-                {row["model_version"] for row in harness.rows(project)}
-                == {harness.version(project)}
-            ),
-            timeout=60,
-            what=f"the leftovers to be swept after a death {moment}",
-        )
+        harness.wait_one_version(project)
         queue = harness.queue(project)
         assert len(queue) == len(set(queue)) == 7
         assert not set(queue) & set(labeled)
-    worker.stop()
 
 
 def _label(harness: Harness, labeled: dict[int, str], tasks: list[int]) -> None:
     for task in tasks:
         harness.annotate(task, POSITIVE)
         labeled[task] = "positive"
-
-
-def test_a_dead_worker_of_serve_is_replaced(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
-    make_text_project: Callable[..., tuple[int, list[int]]],
-) -> None:
-    project, tasks = make_text_project([f"text number {n}" for n in range(20)])
-    harness = Harness(label_studio, backend(**SETTINGS))
-    harness.connect(project)
-    found = re.search(r"worker \S+/(\d+)/\w+ is ready", harness.log())
-    assert found is not None
-    os.kill(int(found[1]), signal.SIGKILL)
-    for task in tasks[:4]:
-        harness.annotate(task, POSITIVE)
-    harness.wait_queue(project, after=1)
-    harness.wait_log("the worker ended with status -9")

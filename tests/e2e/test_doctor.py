@@ -119,8 +119,9 @@ def test_it_ends_in_time_whatever_hangs(harness: Harness, project: int) -> None:
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        status, lines = command(harness, "--seconds=2", LABEL_STUDIO_URL=url)
-        assert time.monotonic() - began < 8  # starting Python on a busy machine is most of it
+        status, lines = command(harness, "--seconds=2", LABEL_STUDIO_URL=url, REQUEST_TIMEOUT="100")
+        # Starting Python on a busy machine is most of it; one answer waited for would be 100 s.
+        assert time.monotonic() - began < 50
     assert status == 2
     assert says(lines, "not checked: Label Studio", "--seconds")
     assert says(lines, "not checked: the projects") or says(

@@ -18,7 +18,7 @@ from active_learn_backend.labeling.config import parse_label_config
 from harness import Harness
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "12", "POLL_INTERVAL": "1"}
+PARAMS = {"budget": 8, "reserve": 8, "retrain_every": 12}
 VEHICLES = {
     "road": ["car", "bus", "lorry", "bicycle", "tram", "scooter"],
     "water": ["ship", "ferry", "canoe", "submarine", "sailboat", "barge"],
@@ -34,8 +34,8 @@ KINDS = {
 
 
 @pytest.fixture
-def harness(backend: Callable[..., BackendServer], label_studio: LabelStudioServer) -> Harness:
-    return Harness(label_studio, backend(**SETTINGS))
+def params() -> dict[str, Any]:
+    return PARAMS
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def label(
     def learned() -> bool:
         rounds = harness.rounds(project)
         known = rounds[-1].labeled if rounds else 0
-        return known >= before + count - int(SETTINGS["RETRAIN_EVERY"])
+        return known >= before + count - PARAMS["retrain_every"]
 
     wait_until(learned, timeout=90, what="a round that knows the labels")
 
@@ -137,7 +137,7 @@ def test_intents_of_banking77(
     some = [row for row in rows if row["category"] in labels[::13]][:240]
     intents = {row["text"]: row["category"] for row in some}
     project = make_project(choices(labels), [{"text": text} for text in intents])
-    harness.connect(project, "--params", f'{{"encoder": "{encoder}"}}')
+    harness.connect(project, encoder=encoder)
 
     def truth(data: dict[str, Any]) -> str:
         return intents[data["text"]]
@@ -187,7 +187,7 @@ def test_regression_of_sentence_similarity(
     )
     scores = {(row["sentence1"], row["sentence2"]): float(row["score"]) for row in rows}
     project = make_project(config, [{"one": one, "two": two} for one, two in scores])
-    harness.connect(project, "--params", '{"encoder": "minilm"}')
+    harness.connect(project, encoder="minilm")
     label(harness, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
     answers = live_answers(harness, project)
     read = parse_label_config(config).control.read
@@ -209,9 +209,10 @@ def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
         for vehicle in vehicles
     ]
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts[:200]])
-    server = backend(**SETTINGS)
-    harness = Harness(label_studio, server)
-    harness.connect(project, "--params", '{"budget": 0.25, "audit": 0}')
+    server = backend(start=False, POLL_INTERVAL="1")
+    worker = server.server("worker").start()
+    harness = Harness(label_studio, server, PARAMS)
+    harness.connect(project, "--pull", budget=0.25, audit=0)
     first = harness.decisions(project)
     assert len(first) == 200
     assert 35 <= sum(word == "kept" for word in first.values()) <= 65
@@ -220,16 +221,16 @@ def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
     assert all(first[task] == "kept" for task in queue)
 
     state = harness.state(project).stream_state
-    server.stop()
+    worker.stop()
     label_studio.api(
         "POST", f"/api/projects/{project}/import", [{"text": text} for text in texts[200:400]]
     )
-    again = Harness(label_studio, backend(model_dir=server.model_dir, **SETTINGS))
-    wait_until(lambda: len(again.decisions(project)) == 400, timeout=60, what="all are decided")
-    second = again.decisions(project)
+    worker.start()
+    wait_until(lambda: len(harness.decisions(project)) == 400, timeout=60, what="all are decided")
+    second = harness.decisions(project)
     assert {task: second[task] for task in first} == first
     assert 80 <= sum(word == "kept" for word in second.values()) <= 120
-    assert again.state(project).stream_state != state
+    assert harness.state(project).stream_state != state
 
 
 def test_a_projects_own_settings_from_label_studio(
@@ -262,7 +263,7 @@ def test_a_projects_own_settings_from_label_studio(
 
     set_params({})
     harness.wait_queue(project, after=int(later[3:]))
-    wait_until(lambda: len(harness.queue(project)) == 16, timeout=30, what="the usual queue")
+    wait_until(lambda: len(harness.queue(project)) == 24, timeout=30, what="the usual queue")
 
 
 def test_versions_and_a_rollback(
@@ -299,14 +300,12 @@ def test_versions_and_a_rollback(
 
 
 def test_the_audit_set_measures_and_does_not_train(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
+    harness: Harness,
     make_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
 ) -> None:
-    harness = Harness(label_studio, backend(**SETTINGS, AUDIT="0.3"))
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
-    harness.connect(project)
+    harness.connect(project, audit=0.3)
     audit = harness.audit_rows(project)
     assert len(audit) == 4  # of 16 rows: 0.3 of what is served, after the first is due
     label(harness, make_annotator, project, lambda data: KINDS[data["text"]], 40)

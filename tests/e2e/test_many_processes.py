@@ -14,7 +14,7 @@ from harness import Harness
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
 
 
-class PostgresKit(Harness):
+class PostgresHarness(Harness):
     """The harness, with its state in PostgreSQL."""
 
     url = ""
@@ -32,7 +32,7 @@ def test_two_web_processes_and_two_workers_on_postgresql(
 ) -> None:
     projects = [make_text_project([f"text number {n}" for n in range(30)]) for _ in range(2)]
     server = backend(**SETTINGS, DATABASE_URL=postgresql_url, WEB_PROCESSES="2")
-    harness = PostgresKit(label_studio, server)
+    harness = PostgresHarness(label_studio, server)
     harness.url = postgresql_url
     server.server("worker").start()
     wait_until(lambda: "is ready" in harness.log("worker"), timeout=60, what="a second worker")

@@ -16,7 +16,6 @@ import transformers
 from active_learn_backend.demo.annotator import Annotator
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
-from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from harness import Harness
 from onnx import TensorProto, helper, numpy_helper
@@ -24,7 +23,18 @@ from PIL import Image
 from sklearn.neural_network import MLPClassifier
 from tiny_models import WORDS, save_bert, save_vit
 
-SETTINGS = {"BUDGET": "8", "RESERVE": "8", "RETRAIN_EVERY": "8", "POLL_INTERVAL": "1"}
+
+@pytest.fixture
+def params() -> dict[str, Any]:
+    return {"budget": 8, "reserve": 8, "retrain_every": 8, "audit": 0}
+
+
+@pytest.fixture
+def models(shared_backend: BackendServer) -> Path:
+    """The folder whose models a project may name."""
+    folder = shared_backend.model_dir / "models"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def queue_answers(harness: Harness, project: int) -> dict[int, dict[str, Any]]:
@@ -46,14 +56,13 @@ def label_until_a_head(harness: Harness, annotator: Annotator, project: int, wha
 
 
 def test_a_hugging_face_classifier_is_used_as_it_is(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
+    harness: Harness,
     make_text_project: Callable[..., tuple[int, list[int]]],
-    tmp_path: Path,
+    models: Path,
 ) -> None:
     """Its answers are those of the model itself, its classes named otherwise than the labels."""
     folder = save_bert(
-        tmp_path / "classifier",
+        models / "classifier",
         "BertForSequenceClassification",
         id2label={0: "CARD LOST", 1: "rates", 2: "Top_Up"},
         label2id={"CARD LOST": 0, "rates": 1, "Top_Up": 2},
@@ -65,8 +74,7 @@ def test_a_hugging_face_classifier_is_used_as_it_is(
     )
     texts = [f"{a} {b} {c}" for a in WORDS[:4] for b in WORDS[4:7] for c in WORDS[7:]]
     project, ids = make_text_project(texts, config=config)
-    harness = Harness(label_studio, backend(**SETTINGS, MODEL=str(folder), AUDIT="0"))
-    harness.connect(project)
+    harness.connect(project, model="classifier")
 
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -129,22 +137,16 @@ def digits_onnx(digits: Digits, path: Path) -> float:
 
 
 def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
-    make_digits_project: Callable[..., int],
+    harness: Harness,
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     digit_images: Digits,
     answer_digit: Callable[..., Any],
-    tmp_path: Path,
+    models: Path,
 ) -> None:
-    server = backend(**SETTINGS, AUDIT="0")
-    models = server.model_dir / "models"
-    models.mkdir()
     accuracy = digits_onnx(digit_images, models / "digits.onnx")
     assert accuracy > 0.8
-    harness = Harness(label_studio, server)
-    project = make_digits_project(60)
-    harness.connect(project, "--params", '{"model": "digits.onnx"}')
+    project = digits_project(60, model="digits.onnx")
     tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")[
         "tasks"
     ]
@@ -157,10 +159,7 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
     assert harness.state(project).head_version.startswith("model-")
 
     before = int(harness.version(project)[3:])
-    harness.backend.run(
-        *("connect", "--project", str(project)),
-        *("--params", '{"model": "digits.onnx", "model_use": "encoder"}'),
-    )
+    harness.connect(project, model="digits.onnx", model_use="encoder")
     harness.wait_queue(project, after=before)
     annotator = make_annotator(project, answer_digit)
     label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")
@@ -168,18 +167,15 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
 
 
 def test_images_by_a_vision_model(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
-    make_digits_project: Callable[..., int],
+    harness: Harness,
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
-    tmp_path: Path,
+    models: Path,
 ) -> None:
     """Its weights are random, which is enough to tell some digits from others."""
-    encoder = save_vit(tmp_path / "vit")
-    harness = Harness(label_studio, backend(**SETTINGS, ENCODER=str(encoder)))
-    project = make_digits_project(60)
-    harness.connect(project)
+    save_vit(models / "vit")
+    project = digits_project(60, encoder="vit")
     annotator = make_annotator(project, answer_digit)
     label_until_a_head(harness, annotator, project, "a head on the vision model's embeddings")
     folders = list((harness.backend.model_dir / "projects" / str(project) / "embeddings").iterdir())
@@ -189,21 +185,18 @@ def test_images_by_a_vision_model(
 
 
 def test_a_model_that_does_not_fit_is_said_and_the_stream_stays(
-    backend: Callable[..., BackendServer],
-    label_studio: LabelStudioServer,
+    harness: Harness,
     make_text_project: Callable[..., tuple[int, list[int]]],
-    tmp_path: Path,
+    models: Path,
 ) -> None:
-    folder = save_bert(
-        tmp_path / "classifier",
+    save_bert(
+        models / "pets",
         "BertForSequenceClassification",
         id2label={0: "cat", 1: "dog"},
         label2id={"cat": 0, "dog": 1},
     )
     project, _ = make_text_project(["my card", "top up"])
-    server = backend(**SETTINGS, MODEL=str(folder))
-    harness = Harness(label_studio, server)
-    server.run("connect", "--project", str(project))
+    harness.backend.run("connect", "--project", str(project), "--params", '{"model": "pets"}')
     wait_until(
         lambda: "cat" in harness.state(project).last_error, timeout=60, what="the error in words"
     )

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from active_learn import ActiveSampler, LinearHead
-from active_learn_backend.demo.annotator import Annotator, choice
-from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.digits import Digits, digit_index
-from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.learning.encoders import ImageEncoder
 from harness import Harness
 
-# Few tasks and frequent rounds, so that a test sees several.
-SETTINGS = {
-    "BUDGET": "6",
-    "RESERVE": "4",
-    "RETRAIN_EVERY": "4",
-    "POLL_INTERVAL": "1",
-    "AUDIT": "0",  # the order that is compared is that of the ranking alone
-}
 
-
-@pytest.fixture(scope="module")
-def harness(
-    label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Harness]:
-    """One backend for the module; every test has a project of its own."""
-    folder = tmp_path_factory.mktemp("queue") / "backend"
-    with BackendServer(label_studio, folder, env=SETTINGS) as server:
-        yield Harness(label_studio, server)
+@pytest.fixture
+def params() -> dict[str, Any]:
+    """Few tasks and frequent rounds, so that a test sees several; the ranking alone orders."""
+    return {"budget": 6, "reserve": 4, "retrain_every": 4, "audit": 0}
 
 
 def test_the_served_order_is_the_ranking(
     harness: Harness,
-    make_digits_project: Callable[..., int],
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     digit_images: Digits,
     answer_digit: Callable[..., Any],
 ) -> None:
-    project = make_digits_project(40)
-    version = harness.connect(project)
+    project = digits_project(40)
+    version = harness.version(project)
 
     rows = harness.rows(project, version)
     assert [row["score"] for row in rows] == [rank / 10 for rank in range(10)]
@@ -79,13 +64,12 @@ def test_the_served_order_is_the_ranking(
 
 def test_three_users_get_different_tasks_in_order(
     harness: Harness,
-    make_digits_project: Callable[..., int],
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     make_user: Callable[[], Any],
     answer_digit: Callable[..., Any],
 ) -> None:
-    project = make_digits_project(30)
-    harness.connect(project)
+    project = digits_project(30)
     expected = harness.queue(project)[:6]
     annotators = [make_annotator(project, answer_digit, make_user()) for _ in range(3)]
 
@@ -106,8 +90,8 @@ def test_the_next_queue_follows_the_labels_and_projects_stay_apart(
     """Three equal projects at once: same labels, same queue; other labels, another queue."""
     projects = [make_digits_project(60, title=f"Twin {name}") for name in "abc"]
     for project in projects:
-        harness.backend.run("connect", "--project", str(project))
-    queues = [(harness.wait_queue(project), harness.queue(project))[1] for project in projects]
+        harness.connect(project)
+    queues = [harness.queue(project) for project in projects]
     offsets = [queue[0] for queue in queues]
     first_ids = [
         min(task["id"] for task in harness.api("GET", f"/api/tasks/?project={p}")["tasks"])
@@ -151,13 +135,13 @@ def test_the_next_queue_follows_the_labels_and_projects_stay_apart(
 
 def test_opening_a_task_and_retrieving_predictions_leave_the_queue_alone(
     harness: Harness,
-    make_digits_project: Callable[..., int],
+    digits_project: Callable[..., int],
+    label_digits: Callable[..., list[Submission]],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
-    project = make_digits_project(40)
-    harness.connect(project)
-    list(make_annotator(project, answer_digit).label(5))
+    project = digits_project(40)
+    label_digits(project, 5)
     harness.wait_queue(project, after=1)
     wait_until(
         lambda: harness.state(project).pending_labels < 4, timeout=30, what="a quiet backend"
@@ -191,38 +175,35 @@ def test_opening_a_task_and_retrieving_predictions_leave_the_queue_alone(
 
 def test_it_turns_without_webhooks(
     harness: Harness,
-    make_digits_project: Callable[..., int],
-    make_annotator: Callable[..., Annotator],
-    answer_digit: Callable[..., Any],
+    digits_project: Callable[..., int],
+    label_digits: Callable[..., list[Submission]],
 ) -> None:
-    project = make_digits_project(30)
-    harness.connect(project)
+    project = digits_project(30)
     for webhook in harness.api("GET", f"/api/webhooks/?project={project}"):
         harness.api("DELETE", f"/api/webhooks/{webhook['id']}/")
-    list(make_annotator(project, answer_digit).label(6))
+    label_digits(project, 6)
     harness.wait_queue(project, after=1)
     wait_until(lambda: len(harness.labels(project)) == 6, timeout=30, what="six labels")
 
 
 def test_pull_registers_nothing_and_orders_all_the_same(
     harness: Harness,
-    make_digits_project: Callable[..., int],
-    make_annotator: Callable[..., Annotator],
-    answer_digit: Callable[..., Any],
+    digits_project: Callable[..., int],
+    label_digits: Callable[..., list[Submission]],
 ) -> None:
-    project = make_digits_project(30)
-    harness.connect(project, "--pull")
+    project = digits_project(30, "--pull")
     assert harness.api("GET", f"/api/ml/?project={project}") == []
     assert harness.api("GET", f"/api/webhooks/?project={project}") == []
-    list(make_annotator(project, answer_digit).label(6))
+    label_digits(project, 6)
     harness.wait_queue(project, after=1)
 
 
 def test_a_reset_version_is_repaired_and_said(
-    harness: Harness, make_digits_project: Callable[..., int]
+    harness: Harness,
+    digits_project: Callable[..., int],
 ) -> None:
-    project = make_digits_project(20)
-    version = harness.connect(project)
+    project = digits_project(20)
+    version = harness.version(project)
     # What the settings page does when a person turns pre-labeling off.
     harness.api("PATCH", f"/api/projects/{project}/", {"show_collab_predictions": False})
     wait_until(lambda: harness.version(project) == version, timeout=30, what="the repair")
@@ -234,18 +215,17 @@ def test_a_reset_version_is_repaired_and_said(
 
 def test_a_person_who_changes_the_sampling_wins(
     harness: Harness,
-    make_digits_project: Callable[..., int],
-    make_annotator: Callable[..., Annotator],
-    answer_digit: Callable[..., Any],
+    digits_project: Callable[..., int],
+    label_digits: Callable[..., list[Submission]],
 ) -> None:
-    project = make_digits_project(30)
-    version = harness.connect(project)
+    project = digits_project(30)
+    version = harness.version(project)
     harness.api("PATCH", f"/api/projects/{project}/", {"sampling": "Sequential sampling"})
     wait_until(
         lambda: harness.state(project).status == "paused_by_user", timeout=30, what="the pause"
     )
     harness.wait_log(f"project {project}: paused, because the task sampling was changed")
-    list(make_annotator(project, answer_digit).label(6))
+    label_digits(project, 6)
     wait_until(lambda: len(harness.labels(project)) == 6, timeout=30, what="six labels")
     assert harness.project(project)["sampling"] == "Sequential sampling"
     assert harness.version(project) == version
@@ -257,12 +237,11 @@ def test_a_person_who_changes_the_sampling_wins(
 
 def test_deleted_tasks_leave_the_queue(
     harness: Harness,
-    make_digits_project: Callable[..., int],
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
-    project = make_digits_project(30)
-    harness.connect(project)
+    project = digits_project(30)
     doomed = harness.queue(project)[:5]
     harness.api(
         "POST",
@@ -279,10 +258,10 @@ def test_deleted_tasks_leave_the_queue(
 
 def test_a_changed_label_config_is_followed(
     harness: Harness,
-    make_text_project: Callable[..., tuple[int, list[int]]],
+    text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
-    project, tasks = make_text_project([f"text number {n}" for n in range(30)])
-    version = harness.connect(project)
+    project, tasks = text_project(30)
+    version = harness.version(project)
     for task in tasks[:2]:
         harness.annotate(task, choice("positive", "label", "text"))
     harness.wait_labels(project, dict.fromkeys(tasks[:2], "positive"))
@@ -302,13 +281,11 @@ def test_a_changed_label_config_is_followed(
 
 def test_retired_queues_disappear(
     harness: Harness,
-    make_digits_project: Callable[..., int],
-    make_annotator: Callable[..., Annotator],
-    answer_digit: Callable[..., Any],
+    digits_project: Callable[..., int],
+    label_digits: Callable[..., list[Submission]],
 ) -> None:
-    project = make_digits_project(60)
-    harness.connect(project)
-    list(make_annotator(project, answer_digit).label(20))
+    project = digits_project(60)
+    label_digits(project, 20)
     wait_until(
         lambda: (
             {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}
@@ -320,12 +297,11 @@ def test_retired_queues_disappear(
 
 def test_all_labeled_is_no_error(
     harness: Harness,
-    make_digits_project: Callable[..., int],
+    digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
     answer_digit: Callable[..., Any],
 ) -> None:
-    project = make_digits_project(12)
-    harness.connect(project)
+    project = digits_project(12)
     done = list(make_annotator(project, answer_digit).label())
     assert len(done) == 12
     wait_until(lambda: len(harness.labels(project)) == 12, timeout=30, what="all labels")

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from active_learn_backend.demo.backend import BackendServer
+from active_learn_backend.demo.annotator import Submission
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from harness import Harness
 from PIL import Image
 
 BROWSER = {"Accept": "text/html"}
@@ -20,13 +21,12 @@ BROWSER = {"Accept": "text/html"}
 def test_the_page_shows_a_real_project(
     label_studio: LabelStudioServer,
     make_digits_project: Callable[..., int],
-    make_annotator: Callable[..., Any],
-    answer_digit: Callable[..., Any],
-    backend: Callable[..., BackendServer],
+    label_digits: Callable[..., list[Submission]],
+    harness: Harness,
 ) -> None:
     project = make_digits_project(100, "Digits <b>& more</b>")
-    server = backend(BUDGET="6", RESERVE="20", RETRAIN_EVERY="6", AUDIT="0.3")
-    server.run("connect", "--project", str(project))
+    harness.connect(project, budget=6, reserve=20, retrain_every=6, audit=0.3)
+    server = harness.backend
     with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
 
         def look() -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_the_page_shows_a_real_project(
             return found
 
         wait_until(lambda: look()["queue"], timeout=60, what="the first queue")
-        list(make_annotator(project, answer_digit).label(20))
+        label_digits(project, 20)
         wait_until(
             lambda: look()["summary"]["counts"]["labeled"] == 20 and look()["curve"],
             timeout=60,

@@ -60,7 +60,10 @@ print("walked")
 def test_the_protocol_on_flask_1_1_2(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WALK],
-        env={**os.environ, "PYTHONPATH": str(OLD_FLASK)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(OLD_FLASK), os.environ.get("PYTHONPATH", "")]),
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -264,9 +264,7 @@ json_values = st.recursive(
 fields = st.sampled_from(["project", "tasks", "schema", "label_config", "action", "params", "id"])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(["/setup", "/predict", "/webhook", "/train"]),
     body=json_values | st.dictionaries(fields, json_values, max_size=6),

@@ -70,7 +70,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("ray-engine")
     (folder / "slow_letters.py").write_text(FACTORY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.syspath_prepend(folder)
         patch.setenv("SLOW_LETTERS", str(folder / "notes"))
         # Of a head that is gone Ray gives up after a minute; here sooner.

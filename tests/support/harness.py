@@ -1,8 +1,10 @@
-"""What the end-to-end tests ask of Label Studio and of the backend's state."""
+"""Label Studio, the backend and its state as the end-to-end tests see them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,29 @@ from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.store import Project, Store
 from active_learn_backend.state.tasks import read_tasks
 
+PATIENCE = 120.0  # seconds; a wait ends when its condition holds, a busy machine needs longer
+
 
 class Harness:
-    """One connected pair of servers, seen from outside."""
+    """A Label Studio and a backend that speaks to it, seen from outside.
 
-    def __init__(self, label_studio: LabelStudioServer, backend: BackendServer) -> None:
+    Parameters
+    ----------
+    params : mapping, optional
+        Own settings of each project that `connect` connects.
+    """
+
+    def __init__(
+        self,
+        label_studio: LabelStudioServer,
+        backend: BackendServer,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
         self.label_studio, self.backend = label_studio, backend
         self.api = label_studio.api
+        self.params = dict(params or {})
+        # A shared backend has logged other tests before.
+        self._log_start = len(self._read_log("serve"))
 
     # -- the backend's state ----------------------------------------------------------------
 
@@ -31,7 +49,7 @@ class Harness:
         return Store(f"sqlite:///{self.backend.model_dir / 'state.sqlite3'}")
 
     def state(self, project: int) -> Project:
-        """Give the backend's state of a project."""
+        """Return the backend's state of a project."""
         store = self.store
         try:
             found = store.project(project)
@@ -41,7 +59,7 @@ class Harness:
             store.close()
 
     def labels(self, project: int) -> dict[int, Any]:
-        """Give the labels that the backend read, by task id."""
+        """Return the labels that the backend read, by task id."""
         store = self.store
         try:
             rows = read_tasks(store, project)
@@ -58,7 +76,7 @@ class Harness:
             store.close()
 
     def decisions(self, project: int) -> dict[int, str]:
-        """Give what the stream decided, by task id."""
+        """Return what the stream decided, by task id."""
         store = self.store
         try:
             return {row.task_id: row.decision for row in read_tasks(store, project) if row.decision}
@@ -66,7 +84,7 @@ class Harness:
             store.close()
 
     def audit_rows(self, project: int) -> list[int]:
-        """Give the tasks of the served queue that only measure."""
+        """Return the tasks of the served queue that only measure."""
         store = self.store
         try:
             return [row.task_id for row in read_queue(store, project) if row.audit]
@@ -74,21 +92,40 @@ class Harness:
             store.close()
 
     def log(self, command: str = "serve") -> str:
-        """Read the log of the backend."""
+        """Read what the backend logged since this harness was made."""
+        text = self._read_log(command)
+        return text[self._log_start :] if command == "serve" else text
+
+    def _read_log(self, command: str) -> str:
         folder: Path = self.backend.model_dir
-        return folder.with_name(f"{folder.name}.{command}.log").read_text()
+        log = folder.with_name(f"{folder.name}.{command}.log")
+        return log.read_text() if log.exists() else ""
+
+    def release(self) -> None:
+        """Have the backend leave all projects, so that it is idle for the next test."""
+        store = self.store
+        try:
+            for project in store.projects():
+                store.update(project.id, status="disconnected", reason="its test is over")
+        finally:
+            store.close()
 
     def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask the backend itself, as Label Studio does."""
+        """Send a request to the backend, as Label Studio does."""
         answer = httpx.post(f"{self.backend.url}{path}", json=body, timeout=60)
         answer.raise_for_status()
         return dict(answer.json())
 
     # -- Label Studio's side ----------------------------------------------------------------
 
-    def connect(self, project: int, *options: str) -> str:
-        """Connect a project and wait for its first queue; gives the version."""
-        self.backend.run("connect", "--project", str(project), *options)
+    def connect(self, project: int, *options: str, **params: Any) -> str:
+        """Connect a project and wait for its first queue; return the version.
+
+        ``params`` are settings of the project's own, over those of the harness.
+        """
+        own = {**self.params, **params}
+        settings = ("--params", json.dumps(own)) if own else ()
+        self.backend.run("connect", "--project", str(project), *settings, *options)
         return self.wait_queue(project)
 
     def project(self, project: int) -> dict[str, Any]:
@@ -97,8 +134,8 @@ class Harness:
     def version(self, project: int) -> str:
         return self.project(project)["model_version"] or ""
 
-    def wait_queue(self, project: int, after: int = 0, timeout: float = 60) -> str:
-        """Wait until a queue later than round `after` is served and noted; gives its version."""
+    def wait_queue(self, project: int, after: int = 0, timeout: float = PATIENCE) -> str:
+        """Wait until a queue later than round `after` is served; return its version."""
 
         def served() -> str:
             version = self.version(project)
@@ -114,11 +151,11 @@ class Harness:
         return sorted(mine, key=lambda row: row["score"])
 
     def queue(self, project: int) -> list[int]:
-        """Task ids of the served queue, in the order of their scores."""
+        """Return the task ids of the served queue, in the order of their scores."""
         return [row["task"] for row in self.rows(project, self.version(project))]
 
     def annotate(self, task: int, result: Sequence[dict[str, Any]], **fields: Any) -> int:
-        """Submit an annotation; gives its id."""
+        """Submit an annotation; return its id."""
         body = {"result": list(result), **fields}
         return int(self.api("POST", f"/api/tasks/{task}/annotations/", body)["id"])
 
@@ -126,10 +163,23 @@ class Harness:
         """Wait until the backend holds exactly these labels."""
         wait_until(
             lambda: self.labels(project) == expected,
-            timeout=30,
+            timeout=PATIENCE,
             what=f"the labels {expected}, last seen {self.labels(project)}",
         )
 
     def wait_log(self, text: str, command: str = "serve") -> None:
-        """Wait until the backend's log says something."""
-        wait_until(lambda: text in self.log(command), timeout=30, what=f"{text!r} in the log")
+        """Wait until the backend's log contains a text."""
+        wait_until(lambda: text in self.log(command), timeout=PATIENCE, what=f"{text!r} in the log")
+
+    def wait_one_version(self, project: int) -> None:
+        """Wait until all stored predictions are of the served queue."""
+        wait_until(
+            lambda: {row["model_version"] for row in self.rows(project)} == {self.version(project)},
+            timeout=PATIENCE,
+            what="the rows of other queues to be removed",
+        )
+
+    def workers(self) -> list[int]:
+        """Return the process ids of all workers of `serve` so far, the running one last."""
+        found = re.findall(r"worker \S+/(\d+)/\w+ is ready", self._read_log("serve"))
+        return [int(pid) for pid in found]

@@ -93,7 +93,7 @@ def test_one_part_of_two_stages_gives_the_ranking_of_the_whole(strategy: str) ->
     same(rank_partitioned(sampler, pool, 250, partitions=1), sampler.rank(pool, 250))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     size=st.integers(1, 40),

@@ -153,7 +153,7 @@ def test_a_bad_line_is_named_or_left_out(line: bytes, words: str, models: dict[s
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_bytes_are_more_than_an_error_of_ours(noise: bytes) -> None:
     for texts in (True, False):
         strict = Candidates("x", "text", texts=texts, whole_numbers=False, skip_bad=False)

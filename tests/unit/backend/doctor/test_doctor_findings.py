@@ -414,7 +414,7 @@ def test_what_hangs_is_left_behind(script: Script, tmp_path: Path) -> None:
     script.answer = hang
     began = time.monotonic()
     findings = examine(settings_for(script, tmp_path), 5, began + 1.0)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10  # and not the thirty seconds of an answer
     release.set()
     late = [one.what for one in findings if one.verdict is Verdict.NOT_CHECKED]
     assert {"Label Studio", "project 5"} <= set(late)

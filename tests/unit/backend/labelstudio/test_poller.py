@@ -131,7 +131,7 @@ changes = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=st.lists(changes, max_size=25), gaps=st.lists(st.floats(0.2, 15), max_size=12))
 def test_late_commits_are_never_lost(
     store: Store,

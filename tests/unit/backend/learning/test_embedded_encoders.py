@@ -149,7 +149,7 @@ def test_rows_survive_and_are_never_written_twice(tmp_path: Path) -> None:
     assert cache.get([]).shape == (0, 5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cut=st.integers(0, 100), in_keys=st.booleans())
 def test_a_crash_in_mid_write_costs_at_most_the_last_rows(
     tmp_path_factory: pytest.TempPathFactory, cut: int, in_keys: bool

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 KEYS = st.lists(st.sampled_from([0, 1, 255]), min_size=KEY_BYTES, max_size=KEY_BYTES).map(bytes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(keys=st.lists(KEYS, unique=True), others=st.lists(KEYS), cuts=st.lists(st.integers(0, 40)))
 def test_the_index_finds_what_a_dict_finds(
     keys: list[bytes], others: list[bytes], cuts: list[int]

@@ -75,7 +75,7 @@ def test_all_tasks_audited_leave_no_doubt() -> None:
     assert (found.low, found.value, found.high) == (0.75, 0.75, 0.75)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(n=1, wrong=0, more=119)  # a tie
 @given(n=st.integers(1, 40), wrong=st.integers(0, 40), more=st.integers(0, 200))
 def test_the_exact_intervals_are_those_of_their_definition(n: int, wrong: int, more: int) -> None:

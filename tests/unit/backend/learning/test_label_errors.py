@@ -88,7 +88,7 @@ def test_the_confident_joint_is_that_of_its_definition() -> None:
     assert margin[2] == pytest.approx(0.6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n=st.integers(2, 60), n_classes=st.integers(2, 6), seed=st.integers(0, 1000))
 def test_what_is_suggested_is_likelier_than_what_is_given(
     n: int, n_classes: int, seed: int

@@ -66,7 +66,7 @@ def said(reports: list[RoundReport], target: float | None = None) -> dict[str, b
 # -- agreement ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(2, 80), n_classes=st.integers(2, 5), seed=st.integers(0, 999))
 def test_kappa_is_the_textbooks(n: int, n_classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

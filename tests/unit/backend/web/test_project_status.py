@@ -339,8 +339,8 @@ def test_a_hundred_thousand_tasks_take_no_time(tmp_path: Path) -> None:
     apply_changes(store, 3, rows)
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # which other work on the machine does not change
         status = status_of(runtime)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert status.summary.counts.labeled == 20_024
     assert min(took) < 0.3

@@ -59,7 +59,7 @@ def small_digits(n=300):
 
 
 class TestFolds:
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(
         st.lists(st.integers(0, 4), min_size=6, max_size=60), st.integers(2, 5), st.integers(1, 3)
     )

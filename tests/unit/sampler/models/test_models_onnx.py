@@ -306,7 +306,7 @@ class TestFiles:
         with pytest.raises(ModelError, match="points outside the model's folder"):
             run(path)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(st.data())
     def test_a_file_cut_short_is_an_error(self, data):
         content = build(*gemm()).SerializeToString()
@@ -319,7 +319,7 @@ class TestFiles:
         assert cut > 0.9 * len(content)
         np.testing.assert_allclose(output.logits, LOGITS, rtol=1e-4, atol=1e-5)
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(st.data())
     def test_a_damaged_file_works_or_is_an_error_of_ours(self, data):
         content = bytearray(build(*gemm()).SerializeToString())

@@ -77,7 +77,7 @@ def test_uncertainty_is_one_when_all_classes_are_alike() -> None:
         torch.testing.assert_close(uncertainty(z, problem), torch.ones(4))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     k=st.integers(2, 8),

@@ -29,7 +29,7 @@ def dense(x: Points) -> np.ndarray:
     return torch.einsum("nrk,nd->nkdr", x.a, x.h).flatten(1, 2).numpy()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 12),
@@ -75,7 +75,7 @@ def test_max_conditioned_keeps_what_explains_the_rest() -> None:
     assert left_full < left_few < 0.02  # of 1 before any label
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 120),

@@ -24,7 +24,7 @@ def dense(output: ModelOutput, rank: int) -> np.ndarray:
     return reference.fisher_embeddings(output.logits.numpy(), output.embedding.numpy(), rank)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 25),

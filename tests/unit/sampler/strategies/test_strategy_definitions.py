@@ -40,7 +40,7 @@ def test_pointwise_strategies_sort_by_their_score() -> None:
         assert np.array_equal(ranking(strategy), np.argsort(score, kind="stable"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 90),
@@ -147,7 +147,7 @@ def test_gradients_of_higher_rank_are_refused() -> None:
         ranking("bait", rank=2)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), copies=st.integers(1, 4))
 def test_kmeans_gives_distinct_medoids_even_among_duplicates(
     seed: int, n: int, copies: int

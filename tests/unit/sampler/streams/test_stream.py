@@ -195,7 +195,7 @@ def test_nan_is_refused_by_its_position_in_the_stream() -> None:
         list(sampler().select(iter(stream)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(1, 60),
