@@ -1,12 +1,12 @@
-"""Selection from a pool in parts: each part proposes, a last greedy selection decides.
+"""Selection from a pool in parts, which are selected from one by one or side by side.
 
-The two rounds of GreeDi. The pool is dealt to parts at random; each part's first picks are its
-proposal, and the same greedy selection over all proposals gives the ranking, unless the picks of
-one part alone are worth more. All parts condition on the same labeled data and go by the same
+The two rounds of GreeDi. The pool is split into parts at random. The first picks of each part are
+its selection; the same greedy selection over all of these gives the ranking, unless the picks of
+one part alone are worth more. All parts condition on the same labeled data and use the same
 references, drawn from the whole pool, so that a gain means the same everywhere.
 
 What is known of the outcome against the best selection of k: for log det, monotone and submodular,
-``(1 − 1/e) / 2`` in expectation over the deal [2], [3]; for k-center, four times the smallest
+``(1 − 1/e) / 2`` in expectation over the split [2], [3]; for k-center, four times the smallest
 radius [4]; for `margin`, `entropy` and `least_confidence` it is the ranking of the whole pool. The
 A-optimal gain of `auto`, `aopt` and `bait` is only weakly submodular: what is proved for such
 objectives [5] depends on the data, and no constant is claimed. `sampler/docs/strategies.md` has
@@ -37,50 +37,32 @@ import numpy as np
 import torch
 
 from .errors import ParameterError
-from .inputs.pool import Pool, UnreadPool
+from .inputs.pool import OutputPool, Pool
 from .inputs.samples import Samples
 from .models import ModelOutput
+from .partitioning import CPU, Part, Partitioning, check_partitioned
 from .ranking import Ranking, explain
 from .sampler import ActiveSampler
-from .strategies import Anchors, Picks
-from .validation import check_count, check_ranked
+from .strategies import PoolSummary, Selection
 
 __all__ = [
-    "Anchors",
     "Part",
+    "PartSelection",
     "Partitioning",
-    "Proposal",
+    "PoolSummary",
     "check_partitioned",
     "decide",
-    "propose",
     "rank_partitioned",
+    "select_part",
 ]
 
-# By how much the picks of one part have to be worth more: values are sums of rounded gains.
+# The picks of one part have to be worth more by this factor: values are sums of rounded gains.
 CLEARLY_MORE = 1 + 1e-6
-CPU = torch.device("cpu")  # where all is that travels
 
 
 @dataclass(frozen=True)
-class Part:
-    """One partition of a pool.
-
-    Attributes
-    ----------
-    rows : ndarray of int64 of shape (m,)
-        Positions in the whole pool, ascending.
-    first : tuple of int
-        Positions within ``rows`` of what is taken before all else: the representatives that
-        `auto` starts from without labels, which are members of every part. Usually empty.
-    """
-
-    rows: np.ndarray
-    first: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What a part puts forward, in its order.
+class PartSelection:
+    """The selection of one part, in its order.
 
     Attributes
     ----------
@@ -97,95 +79,20 @@ class Proposal:
     output: ModelOutput
 
 
-@dataclass(frozen=True)
-class Partitioning:
-    """How a pool is dealt, and what all its parts go by.
-
-    Attributes
-    ----------
-    parts : tuple of Part
-        They cover the pool, and share nothing but what all take first.
-    anchors : Anchors
-    n : int
-        Candidates to order.
-    """
-
-    parts: tuple[Part, ...]
-    anchors: Anchors
-    n: int
-
-    @classmethod
-    def draw(
-        cls,
-        sampler: ActiveSampler,
-        read: Callable[[np.ndarray], Any],
-        size: int,
-        n: int | None,
-        partitions: int,
-    ) -> Partitioning:
-        """Deal a pool at random, in equal parts, and draw what they go by.
-
-        Depends on the sampler's seed, ``size`` and ``partitions`` alone. Holds the embeddings of
-        the references (at most 10,000 by default), and those of 10,000 candidates where `auto`
-        starts without labels.
-
-        Parameters
-        ----------
-        sampler : ActiveSampler
-        read : callable
-            Gives the samples at some positions (ndarray of int64, ascending), of the kind that the
-            sampler's model takes. Called for what is drawn only.
-        size : int
-            Candidates of the pool, N.
-        n : int or None
-            Candidates to order; all when None, which the last round then holds as a whole.
-        partitions : int
-            Parts; of a smaller pool as many as it has candidates.
-
-        Raises
-        ------
-        ParameterError
-            When the strategy has no partitioned form, or ``partitions`` is no whole number >= 1.
-        BudgetError
-            When ``n`` is more than the pool has.
-        DataError
-            When the pool is empty, or what is drawn holds NaN or infinity.
-        """
-        check_partitioned(sampler)
-        check_count("partitions", partitions)
-        pool = UnreadPool(read, size, sampler._adapter, device=sampler._device)
-        wanted = check_ranked(n, size)
-        context = sampler._context(pool, wanted)
-        first = np.asarray(sampler._strategy.start(context), dtype=np.int64)
-        anchors = _on(sampler._strategy.anchors(context), CPU)
-        # A stream of its own, so that references are drawn as the ranking of the whole draws them.
-        deal = np.random.default_rng(np.random.SeedSequence(sampler._seed, spawn_key=(1,)))
-        parts = []
-        for dealt in np.array_split(deal.permutation(size), min(partitions, size)):
-            rows = np.union1d(dealt, first).astype(np.int64)
-            parts.append(Part(rows, tuple(np.searchsorted(rows, first).tolist())))
-        return cls(tuple(parts), anchors, wanted)
-
-
-def check_partitioned(sampler: ActiveSampler) -> None:
-    """Raise ParameterError when the sampler's strategy has no form for a partitioned pool."""
-    sampler._strategy.check_partitioned()
-
-
-def propose(
+def select_part(
     sampler: ActiveSampler,
     samples: Any,
-    first: tuple[int, ...],
-    anchors: Anchors,
+    preselected: tuple[int, ...],
+    summary: PoolSummary,
     n: int,
     rows: np.ndarray | None = None,
-) -> Proposal:
-    """Let a part put its best forward: as many as are ordered, and no fewer than picked greedily.
+) -> PartSelection:
+    """Return the best candidates of a part: n, or more where more are picked greedily.
 
-    Everything that goes in and out can be pickled, where the model can. A worker holds what the
+    All arguments and the result can be pickled, where the model can. A worker holds what the
     ranking of its part alone holds, with at most 10,000 references: with a linear head over an
     array of m candidates up to ``4 m (d + 10,000)`` bytes in a pool of up to 20,000; of a larger
-    one its share of the shortlist, or twice what is picked, counts for m, and there are 3,000
+    one, m is its share of the shortlist, or twice the number of picks, and there are 3,000
     references.
 
     Parameters
@@ -193,9 +100,9 @@ def propose(
     sampler : ActiveSampler
     samples : tensor, array, list or Dataset
         The part's m candidates, in the order of `Part.rows`.
-    first : tuple of int
+    preselected : tuple of int
         Of the part.
-    anchors : Anchors
+    summary : PoolSummary
     n : int
         Of the partitioning.
     rows : ndarray of int64 of shape (m,), optional
@@ -203,8 +110,8 @@ def propose(
 
     Returns
     -------
-    Proposal
-        The first ``max(n, budget, 200)`` of the part, or all it has.
+    PartSelection
+        The first ``max(n, budget, 200)`` candidates of the part, or all of them.
 
     Raises
     ------
@@ -213,26 +120,28 @@ def propose(
     DataError
     """
     check_partitioned(sampler)
-    pool = sampler._pool(samples, rows)
-    context = sampler._context(pool, len(pool), _on(anchors, pool.device), first)
-    context = replace(context, n=min(max(n, context.depth), len(pool)))
-    picks = sampler._strategy.rank_pool(context)
-    return Proposal(picks.indices, picks.scores, _moved(pool.take(picks.indices), CPU))
+    problem = sampler.problem
+    pool = problem.open_pool(samples, rows)
+    context = problem.context(pool, len(pool), summary.to(pool.device), preselected)
+    context = replace(context, n=min(max(n, context.n_greedy), len(pool)))
+    found = problem.strategy.rank_pool(context)
+    return PartSelection(found.indices, found.scores, pool.take(found.indices).to(CPU))
 
 
 def decide(
-    sampler: ActiveSampler, partitioning: Partitioning, proposals: Sequence[Proposal]
+    sampler: ActiveSampler, partitioning: Partitioning, selections: Sequence[PartSelection]
 ) -> Ranking:
-    """Choose among all proposals, which have to come in the order of the parts.
+    """Return the ranking among the selections of all parts.
 
-    Holds the proposals, P max(n, budget, 200) candidates of d + K numbers, and what the ranking of
+    Holds the selections, P max(n, budget, 200) candidates of d + K numbers, and what the ranking of
     a pool of that size holds: two stages from 20,000 on.
 
     Parameters
     ----------
     sampler : ActiveSampler
     partitioning : Partitioning
-    proposals : sequence of Proposal
+    selections : sequence of PartSelection
+        In the order of the parts.
 
     Returns
     -------
@@ -243,33 +152,30 @@ def decide(
     Raises
     ------
     ParameterError
-        When there is not one proposal a part.
+        When the numbers of selections and of parts differ.
     """
-    if len(proposals) != len(partitioning.parts):
+    if len(selections) != len(partitioning.parts):
         raise ParameterError(
-            f"there are {len(proposals)} proposals of {len(partitioning.parts)} parts; "
-            "give one of each, in their order"
+            f"there are {len(selections)} selections of {len(partitioning.parts)} parts; "
+            "give one for each part, in their order"
         )
     found = [
-        part.rows[proposal.indices]
-        for part, proposal in zip(partitioning.parts, proposals, strict=True)
+        part.rows[selection.indices]
+        for part, selection in zip(partitioning.parts, selections, strict=True)
     ]
     union, at = np.unique(np.concatenate(found), return_index=True)
-    keep = torch.from_numpy(at)
-    output = ModelOutput(
-        torch.cat([proposal.output.logits for proposal in proposals])[keep],
-        torch.cat([proposal.output.embedding for proposal in proposals])[keep],
-    )
-    pool = Pool.of_outputs(_moved(output, sampler._device))
+    output = ModelOutput.cat(selection.output for selection in selections)[torch.from_numpy(at)]
+    problem = sampler.problem
+    pool = OutputPool(output.to(problem.device))
     orders = [
-        Picks(np.searchsorted(union, rows), proposal.scores)
-        for rows, proposal in zip(found, proposals, strict=True)
+        Selection(np.searchsorted(union, rows), selection.scores)
+        for rows, selection in zip(found, selections, strict=True)
     ]
-    # A part that is the whole pool has decided already.
-    picks = orders[0] if len(orders) == 1 else _best(sampler, partitioning, pool, union, orders)
-    indices = picks.indices[: partitioning.n]
-    doubt, novelty = explain(pool, indices, sampler.problem_type, sampler._labeled)
-    return Ranking(union[indices], picks.scores[: partitioning.n], doubt, novelty)
+    # Of a single part, which is the whole pool, the selection is final.
+    best = orders[0] if len(orders) == 1 else _best(sampler, partitioning, pool, union, orders)
+    indices = best.indices[: partitioning.n]
+    reasons = explain(pool, indices, problem.problem_type, problem.labeled)
+    return Ranking(union[indices], best.scores[: partitioning.n], *reasons)
 
 
 def rank_partitioned(
@@ -278,9 +184,9 @@ def rank_partitioned(
     n: int | None = None,
     *,
     partitions: int,
-    map: Callable[..., Iterable[Proposal]] = map,
+    map: Callable[..., Iterable[PartSelection]] = map,
 ) -> Ranking:
-    """Order a pool in parts: both rounds, over candidates that this process can read.
+    """Return the ranking of a pool in parts: both rounds, on candidates that this process can read.
 
     Parameters
     ----------
@@ -288,19 +194,19 @@ def rank_partitioned(
     X : tensor, array, list or Dataset
         N candidates.
     n : int, optional
-        How many to order; all when omitted, which takes the memory of the whole.
+        How many to order; all when omitted, which takes the memory of the whole pool.
     partitions : int
-        Parts; of a smaller pool as many as it has candidates.
+        Number of parts; of a smaller pool it is the number of its candidates.
     map : callable
-        As the builtin one; that of an executor runs parts side by side. What it calls and gives it
-        can be pickled, where model and samples can; a part then travels without the others. The
-        ranking does not depend on it.
+        As the builtin one; that of an executor runs parts side by side. The function that it calls
+        and the arguments can be pickled, where model and samples can; a pickled part carries its
+        own samples only. The ranking does not depend on it.
 
     Returns
     -------
     Ranking
-        As `ActiveSampler.rank` gives it, and the same for one partition (of a pool of more than
-        10,000 the cold start of `auto` excepted, which seeks its medoids in a sample).
+        As `ActiveSampler.rank` returns it, and the same for one partition (except for the start of
+        `auto` without labels on more than 10,000 candidates, which looks for medoids in a sample).
 
     Raises
     ------
@@ -315,15 +221,15 @@ def rank_partitioned(
     """
     samples = Samples(X)
     plan = Partitioning.draw(sampler, samples.choose, len(samples), n, partitions)
-    work = partial(_propose_for, sampler, plan.anchors, plan.n)
+    work = partial(_select_from_portion, sampler, plan.summary, plan.n)
     portions = [_Portion(samples, part.rows) for part in plan.parts]
     return decide(sampler, plan, list(map(work, portions, plan.parts)))
 
 
-def _propose_for(
-    sampler: ActiveSampler, anchors: Anchors, n: int, portion: _Portion, part: Part
-) -> Proposal:
-    return propose(sampler, portion.read(), part.first, anchors, n, part.rows)
+def _select_from_portion(
+    sampler: ActiveSampler, summary: PoolSummary, n: int, portion: _Portion, part: Part
+) -> PartSelection:
+    return select_part(sampler, portion.read(), part.preselected, summary, n, part.rows)
 
 
 def _best(
@@ -331,34 +237,32 @@ def _best(
     partitioning: Partitioning,
     pool: Pool,
     union: np.ndarray,
-    orders: Sequence[Picks],
-) -> Picks:
-    """Pick among all proposals, or start from the picks of the part that alone does better.
+    orders: Sequence[Selection],
+) -> Selection:
+    """Return the picks among all selections, or those that begin with the picks of a better part.
 
     Values are compared at the budget, so that the choice does not depend on n.
     """
-    strategy, part = sampler._strategy, partitioning.parts[0]
-    first = np.searchsorted(union, part.rows[list(part.first)])
-    context = sampler._context(pool, len(pool), partitioning.anchors, tuple(first.tolist()))
-    context = replace(
-        context,
-        n=min(max(partitioning.n, context.depth), len(pool)),
-        # The proposals are a pool of their own by now, with a shortlist only when they are many.
-        anchors=replace(_on(partitioning.anchors, pool.device), size=len(pool)),
-    )
-    picks = strategy.rank_pool(context)
-    if not strategy.telescopes:
-        return picks
-    value = [order.scores[: context.budget].sum() for order in orders]
-    best = int(np.argmax(value))
-    if value[best] <= CLEARLY_MORE * picks.scores[: context.budget].sum():
-        return picks
-    head = orders[best].indices[: context.budget]
-    return strategy.rank_pool(replace(context, first=tuple(head.tolist())))
+    problem, part = sampler.problem, partitioning.parts[0]
+    start = np.searchsorted(union, part.rows[list(part.preselected)])
+    # The selections are a pool of their own now, with a shortlist only when they are many.
+    summary = replace(partitioning.summary.to(pool.device), size=len(pool))
+    context = problem.context(pool, len(pool), partitioning.summary, tuple(start.tolist()))
+    n = min(max(partitioning.n, context.n_greedy), len(pool))
+    context = replace(context, n=n, summary=summary)
+    found = problem.strategy.rank_pool(context)
+    if not problem.strategy.additive_gains:
+        return found
+    values = [order.scores[: context.budget].sum() for order in orders]
+    best = int(np.argmax(values))
+    if values[best] <= CLEARLY_MORE * found.scores[: context.budget].sum():
+        return found
+    head = tuple(orders[best].indices[: context.budget].tolist())
+    return problem.strategy.rank_pool(replace(context, preselected=head))
 
 
 class _Portion:
-    """A part's samples, read where they are needed: a pickled one carries its own rows only."""
+    """A part's samples, read where they are needed; a pickled one carries its own rows only."""
 
     def __init__(self, samples: Samples, rows: np.ndarray | None) -> None:
         self._samples, self._rows = samples, rows
@@ -368,14 +272,3 @@ class _Portion:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Portion, (Samples(self.read()), None)
-
-
-def _on(anchors: Anchors, device: torch.device) -> Anchors:
-    """Give anchors whose references are on a device."""
-    if anchors.references is None:
-        return anchors
-    return replace(anchors, references=_moved(anchors.references, device))
-
-
-def _moved(output: ModelOutput, device: torch.device) -> ModelOutput:
-    return ModelOutput(output.logits.to(device), output.embedding.to(device))

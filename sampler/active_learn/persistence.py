@@ -1,4 +1,4 @@
-"""State on disk: one npz file of arrays and one JSON text, written whole or not at all."""
+"""State on disk: one npz file of arrays and a JSON text, written in one step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from .errors import StateError
 from .models import LinearHead, ModelOutput
+from .parameters import Parameters
 
-__all__ = ["pack_output", "read_state", "retake_logits", "unpack_output", "write_state"]
+__all__ = ["Persistent", "read_state", "write_state"]
+
+S = TypeVar("S", bound="Persistent")
 
 FORMAT = "active_learn state"
 VERSION = 1
@@ -31,13 +34,13 @@ def write_state(path: str | os.PathLike[str], meta: dict[str, Any], groups: Grou
     ----------
     path : path of the file
     meta : dict
-        What JSON can hold.
+        Values that JSON can hold.
     groups : dict of dict of ndarray
         Arrays by group and name; in the file they are called ``group.name``.
     """
     target = Path(path)
     arrays = {
-        f"{group}.{name}": array for group, held in groups.items() for name, array in held.items()
+        f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()
     }
     text = json.dumps({"format": FORMAT, "version": VERSION, **meta})
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -55,12 +58,12 @@ def write_state(path: str | os.PathLike[str], meta: dict[str, Any], groups: Grou
 
 
 def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Groups]:
-    """Read what `write_state` wrote; groups without arrays are not there.
+    """Return what `write_state` wrote, without the groups that have no arrays.
 
     Raises
     ------
     StateError
-        When there is no such file, or it is damaged, foreign or of a later version.
+        When the file is missing, damaged, of another kind or of a later version.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -87,21 +90,20 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Groups]:
 
 
 def pack_output(output: ModelOutput) -> dict[str, np.ndarray]:
-    """Give model outputs as a group of arrays."""
+    """Return model outputs as a group of arrays."""
     return {"logits": output.logits.cpu().numpy(), "embedding": output.embedding.cpu().numpy()}
 
 
-def unpack_output(group: dict[str, np.ndarray], device: torch.device) -> ModelOutput:
-    """Give the model outputs of a group."""
-    logits, embedding = (torch.from_numpy(group[name]) for name in ("logits", "embedding"))
-    return ModelOutput(logits.to(device), embedding.to(device))
+def unpack_output(group: dict[str, np.ndarray]) -> ModelOutput:
+    """Return the model outputs of a group."""
+    return ModelOutput(torch.from_numpy(group["logits"]), torch.from_numpy(group["embedding"]))
 
 
-def retake_logits(groups: Groups, head: LinearHead) -> None:
-    """Replace saved logits by those of a head that was trained on since.
+def recompute_logits(groups: Groups, head: LinearHead) -> None:
+    """Replace saved logits by those of a head that was trained further since.
 
-    What a linear head reads is the embedding itself, which is saved: so a stream goes on under a
-    new head, also one of other classes, as if that had been its head all along.
+    A linear head reads the embedding itself, which is saved. So a stream continues under a new
+    head, also one of other classes, as if that had been its head from the start.
 
     Raises
     ------
@@ -119,5 +121,70 @@ def retake_logits(groups: Groups, head: LinearHead) -> None:
                 )
             logits = head(torch.from_numpy(embedding)).logits.cpu().numpy()
             same = logits.shape == arrays[of].shape and np.allclose(logits, arrays[of], atol=1e-5)
-            if not same:  # under the same head the bits stay as they were
+            if not same:  # the same head keeps the saved bits
                 arrays[of] = logits
+
+
+class Persistent(Parameters):
+    """Saving and loading, for a class with a `SelectionProblem` and a stream in progress."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model outputs of labeled data and the stream in progress to one file.
+
+        The file holds arrays and JSON, no pickle and no model, and is replaced in one step.
+        """
+        problem = self.problem
+        meta: dict[str, Any] = {
+            "arguments": {
+                "problem_type": problem.problem_type,
+                "budget": problem.budget,
+                "precompute_covariance": problem.precompute_covariance,
+                "seed_fisher": problem.seed_fisher,
+                "strategy": problem.strategy.name,
+                "max_conditioned": problem.max_conditioned,
+                **self._strategy_parameters(),
+            },
+            "random_state": str(problem.seed),
+        }
+        groups = {}
+        if problem.labeled is not None:
+            groups["labeled"] = pack_output(problem.labeled)
+        if self._stream is not None:
+            meta["stream"], groups["stream"] = self._stream.state()
+        write_state(path, meta, groups)
+
+    @classmethod
+    def load(cls: type[S], path: str | os.PathLike[str], model: Any, **arguments: Any) -> S:
+        """Return the sampler of a saved state.
+
+        Parameters
+        ----------
+        path : path of the file
+        model
+            The model, which is not part of the state. It has to be the same one as before, except
+            that a `LinearHead` may have been trained further, also on other classes.
+        **arguments
+            ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler.
+
+        Raises
+        ------
+        StateError
+            When the file is missing, damaged, foreign, or does not fit together.
+        """
+        meta, groups = read_state(path)
+        try:
+            if isinstance(model, LinearHead):
+                recompute_logits(groups, model)
+            labeled = unpack_output(groups["labeled"]) if "labeled" in groups else None
+            seed = int(meta["random_state"])
+            given = {"model": model, "labeled_data": labeled, "random_state": seed}
+            sampler = cls(**given, **meta["arguments"], **arguments)
+            if "stream" in meta:
+                stream = sampler.problem.begin_stream(meta["stream"]["total"])
+                stream.restore(meta["stream"], groups["stream"], sampler.problem.device)
+                sampler._stream = stream
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"the state at {path} does not fit together ({error}); save it again"
+            ) from error
+        return sampler

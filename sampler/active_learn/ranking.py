@@ -1,4 +1,4 @@
-"""The answer of `ActiveSampler.rank`: an order, and why each candidate stands where it does."""
+"""The result of `ActiveSampler.rank`: an order of candidates, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .inputs.pool import Pool
-from .models import ModelOutput
-from .posterior.fisher import ProblemType, uncertainty
+from .models import BLOCK_ROWS, ModelOutput
+from .posterior import fisher
 from .posterior.kernels import RadialKernel
-from .posterior.posterior import BLOCK_ROWS, Posterior
+from .posterior.posterior import Posterior
+from .validation import ProblemType
 
 __all__ = ["Ranking", "explain"]
 
-# λ of novelty: small, so that what is labeled already is hardly novel.
+# λ of novelty: small, so that the novelty of a labeled sample is almost 0.
 NOVELTY_RIDGE = 1e-3
 # Labeled samples that novelty is measured against; it is read by people, not optimized.
 NOVELTY_CONDITIONED = 500
@@ -37,7 +38,7 @@ class Ranking:
     novelty : ndarray of float64 of shape (n,)
         Variance of a Gaussian process on the embeddings after the labeled data, relative to the
         one before, in [0, 1]: 1 is unlike anything labeled. Of more than 500 labeled samples the
-        500 that tell the most.
+        500 most informative.
     """
 
     indices: np.ndarray
@@ -55,16 +56,16 @@ def explain(
     problem_type: ProblemType,
     labeled: ModelOutput | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the uncertainty and the novelty of some candidates, as `Ranking` has them."""
+    """Return the uncertainty and the novelty of some candidates, as in `Ranking`."""
     kernel = RadialKernel()
     known = None if labeled is None else kernel.points(labeled)
     posterior = Posterior(kernel, NOVELTY_RIDGE, known, NOVELTY_CONDITIONED)
-    doubt, novelty = np.empty(len(indices)), np.empty(len(indices))
+    uncertainty, novelty = np.empty(len(indices)), np.empty(len(indices))
     for start in range(0, len(indices), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         output = pool.take(indices[block])
-        doubt[block] = uncertainty(output.logits, problem_type).cpu().numpy()
+        uncertainty[block] = fisher.uncertainty(output.logits, problem_type).cpu().numpy()
         x = kernel.points(output)
         left = posterior.variance(x, posterior.whiten(x)) * posterior.ridge / kernel.own(x)
         novelty[block] = left[:, 0, 0].clamp(0, 1).cpu().numpy()
-    return doubt, novelty
+    return uncertainty, novelty

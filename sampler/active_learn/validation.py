@@ -1,16 +1,19 @@
-"""Checks of arguments: what cannot be used is refused with one line."""
+"""Checks of arguments; each error is one line that says what was expected."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from .errors import BudgetError, ParameterError
-from .posterior.fisher import PROBLEM_TYPES, ProblemType
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
+    "PROBLEM_TYPES",
+    "ProblemType",
     "check_batch_size",
     "check_budget",
     "check_count",
@@ -23,16 +26,19 @@ __all__ = [
     "pool_budget",
 ]
 
+ProblemType = Literal["classification", "regression", "multilabel"]
+PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
+
 
 def check_count(name: str, value: Any) -> int:
-    """Refuse what is not a whole number of at least 1."""
+    """Check that a value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
     return int(value)
 
 
 def check_ranked(n: Any, size: int) -> int:
-    """Give how many candidates of a pool are to be ordered, all when None."""
+    """Return how many candidates of a pool to order; all of them when ``n`` is None."""
     wanted = size if n is None else check_count("n", n)
     if wanted > size:
         raise BudgetError(
@@ -42,7 +48,7 @@ def check_ranked(n: Any, size: int) -> int:
 
 
 def check_problem_type(problem_type: Any) -> ProblemType:
-    """Refuse a problem type that there is not."""
+    """Check that a problem type is a known one."""
     if problem_type not in PROBLEM_TYPES:
         raise ParameterError(
             f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
@@ -51,7 +57,7 @@ def check_problem_type(problem_type: Any) -> ProblemType:
 
 
 def check_budget(budget: Any) -> int | float:
-    """Refuse what is neither a whole number of at least 1 nor a fraction in (0, 1)."""
+    """Check that a budget is a whole number of at least 1 or a fraction in (0, 1)."""
     if isinstance(budget, int | np.integer) and not isinstance(budget, bool) and budget >= 1:
         return int(budget)
     if isinstance(budget, float | np.floating) and 0 < budget < 1:
@@ -62,12 +68,15 @@ def check_budget(budget: Any) -> int | float:
 
 
 def pool_budget(budget: int | float, size: int) -> int:
-    """Give how many a budget chooses from a pool of some size: a fraction of it at least 1."""
+    """Return how many candidates a budget chooses from a pool of some size, at least 1."""
     return budget if isinstance(budget, int) else max(1, round(budget * size))
 
 
 def check_pipe(budget: int | float, total: Any, precompute_covariance: bool) -> None:
-    """Refuse a number without the length of the stream, a rate with it, and looking ahead."""
+    """Check that a stream has its length with a whole number and none with a rate.
+
+    ``precompute_covariance`` is refused, because a pipe is read once.
+    """
     if precompute_covariance:
         raise ParameterError(
             "precompute_covariance on a pipe: the covariance of all candidates cannot be known "
@@ -89,9 +98,9 @@ def check_pipe(budget: int | float, total: Any, precompute_covariance: bool) -> 
 
 
 def check_parameter(name: str, kind: Any, value: Any) -> None:
-    """Refuse a value that is not of the kind a strategy's parameter is annotated with.
+    """Check a value against the type annotation of a strategy's parameter.
 
-    Numbers have to be finite and above 0, whole numbers at least 1.
+    Numbers must be finite and above 0, whole numbers at least 1.
     """
     if value is None and type(None) in get_args(kind):
         return
@@ -111,12 +120,14 @@ def check_parameter(name: str, kind: Any, value: Any) -> None:
 
 
 def check_batch_size(batch_size: Any) -> int | None:
-    """Give the number, None for 'auto'."""
+    """Return the batch size, None for 'auto'."""
     return None if batch_size == "auto" else check_count("batch_size", batch_size)
 
 
 def check_device(device: Any) -> torch.device:
-    """Refuse a device that PyTorch cannot use here; the CPU when None."""
+    """Return the device, the CPU when None; it must be one that PyTorch can use here."""
+    import torch  # takes seconds, and the other checks do without it
+
     try:
         return torch.empty(0, device="cpu" if device is None else device).device
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -127,7 +138,7 @@ def check_device(device: Any) -> torch.device:
 
 
 def check_seed(random_state: Any) -> int:
-    """Give the seed of all choices; drawn from the system when none is given."""
+    """Return the seed of all choices, drawn from the system when none is given."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     if (

@@ -26,7 +26,7 @@ import torch
 from active_learn import ActiveSampler, LinearHead, Ranking, rank_partitioned
 from active_learn.evaluation.learning_curves import first_reach
 from active_learn.heads import fit_head
-from active_learn.partitioned import Partitioning, decide, propose
+from active_learn.partitioned import Partitioning, decide, select_part
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
 from report import add_report_option, measured_by, publish
@@ -216,15 +216,15 @@ def cost(n: int, partitions: int) -> dict[str, float]:
         return {"part": clock() - began, "part MB": peak_megabytes() - before}
     plan = Partitioning.draw(sampler, lambda rows: pool.candidates[rows], n, BUDGET, partitions)
     result = {"draw": clock() - began}
-    proposals = []
+    selections = []
     for place, part in enumerate(plan.parts):
         samples = pool.candidates[part.rows]
         before, began = settled(), clock()
-        proposals.append(propose(sampler, samples, part.first, plan.anchors, plan.n))
+        selections.append(select_part(sampler, samples, part.preselected, plan.summary, plan.n))
         if place == 0:
             result |= {"part": clock() - began, "part MB": peak_megabytes() - before}
     before, began = settled(), clock()
-    decide(sampler, plan, proposals)
+    decide(sampler, plan, selections)
     return result | {"last": clock() - began, "last MB": peak_megabytes() - before}
 
 

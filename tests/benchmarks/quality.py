@@ -30,8 +30,8 @@ from active_learn.evaluation.replay import Candidate, Sampler
 from active_learn.evaluation.replay import replay as replay_candidates
 from active_learn.heads.folds import Split, folds
 from active_learn.models import LinearHead
-from active_learn.posterior.fisher import ProblemType
 from active_learn.strategies import strategies
+from active_learn.validation import ProblemType
 from real_data import DATASETS, ROOT, Data, Missing
 from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits

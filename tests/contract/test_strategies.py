@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from active_learn import ActiveSampler, LinearHead, ParameterError, rank_partitioned, ranking
+from active_learn.inputs import model_runner
 from active_learn.inputs import pool as pool_module
 from active_learn.posterior import incremental as tracked
 from active_learn.posterior import posterior as gram
@@ -103,7 +104,7 @@ class StrategyContract:
             monkeypatch.setattr(module, "BLOCK_ROWS", 14)
         monkeypatch.setattr(design, "BLOCK_SIZE", 600)
         monkeypatch.setattr(pool_module, "EMBEDDING_ROWS", 11)
-        monkeypatch.setattr(pool_module, "MODEL_ROWS", 9)
+        monkeypatch.setattr(model_runner, "MODEL_ROWS", 9)
         assert np.array_equal(self.sampler(**labeled).rank(POOL).indices, expected)
         assert np.array_equal(self.sampler(**labeled).rank(list(POOL)).indices, expected)
 

@@ -345,7 +345,7 @@ def test_a_worker_that_is_killed_changes_no_ranking(base: Path) -> None:
     killed: list[int] = []
     stop = threading.Event()
     thread = threading.Thread(
-        target=kill_later, args=(lambda: processes(base, "ray::propose_part"), killed, stop)
+        target=kill_later, args=(lambda: processes(base, "ray::select_part_remotely"), killed, stop)
     )
     thread.start()
     try:

@@ -32,8 +32,11 @@ LAYERS = {
     """,
     "active_learn": """
         partitioned
+        partitioning
         sampler
-        ranking persistence
+        persistence
+        parameters
+        problem ranking
         strategies streams evaluation
         selectors
         posterior inputs

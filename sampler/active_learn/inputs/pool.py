@@ -1,8 +1,12 @@
-"""The pool: candidates read in row blocks, so that the whole need not be in memory."""
+"""Pools: candidates as logits and embeddings, read in row blocks.
+
+`open_pool` chooses between `OutputPool`, which holds all model outputs, and `EmbeddingPool`, which
+reads ready embeddings anew at each pass. `LazyPool` reads single candidates through a function.
+"""
 
 from __future__ import annotations
 
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,116 +15,28 @@ import torch
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..models import Adapter, LinearHead, ModelOutput
-from ..posterior.posterior import BLOCK_ROWS
+from ..models import BLOCK_ROWS, Adapter, LinearHead, ModelOutput
+from .model_runner import as_tensor, check_output, run_batch, run_model
 from .samples import Samples
 
-__all__ = ["Pool", "UnreadPool", "run_batch", "run_model"]
+__all__ = ["EmbeddingPool", "LazyPool", "OutputPool", "Pool", "open_pool"]
 
-# Rows of ready embeddings that are read at once; a model that computes them takes fewer.
+# Candidates that one step of a pass over the pool reads.
 EMBEDDING_ROWS = BLOCK_ROWS
-# Samples handed to a model at once; it goes through them in batches of its own size.
-MODEL_ROWS = 4096
 SCALE_ROWS = 4096
 
-
-def check_output(output: ModelOutput, positions: int | np.ndarray, what: str) -> ModelOutput:
-    """Refuse NaN and infinity, naming the first sample that has one.
-
-    ``positions`` are those of the samples, or that of the first of consecutive ones.
-
-    Raises
-    ------
-    DataError
-    """
-    for name, values in (("embedding", output.embedding), ("logits", output.logits)):
-        # A finite sum leaves no room for NaN or infinity; only others pay for a closer look.
-        if torch.isfinite(values.sum()):
-            continue
-        bad = ~torch.isfinite(values).all(dim=1)
-        if bad.any():
-            at = int(bad.nonzero()[0, 0])
-            index = positions + at if isinstance(positions, int) else positions[at]
-            raise DataError(
-                f"the {name} of {what} {index} holds NaN or infinity; "
-                "remove it, or check how it was encoded"
-            )
-    return output
+Rows = slice | np.ndarray
 
 
-def run_model(
-    adapter: Adapter,
-    samples: Samples,
-    *,
-    device: torch.device,
-    what: str = "sample",
-    progress: bool = False,
-    positions: np.ndarray | None = None,
-) -> ModelOutput:
-    """Run the model over samples and keep all its outputs.
-
-    Parameters
-    ----------
-    adapter : Adapter
-    samples : Samples
-    device : torch.device
-        Where the outputs go.
-    what : str
-        What a sample is called in messages.
-    progress : bool
-    positions : ndarray of int64 of shape (n,), optional
-        Numbers of the samples in messages; their places when omitted.
-
-    Returns
-    -------
-    ModelOutput
-        On ``device``, float32.
-
-    Raises
-    ------
-    DataError
-        When an output holds NaN or infinity.
-    """
-    starts = range(0, len(samples), MODEL_ROWS)
-    outputs = []
-    for start in tqdm(starts, desc="model", disable=not progress, leave=False):
-        rows = slice(start, start + MODEL_ROWS)
-        at = start if positions is None else positions[rows]
-        outputs.append(run_batch(adapter, samples[rows], at, device, what))
-    return ModelOutput(
-        torch.cat([output.logits for output in outputs]),
-        torch.cat([output.embedding for output in outputs]),
-    )
-
-
-def run_batch(
-    adapter: Adapter,
-    batch: Any,
-    positions: int | np.ndarray,
-    device: torch.device,
-    what: str = "candidate",
-) -> ModelOutput:
-    """Run the model on one batch of samples at ``positions``, or from one position on."""
-    if isinstance(adapter, LinearHead):
-        batch = as_tensor(batch)
-    output = check_output(adapter(batch), positions, what)
-    return ModelOutput(
-        output.logits.detach().float().to(device), output.embedding.detach().float().to(device)
-    )
-
-
-class Pool:
+class Pool(ABC):
     """N candidates as logits and embeddings, read by rows.
 
-    Ready embeddings (a linear head over an array, which may be memory-mapped and float16) are read
-    anew at each pass and never held as a whole; what a model has to compute is computed once.
-
     Parameters
     ----------
-    samples : Samples
-    adapter : Adapter
+    size : int
+        Candidates, N.
     device : torch.device
-        Where outputs go.
+        Where outputs are.
     progress : bool
         Show a bar on passes over the whole pool.
     positions : ndarray of int64 of shape (N,), optional
@@ -129,49 +45,26 @@ class Pool:
     Raises
     ------
     DataError
-        When the pool is empty, or an output holds NaN or infinity.
+        When the pool is empty. Every method that reads raises it when an output holds NaN or
+        infinity.
     """
 
     def __init__(
         self,
-        samples: Samples,
-        adapter: Adapter,
-        *,
+        size: int,
         device: torch.device,
         progress: bool = False,
         positions: np.ndarray | None = None,
     ) -> None:
-        self._samples = samples
-        self._length = len(samples)
-        self._positions = positions
-        if self._length == 0:
+        if size < 1:
             raise DataError("the pool is empty; give at least one candidate")
+        self._size = size
         self._device = device
         self._progress = progress
-        self._held: ModelOutput | None = None
-        self._head: LinearHead | None = None
-        if isinstance(adapter, LinearHead) and samples.is_array:
-            self._head = adapter
-        else:
-            self._held = run_model(
-                adapter,
-                samples,
-                device=device,
-                what="candidate",
-                progress=progress,
-                positions=positions,
-            )
-
-    @classmethod
-    def of_outputs(cls, output: ModelOutput) -> Pool:
-        """Give a pool of candidates whose outputs are there already."""
-        pool = cls.__new__(cls)
-        pool._length, pool._device = len(output.embedding), output.embedding.device
-        pool._held, pool._head, pool._positions, pool._progress = output, None, None, False
-        return pool
+        self._positions = positions
 
     def __len__(self) -> int:
-        return self._length
+        return self._size
 
     @property
     def device(self) -> torch.device:
@@ -179,103 +72,165 @@ class Pool:
         return self._device
 
     def take(self, indices: np.ndarray | torch.Tensor) -> ModelOutput:
-        """Give the outputs of some candidates, in the order of ``indices``."""
-        rows = np.asarray(indices.cpu() if isinstance(indices, torch.Tensor) else indices)
-        if self._held is not None:
-            at = torch.as_tensor(rows, device=self._device)
-            return ModelOutput(self._held.logits[at], self._held.embedding[at])
+        """Return the outputs of some candidates, in the order of ``indices``."""
+        rows = indices.cpu().numpy() if isinstance(indices, torch.Tensor) else np.asarray(indices)
         return self._output(rows)
 
     def blocks(self, with_logits: bool = True) -> Iterator[tuple[slice, ModelOutput]]:
-        """Go through all candidates in order, in row blocks; logits that can wait may be left out.
+        """Yield the outputs of all candidates in order, in row blocks.
 
-        Logits that are left out have shape (n, 0).
+        Without logits, which saves their computation where they are not needed, those of a block
+        have shape (n, 0).
         """
-        rows = EMBEDDING_ROWS
-        starts = range(0, self._length, rows)
-        bar = tqdm(
-            starts, desc="pool", disable=not (self._progress and len(starts) > 1), leave=False
-        )
-        for start in bar:
-            block = slice(start, min(start + rows, self._length))
-            if self._held is not None:
-                yield block, ModelOutput(self._held.logits[block], self._held.embedding[block])
-            elif with_logits:
-                yield block, self._output(block)
-            else:
-                yield block, self._embedding(block)
+        starts = range(0, self._size, EMBEDDING_ROWS)
+        hidden = not (self._progress and len(starts) > 1)
+        for start in tqdm(starts, desc="pool", disable=hidden, leave=False):
+            block = slice(start, min(start + EMBEDDING_ROWS, self._size))
+            yield block, self._output(block) if with_logits else self._without_logits(block)
 
     def norms(self, growing_from: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Go through the norms of all embeddings, without the logits where those can wait.
+        """Yield the norms of all embeddings in order; no logits are computed.
 
-        The blocks have ``growing_from`` rows at first and double up to full size.
+        The first block has ``growing_from`` rows; each next one has twice as many, up to the size
+        of a full block.
         """
         start, rows = 0, growing_from
-        while start < self._length:
-            block = slice(start, min(start + rows, self._length))
-            h = self._held.embedding[block] if self._held is not None else self._read(block)
+        while start < self._size:
+            block = slice(start, min(start + rows, self._size))
+            h = self._embedding(block)
             norms = torch.linalg.vector_norm(h, dim=1)
             if not torch.isfinite(norms.sum()):
-                check_output(ModelOutput(h[:0], h), self._number(block), "candidate")
+                check_output(ModelOutput(h[:, :0], h), self._numbers(block), "candidate")
             yield block, norms
             start, rows = block.stop, min(2 * rows, EMBEDDING_ROWS)
 
     def outputs(self) -> ModelOutput:
-        """Give the outputs of all candidates; holds N (d + K) numbers."""
-        if self._held is None:
-            first = self._output(slice(0, 1))
-            logits = first.logits.new_empty(self._length, first.logits.shape[1])
-            embedding = self._in_memory()
-            copy = embedding is None
-            if embedding is None:
-                embedding = first.embedding.new_empty(self._length, first.embedding.shape[1])
-            for block, output in self.blocks():
-                logits[block] = output.logits
-                if copy:
-                    embedding[block] = output.embedding
-            self._held = ModelOutput(logits, embedding)
-        return self._held
-
-    def _in_memory(self) -> torch.Tensor | None:
-        """Give the embeddings without a copy, where they are float32 in memory already."""
-        h = self._samples.samples
-        if isinstance(h, np.memmap):
-            return None
-        h = as_tensor(h)
-        ready = h.dtype == torch.float32 and h.device == self._device
-        return h if ready else None
+        """Return the outputs of all candidates: N (d + K) numbers in memory."""
+        return ModelOutput.cat(output for _, output in self.blocks())
 
     def scale(self) -> float:
-        """Give the root mean square norm of 4,096 evenly spread embeddings, or 1 where it is 0."""
-        rows = np.unique(np.linspace(0, self._length - 1, SCALE_ROWS).astype(np.int64))
-        squares = self._embedding(rows).embedding.double().square()
+        """Return the root mean square norm of 4,096 evenly spread embeddings, 1 where it is 0."""
+        rows = np.unique(np.linspace(0, self._size - 1, SCALE_ROWS).astype(np.int64))
+        squares = self._without_logits(rows).embedding.double().square()
         return float(squares.sum(dim=1).mean().sqrt()) or 1.0
 
-    def _number(self, rows: Any) -> np.ndarray:
-        """Give the numbers of some rows in messages."""
-        at = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+    @abstractmethod
+    def _output(self, rows: Rows) -> ModelOutput:
+        """Return the checked outputs of some candidates."""
+
+    @abstractmethod
+    def _embedding(self, rows: Rows) -> torch.Tensor:
+        """Return the embeddings of some candidates, which need not be checked."""
+
+    def _without_logits(self, rows: Rows) -> ModelOutput:
+        h = self._embedding(rows)
+        return check_output(ModelOutput(h[:, :0], h), self._numbers(rows), "candidate")
+
+    def _numbers(self, rows: Rows) -> np.ndarray:
+        """Return the numbers of some candidates in messages."""
+        at = _as_array(rows)
         return at if self._positions is None else self._positions[at]
 
-    def _output(self, rows: Any) -> ModelOutput:
-        assert self._head is not None
-        return run_batch(self._head, self._samples[rows], self._number(rows), self._device)
 
-    def _embedding(self, rows: Any) -> ModelOutput:
-        """Give the embeddings of some rows with logits of shape (n, 0)."""
-        h = self._read(rows) if self._held is None else self._held.embedding[rows]
-        return check_output(ModelOutput(h[:, :0], h), self._number(rows), "candidate")
+class OutputPool(Pool):
+    """Candidates whose outputs are all in memory.
 
-    def _read(self, rows: Any) -> torch.Tensor:
+    Parameters
+    ----------
+    output : ModelOutput
+        Of the N candidates, checked.
+    progress : bool
+        Show a bar on passes over the whole pool.
+    """
+
+    def __init__(self, output: ModelOutput, *, progress: bool = False) -> None:
+        super().__init__(len(output), output.embedding.device, progress)
+        self._outputs = output
+
+    def outputs(self) -> ModelOutput:
+        """Return the outputs of all candidates, without a copy."""
+        return self._outputs
+
+    def _output(self, rows: Rows) -> ModelOutput:
+        return self._outputs[self._index(rows)]
+
+    def _embedding(self, rows: Rows) -> torch.Tensor:
+        return self._outputs.embedding[self._index(rows)]
+
+    def _index(self, rows: Rows) -> slice | torch.Tensor:
+        return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self._device)
+
+
+class EmbeddingPool(Pool):
+    """Ready embeddings under a linear head, read anew at each pass.
+
+    They may be memory-mapped and float16, and are never held as a whole before `outputs` is asked
+    for.
+
+    Parameters
+    ----------
+    samples : Samples
+        An array or a tensor of shape (N, d).
+    head : LinearHead
+    device, progress, positions
+        See `Pool`.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        head: LinearHead,
+        *,
+        device: torch.device,
+        progress: bool = False,
+        positions: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(len(samples), device, progress, positions)
+        self._samples = samples
+        self._head = head
+        self._outputs: OutputPool | None = None
+
+    def outputs(self) -> ModelOutput:
+        """Return the outputs of all candidates; they stay in memory from now on."""
+        if self._outputs is None:
+            start = self._output(slice(0, 1))
+            logits = start.logits.new_empty(self._size, start.logits.shape[1])
+            ready = self._in_memory()
+            embedding = ready
+            if embedding is None:
+                embedding = start.embedding.new_empty(self._size, start.embedding.shape[1])
+            for block, output in self.blocks():
+                logits[block] = output.logits
+                if ready is None:
+                    embedding[block] = output.embedding
+            self._outputs = OutputPool(ModelOutput(logits, embedding))
+        return self._outputs.outputs()
+
+    def _in_memory(self) -> torch.Tensor | None:
+        """Return the embeddings without a copy, where they are float32 in memory already."""
+        if isinstance(self._samples.samples, np.memmap):
+            return None
+        h = as_tensor(self._samples.samples)
+        return h if h.dtype == torch.float32 and h.device == self._device else None
+
+    def _output(self, rows: Rows) -> ModelOutput:
+        if self._outputs is not None:
+            return self._outputs._output(rows)
+        return run_batch(self._head, self._samples[rows], self._numbers(rows), self._device)
+
+    def _embedding(self, rows: Rows) -> torch.Tensor:
         return as_tensor(self._samples[rows]).to(self._device, torch.float32)
 
 
-class UnreadPool(Pool):
-    """A pool of which only those rows are read that are asked for; the latest are kept.
+class LazyPool(Pool):
+    """Candidates that are read through a function when they are asked for.
+
+    The candidates of the latest read are kept.
 
     Parameters
     ----------
     read : callable
-        Gives the samples at some ascending positions, (n,) int64.
+        Returns the samples at some ascending positions, (n,) int64.
     size : int
         Candidates, N.
     adapter : Adapter
@@ -284,7 +239,7 @@ class UnreadPool(Pool):
     Raises
     ------
     DataError
-        Where `read` gives another number of samples, or an output holds NaN or infinity.
+        Also where `read` returns another number of samples.
     """
 
     def __init__(
@@ -295,56 +250,70 @@ class UnreadPool(Pool):
         *,
         device: torch.device,
     ) -> None:
-        if size < 1:
-            raise DataError("the pool is empty; give at least one candidate")
-        self._read_samples, self._adapter = read, adapter
-        self._length, self._device = size, device
+        super().__init__(size, device)
+        self._read = read
+        self._adapter = adapter
         self._latest: tuple[np.ndarray, ModelOutput] | None = None
 
-    def take(self, indices: np.ndarray | torch.Tensor) -> ModelOutput:
-        """Give the outputs of some candidates, at ascending positions."""
-        rows = np.asarray(indices)
+    def _output(self, rows: Rows) -> ModelOutput:
+        rows = _as_array(rows)
         if self._latest is None or not np.isin(rows, self._latest[0]).all():
-            samples = Samples(self._read_samples(rows))
-            if len(samples) != len(rows):
-                raise DataError(
-                    f"reading {len(rows)} candidates gave {len(samples)}; expected one a position"
-                )
-            output = run_model(
-                self._adapter, samples, device=self._device, what="candidate", positions=rows
-            )
-            self._latest = rows, output
+            ascending = np.unique(rows)
+            self._latest = ascending, self._run(ascending)
         known, output = self._latest
-        at = torch.from_numpy(np.searchsorted(known, rows)).to(self._device)
-        return ModelOutput(output.logits[at], output.embedding[at])
+        return output[torch.from_numpy(np.searchsorted(known, rows)).to(self._device)]
 
-    def _embedding(self, rows: np.ndarray) -> ModelOutput:
-        return self.take(rows)
+    def _run(self, rows: np.ndarray) -> ModelOutput:
+        samples = Samples(self._read(rows))
+        if len(samples) != len(rows):
+            raise DataError(
+                f"reading {len(rows)} candidates gave {len(samples)}; expected one a position"
+            )
+        return run_model(
+            self._adapter, samples, device=self._device, what="candidate", positions=rows
+        )
+
+    def _embedding(self, rows: Rows) -> torch.Tensor:
+        return self._output(rows).embedding
 
 
-def as_tensor(embeddings: Any) -> torch.Tensor:
-    """Give embeddings as a tensor, without a copy: it is never written to, it may be read-only.
+def open_pool(
+    samples: Samples,
+    adapter: Adapter,
+    *,
+    device: torch.device,
+    progress: bool = False,
+    positions: np.ndarray | None = None,
+) -> Pool:
+    """Return the pool of some samples; outputs that a model has to compute are computed now.
+
+    Parameters
+    ----------
+    samples : Samples
+    adapter : Adapter
+    device, progress, positions
+        See `Pool`.
 
     Raises
     ------
     DataError
-        When they are no numbers, or rows differ in length.
     """
-    if not isinstance(embeddings, torch.Tensor):
-        try:
-            embeddings = np.asarray(embeddings)
-        except ValueError as error:
-            raise DataError(
-                "embeddings differ in length; expected rows of one length, (n, d)"
-            ) from error
-        if embeddings.dtype.kind not in "fiub":
-            raise DataError(
-                f"embeddings hold {embeddings.dtype}; expected real numbers (a linear head takes "
-                "embeddings; give the model that makes them to select from anything else)"
-            )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            embeddings = torch.as_tensor(embeddings)
-    if embeddings.is_complex():
-        raise DataError(f"embeddings hold {embeddings.dtype}; expected real numbers")
-    return embeddings
+    if isinstance(adapter, LinearHead) and samples.is_array:
+        return EmbeddingPool(
+            samples, adapter, device=device, progress=progress, positions=positions
+        )
+    if len(samples) == 0:
+        raise DataError("the pool is empty; give at least one candidate")
+    output = run_model(
+        adapter,
+        samples,
+        device=device,
+        what="candidate",
+        progress=progress,
+        positions=positions,
+    )
+    return OutputPool(output, progress=progress)
+
+
+def _as_array(rows: Rows) -> np.ndarray:
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows

@@ -11,11 +11,18 @@ from torch.utils.data import Dataset, Subset
 
 from ..errors import DataError
 
-__all__ = ["Samples", "model_input", "to_batch"]
+__all__ = ["Samples", "is_pool", "model_input", "to_batch"]
+
+
+def is_pool(samples: Any) -> bool:
+    """Return whether samples have a length and can be indexed; all others are read only once."""
+    if isinstance(samples, Dataset):
+        return hasattr(samples, "__len__")
+    return isinstance(samples, torch.Tensor | np.ndarray | list | tuple)
 
 
 def to_batch(inputs: Sequence[Any]) -> Any:
-    """Stack samples for the model: arrays and tensors of one shape, else a list as it is."""
+    """Return a batch for the model: samples of one shape stacked, all others as a list."""
     first = inputs[0]
     if isinstance(first, torch.Tensor) and all(
         isinstance(x, torch.Tensor) and x.shape == first.shape for x in inputs
@@ -29,9 +36,10 @@ def to_batch(inputs: Sequence[Any]) -> Any:
 
 
 def model_input(item: Any) -> Any:
-    """Give what of a dataset's item the model reads: of a tuple (input, target, ...) the input.
+    """Return the part of a dataset's item that the model reads.
 
-    A tuple of two texts is a pair, all of which is read.
+    Of a tuple (input, target, ...) it is the input. A tuple of two texts is a pair and is read
+    whole.
     """
     pair = isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str)
     return item[0] if isinstance(item, tuple) and not pair else item
@@ -54,10 +62,7 @@ class Samples:
     """
 
     def __init__(self, samples: Any, what: str = "candidates") -> None:
-        known = isinstance(samples, torch.Tensor | np.ndarray | list | tuple) or (
-            isinstance(samples, Dataset) and hasattr(samples, "__len__")
-        )
-        if not known:
+        if not is_pool(samples):
             raise DataError(
                 f"{what} are of type {type(samples).__name__}; expected a tensor, an array, "
                 "a list or a Dataset with a length"
@@ -70,7 +75,7 @@ class Samples:
         return len(self.samples)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Any:
-        """Give a batch of model inputs."""
+        """Return a batch of model inputs."""
         if isinstance(self.samples, torch.Tensor):
             return self.samples[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
         if isinstance(self.samples, np.ndarray):
@@ -86,7 +91,7 @@ class Samples:
         return isinstance(self.samples, torch.Tensor | np.ndarray)
 
     def choose(self, indices: np.ndarray) -> Any:
-        """Give the samples at some indices, in the kind they came in."""
+        """Return the samples at some indices, in the type they came in."""
         if isinstance(self.samples, torch.Tensor):
             return self.samples[torch.as_tensor(indices, device=self.samples.device)]
         if isinstance(self.samples, np.ndarray):

@@ -1,6 +1,6 @@
 """Models: one file per kind, each turned into an `Adapter`."""
 
 from .adapt import adapt
-from .base import Adapter, LinearHead, ModelOutput
+from .base import BLOCK_ROWS, Adapter, LinearHead, ModelOutput
 
-__all__ = ["Adapter", "LinearHead", "ModelOutput", "adapt"]
+__all__ = ["BLOCK_ROWS", "Adapter", "LinearHead", "ModelOutput", "adapt"]

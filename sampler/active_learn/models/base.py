@@ -1,8 +1,8 @@
-"""What every kind of model is turned into: an adapter that gives logits and embeddings."""
+"""What every kind of model is turned into: an adapter that returns logits and embeddings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +11,11 @@ import torch
 
 from ..errors import DataError, ModelError
 
-__all__ = ["Adapter", "LinearHead", "ModelOutput"]
+__all__ = ["BLOCK_ROWS", "Adapter", "LinearHead", "ModelOutput"]
+
+# Samples whose outputs are worked on at once: large enough for level 3 BLAS, small enough for a
+# block's Gram matrix against 2,000 points to stay under 64 MiB.
+BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,29 @@ class ModelOutput:
     logits: torch.Tensor
     embedding: torch.Tensor
 
+    @classmethod
+    def cat(cls, outputs: Iterable[ModelOutput]) -> ModelOutput:
+        """Return the outputs of consecutive batches as one."""
+        outputs = list(outputs)
+        return cls(
+            torch.cat([output.logits for output in outputs]),
+            torch.cat([output.embedding for output in outputs]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, rows: int | slice | torch.Tensor) -> ModelOutput:
+        """Return the outputs of some samples; those of a single sample have one row."""
+        if isinstance(rows, int):
+            at = range(len(self))[rows]
+            rows = slice(at, at + 1)
+        return ModelOutput(self.logits[rows], self.embedding[rows])
+
+    def to(self, device: torch.device) -> ModelOutput:
+        """Return the same outputs on a device."""
+        return ModelOutput(self.logits.to(device), self.embedding.to(device))
+
 
 @runtime_checkable
 class Adapter(Protocol):
@@ -45,7 +72,7 @@ class Adapter(Protocol):
     def bias(self) -> torch.Tensor | None: ...
 
     def __call__(self, batch: Any) -> ModelOutput:
-        """Run any number of samples (a tensor, an array or a list of them)."""
+        """Return the outputs of any number of samples (a tensor, an array or a list of them)."""
         ...
 
 
@@ -86,11 +113,15 @@ class LinearHead:
 
     @classmethod
     def untrained(cls, n_outputs: int, n_features: int) -> LinearHead:
-        """Build the head before any label: all logits 0, so every class is equally likely."""
+        """Return the head before any label: all logits are 0, so all classes are as likely."""
         return cls(np.zeros((n_outputs, n_features)))
 
+    def __repr__(self) -> str:
+        n_outputs, n_features = self.weight.shape
+        return f"LinearHead(<{n_outputs} x {n_features} weights>)"
+
     def __call__(self, batch: Sequence[Any] | np.ndarray | torch.Tensor) -> ModelOutput:
-        """Give logits for a batch of embeddings of shape (n, d)."""
+        """Return logits for a batch of embeddings of shape (n, d)."""
         embedding = (
             batch if isinstance(batch, torch.Tensor) else torch.as_tensor(np.asarray(batch))
         ).to(dtype=torch.float32, device=self.weight.device)

@@ -83,7 +83,7 @@ class BatchedAdapter(ABC):
             self._run_window(take_samples(batch, start, start + WINDOW), start)
             for start in range(0, n_samples, WINDOW)
         ]
-        return concatenate(outputs)
+        return ModelOutput.cat(outputs)
 
     def _run_window(self, window: Any, offset: int) -> ModelOutput:
         samples, order = self._prepare(window, offset)
@@ -100,9 +100,8 @@ class BatchedAdapter(ABC):
                 continue
             outputs.append(self._checked(output, offset + order[start:stop]))
             start = stop
-        output = concatenate(outputs)
-        back = torch.from_numpy(np.argsort(order)).to(output.logits.device)
-        return ModelOutput(output.logits[back], output.embedding[back])
+        output = ModelOutput.cat(outputs)
+        return output[torch.from_numpy(np.argsort(order)).to(output.logits.device)]
 
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
         """Give the samples in the order in which they run, and that order.
@@ -142,14 +141,6 @@ class BatchedAdapter(ABC):
                     "check that sample and the model's weights"
                 )
         return output
-
-
-def concatenate(outputs: list[ModelOutput]) -> ModelOutput:
-    """Join the outputs of consecutive batches."""
-    return ModelOutput(
-        torch.cat([output.logits for output in outputs]),
-        torch.cat([output.embedding for output in outputs]),
-    )
 
 
 def count_samples(batch: Any) -> int:

@@ -75,13 +75,10 @@ class CallableModel(BatchedAdapter):
             return
         self._unchecked.append(output)
         size = output.embedding.shape[1]
-        n_rows = sum(len(seen.logits) for seen in self._unchecked)
-        if n_rows < size + 1 + max(32, size // 4):
+        if sum(map(len, self._unchecked)) < size + 1 + max(32, size // 4):
             return
-        seen, self._unchecked = self._unchecked, None
-        require_linear_fit(
-            torch.cat([part.logits for part in seen]), torch.cat([part.embedding for part in seen])
-        )
+        seen, self._unchecked = ModelOutput.cat(self._unchecked), None
+        require_linear_fit(seen.logits, seen.embedding)
 
 
 def as_matrix(values: Any) -> torch.Tensor:

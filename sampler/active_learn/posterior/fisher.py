@@ -13,16 +13,15 @@ from typing import Literal
 import torch
 
 from ..errors import ParameterError
+from ..validation import ProblemType
 
-__all__ = ["PROBLEM_TYPES", "ProblemType", "Side", "output_factors", "probabilities", "uncertainty"]
+__all__ = ["Side", "output_factors", "probabilities", "uncertainty"]
 
-ProblemType = Literal["classification", "regression", "multilabel"]
 Side = Literal["fisher", "gradient"]
-PROBLEM_TYPES: tuple[ProblemType, ...] = ("classification", "regression", "multilabel")
 
 
 def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-    """Give class probabilities (softmax), or label probabilities (sigmoid) in multilabel.
+    """Return class probabilities (softmax), or label probabilities (sigmoid) in multilabel.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tens
 
 
 def uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-    """Give one number in [0, 1] per sample: how unsure the model is of its likeliest answer.
+    """Return one number in [0, 1] per sample: how unsure the model is of its likeliest answer.
 
     Classification: ``1 - (p1 - p2)``, one minus the margin between the two likeliest classes.
     Multilabel: ``1 - |2p - 1|``, the same margin, averaged over the labels. Regression: 1, as a
@@ -69,7 +68,7 @@ def uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor
 def output_factors(
     logits: torch.Tensor, problem_type: ProblemType, *, side: Side = "fisher", rank: int = 1
 ) -> torch.Tensor | None:
-    """Give the output side ``a`` of the Fisher information of each sample.
+    """Return the output side ``a`` of the Fisher information of each sample.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..models import BLOCK_ROWS
 from .kernels import Points
-from .posterior import BLOCK_ROWS, Posterior
+from .posterior import Posterior
 
 __all__ = ["Step", "Tracked"]
 
@@ -24,9 +25,9 @@ class Step:
     point : Points
         The point.
     z : Tensor of shape (R, |S|)
-        What `Posterior.whiten` gives of it before.
+        What `Posterior.whiten` returns for it before the step.
     factor : Tensor of shape (R, R), or float where R = 1
-        Lower Cholesky factor of ``λ (I + Q)`` of it before.
+        Lower Cholesky factor of its ``λ (I + Q)`` before the step.
     """
 
     point: Points
@@ -35,7 +36,7 @@ class Step:
 
     @classmethod
     def of(cls, posterior: Posterior, point: Points, z: torch.Tensor, gain: float) -> Step:
-        """Prepare to condition on a point with some gain."""
+        """Return the step that conditions on a point with some gain."""
         if point.rank == 1:
             return cls(point, z, (posterior.ridge * (1 + gain)) ** 0.5)
         own = posterior.variance(point, z)[0].mul_(posterior.ridge)
@@ -59,7 +60,7 @@ class Tracked:
     Attributes
     ----------
     gain : Tensor of shape (n,), float64
-        ``tr(uᵀ M u)`` of each point that is `fill`-ed, above 0.
+        ``tr(uᵀ M u)`` of each point that `fill` has computed, above 0.
     """
 
     def __init__(self, posterior: Posterior, points: Points, room: int) -> None:
@@ -73,12 +74,12 @@ class Tracked:
 
     @property
     def z(self) -> torch.Tensor:
-        """What `Posterior.whiten` gives of the points, (n * R, |S|)."""
+        """What `Posterior.whiten` returns for the points, (n * R, |S|)."""
         return self._z[: self._used].T
 
     @classmethod
     def of_labeled(cls, posterior: Posterior, labeled: Points | None, room: int) -> Tracked | None:
-        """Track the labeled data, where there is any."""
+        """Return the labeled data as tracked points, None where there is none."""
         if labeled is None or not len(labeled):
             return None
         past = cls(posterior, labeled, room * labeled.rank)
@@ -86,7 +87,7 @@ class Tracked:
         return past
 
     def fill(self, rows: slice | torch.Tensor) -> None:
-        """Compute the gains of some points from the posterior as it is."""
+        """Compute the gains of some points from the present posterior."""
         x = self.points[rows]
         z = self._posterior.whiten(x)
         self._used = used = z.shape[1]
@@ -97,22 +98,22 @@ class Tracked:
         self.gain[rows] = trace.double().clamp_min_(LEAST_GAIN)
 
     def replace(self, slots: torch.Tensor, points: Points) -> None:
-        """Put other points in place of some."""
+        """Replace some of the points."""
         self.points.h[slots] = points.h
         if self.points.a is not None and points.a is not None:
             self.points.a[slots] = points.a
         self.fill(slots)
 
     def step(self, index: int) -> Step:
-        """Prepare to condition on one of the points."""
+        """Return the step that conditions on one of the points."""
         z = self.z[index * self._rank : (index + 1) * self._rank].clone()
         gain = float(self.gain[index])
         return Step.of(self._posterior, self.points[index : index + 1], z, gain)
 
     def columns(self, points: Points, z: torch.Tensor, stop: int) -> torch.Tensor:
-        """Give ``λ u_iᵀ M u_j`` of some points with the first ``stop``, (m * R, stop * R).
+        """Return ``λ u_iᵀ M u_j`` of some points with the first ``stop``, (m * R, stop * R).
 
-        ``z`` is what `Posterior.whiten` gives of those points.
+        ``z`` is what `Posterior.whiten` returns for those points.
         """
         columns = self._z.new_empty(len(points) * self._rank, stop * self._rank)
         for block, x in self.points[:stop].split(BLOCK_ROWS):
@@ -121,19 +122,18 @@ class Tracked:
             torch.addmm(gram, z, self._z[: z.shape[1], rows], alpha=-1, out=columns[:, rows])
         return columns
 
-    def fetch(self, indices: list[int], stop: int) -> dict[int, tuple[torch.Tensor, int]]:
-        """Give what `condition` may be given of some of the points, by index."""
-        at = torch.tensor(indices, device=self.gain.device)
-        z = self._z.view(-1, len(self.points), self._rank)[: self._used, at].flatten(1).T
-        columns = self.columns(self.points[at], z, stop)
-        return dict(zip(indices, ((c, self._used) for c in columns.split(self._rank)), strict=True))
+    def columns_of(self, indices: torch.Tensor, stop: int) -> list[tuple[torch.Tensor, int]]:
+        """Return ``columns`` and ``since``, as `condition` takes them, of some of the points."""
+        z = self._z.view(-1, len(self.points), self._rank)[: self._used, indices].flatten(1).T
+        columns = self.columns(self.points[indices], z, stop)
+        return [(column, self._used) for column in columns.split(self._rank)]
 
     def condition(
         self, step: Step, stop: int, columns: torch.Tensor | None = None, since: int = 0
     ) -> None:
-        """Take account of one more conditioned point, in the first ``stop`` points.
+        """Update the first ``stop`` points for one more conditioned point.
 
-        ``columns`` may be given as they were when ``since`` rows were conditioned on.
+        ``columns`` may be those of an earlier time, when ``since`` rows were conditioned on.
         """
         z, known, rows = step.z, step.z.shape[1], slice(0, stop * self._rank)
         new = self._z[known : known + self._rank, rows]

@@ -1,7 +1,7 @@
 """Inner products between samples: the Fisher (product) kernel and the radial kernel.
 
-A kernel turns model outputs into `Points` once, and from then on gives Gram blocks. A point has R
-rows (its Fisher factors), so the Gram matrix of n and m points is (n * R, m * R).
+A kernel turns model outputs into `Points` once, and then computes Gram blocks. A point has R rows
+(its Fisher factors), so the Gram matrix of n and m points is (n * R, m * R).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..models import ModelOutput
-from .fisher import ProblemType, Side, output_factors
+from ..validation import ProblemType
+from .fisher import Side, output_factors
 
 __all__ = ["FisherKernel", "Kernel", "Points", "RadialKernel"]
 
@@ -45,16 +46,16 @@ class Points:
         return Points(self.h[rows], None if self.a is None else self.a[rows])
 
     def cat(self, other: Points) -> Points:
-        """Give these points followed by the other's."""
+        """Return these points followed by the other's."""
         a = None if self.a is None or other.a is None else torch.cat([self.a, other.a])
         return Points(torch.cat([self.h, other.h]), a)
 
     def double(self) -> Points:
-        """Give these points in float64."""
+        """Return these points in float64."""
         return Points(self.h.double(), None if self.a is None else self.a.double())
 
     def split(self, rows: int) -> Iterator[tuple[slice, Points]]:
-        """Go through blocks of at most ``rows`` points, each with its slice."""
+        """Yield blocks of at most ``rows`` points, each with its slice."""
         for start in range(0, len(self), rows):
             block = slice(start, min(start + rows, len(self)))
             yield block, self[block]
@@ -69,15 +70,15 @@ class Kernel(Protocol):
         ...
 
     def points(self, output: ModelOutput) -> Points:
-        """Turn model outputs into points."""
+        """Return the points of model outputs."""
         ...
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Give the (len(x) * R, len(y) * R) inner products."""
+        """Return the (len(x) * R, len(y) * R) inner products."""
         ...
 
     def own(self, x: Points) -> torch.Tensor:
-        """Give each point's inner products with itself, (len(x), R, R)."""
+        """Return each point's inner products with itself, (len(x), R, R)."""
         ...
 
 
@@ -109,7 +110,7 @@ class FisherKernel:
 
     @property
     def output_bound(self) -> float:
-        """The most that ``tr(aᵀa)`` can be for any logits."""
+        """The upper bound of ``tr(aᵀa)`` over all logits."""
         if self.problem_type == "regression" or self.side is None:
             return 1.0
         if self.problem_type == "multilabel":
@@ -122,7 +123,7 @@ class FisherKernel:
         return 0.25 if self.rank == 1 else 1.0
 
     def points(self, output: ModelOutput) -> Points:
-        """Turn model outputs into points."""
+        """Return the points of model outputs."""
         h, a = output.embedding, None
         if self.side is not None:
             a = output_factors(output.logits, self.problem_type, side=self.side, rank=self.rank)
@@ -131,7 +132,7 @@ class FisherKernel:
         return Points(h, a.div_(self.scale))  # the same products, without a copy of h
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Give the (len(x) * R, len(y) * R) inner products."""
+        """Return the (len(x) * R, len(y) * R) inner products."""
         products = x.h @ y.h.T
         if x.a is None or y.a is None:
             return products
@@ -141,14 +142,14 @@ class FisherKernel:
         return outputs.mul_(products[:, None, :, None]).view(len(x) * x.rank, len(y) * y.rank)
 
     def own(self, x: Points) -> torch.Tensor:
-        """Give each point's inner products with itself, (len(x), R, R)."""
+        """Return each point's inner products with itself, (len(x), R, R)."""
         norm = x.h.square().sum(dim=1)[:, None, None]
         return norm if x.a is None else norm * (x.a @ x.a.transpose(1, 2))
 
 
 @dataclass(frozen=True)
 class RadialKernel:
-    """``exp(γ(cos(h_i, h_j) − 1))``: how alike two embeddings point, whatever their length.
+    """``exp(γ(cos(h_i, h_j) − 1))``: similarity of the directions of two embeddings.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ class RadialKernel:
     tiny: float = field(default=1e-30, repr=False)
 
     def points(self, output: ModelOutput) -> Points:
-        """Turn model outputs into points of unit norm (an embedding of zeros stays zero)."""
+        """Return points of unit norm (an embedding of zeros stays zero)."""
         h = output.embedding
         norm = torch.linalg.vector_norm(h, dim=1, keepdim=True)
         smallest, largest = norm.aminmax()
@@ -172,9 +173,9 @@ class RadialKernel:
         return Points(h / norm)
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Give the (len(x), len(y)) inner products."""
+        """Return the (len(x), len(y)) inner products."""
         return (x.h @ y.h.T).sub_(1).mul_(self.gamma).exp_()
 
     def own(self, x: Points) -> torch.Tensor:
-        """Give each point's inner product with itself, (len(x), 1, 1)."""
+        """Return each point's inner product with itself, (len(x), 1, 1)."""
         return x.h.square().sum(dim=1).sub_(1).mul_(self.gamma).exp_()[:, None, None]

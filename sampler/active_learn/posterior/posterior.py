@@ -1,4 +1,4 @@
-"""Exact conditioning in Gram form: what is still unknown once some samples are labeled.
+"""Exact conditioning in Gram form: the variance that is left once some samples are labeled.
 
 With ``M = (λI + Σ_S u uᵀ)⁻¹`` over the conditioned set S, and ``L Lᵀ = λI + G_SS``,
 
@@ -14,21 +14,22 @@ Harbrecht et al., "On the low-rank approximation by the pivoted Cholesky decompo
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from ..errors import ParameterError
+from ..models import BLOCK_ROWS
+from .columns import ColumnCache
 from .kernels import Kernel, Points
 
-__all__ = ["BLOCK_ROWS", "Posterior", "first_best", "pivoted_cholesky"]
+__all__ = ["Posterior", "first_best", "pivoted_cholesky"]
 
-# Rows of candidates that are worked on at once: large enough for level 3 BLAS, small enough for
-# the block's Gram matrix against 2,000 points to stay under 64 MiB.
-BLOCK_ROWS = 8192
 PIVOTS_AHEAD = 32
 
 
 def first_best(scores: torch.Tensor) -> int:
-    """Give the first index whose score is the best to rounding, so that ties never flip.
+    """Return the first index whose score is the best to rounding, so that ties never flip.
 
     Duplicates have equal scores up to rounding, which depends on how a matrix product was blocked;
     taking the first within a few units of rounding makes the choice independent of it.
@@ -39,9 +40,9 @@ def first_best(scores: torch.Tensor) -> int:
 
 
 def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
-    """Choose the ``size`` points that explain the Gram matrix of all of them best.
+    """Return the ``size`` points that explain the Gram matrix of all of them best.
 
-    Greedy pivoting: each step takes the point whose conditional variance (its trace over the R
+    Greedy pivoting: each step chooses the point whose conditional variance (its trace over the R
     rows) is largest. Stops early once nothing is left to explain.
 
     Parameters
@@ -62,22 +63,23 @@ def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
     floor = 1e-6 * float(left.sum(dim=1).max())
     chosen: list[int] = []
     filled = 0
-    fetched: dict[int, tuple[torch.Tensor, int]] = {}
+
+    def compute(indices: torch.Tensor) -> list[tuple[torch.Tensor, int]]:
+        at = (indices[:, None] * rank + torch.arange(rank).to(indices)).flatten()
+        gram = kernel.gram(points[indices], points)
+        gram.addmm_(rows[:filled, at].T, rows[:filled], alpha=-1)
+        return [(block, filled) for block in gram.view(len(indices), rank, -1)]
+
+    columns = ColumnCache(compute, keep=0)
     while len(chosen) < min(size, n):
         trace = left.sum(dim=1)
         best = first_best(trace)
         if float(trace[best]) <= floor:
             break
-        if best not in fetched:
-            # The points that stand out now are mostly the pivots of soon: one matrix product.
+        if best not in columns:
             trace[best] = torch.inf
-            soon = trace.topk(min(PIVOTS_AHEAD, n)).indices
-            at = (soon[:, None] * rank + torch.arange(rank).to(soon)).flatten()
-            gram = kernel.gram(points[soon], points)
-            gram.addmm_(rows[:filled, at].T, rows[:filled], alpha=-1)
-            blocks = gram.view(len(soon), rank, -1)
-            fetched = {int(i): (blocks[b], filled) for b, i in enumerate(soon)}
-        block, since = fetched.pop(best)
+            columns.fetch(trace.topk(min(PIVOTS_AHEAD, n)).indices)
+        block, since = columns.pop(best)
         for row in range(rank):
             pivot = best * rank + row
             later = rows[since:filled]
@@ -129,8 +131,17 @@ class Posterior:
         """Rows that are conditioned on, |S| * R."""
         return 0 if self._inverse is None else len(self._inverse)
 
+    def unbounded(self) -> Posterior:
+        """Return a copy that keeps all samples that it will be conditioned on.
+
+        It shares the present samples' factors, which no method writes to.
+        """
+        other = copy.copy(self)
+        other.max_conditioned = None
+        return other
+
     def condition(self, points: Points) -> None:
-        """Condition on further samples; equals starting over with all of them."""
+        """Condition on further samples; the result is that of all samples at once."""
         known = self.conditioned
         union = points if known is None else known.cat(points)
         limit = self.max_conditioned
@@ -165,7 +176,7 @@ class Posterior:
         return torch.linalg.solve_triangular(factor, eye, upper=False)
 
     def whiten(self, x: Points) -> torch.Tensor:
-        """Give ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""
+        """Return ``z = L⁻¹ g_S`` of each row of x, shape (len(x) * R, |S|)."""
         whitener = self._whitener
         if self.conditioned is None or whitener is None:
             return x.h.new_zeros(len(x) * x.rank, 0)
@@ -178,14 +189,14 @@ class Posterior:
     def covariance(
         self, x: Points, y: Points, z_x: torch.Tensor, z_y: torch.Tensor
     ) -> torch.Tensor:
-        """Give ``u_iᵀ M u_j`` of each row of x with each row of y; z from `whiten`."""
+        """Return ``u_iᵀ M u_j`` of each row of x with each row of y; z from `whiten`."""
         gram = self.kernel.gram(x, y)
         if z_x.shape[1]:
             gram.addmm_(z_x, z_y.T, alpha=-1)
         return gram.div_(self.ridge)
 
     def variance(self, x: Points, z: torch.Tensor) -> torch.Tensor:
-        """Give ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
+        """Return ``u_iᵀ M u_i`` of each point with itself, (len(x), R, R); never below 0."""
         q = self.kernel.own(x)
         if z.shape[1] and x.rank == 1:
             q = q - z.square().sum(dim=1)[:, None, None]

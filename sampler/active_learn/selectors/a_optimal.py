@@ -11,17 +11,18 @@ Allen-Zhu et al., "Near-Optimal Design of Experiments via Regret Minimization", 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from ..posterior.columns import ColumnCache
 from ..posterior.kernels import Points
 from ..posterior.posterior import Posterior, first_best
 
 __all__ = ["AOptimalDesign", "a_optimal_gain"]
 
 # Columns of C₀ᵀC₀ that one pass over C₀ fetches: seven matrix-vector products' worth of time for
-# 32 of them, and the best candidates of now are mostly the picks of soon.
+# 32 of them.
 PREFETCH = 32
 MAX_COLUMNS = 512
 # Covariances that are worked on at once: they go through several passes, which the cache serves.
@@ -29,7 +30,7 @@ BLOCK_SIZE = 2**20
 
 
 def a_optimal_gain(q: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
-    """Give ``tr((I + Q)⁻¹ N)`` of each candidate, (n,), never below 0; q and n are (n, R, R)."""
+    """Return ``tr((I + Q)⁻¹ N)`` of each candidate, (n,), never below 0; q and n are (n, R, R)."""
     if q.shape[1] == 1:
         return (n / (1 + q))[:, 0, 0].clamp_min_(0)
     eye = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
@@ -76,7 +77,7 @@ class AOptimalDesign:
         self._y_r = candidates.h.new_empty(0, len(references) * self._rank)
         self._steps = 0
         self._open = torch.ones(len(candidates), dtype=torch.bool, device=candidates.h.device)
-        self._columns: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._columns = ColumnCache(self._compute_columns, keep=MAX_COLUMNS)
 
     def _cross_covariance(self, references: Points, weights: torch.Tensor | None) -> torch.Tensor:
         x, rank = self._candidates, self._rank
@@ -97,23 +98,31 @@ class AOptimalDesign:
         return c0
 
     def scores(self) -> torch.Tensor:
-        """Give the gain of each candidate, (N,); −inf for those picked already."""
+        """Return the gain of each candidate, (N,); −inf for those picked already."""
         gain = a_optimal_gain(self._q, self._n)
         return gain.masked_fill_(~self._open, -torch.inf)
 
-    def pick(self, n: int, first: Sequence[int] = ()) -> tuple[list[int], list[float]]:
-        """Pick ``first`` as given, then n more greedily; gives indices and their gains by then."""
-        self._reserve((len(first) + n) * self._rank)
-        if first:
-            self._fetch(torch.tensor(first, device=self._open.device))
+    def pick(self, n: int, preselected: Sequence[int] = ()) -> tuple[list[int], list[float]]:
+        """Pick ``preselected`` in its order, then n more greedily.
+
+        Returns
+        -------
+        indices : list of int
+        gains : list of float
+            The gain of each when it was picked.
+        """
+        total = len(preselected) + n
+        self._reserve(total * self._rank)
+        if preselected:
+            self._columns.fetch(torch.tensor(preselected, device=self._open.device))
         picked, gains = [], []
-        for step in range(len(first) + n):
+        for step in range(total):
             scores = self.scores()
-            best = first[step] if step < len(first) else first_best(scores)
+            best = preselected[step] if step < len(preselected) else first_best(scores)
             picked.append(best)
             gains.append(float(scores[best]))
             if best not in self._columns:
-                self._fetch(self._promising(scores, best, len(first) + n - step))
+                self._columns.fetch(self._promising(scores, best, total - step))
             self._condition(best)
         return picked, gains
 
@@ -135,7 +144,7 @@ class AOptimalDesign:
         self._open[index] = False
 
     def _downdate(self, c: torch.Tensor, v: torch.Tensor, f: float, norm: float) -> None:
-        """Take the rank-1 step with gain f, column c of candidates and ``v = C c_R``."""
+        """Apply the rank-1 step with gain f, column c of candidates and ``v = C c_R``."""
         if self._rank == 1:
             c, v = c[:, None, None], v[:, None, None]
             self._n -= c * (2 * f * v - f * f * norm * c)
@@ -147,28 +156,27 @@ class AOptimalDesign:
         self._q -= f * (c @ c.transpose(1, 2))
 
     def _promising(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
-        """Give the candidates that are likely picked soon and have no column yet, best first."""
+        """Return the candidates that are likely picked next and have no column yet, best first."""
         scores = scores.clone()
         scores[list(self._columns)] = -torch.inf
         scores[best] = torch.inf
         fetch = scores.topk(min(PREFETCH, wanted, len(scores)))
         return fetch.indices[fetch.values > -torch.inf]
 
-    def _fetch(self, indices: torch.Tensor) -> None:
-        """Compute columns of the first covariance and of C₀C₀ᵀ, (R, N * R) for each candidate."""
+    def _compute_columns(
+        self, indices: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Return columns of the first covariance and of C₀C₀ᵀ, (R, N * R) for each candidate."""
         rows = indices[:, None] * self._rank + torch.arange(self._rank).to(indices)
         rows = rows.flatten()
         x, z = self._candidates, self._z
         covariance = self._posterior.covariance(x[indices], x, z[rows], z)
         products = self._c0[rows] @ self._c0.T
         shape = (len(indices), self._rank, -1)
-        for place, index in enumerate(indices.tolist()):
-            self._columns[index] = covariance.view(shape)[place], products.view(shape)[place]
-        while len(self._columns) > MAX_COLUMNS + len(indices):
-            self._columns.pop(next(iter(self._columns)))
+        return zip(covariance.view(shape), products.view(shape), strict=True)
 
     def _reserve(self, rows: int) -> None:
-        """Make room for further rank-1 steps."""
+        """Allocate rows for further rank-1 steps."""
         more = self._steps + rows - len(self._y)
         if more > 0:
             self._y, self._p, self._y_r = (

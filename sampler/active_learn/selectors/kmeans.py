@@ -1,4 +1,4 @@
-"""k-means, which the strategies that start without a model stand on."""
+"""k-means, for the strategies that need no trained model."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ITERATIONS = 25
 
 
 def squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Give the squared Euclidean distances of rows, (n, m); never below 0."""
+    """Return the squared Euclidean distances of rows, (n, m); never below 0."""
     square = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
     return square.addmm_(x, y.T, alpha=-2).clamp_min_(0)
 
 
 def kmeans(h: torch.Tensor, k: int, rng: np.random.Generator) -> torch.Tensor:
-    """Give k centers: k-means++, then Lloyd's iterations.
+    """Return k centers: k-means++, then Lloyd's iterations.
 
     Fits on at most 20,000 points (a uniform sample of more) or k of them.
 
@@ -56,12 +56,12 @@ def kmeans(h: torch.Tensor, k: int, rng: np.random.Generator) -> torch.Tensor:
 
 
 def kmeans_medoids(h: torch.Tensor, k: int, rng: np.random.Generator) -> list[int]:
-    """Give the points nearest to the centers of k-means, k distinct ones, large clusters first."""
+    """Return the k distinct points nearest to the centers of k-means, large clusters first."""
     return _nearest_distinct(h, kmeans(h, k, rng))
 
 
 def _plus_plus(x: torch.Tensor, k: int, rng: np.random.Generator) -> torch.Tensor:
-    """Draw k centers, each with probability in proportion to its squared distance to the others."""
+    """Return k centers, each drawn in proportion to its squared distance to the others."""
     chosen = [int(rng.integers(len(x)))]
     norm = x.square().sum(dim=1)
     distance = squared_distances(x, x[chosen])[:, 0]
@@ -75,7 +75,7 @@ def _plus_plus(x: torch.Tensor, k: int, rng: np.random.Generator) -> torch.Tenso
 
 
 def draw(weights: torch.Tensor, uniform: float) -> int:
-    """Draw an index in proportion to its weight, by one uniform number in [0, 1).
+    """Return an index drawn in proportion to its weight, by one uniform number in [0, 1).
 
     A weight below 0 marks what cannot be drawn; where no weight is above 0, all of weight 0 are
     equally likely.

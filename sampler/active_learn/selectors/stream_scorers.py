@@ -1,6 +1,6 @@
-"""How a stream is scored: by logits alone, by the gain of a sample, by its A-optimal gain.
+"""Scorers of a stream: by logits alone, by the gain of a sample, by its A-optimal gain.
 
-A scorer looks at one block of candidates at a time, conditioned on all that was kept so far.
+A scorer evaluates one block of candidates at a time, conditioned on all kept so far.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable
 import torch
 
 from ..models import ModelOutput
-from ..posterior.fisher import ProblemType, uncertainty
+from ..posterior.fisher import uncertainty
 from ..posterior.incremental import Tracked
 from ..posterior.kernels import Kernel
 from ..posterior.posterior import Posterior, pivoted_cholesky
+from ..validation import ProblemType
 from .a_optimal import a_optimal_gain
 
 __all__ = ["DesignScorer", "GainScorer", "LogitScorer", "Scorer"]
@@ -26,7 +27,7 @@ class Scorer(ABC):
     Attributes
     ----------
     references : int
-        Past samples that stand for the stream; the stream keeps a uniform reservoir of that many.
+        Past samples that represent the stream, which keeps a uniform reservoir of that size.
     conditions : bool
         Whether scores depend on what is known.
     """
@@ -37,22 +38,22 @@ class Scorer(ABC):
     def start(  # noqa: B027 (what depends on logits alone has nothing to condition)
         self, known: ModelOutput | None, references: ModelOutput | None, room: int
     ) -> None:
-        """Condition on what is known, afresh; at most ``room`` samples are kept later."""
+        """Condition on the known samples anew; at most ``room`` samples are kept later."""
 
     def refer(self, slots: torch.Tensor, references: ModelOutput) -> None:  # noqa: B027
-        """Put other references in place of some."""
+        """Replace some of the references."""
 
     def prune(self, known: ModelOutput, size: int) -> torch.Tensor:
-        """Give the rows of the ``size`` known samples that explain the others best."""
-        raise NotImplementedError
+        """Return ``size`` rows to keep: any rows where scores do not depend on known samples."""
+        return torch.arange(size)
 
     @abstractmethod
     def open(self, block: ModelOutput) -> None:
-        """Turn to the next candidates."""
+        """Begin with the next block of candidates."""
 
     @abstractmethod
     def scores(self) -> torch.Tensor:
-        """Give the scores of the open block as things are, (n,)."""
+        """Return the present scores of the block, (n,)."""
 
     def keep(self, index: int) -> None:  # noqa: B027
         """Condition on one candidate of the open block."""
@@ -64,7 +65,7 @@ class LogitScorer(Scorer):
     Parameters
     ----------
     score : callable
-        Gives (n,) scores of (n, K) logits.
+        Returns (n,) scores of (n, K) logits.
     beta : float
         Power to which scores are raised.
     """
@@ -78,7 +79,7 @@ class LogitScorer(Scorer):
         self._scores = self._score(block.logits).double() ** self._beta
 
     def scores(self) -> torch.Tensor:
-        """Give the scores."""
+        """Return the scores."""
         return self._scores
 
 
@@ -99,12 +100,12 @@ class GainScorer(Scorer):
         self._ridge = ridge
 
     def start(self, known: ModelOutput | None, references: ModelOutput | None, room: int) -> None:
-        """Condition on what is known."""
+        """Condition on the known samples."""
         points = None if known is None else self._kernel.points(known)
         self._posterior = Posterior(self._kernel, self._ridge, points)
 
     def prune(self, known: ModelOutput, size: int) -> torch.Tensor:
-        """Choose by pivoted Cholesky."""
+        """Return the rows that pivoted Cholesky chooses."""
         points = self._kernel.points(known)
         return pivoted_cholesky(self._kernel, points, max(1, size // points.rank))
 
@@ -115,7 +116,7 @@ class GainScorer(Scorer):
         self._block.fill(slice(0, len(points)))
 
     def scores(self) -> torch.Tensor:
-        """Give the gains."""
+        """Return the gains."""
         return self._block.gain
 
     def keep(self, index: int) -> None:
@@ -130,7 +131,7 @@ class GainScorer(Scorer):
 
 
 class DesignScorer(GainScorer):
-    """The A-optimal gain of each candidate over a reservoir of what has passed.
+    """The A-optimal gain of each candidate over a reservoir of past samples.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ class DesignScorer(GainScorer):
         self._weigh = weigh
 
     def start(self, known: ModelOutput | None, references: ModelOutput | None, room: int) -> None:
-        """Condition on what is known and take the references."""
+        """Condition on the known samples and set the references."""
         super().start(known, references, room)
         assert references is not None
         points = self._kernel.points(references)
@@ -162,12 +163,12 @@ class DesignScorer(GainScorer):
         self._weights = self._weights_of(references)
 
     def refer(self, slots: torch.Tensor, references: ModelOutput) -> None:
-        """Put other references in place of some."""
+        """Replace some of the references."""
         self._references.replace(slots, self._kernel.points(references))
         self._weights[slots] = self._weights_of(references)
 
     def scores(self) -> torch.Tensor:
-        """Give ``tr((I + Q)⁻¹ CᵀC)`` of each candidate, to the power of β."""
+        """Return ``tr((I + Q)⁻¹ CᵀC)`` of each candidate, to the power of β."""
         x, r = self._block.points, self._references.points
         c = self._posterior.covariance(x, r, self._block.z, self._references.z)
         c = (c * self._weights.repeat_interleave(r.rank)).view(len(x), x.rank, -1)

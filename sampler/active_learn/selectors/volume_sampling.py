@@ -12,13 +12,18 @@ Saran et al., "Streaming Active Learning with Deep Neural Networks", ICML 2023, 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from ..inputs.pool import Pool
+from ..models import BLOCK_ROWS
+from ..posterior.columns import ColumnCache
 from ..posterior.incremental import Step, Tracked
 from ..posterior.kernels import FisherKernel, Points
-from ..posterior.posterior import BLOCK_ROWS, Posterior
+from ..posterior.posterior import Posterior
+from .reservoir import reservoir_slots
 
 __all__ = ["ThinnedVolumeSampler", "VolumeSampler"]
 
@@ -37,11 +42,16 @@ class VolumeSampler:
     points : Points
         The N candidates, in the order in which they pass.
     posterior : Posterior
-        Conditioned on the labeled data; what is kept is added to it.
+        Conditioned on the labeled data; it is not changed.
     labeled : Points, optional
         The labeled data, which counts as passed.
     block_rows : int, optional
-        Candidates that are evaluated at once; changes nothing but the time.
+        Candidates that are evaluated at once; it changes the time only.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        Conditioned on the labeled data and on what `sample` kept.
 
     Notes
     -----
@@ -58,16 +68,15 @@ class VolumeSampler:
         self._points = points
         # Each pick updates the rest of its block too, which is small against what has passed.
         self._block_rows = block_rows or max(512, len(points) // 8)
-        self._posterior = posterior
+        # Kept samples are never dropped: past gains would be wrong.
+        self.posterior = posterior.unbounded()
         self._labeled = labeled
         self._kept: list[int] = []
-        self._columns: dict[int, tuple[torch.Tensor, int]] = {}
-        posterior.max_conditioned = None  # what is kept stays, or past gains would be wrong
 
     def sample(
         self, k: int, uniforms: torch.Tensor, precompute: bool
     ) -> tuple[list[int], list[float]]:
-        """Keep k candidates.
+        """Return k candidates and their gains.
 
         Parameters
         ----------
@@ -84,8 +93,8 @@ class VolumeSampler:
             The gain of each when it was kept.
         """
         n, room = len(self._points), k * self._points.rank
-        pool = Tracked(self._posterior, self._points, room)
-        past = Tracked.of_labeled(self._posterior, self._labeled, k)
+        pool = Tracked(self.posterior, self._points, room)
+        past = Tracked.of_labeled(self.posterior, self._labeled, k)
         n_past = 0 if past is None else len(past.points)
         block_rows = n if precompute else self._block_rows
         t = torch.arange(n).to(pool.gain)
@@ -96,7 +105,7 @@ class VolumeSampler:
         gains: list[float] = []
         for start in range(0, n, block_rows):
             stop = min(start + block_rows, n)
-            self._columns = {}
+            self._columns = ColumnCache(partial(pool.columns_of, stop=stop), keep=n)
             self._catch_up()
             for rows in range(start, stop, BLOCK_ROWS):
                 pool.fill(slice(rows, min(rows + BLOCK_ROWS, stop)))
@@ -125,10 +134,10 @@ class VolumeSampler:
     def _keep(
         self, new: int, soon: torch.Tensor, pool: Tracked, past: Tracked | None, stop: int
     ) -> None:
-        """Condition on a candidate; what would be kept as things are is likely kept soon."""
+        """Condition on a candidate; those that would be kept now are likely kept next."""
         if new not in self._columns:
             later = [i for i in soon[:AHEAD].tolist() if i > new and i not in self._columns]
-            self._columns |= pool.fetch([new, *later], stop)
+            self._columns.fetch(torch.tensor([new, *later], device=pool.gain.device))
         step = pool.step(new)
         pool.condition(step, stop, *self._columns.pop(new))
         if past is not None:
@@ -136,9 +145,9 @@ class VolumeSampler:
         self._kept.append(new)
 
     def _catch_up(self) -> None:
-        """Condition the posterior on what was kept since it was last needed."""
+        """Condition the posterior on the samples kept since the last call."""
         if self._kept:
-            self._posterior.condition(self._points[torch.tensor(self._kept)])
+            self.posterior.condition(self._points[torch.tensor(self._kept)])
             self._kept = []
 
 
@@ -153,13 +162,18 @@ class ThinnedVolumeSampler:
     ----------
     pool : Pool
     posterior : Posterior
-        Conditioned on the labeled data; what is kept is added to it.
+        Conditioned on the labeled data; it is not changed.
     labeled : Points, optional
         The labeled data, which counts as passed.
     k : int
         Candidates to keep.
     rng : numpy.random.Generator
         Draws the reservoir.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        Conditioned on the labeled data and on what `sample` kept.
     """
 
     def __init__(
@@ -171,17 +185,18 @@ class ThinnedVolumeSampler:
         k: int,
         rng: np.random.Generator,
     ) -> None:
-        posterior.max_conditioned = None
-        self._pool, self._posterior, self._kernel, self._rng = pool, posterior, kernel, rng
+        self.posterior = posterior = posterior.unbounded()
+        self._pool, self._kernel, self._rng = pool, kernel, rng
         self._k = k
         self._past = Tracked.of_labeled(posterior, labeled, k)
-        first = kernel.points(pool.take(np.zeros(1, dtype=np.int64)))
-        size = torch.zeros(min(RESERVOIR, len(pool)), dtype=torch.int64, device=pool.device)
-        self._reservoir = Tracked(posterior, first[size], k * first.rank)
+        # Slots that hold no sample yet are copies of the first candidate; `_seen` tells them apart.
+        sample = kernel.points(pool.take(np.zeros(1, dtype=np.int64)))
+        empty = torch.zeros(min(RESERVOIR, len(pool)), dtype=torch.int64, device=pool.device)
+        self._reservoir = Tracked(posterior, sample[empty], k * sample.rank)
         self._seen = 0
 
     def sample(self, uniforms: torch.Tensor) -> tuple[list[int], list[float]]:
-        """Keep k candidates, given one number in [0, 1) for each of the pool.
+        """Return k candidates and their gains, given one number in [0, 1) for each of the pool.
 
         Returns
         -------
@@ -192,7 +207,7 @@ class ThinnedVolumeSampler:
         gains: list[float] = []
         for rows, norms in self._pool.norms(growing_from=64):
             bound = (norms.double() / self._kernel.scale).square()
-            bound *= self._kernel.output_bound / self._posterior.ridge
+            bound *= self._kernel.output_bound / self.posterior.ridge
             at = 0
             while at < len(bound) and len(picked) < self._k:
                 left = len(self._pool) - rows.start - at
@@ -213,7 +228,7 @@ class ThinnedVolumeSampler:
     def _next(
         self, start: int, bound: torch.Tensor, uniforms: torch.Tensor, wanted: int, left: int
     ) -> tuple[int, float] | None:
-        """Give the next candidate of a block that is kept, and condition on it."""
+        """Return the next candidate of a block that is kept, after conditioning on it."""
         u = uniforms[start : start + len(bound)].to(bound)
         remaining = left - torch.arange(len(bound)).to(bound)
         total, n_past = self._passed()
@@ -222,8 +237,8 @@ class ThinnedVolumeSampler:
         maybe = (u * mean <= wanted / remaining * bound) | (remaining <= wanted)
         for rows in maybe.nonzero()[:, 0].split(EVALUATED):
             x = self._kernel.points(self._pool.take(rows + start))
-            z = self._posterior.whiten(x)
-            gain = self._posterior.variance(x, z).diagonal(dim1=1, dim2=2).sum(dim=1).double()
+            z = self.posterior.whiten(x)
+            gain = self.posterior.variance(x, z).diagonal(dim1=1, dim2=2).sum(dim=1).double()
             mean_with_own = (total + gain) / (n_past + 1)
             ratio = torch.where(mean_with_own > 0, gain / mean_with_own, torch.ones_like(gain))
             kept = (u[rows] < wanted / remaining[rows] * ratio) | (remaining[rows] <= wanted)
@@ -231,12 +246,12 @@ class ThinnedVolumeSampler:
                 continue
             hit = int(kept.nonzero()[0, 0])
             point, own = x[hit : hit + 1], z[hit * x.rank : (hit + 1) * x.rank]
-            self._keep(Step.of(self._posterior, point, own, float(gain[hit])))
+            self._keep(Step.of(self.posterior, point, own, float(gain[hit])))
             return start + int(rows[hit]), float(gain[hit])
         return None
 
     def _passed(self) -> tuple[float, int]:
-        """Give the estimated sum of the gains of what has passed, and its number."""
+        """Return the estimated sum of the gains of what has passed, and its number."""
         filled = min(self._seen, len(self._reservoir.points))
         total = float(self._reservoir.gain[:filled].mean()) * self._seen if filled else 0.0
         if self._past is None:
@@ -249,18 +264,14 @@ class ThinnedVolumeSampler:
             self._reservoir.condition(step, filled)
         if self._past is not None:
             self._past.condition(step, len(self._past.points))
-        self._posterior.condition(step.point)
+        self.posterior.condition(step.point)
 
     def _take_in(self, rows: slice) -> None:
-        """Let a decided block into the reservoir (algorithm R)."""
-        size = len(self._reservoir.points)
-        t = np.arange(rows.start, rows.stop)
-        slots = np.where(t < size, t, (self._rng.random(len(t)) * (t + 1)).astype(np.int64))
-        t, slots = t[slots < size][::-1], slots[slots < size][::-1]
-        # Of several that fall to one slot the last stays.
-        slots, last = np.unique(slots, return_index=True)
-        chosen = t[last]
+        """Add a block, all of which is decided, to the reservoir."""
+        positions = np.arange(rows.start, rows.stop)
+        uniforms = self._rng.random(len(positions))
+        slots, chosen = reservoir_slots(positions, len(self._reservoir.points), uniforms)
         self._seen = rows.stop
         if len(slots):
-            points = self._kernel.points(self._pool.take(chosen))
+            points = self._kernel.points(self._pool.take(positions[chosen]))
             self._reservoir.replace(torch.as_tensor(slots, device=points.h.device), points)

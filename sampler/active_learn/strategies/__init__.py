@@ -1,4 +1,4 @@
-"""Strategies, one a file: importing this package registers them all."""
+"""Strategies, one per file; importing this package registers all of them."""
 
 from . import (  # noqa: F401  (importing registers)
     aopt,
@@ -15,6 +15,22 @@ from . import (  # noqa: F401  (importing registers)
     typiclust,
     vessal,
 )
-from .base import Anchors, Context, Picks, Strategy, build_strategy, strategies
+from .base import (
+    Context,
+    PoolSummary,
+    Selection,
+    Strategy,
+    build_strategy,
+    parameters_of,
+    strategies,
+)
 
-__all__ = ["Anchors", "Context", "Picks", "Strategy", "build_strategy", "strategies"]
+__all__ = [
+    "Context",
+    "PoolSummary",
+    "Selection",
+    "Strategy",
+    "build_strategy",
+    "parameters_of",
+    "strategies",
+]

@@ -1,14 +1,14 @@
-"""Weighted A-optimal design on a kernel: lower the doubt over the whole pool the most."""
+"""Weighted A-optimal design on a kernel: lower the uncertainty over the whole pool the most."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..posterior.fisher import ProblemType
 from ..posterior.kernels import Kernel, RadialKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
-from .base import Anchors, Context, Picks, Strategy, register
+from ..validation import ProblemType
+from .base import Context, PoolSummary, Selection, Strategy, register
 from .greedy import draw_references, greedy_design
 
 __all__ = ["AOpt"]
@@ -22,7 +22,7 @@ REFERENCES = 3_000
 @register
 @dataclass(frozen=True)
 class AOpt(Strategy):
-    """Greedy A-optimal design with a radial kernel, references weighted by the model's doubt.
+    """Greedy A-optimal design with a radial kernel, references weighted by the model's uncertainty.
 
     Each pick lowers ``Σ_r w_r² Var(r)`` the most, over ``references`` points r of the pool with
     weight ``w_r`` = one minus the margin (1 before any label and in regression). It is A-optimal
@@ -40,10 +40,10 @@ class AOpt(Strategy):
     ridge : float
         λ: the noise of a label, in units of the kernel.
     references : int, optional
-        Points that stand for the pool; when omitted all of a pool of up to 10,000, of a larger one
+        Points that represent the pool; when omitted all of a pool of up to 10,000, of a larger one
         3,000. Time and memory are in proportion to their number.
     beta : float
-        How sharply a stream tells high scores from low ones; changes nothing on a pool.
+        How sharply a stream separates high scores from low ones; no effect on a pool.
 
     References
     ----------
@@ -54,14 +54,14 @@ class AOpt(Strategy):
 
     name: ClassVar[str] = "aopt"
     partitioned: ClassVar[bool] = True
-    telescopes: ClassVar[bool] = True
+    additive_gains: ClassVar[bool] = True
     gamma: float | None = None
     ridge: float = 0.1
     references: int | None = None
     beta: float = 8.0
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Pick greedily, then order the rest by what is left of their gain."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return greedy picks, then the others by their remaining gain."""
         return greedy_design(
             context,
             self.kernel(context.problem_type),
@@ -70,23 +70,23 @@ class AOpt(Strategy):
             weigh=True,
         )
 
-    def anchors(self, context: Context) -> Anchors:
-        """Draw the references."""
+    def summarize_pool(self, context: Context) -> PoolSummary:
+        """Return the references."""
         size = len(context.pool)
-        return Anchors(draw_references(context, self.reference_count(size)), 1.0, size)
+        return PoolSummary(draw_references(context, self.reference_count(size)), 1.0, size)
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
+        """Return a scorer by the gain over 1,000 past samples, to the power of β."""
         return DesignScorer(self.kernel(problem_type), self.ridge, problem_type, self.beta)
 
     def reference_count(self, pool_size: int) -> int:
-        """Give how many points stand for a pool of some size."""
+        """Return how many points represent a pool of some size."""
         if self.references is not None:
             return self.references
         return pool_size if pool_size <= WHOLE_POOL else REFERENCES
 
     def kernel(self, problem_type: ProblemType) -> Kernel:
-        """Give the kernel for a problem."""
+        """Return the kernel for a problem type."""
         if self.gamma is not None:
             return RadialKernel(self.gamma)
         # The linear kernel, the Fisher one of regression, chases outliers: on STS-B it ended

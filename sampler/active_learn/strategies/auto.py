@@ -9,12 +9,12 @@ import numpy as np
 
 from ..selectors.kmeans import kmeans_medoids
 from .aopt import AOpt
-from .base import Context, Picks, register
+from .base import Context, Selection, register
 from .greedy import greedy_design, sample_rows
 
 __all__ = ["Auto"]
 
-# Candidates among which the representatives of a partitioned pool are sought.
+# Candidates among which the medoids of a partitioned pool are chosen.
 START_ROWS = 10_000
 
 
@@ -30,9 +30,9 @@ class Auto(AOpt):
     name: ClassVar[str] = "auto"
     nested: ClassVar[bool] = False
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Hand over to the strategy that fits what is labeled."""
-        if context.has_labels or context.anchors is not None:
+    def rank_pool(self, context: Context) -> Selection:
+        """Return the medoids before the first label, the A-optimal picks after it."""
+        if context.has_labels or context.summary is not None:
             return super().rank_pool(context)
         medoids = kmeans_medoids(context.embeddings()[0], context.budget, context.rng)
         return greedy_design(
@@ -40,11 +40,11 @@ class Auto(AOpt):
             self.kernel(context.problem_type),
             self.ridge,
             self.reference_count(len(context.pool)),
-            first=medoids,
+            preselected=medoids,
         )
 
     def start(self, context: Context) -> list[int]:
-        """Choose the medoids of a pool, of a large one among 10,000 drawn from it."""
+        """Return the medoids of a pool, of a large one among 10,000 drawn from it."""
         if context.has_labels:
             return []
         pool = context.pool

@@ -10,7 +10,7 @@ import torch
 from ..posterior.kernels import FisherKernel
 from ..posterior.posterior import first_best
 from ..selectors.kmeans import draw
-from .base import Context, Picks, Strategy, register
+from .base import Context, Selection, Strategy, register
 
 __all__ = ["Badge"]
 
@@ -33,8 +33,8 @@ class Badge(Strategy):
 
     name: ClassVar[str] = "badge"
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Draw one by one, then order the rest by their distance to the nearest pick."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return candidates drawn one by one, then the others by distance to the nearest pick."""
         pool = context.pool
         kernel = FisherKernel(context.problem_type, "gradient", scale=pool.scale())
         x = kernel.points(pool.outputs())
@@ -42,7 +42,7 @@ class Badge(Strategy):
         distance = norm.clone()
         picked: list[int] = []
         scores: list[float] = []
-        for _ in range(min(context.depth, context.n)):
+        for _ in range(min(context.n_greedy, context.n)):
             uniform = context.rng.random()
             new = draw(distance, uniform) if picked else first_best(norm)
             picked.append(new)
@@ -51,4 +51,4 @@ class Badge(Strategy):
             to_new.clamp_min_(0)
             distance = torch.minimum(distance, to_new) if len(picked) > 1 else to_new
             distance[picked] = -1  # not even drawn among duplicates
-        return Picks.completed(picked, scores, distance, context.n)
+        return Selection.completed(picked, scores, distance, context.n)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..posterior.fisher import ProblemType, Side
+from ..posterior.fisher import Side
 from ..posterior.kernels import FisherKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
-from .base import Anchors, Context, Picks, Strategy, register
+from ..validation import ProblemType
+from .base import Context, PoolSummary, Selection, Strategy, register
 from .greedy import draw_references, greedy_design
 
 __all__ = ["Bait"]
@@ -19,7 +20,7 @@ __all__ = ["Bait"]
 class Bait(Strategy):
     """Greedy forward selection of the trace objective ``tr(M_S F)``, in Gram form.
 
-    F is the Fisher information of ``references`` points that stand for the pool. Embeddings are
+    F is the Fisher information of ``references`` points that represent the pool. Embeddings are
     divided by their root mean square norm, so that λ means the same whatever their unit. Conditions
     on labeled data; the pool's covariance is known either way, through the references. BAIT's
     backward pruning is left out: it cannot be nested.
@@ -29,14 +30,14 @@ class Bait(Strategy):
     ridge : float
         λ.
     references : int
-        Points that stand for the pool.
+        Points that represent the pool.
     side : {'gradient', 'fisher'}
         The output factor: ``e_ŷ − p``, or with the probability of the answer, ``√p_y (e_y − p)``
         (as published).
     rank : int
         Factors per sample; more than 1 with ``side='fisher'`` only.
     beta : float
-        How sharply a stream tells high scores from low ones; changes nothing on a pool.
+        How sharply a stream separates high scores from low ones; no effect on a pool.
 
     References
     ----------
@@ -46,24 +47,24 @@ class Bait(Strategy):
 
     name: ClassVar[str] = "bait"
     partitioned: ClassVar[bool] = True
-    telescopes: ClassVar[bool] = True
+    additive_gains: ClassVar[bool] = True
     ridge: float = 0.1
     references: int = 3000
     side: Side = "gradient"
     rank: int = 1
     beta: float = 8.0
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Pick greedily, then order the rest by what is left of their gain."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return greedy picks, then the others by their remaining gain."""
         kernel = FisherKernel(context.problem_type, self.side, self.rank, context.scale())
         return greedy_design(context, kernel, self.ridge, self.references)
 
-    def anchors(self, context: Context) -> Anchors:
-        """Draw the references and measure the norms."""
+    def summarize_pool(self, context: Context) -> PoolSummary:
+        """Return the references and the scale of the embeddings."""
         scale = context.scale()
-        return Anchors(draw_references(context, self.references), scale, len(context.pool))
+        return PoolSummary(draw_references(context, self.references), scale, len(context.pool))
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Score a stream by the gain over 1,000 of what has passed, to the power of β."""
+        """Return a scorer by the gain over 1,000 past samples, to the power of β."""
         kernel = FisherKernel(problem_type, self.side, self.rank, scale)
         return DesignScorer(kernel, self.ridge, None, self.beta)

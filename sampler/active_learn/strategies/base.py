@@ -1,9 +1,10 @@
-"""What a strategy is: one small class that orders a pool, registered by name."""
+"""The interface of strategies: one small class each, registered by name."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
@@ -12,24 +13,33 @@ import torch
 from ..errors import ParameterError
 from ..inputs.pool import Pool
 from ..models import ModelOutput
-from ..posterior.fisher import ProblemType
 from ..selectors.stream_scorers import Scorer
-from ..validation import check_parameter
+from ..validation import ProblemType, check_parameter
 
-__all__ = ["Anchors", "Context", "Picks", "Strategy", "build_strategy", "register", "strategies"]
+__all__ = [
+    "Context",
+    "PoolSummary",
+    "Selection",
+    "Strategy",
+    "build_strategy",
+    "names_of",
+    "parameters_of",
+    "register",
+    "strategies",
+]
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """What all partitions of a pool go by, so that their scores are of one measure.
+class PoolSummary:
+    """What all partitions of a pool have in common, so that their scores can be compared.
 
     Attributes
     ----------
     references : ModelOutput, optional
-        Points that stand for the whole pool, drawn as the ranking of the whole pool draws them;
+        Points that represent the whole pool, drawn as the ranking of the whole pool draws them;
         None for strategies that use none.
     scale : float
-        Root mean square norm of the whole pool's embeddings, as `Pool.scale` gives it; 1 for
+        Root mean square norm of the whole pool's embeddings, as `Pool.scale` computes it; 1 for
         strategies that do not use it.
     size : int
         Candidates of the whole pool.
@@ -39,16 +49,22 @@ class Anchors:
     scale: float
     size: int
 
+    def to(self, device: torch.device) -> PoolSummary:
+        """Return the same summary with its references on a device."""
+        if self.references is None:
+            return self
+        return replace(self, references=self.references.to(device))
+
 
 @dataclass(frozen=True)
 class Context:
-    """All that a strategy may know.
+    """The input of a strategy.
 
     Attributes
     ----------
     pool : Pool
         N candidates.
-    seed : ModelOutput, optional
+    labeled : ModelOutput, optional
         Labeled samples to condition on; None without ``seed_fisher`` or before any label.
     has_labels : bool
         Whether any labeled data was given, conditioned on or not.
@@ -57,7 +73,7 @@ class Context:
         Candidates to order, at most N.
     budget : int
         Candidates that are labeled before the next selection (k), at most N.
-    depth : int
+    n_greedy : int
         Greedy picks before the tail is ordered by residual score; at least ``budget``, the same
         for every ``n``, so that rankings are nested.
     rng : numpy.random.Generator
@@ -66,45 +82,45 @@ class Context:
         Whether the covariance of the whole pool may be known before the first decision.
     max_conditioned : int
         Bound on the labeled rows that are conditioned on.
-    anchors : Anchors, optional
-        What stands for the whole pool, where ``pool`` is one partition of it.
-    first : tuple of int
-        Candidates to take before all others, as if they had been picked.
+    summary : PoolSummary, optional
+        Of the whole pool, where ``pool`` is one partition of it.
+    preselected : tuple of int
+        Candidates that precede all others, as if they had been picked.
     """
 
     pool: Pool
-    seed: ModelOutput | None
+    labeled: ModelOutput | None
     has_labels: bool
     problem_type: ProblemType
     n: int
     budget: int
-    depth: int
+    n_greedy: int
     rng: np.random.Generator
     precompute_covariance: bool = False
     max_conditioned: int = 2000
-    anchors: Anchors | None = None
-    first: tuple[int, ...] = ()
+    summary: PoolSummary | None = None
+    preselected: tuple[int, ...] = ()
 
     def scale(self) -> float:
-        """Give the root mean square norm of the whole pool's embeddings."""
-        return self.pool.scale() if self.anchors is None else self.anchors.scale
+        """Return the root mean square norm of the whole pool's embeddings."""
+        return self.pool.scale() if self.summary is None else self.summary.scale
 
     def whole(self) -> int:
-        """Give how many candidates the whole pool has."""
-        return len(self.pool) if self.anchors is None else self.anchors.size
+        """Return how many candidates the whole pool has."""
+        return len(self.pool) if self.summary is None else self.summary.size
 
     def embeddings(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Give all embeddings, (N, d), and the seed's, in units of their root mean square.
+        """Return all embeddings, (N, d), and the labeled ones, in units of their root mean square.
 
         Distances are then the same up to a factor, and their squares neither over- nor underflow.
         """
         scale = self.scale()
-        seed = None if self.seed is None else self.seed.embedding / scale
-        return self.pool.outputs().embedding / scale, seed
+        labeled = None if self.labeled is None else self.labeled.embedding / scale
+        return self.pool.outputs().embedding / scale, labeled
 
 
 @dataclass(frozen=True)
-class Picks:
+class Selection:
     """Candidates in the order in which they are worth labeling.
 
     Attributes
@@ -118,15 +134,15 @@ class Picks:
     scores: np.ndarray
 
     @classmethod
-    def descending(cls, scores: torch.Tensor, n: int) -> Picks:
-        """Order by score, ties by position."""
+    def descending(cls, scores: torch.Tensor, n: int) -> Selection:
+        """Return the n best candidates by score, ties by position."""
         return cls.completed([], [], scores, n)
 
     @classmethod
     def completed(
         cls, picked: list[int], gains: list[float], residual: torch.Tensor, n: int
-    ) -> Picks:
-        """Give the picks, then the other candidates by descending ``residual`` (N,), n in all."""
+    ) -> Selection:
+        """Return the picks, then the others by descending ``residual`` (N,): n in all."""
         head = np.asarray(picked[:n], dtype=np.int64)
         if len(head) == n:
             return cls(head, np.asarray(gains[:n], dtype=np.float64))
@@ -145,50 +161,50 @@ class Strategy(ABC):
     Attributes
     ----------
     name : str
-        By which `ActiveSampler` finds it.
+        Its name for `ActiveSampler`.
     nested : bool
         Whether what is chosen with a small budget starts what is chosen with a large one. For one
         budget, the first n of a ranking are the same for every n, whatever the strategy.
     partitioned : bool
-        Whether what is best of each part of a pool contains what is good of the whole.
-    telescopes : bool
-        Whether scores are gains in one objective, which then is their sum over the picks.
+        Whether the best of each part of a pool contain a good selection of the whole.
+    additive_gains : bool
+        Whether scores are gains of one objective, which is then their sum over the picks.
     """
 
     name: ClassVar[str]
     nested: ClassVar[bool] = True
     partitioned: ClassVar[bool] = False
-    telescopes: ClassVar[bool] = False
+    additive_gains: ClassVar[bool] = False
 
     def check(self, problem_type: ProblemType) -> None:  # noqa: B027 (most take any problem)
         """Raise ParameterError when the strategy means nothing for a problem type."""
 
     @abstractmethod
-    def rank_pool(self, context: Context) -> Picks:
-        """Order ``context.n`` candidates of the pool."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return ``context.n`` candidates of the pool, in order."""
 
     def check_partitioned(self) -> None:
         """Raise ParameterError when the strategy has no form for a partitioned pool."""
         if not self.partitioned:
-            names = [repr(name) for name in strategies() if _REGISTRY[name].partitioned]
             raise ParameterError(
                 f"strategy {self.name!r} has to see the whole pool at once and has no partitioned "
-                f"form; use {', '.join(names[:-1])} or {names[-1]}, or rank the pool in one piece"
+                f"form; use {names_of(lambda strategy: strategy.partitioned)}, or rank the pool in "
+                "one piece"
             )
 
-    def anchors(self, context: Context) -> Anchors:
-        """Draw what stands for a pool, of which single rows can be read, when it is partitioned."""
-        return Anchors(None, 1.0, len(context.pool))
+    def summarize_pool(self, context: Context) -> PoolSummary:
+        """Return what the partitions of a pool have in common; the pool reads single rows only."""
+        return PoolSummary(None, 1.0, len(context.pool))
 
     def start(self, context: Context) -> list[int]:
-        """Choose the candidates that every partition of a pool takes first; drawn before anchors.
+        """Return the candidates that every partition of a pool begins with.
 
-        The pool is one of which single rows can be read.
+        Called before `summarize_pool`, with a pool of which single rows can be read.
         """
         return []
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Give what scores a stream, for embeddings of some root mean square norm.
+        """Return the scorer of a stream, for embeddings of some root mean square norm.
 
         Raises
         ------
@@ -196,9 +212,9 @@ class Strategy(ABC):
             When the strategy has no stream form.
         """
         raise ParameterError(
-            f"strategy {self.name!r} has to see the whole pool and has no stream form; "
-            "use 'auto', 'aopt', 'bait', 'vessal', 'margin', 'entropy', 'least_confidence' or "
-            "'random', or give a pool (a tensor, an array, a list or a Dataset)"
+            f"strategy {self.name!r} has to see the whole pool and has no stream form; use "
+            f"{names_of(lambda strategy: strategy.scorer is not Strategy.scorer)}, or give a pool "
+            "(a tensor, an array, a list or a Dataset)"
         )
 
 
@@ -207,31 +223,45 @@ S = TypeVar("S", bound=type[Strategy])
 
 
 def register(strategy: S) -> S:
-    """Make a strategy known by its name (a class decorator)."""
+    """Register a strategy under its name (a class decorator)."""
     _REGISTRY[strategy.name] = strategy
     return strategy
 
 
 def strategies() -> list[str]:
-    """Give the names of all strategies."""
+    """Return the names of all strategies."""
     return sorted(_REGISTRY)
 
 
-def build_strategy(name: str, parameters: dict[str, Any]) -> Strategy:
-    """Build a strategy, refusing parameters that mean nothing to it.
+def names_of(suits: Callable[[type[Strategy]], bool]) -> str:
+    """Return the names of the strategies that suit, as a list in words for a message."""
+    names = [repr(name) for name in strategies() if suits(_REGISTRY[name])]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
-    Raises
-    ------
-    ParameterError
-        When the name or a parameter is unknown (the message lists what there is), or a value is
-        of no use.
-    """
+
+def parameters_of(name: str) -> list[str]:
+    """Return the names of a strategy's own parameters."""
+    return [field.name for field in fields(_strategy_class(name))]  # type: ignore[arg-type]
+
+
+def _strategy_class(name: str) -> type[Strategy]:
     if name not in _REGISTRY:
         raise ParameterError(
             f"strategy {name!r} is unknown; choose one of {', '.join(strategies())}"
         )
-    strategy = _REGISTRY[name]
-    known = [field.name for field in fields(strategy)]  # type: ignore[arg-type]
+    return _REGISTRY[name]
+
+
+def build_strategy(name: str, parameters: dict[str, Any]) -> Strategy:
+    """Return a strategy with some of its parameters set.
+
+    Raises
+    ------
+    ParameterError
+        When the name or a parameter is unknown (the message lists the known ones), or a value
+        cannot be used.
+    """
+    strategy, known = _strategy_class(name), parameters_of(name)
     unknown = [parameter for parameter in parameters if parameter not in known]
     if unknown:
         accepted = f"it takes {', '.join(known)}" if known else "it takes none of its own"

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from ..posterior.fisher import ProblemType, probabilities
+from ..posterior.fisher import probabilities
+from ..validation import ProblemType
 from .base import register
 from .pointwise import Pointwise
 
@@ -29,7 +30,7 @@ class Entropy(Pointwise):
     name: ClassVar[str] = "entropy"
 
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-        """Score each sample by its entropy."""
+        """Return the entropy of each sample."""
         p = probabilities(logits, problem_type)
         entropy = torch.special.entr(p).sum(dim=1)
         return (

@@ -10,7 +10,7 @@ from ..posterior.fisher import uncertainty
 from ..posterior.kernels import Kernel
 from ..posterior.posterior import Posterior
 from ..selectors.a_optimal import AOptimalDesign
-from .base import Context, Picks
+from .base import Context, Selection
 
 __all__ = ["draw_references", "greedy_design", "sample_rows"]
 
@@ -28,9 +28,9 @@ def greedy_design(
     references: int,
     *,
     weigh: bool = False,
-    first: list[int] | None = None,
-) -> Picks:
-    """Run the greedy A-optimal design on a pool.
+    preselected: list[int] | None = None,
+) -> Selection:
+    """Return the picks of the greedy A-optimal design, then the others by remaining gain.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ def greedy_design(
     kernel : Kernel
     ridge : float
     references : int
-        Points drawn from the pool to stand for it; all of them when there are no more.
+        Points drawn from the pool to represent it; all of them when there are no more.
     weigh : bool
         Weigh each reference by the model's uncertainty, once there are labels.
-    first : list of int, optional
-        Candidates to take before the greedy picks; the context's when omitted.
+    preselected : list of int, optional
+        Candidates that precede the greedy picks; the context's when omitted.
 
     Notes
     -----
@@ -51,21 +51,22 @@ def greedy_design(
     bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block. A partition of such a pool
     has its share of the shortlist, and at least twice what is picked.
     """
-    pool, first = context.pool, list(context.first) if first is None else first
+    pool = context.pool
+    preselected = list(context.preselected) if preselected is None else preselected
     output = draw_references(context, references)
     weights = reference_weights(context, output) if weigh else None
     points = kernel.points(output)
-    seed = None if context.seed is None else kernel.points(context.seed)
-    posterior = Posterior(kernel, ridge, seed, context.max_conditioned)
-    greedy = max(0, min(context.depth, context.n) - len(first))
+    labeled = None if context.labeled is None else kernel.points(context.labeled)
+    posterior = Posterior(kernel, ridge, labeled, context.max_conditioned)
+    greedy = max(0, min(context.n_greedy, context.n) - len(preselected))
     if context.whole() <= SHORTLIST_ABOVE:
-        themselves = context.anchors is None and len(points) == len(pool)
+        themselves = context.summary is None and len(points) == len(pool)
         candidates = points if themselves else kernel.points(pool.outputs())
         design = AOptimalDesign(posterior, candidates, points, weights)
-        picked, gains = design.pick(greedy, first)
-        return Picks.completed(picked, gains, design.scores(), context.n)
+        picked, gains = design.pick(greedy, preselected)
+        return Selection.completed(picked, gains, design.scores(), context.n)
 
-    coarse = Posterior(kernel, ridge, seed, min(STAGE_ONE_CONDITIONED, context.max_conditioned))
+    coarse = Posterior(kernel, ridge, labeled, min(STAGE_ONE_CONDITIONED, context.max_conditioned))
     few = torch.linspace(0, len(points) - 1, STAGE_ONE_REFERENCES).long().unique()
     scale = len(points) / len(few)
     scores = torch.empty(len(pool))
@@ -75,38 +76,38 @@ def greedy_design(
         )
         scores[block] = of_block.scores().mul_(scale).cpu()
     share = -(-SHORTLIST * len(pool) // context.whole())
-    short = shortlist(scores, max(share, 2 * context.depth), first)
+    short = shortlist(scores, max(share, 2 * context.n_greedy), preselected)
     design = AOptimalDesign(posterior, kernel.points(pool.take(short)), points, weights)
-    picked, gains = design.pick(greedy, np.searchsorted(short, first).tolist())
-    best = Picks.completed(picked, gains, design.scores(), min(context.n, len(short)))
+    picked, gains = design.pick(greedy, np.searchsorted(short, preselected).tolist())
+    best = Selection.completed(picked, gains, design.scores(), min(context.n, len(short)))
     scores[short] = -torch.inf
-    rest = Picks.descending(scores, context.n - len(best.indices))
-    return Picks(
+    rest = Selection.descending(scores, context.n - len(best.indices))
+    return Selection(
         np.concatenate([short[best.indices], rest.indices]),
         np.concatenate([best.scores, rest.scores]),
     )
 
 
 def draw_references(context: Context, limit: int) -> ModelOutput:
-    """Give the points that stand for the pool: its anchors', or ``limit`` drawn from it."""
-    if context.anchors is not None and context.anchors.references is not None:
-        return context.anchors.references
+    """Return the points that represent the pool: the summary's, or ``limit`` drawn from it."""
+    if context.summary is not None and context.summary.references is not None:
+        return context.summary.references
     return context.pool.take(sample_rows(len(context.pool), limit, context.rng))
 
 
 def sample_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:
-    """Give all rows, or a uniform sample of ``limit`` of them, in order."""
+    """Return all rows, or a uniform sample of ``limit`` of them, in order."""
     if size <= limit:
         return np.arange(size)
     return np.sort(rng.choice(size, size=limit, replace=False))
 
 
 def reference_weights(context: Context, output: ModelOutput) -> torch.Tensor | None:
-    """Give one minus the margin of each reference; none before any label: it means nothing yet."""
+    """Return one minus the margin of each reference; None before any label."""
     return uncertainty(output.logits, context.problem_type) if context.has_labels else None
 
 
 def shortlist(scores: torch.Tensor, size: int, always: list[int]) -> np.ndarray:
-    """Give the rows of the best scores and of those in ``always``, in order."""
+    """Return the rows of the best scores and of those in ``always``, in order."""
     best = scores.topk(min(size, len(scores))).indices.numpy()
     return np.union1d(best, np.asarray(always, dtype=np.int64))

@@ -9,7 +9,7 @@ import torch
 
 from ..posterior.posterior import first_best
 from ..selectors.kmeans import squared_distances
-from .base import Anchors, Context, Picks, Strategy, register
+from .base import Context, PoolSummary, Selection, Strategy, register
 
 __all__ = ["KCenter"]
 
@@ -31,32 +31,32 @@ class KCenter(Strategy):
     name: ClassVar[str] = "kcenter"
     partitioned: ClassVar[bool] = True
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Walk, then order the rest by their distance to the nearest pick."""
-        h, seed = context.embeddings()
-        if seed is None:
+    def rank_pool(self, context: Context) -> Selection:
+        """Return farthest-first picks, then the others by distance to the nearest pick."""
+        h, labeled = context.embeddings()
+        if labeled is None:
             # Negated, so that the first pick is the nearest to the mean; then distances start.
             distance = -squared_distances(h, h.mean(dim=0, keepdim=True))[:, 0]
         else:
-            distance = nearest(h, seed)
+            distance = nearest(h, labeled)
         norm = h.square().sum(dim=1)
         picked: list[int] = []
         scores: list[float] = []
-        for step in range(min(context.depth, context.n)):
+        for step in range(min(context.n_greedy, context.n)):
             new = first_best(distance)
             picked.append(new)
             scores.append(float(distance[new].clamp_min(0).sqrt()))
             to_new = (norm + norm[new]).addmv_(h, h[new], alpha=-2).clamp_min_(0)
-            unseeded = step == 0 and seed is None
-            distance = to_new if unseeded else torch.minimum(distance, to_new)
+            is_start = step == 0 and labeled is None
+            distance = to_new if is_start else torch.minimum(distance, to_new)
             distance[picked] = -torch.inf
-        return Picks.completed(picked, scores, distance.clamp_min(0).sqrt(), context.n)
+        return Selection.completed(picked, scores, distance.clamp_min(0).sqrt(), context.n)
 
-    def anchors(self, context: Context) -> Anchors:
-        """Measure the norms."""
-        return Anchors(None, context.scale(), len(context.pool))
+    def summarize_pool(self, context: Context) -> PoolSummary:
+        """Return the scale of the embeddings."""
+        return PoolSummary(None, context.scale(), len(context.pool))
 
 
 def nearest(h: torch.Tensor, centers: torch.Tensor, rows: int = 4096) -> torch.Tensor:
-    """Give the squared distance of each row to the nearest center."""
+    """Return the squared distance of each row to the nearest center."""
     return torch.cat([squared_distances(block, centers).amin(dim=1) for block in h.split(rows)])

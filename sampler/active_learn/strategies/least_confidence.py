@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from ..posterior.fisher import ProblemType, probabilities
+from ..posterior.fisher import probabilities
+from ..validation import ProblemType
 from .base import register
 from .pointwise import Pointwise
 
@@ -29,7 +30,7 @@ class LeastConfidence(Pointwise):
     name: ClassVar[str] = "least_confidence"
 
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-        """Score each sample by how unlikely its best answer is."""
+        """Return one minus the probability of each sample's likeliest answer."""
         p = probabilities(logits, problem_type)
         if problem_type == "multilabel":
             return (1 - torch.maximum(p, 1 - p)).amax(dim=1)

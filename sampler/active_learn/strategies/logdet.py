@@ -12,7 +12,7 @@ from ..inputs.pool import Pool
 from ..posterior.fisher import Side
 from ..posterior.kernels import FisherKernel, Points
 from ..posterior.posterior import Posterior, first_best
-from .base import Anchors, Context, Picks, Strategy, register
+from .base import Context, PoolSummary, Selection, Strategy, register
 
 __all__ = ["LogDet"]
 
@@ -45,25 +45,25 @@ class LogDet(Strategy):
 
     name: ClassVar[str] = "logdet"
     partitioned: ClassVar[bool] = True
-    telescopes: ClassVar[bool] = True
+    additive_gains: ClassVar[bool] = True
     ridge: float = 0.1
     side: Side = "fisher"
     rank: int = 1
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Pick greedily, then order the rest by what is left of their gain."""
-        pool, first = context.pool, context.first
+    def rank_pool(self, context: Context) -> Selection:
+        """Return greedy picks, then the others by their remaining gain."""
+        pool, preselected = context.pool, context.preselected
         kernel = FisherKernel(context.problem_type, self.side, self.rank, context.scale())
-        seed = None if context.seed is None else kernel.points(context.seed)
-        posterior = Posterior(kernel, self.ridge, seed, context.max_conditioned)
-        # Picks stay conditioned on, all of them: only the labeled data may be thinned out.
-        posterior.max_conditioned = None
+        labeled = None if context.labeled is None else kernel.points(context.labeled)
+        # The bound holds for the labeled data; all picks stay conditioned on.
+        posterior = Posterior(kernel, self.ridge, labeled, context.max_conditioned).unbounded()
         bound = gains_of_pool(pool, posterior)
         picked: list[int] = []
         gains: list[float] = []
-        for step in range(min(context.depth, context.n)):
-            if step < len(first):
-                best, point = first[step], kernel.points(pool.take(np.array([first[step]])))
+        for step in range(min(context.n_greedy, context.n)):
+            if step < len(preselected):
+                best = preselected[step]
+                point = kernel.points(pool.take(np.array([best])))
                 bound[best] = gains_of(posterior, point)
             else:
                 best, point = lazy_best(pool, posterior, bound)
@@ -73,15 +73,15 @@ class LogDet(Strategy):
             posterior.condition(point)
         if context.n > len(picked):
             bound = gains_of_pool(pool, posterior)
-        return Picks.completed(picked, gains, bound, context.n)
+        return Selection.completed(picked, gains, bound, context.n)
 
-    def anchors(self, context: Context) -> Anchors:
-        """Measure the norms."""
-        return Anchors(None, context.scale(), len(context.pool))
+    def summarize_pool(self, context: Context) -> PoolSummary:
+        """Return the scale of the embeddings."""
+        return PoolSummary(None, context.scale(), len(context.pool))
 
 
 def gains_of(posterior: Posterior, x: Points) -> torch.Tensor:
-    """Give ``log det(I + Q)`` of each point, (n,)."""
+    """Return ``log det(I + Q)`` of each point, (n,)."""
     q = posterior.variance(x, posterior.whiten(x))
     if x.rank == 1:
         return q[:, 0, 0].log1p()
@@ -89,12 +89,12 @@ def gains_of(posterior: Posterior, x: Points) -> torch.Tensor:
 
 
 def gains_of_pool(pool: Pool, posterior: Posterior) -> torch.Tensor:
-    """Give the gains of all candidates in one pass."""
+    """Return the gains of all candidates, computed in one pass."""
     return torch.cat([gains_of(posterior, posterior.kernel.points(o)) for _, o in pool.blocks()])
 
 
 def lazy_best(pool: Pool, posterior: Posterior, bound: torch.Tensor) -> tuple[int, Points]:
-    """Give the candidate of the highest gain; ``bound`` is tightened on the way.
+    """Return the candidate of the highest gain; tightens ``bound`` in place.
 
     Candidates are evaluated from the highest bound down, until no other can reach the best.
     """

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from ..posterior.fisher import ProblemType, uncertainty
+from ..posterior.fisher import uncertainty
+from ..validation import ProblemType
 from .base import register
 from .pointwise import Pointwise
 
@@ -30,5 +31,5 @@ class Margin(Pointwise):
     name: ClassVar[str] = "margin"
 
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-        """Score each sample by its margin."""
+        """Return one minus the margin of each sample."""
         return uncertainty(logits, problem_type)

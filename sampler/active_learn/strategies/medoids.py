@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..selectors.kmeans import kmeans_medoids, squared_distances
-from .base import Context, Picks, Strategy, register
+from .base import Context, Selection, Strategy, register
 
 __all__ = ["Medoids"]
 
@@ -28,9 +28,9 @@ class Medoids(Strategy):
     name: ClassVar[str] = "medoids"
     nested: ClassVar[bool] = False
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Cluster, then order."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return the medoids, then the others by distance to the nearest one."""
         h, _ = context.embeddings()
         medoids = kmeans_medoids(h, context.budget, context.rng)
         left = squared_distances(h, h[medoids]).amin(dim=1)
-        return Picks.completed(medoids, left.new_zeros(len(medoids)).tolist(), left, context.n)
+        return Selection.completed(medoids, left.new_zeros(len(medoids)).tolist(), left, context.n)

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
-from ..posterior.fisher import ProblemType
 from ..selectors.stream_scorers import LogitScorer, Scorer
-from .base import Context, Picks, Strategy
+from ..validation import ProblemType
+from .base import Context, Selection, Strategy, names_of
 
 __all__ = ["Pointwise"]
 
@@ -23,7 +23,7 @@ class Pointwise(Strategy):
     Parameters
     ----------
     beta : float
-        How sharply a stream tells high scores from low ones; changes nothing on a pool.
+        How sharply a stream separates high scores from low ones; no effect on a pool.
     """
 
     partitioned: ClassVar[bool] = True
@@ -31,23 +31,24 @@ class Pointwise(Strategy):
 
     @abstractmethod
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
-        """Give the score of each sample, (n,), from its logits, (n, K); highest first."""
+        """Return the score of each sample, (n,), from its logits, (n, K); highest first."""
 
     def check(self, problem_type: ProblemType) -> None:
-        """Refuse regression: a point prediction says nothing about its own error."""
+        """Refuse regression, where a point prediction has no class probabilities."""
         if problem_type == "regression":
+            others = names_of(lambda strategy: not issubclass(strategy, Pointwise))
             raise ParameterError(
                 f"strategy {self.name!r} needs class probabilities, which regression does not "
-                "have; use 'aopt', 'bait' or 'kcenter'"
+                f"have; use {others}"
             )
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Order by descending score, ties by position in the pool."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return candidates by descending score, ties by position in the pool."""
         scores = torch.empty(len(context.pool))
         for rows, output in context.pool.blocks():
             scores[rows] = self.score(output.logits, context.problem_type).cpu()
-        return Picks.descending(scores, context.n)
+        return Selection.descending(scores, context.n)
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Score a stream by the same numbers, to the power of β."""
+        """Return a scorer by the same numbers, to the power of β."""
         return LogitScorer(lambda logits: self.score(logits, problem_type), self.beta)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from ..posterior.fisher import ProblemType
 from ..selectors.stream_scorers import LogitScorer, Scorer
-from .base import Context, Picks, Strategy, register
+from ..validation import ProblemType
+from .base import Context, Selection, Strategy, register
 
 __all__ = ["Random"]
 
@@ -21,10 +21,12 @@ class Random(Strategy):
 
     name: ClassVar[str] = "random"
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Order by uniform numbers in [0, 1)."""
-        return Picks.descending(torch.from_numpy(context.rng.random(len(context.pool))), context.n)
+    def rank_pool(self, context: Context) -> Selection:
+        """Return candidates in the order of uniform numbers in [0, 1)."""
+        return Selection.descending(
+            torch.from_numpy(context.rng.random(len(context.pool))), context.n
+        )
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Score all samples of a stream alike."""
+        """Return a scorer that gives all samples the same score."""
         return LogitScorer(lambda logits: torch.ones(len(logits)))

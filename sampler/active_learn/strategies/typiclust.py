@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..selectors.kmeans import kmeans, squared_distances
-from .base import Context, Picks, Strategy, register
+from .base import Context, Selection, Strategy, register
 
 __all__ = ["TypiClust"]
 
@@ -36,11 +36,11 @@ class TypiClust(Strategy):
     name: ClassVar[str] = "typiclust"
     nested: ClassVar[bool] = False
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Go round the clusters; the rest follows by typicality."""
-        h, seed = context.embeddings()
-        everything = h if seed is None else torch.cat([h, seed])
-        n_labeled = 0 if seed is None else len(seed)
+    def rank_pool(self, context: Context) -> Selection:
+        """Return one candidate per cluster in turn, then the others by typicality."""
+        h, labeled = context.embeddings()
+        everything = h if labeled is None else torch.cat([h, labeled])
+        n_labeled = 0 if labeled is None else len(labeled)
         clusters = min(n_labeled + context.budget, MAX_CLUSTERS, len(everything))
         centers = kmeans(everything, clusters, context.rng)
         nearest = [squared_distances(b, centers).argmin(dim=1) for b in everything.split(BLOCK)]
@@ -51,7 +51,7 @@ class TypiClust(Strategy):
         for rows in members:
             typical[rows] = typicality(h[rows])
         queues = [rows[torch.argsort(-typical[rows], stable=True)].tolist() for rows in members]
-        return Picks.completed(
+        return Selection.completed(
             *visit(queues, covered, typical.tolist(), min(context.budget, context.n)),
             typical,
             context.n,
@@ -59,7 +59,7 @@ class TypiClust(Strategy):
 
 
 def typicality(h: torch.Tensor) -> torch.Tensor:
-    """Give the inverse of the mean distance to the 20 nearest neighbors, (n,)."""
+    """Return the inverse of the mean distance to the 20 nearest neighbors, (n,)."""
     neighbors = min(NEIGHBORS, len(h) - 1)
     if neighbors < 1:
         return torch.zeros(len(h), device=h.device)
@@ -75,7 +75,7 @@ def typicality(h: torch.Tensor) -> torch.Tensor:
 def visit(
     queues: list[list[int]], covered: list[int], typical: list[float], n: int
 ) -> tuple[list[int], list[float]]:
-    """Take n heads of queues, from the least covered and largest cluster each time."""
+    """Return n heads of queues, each from the least covered and then largest cluster."""
     sizes = [len(queue) for queue in queues]
     picked: list[int] = []
     while len(picked) < n:

@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
-from ..posterior.fisher import ProblemType
 from ..posterior.kernels import FisherKernel
 from ..posterior.posterior import Posterior
 from ..selectors.stream_scorers import GainScorer, Scorer
 from ..selectors.volume_sampling import ThinnedVolumeSampler, VolumeSampler
-from .base import Context, Picks, Strategy, register
+from ..validation import ProblemType
+from .base import Context, Selection, Strategy, register
 
 __all__ = ["Vessal"]
 
@@ -51,12 +51,12 @@ class Vessal(Strategy):
     rank: int = 1
     thinned: bool = False
 
-    def rank_pool(self, context: Context) -> Picks:
-        """Sample the budget, then order the rest by what is left of their gain."""
+    def rank_pool(self, context: Context) -> Selection:
+        """Return a sample of the size of the budget, then the others by their remaining gain."""
         pool = context.pool
         kernel = FisherKernel(context.problem_type, "fisher", self.rank, pool.scale())
-        seed = None if context.seed is None else kernel.points(context.seed)
-        posterior = Posterior(kernel, self.ridge, seed, context.max_conditioned)
+        labeled = None if context.labeled is None else kernel.points(context.labeled)
+        posterior = Posterior(kernel, self.ridge, labeled, context.max_conditioned)
         uniforms = torch.from_numpy(context.rng.random(len(pool)))
         if self.thinned:
             if context.precompute_covariance:
@@ -65,21 +65,23 @@ class Vessal(Strategy):
                     "covariance of what has passed; leave one of the two off"
                 )
             thinned = ThinnedVolumeSampler(
-                pool, posterior, kernel, seed, context.budget, context.rng
+                pool, posterior, kernel, labeled, context.budget, context.rng
             )
             picked, gains = thinned.sample(uniforms)
+            posterior = thinned.posterior
         else:
-            sampler = VolumeSampler(kernel.points(pool.outputs()), posterior, seed)
+            sampler = VolumeSampler(kernel.points(pool.outputs()), posterior, labeled)
             picked, gains = sampler.sample(context.budget, uniforms, context.precompute_covariance)
+            posterior = sampler.posterior
         if context.n <= len(picked):
-            return Picks.completed(picked, gains, uniforms, context.n)
+            return Selection.completed(picked, gains, uniforms, context.n)
         left = torch.empty(len(pool), dtype=torch.float64)
         for rows, output in pool.blocks():
             x = kernel.points(output)
             q = posterior.variance(x, posterior.whiten(x))
             left[rows] = q.diagonal(dim1=1, dim2=2).sum(dim=1).double().cpu()
-        return Picks.completed(picked, gains, left, context.n)
+        return Selection.completed(picked, gains, left, context.n)
 
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
-        """Score a stream by the gain ``tr(uᵀ M u)``."""
+        """Return a scorer by the gain ``tr(uᵀ M u)``."""
         return GainScorer(FisherKernel(problem_type, "fisher", self.rank, scale), self.ridge)

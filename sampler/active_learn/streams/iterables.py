@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ..errors import DataError
-from ..inputs.samples import model_input, to_batch
+from ..inputs.samples import is_pool, model_input, to_batch
 from ..models import ModelOutput
 from .stream import Stream
 
@@ -19,7 +17,7 @@ __all__ = ["is_pipe", "read_pipe", "select_from_pipe"]
 
 
 def is_pipe(samples: Any) -> bool:
-    """Tell whether samples can only be read one after the other.
+    """Return whether samples can only be read one after the other.
 
     Raises
     ------
@@ -31,19 +29,13 @@ def is_pipe(samples: Any) -> bool:
             f"candidates are of type {type(samples).__name__}; expected a tensor, an array, "
             "a list, a Dataset or an iterator of samples"
         )
-    if isinstance(samples, DataLoader):
-        return True
-    if isinstance(samples, torch.Tensor | np.ndarray | list | tuple):
-        return False
-    if isinstance(samples, Dataset) and hasattr(samples, "__len__"):
-        return False
-    return isinstance(samples, Iterable)
+    return isinstance(samples, Iterable) and not is_pool(samples)
 
 
 def read_pipe(samples: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Go through a pipe sample by sample, giving each with what the model reads of it.
+    """Yield each sample of a pipe, and what the model reads of it.
 
-    The batches of a DataLoader are taken apart; lines of a text file lose their line end.
+    The batches of a DataLoader are split into samples; lines of a text file lose their line end.
     """
     if isinstance(samples, DataLoader) and samples.batch_size is not None:
         for batch in samples:
@@ -63,19 +55,19 @@ def select_from_pipe(
     rows: int,
     return_indices: bool,
 ) -> Iterator[Any]:
-    """Let samples of a pipe through, as a stream decides.
+    """Yield the samples of a pipe that a stream keeps.
 
     Parameters
     ----------
     pipe : iterable
     stream : Stream
-        Goes on from where it is.
+        Continues from its current position.
     run : callable
-        Gives the model's output for a batch whose first sample has some position in the stream.
+        Returns the model's output for a batch and the position of its first sample in the stream.
     rows : int
         Samples that are read before they are decided.
     return_indices : bool
-        Give (sample, position in the stream).
+        Yield (sample, position in the stream).
 
     Raises
     ------
@@ -84,16 +76,16 @@ def select_from_pipe(
     """
     reader, controller = read_pipe(pipe), stream.controller
     while not controller.done and (batch := list(islice(reader, rows))):
-        first = controller.seen
-        output = run(to_batch([read for _, read in batch]), first)
+        start = controller.seen
+        output = run(to_batch([read for _, read in batch]), start)
         for position in stream.offer(output):
             item = batch[position][0]
-            yield (item, first + position) if return_indices else item
+            yield (item, start + position) if return_indices else item
     controller.check_end()
 
 
 def _rows(batch: Any) -> Iterator[Any]:
-    """Take a collated batch apart."""
+    """Yield the samples of a collated batch."""
     if isinstance(batch, Mapping):
         keys = list(batch)
         for values in zip(*(_rows(batch[key]) for key in keys), strict=True):

@@ -1,9 +1,9 @@
-"""Selection from a stream: each sample is kept or passed for good, at a rate that is held.
+"""Selection from a stream: each sample is kept or passed for good, at a controlled rate.
 
 Keeping is random, with probability ``min(1, c · s^β)``: s is the strategy's score of the sample and
-c makes the mean over the most recent scores the rate that is due. The rate that is due is corrected
-by what was kept so far, so that it is held when the stream drifts. All decisions depend on earlier
-samples only, in steps of 64 positions of the stream, never on how it came in batches.
+c makes the mean over the most recent scores equal to the target rate. The target rate is corrected
+by the number kept so far, so that the rate holds when the stream drifts. All decisions depend on
+earlier samples only, in steps of 64 positions of the stream, and not on its batches.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import torch
 
 from ..errors import BudgetError
 from ..models import ModelOutput
+from ..selectors.reservoir import reservoir_slots
 from ..selectors.stream_scorers import Scorer
 
-__all__ = ["RateController", "Stream", "cat_outputs"]
+__all__ = ["RateController", "Stream"]
 
 CHUNK = 64
 WINDOW = 512
-# The rate is held by proportional and integral feedback: a lack is made up for within about 50
-# samples, a lasting one (scores fall as more is kept) is foreseen after about 200.
+# Proportional and integral feedback control the rate: a lack is made up for within about 50
+# samples; a lasting one (scores fall as more is kept) is compensated after about 200.
 HORIZON = 50
 RESET_TIME = 200
 
 
 class RateController:
-    """Holds the rate of what is kept, or reaches an exact number.
+    """Controls the rate at which samples are kept, or reaches an exact number.
 
     Parameters
     ----------
@@ -48,18 +49,18 @@ class RateController:
         self.use(np.empty(0))
 
     def use(self, window: np.ndarray) -> None:
-        """Measure scores against these recent ones, (at most 512,), from now on."""
+        """Compare scores with these recent ones, (at most 512,), from now on."""
         self.window = window
         descending = -np.sort(-window)
         # Sum of the scores from each place on (summed from the end: exactly 0 over zeros).
         self._others = np.append(np.cumsum(descending[::-1])[::-1], 0.0)
-        # c = 1 / s_j lets j scores through for sure, the others in proportion.
+        # c = 1 / s_j keeps j scores for certain, the others in proportion.
         certain = np.arange(1, len(window) + 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._rates = (certain + self._others[1:] / descending) / max(1, len(window))
 
     def rate(self) -> float:
-        """Give the rate that is due for the next sample."""
+        """Return the target rate for the next sample."""
         if self.total is not None:
             left = self.total - self.seen
             return min(1.0, max(0.0, (self.budget - self.kept) / left)) if left > 0 else 0.0
@@ -67,24 +68,24 @@ class RateController:
         return float(min(1.0, max(0.0, due)))
 
     def probability(self, score: float) -> float:
-        """Give the probability of keeping a sample of some score."""
+        """Return the probability of keeping a sample of some score."""
         rate = self.rate()
         if rate in (0.0, 1.0) or not len(self.window) or self._others[0] <= 0:
             return rate
         certain = int(np.searchsorted(self._rates, rate, side="right"))
         spread = self._others[certain]
-        if spread <= 0:  # all scores above 0 are let through; what is due beyond goes to the others
+        if spread <= 0:  # all scores above 0 are kept; the rest of the rate goes to the others
             others = (rate * len(self.window) - certain) / max(1, len(self.window) - certain)
             return others if score <= 0 else 1.0
         return float(min(1.0, (rate * len(self.window) - certain) / spread * score))
 
     def count(self, kept: bool) -> None:
-        """Note a decision."""
+        """Record a decision."""
         self.seen += 1
         self.kept += kept
         if self.total is None:
             correction = self.correction + self._lack() / (HORIZON * RESET_TIME)
-            # No further than what can be due at all, so that it does not wind up.
+            # Bounded by the possible target rates, so that the integral does not wind up.
             self.correction = min(1 - self.budget, max(-self.budget, correction))
 
     def _lack(self) -> float:
@@ -96,7 +97,7 @@ class RateController:
         return self.total is not None and self.kept >= self.budget
 
     def check_end(self) -> None:
-        """Refuse that a stream ends before its number is reached.
+        """Check that the stream does not end before its number is reached.
 
         Raises
         ------
@@ -110,19 +111,19 @@ class RateController:
 
 
 class Stream:
-    """A stream in progress: what it is conditioned on, its references, its rate.
+    """A stream in progress: its known samples, its references, its rate.
 
     Parameters
     ----------
     build : callable
-        Gives the strategy's scorer for embeddings of some root mean square norm.
+        Returns the strategy's scorer for embeddings of some root mean square norm.
     controller : RateController
     rng : numpy.random.Generator
     known : ModelOutput, optional
         Labeled data to condition on.
     max_conditioned : int
-        Bound on the known samples; above it, three quarters are kept by pivoted Cholesky. Looked
-        at every 64 samples.
+        Bound on the known samples; above it, pivoted Cholesky chooses three quarters of the bound.
+        Checked every 64 samples.
 
     Notes
     -----
@@ -150,14 +151,14 @@ class Stream:
         self._scorer: Scorer | None = None
 
     def offer(self, output: ModelOutput) -> Iterator[int]:
-        """Decide on a batch, sample by sample; gives the positions of those that are kept.
+        """Decide on a batch, sample by sample, and yield the positions of those that are kept.
 
-        Whenever one is given, the state is that right after its decision.
+        At each position, the state is that right after its decision.
         """
-        start, n = 0, len(output.logits)
+        start, n = 0, len(output)
         while start < n and not self.controller.done:
             stop = min(n, start + CHUNK - len(self._chunk))
-            for position in self._decide(rows_of(output, slice(start, stop))):
+            for position in self._decide(output[start:stop]):
                 yield start + position
             start = stop
 
@@ -169,12 +170,12 @@ class Stream:
 
     def _decide(self, block: ModelOutput) -> Iterator[int]:
         scores = self._scores(block)
-        for position in range(len(block.logits)):
+        for position in range(len(block)):
             if self.controller.done:
                 return
             keep = self._rng.random() < self.controller.probability(scores[position])
             self.controller.count(keep)
-            sample = rows_of(block, slice(position, position + 1))
+            sample = block[position]
             self._chunk.append(sample)
             self._chunk_scores.append(scores[position])
             if keep:
@@ -188,84 +189,79 @@ class Stream:
                 yield position
 
     def _scores(self, block: ModelOutput) -> list[float]:
-        if self._scorer is None:  # nothing has passed yet to compare with: all alike
-            return [1.0] * len(block.logits)
+        if self._scorer is None:  # no sample has passed yet to compare with
+            return [1.0] * len(block)
         self._scorer.open(block)
         return self._scorer.scores().tolist()
 
     def _know(self, sample: ModelOutput) -> None:
         if self._scorer is None or self._scorer.conditions:
-            self._known = sample if self._known is None else cat_outputs([self._known, sample])
+            self._known = sample if self._known is None else ModelOutput.cat([self._known, sample])
 
     def _close_chunk(self) -> None:
-        """Let 64 decided samples into the references, their scores into the window."""
-        chunk, scores = cat_outputs(self._chunk), self._chunk_scores
+        """Add 64 decided samples to the references, and their scores to the window."""
+        chunk, scores = ModelOutput.cat(self._chunk), self._chunk_scores
         self._chunk, self._chunk_scores = [], []
         if self._scorer is None:
             known = [] if self._known is None else [self._known]
             self._scale = root_mean_square([*known, chunk])
             self._scorer = self._build(self._scale)
-            self._take_in(chunk)
+            self._add_references(chunk)
             self._restart()
             return
         self.controller.use(np.concatenate([self.controller.window, scores])[-WINDOW:])
-        slots = self._take_in(chunk)
+        slots = self._add_references(chunk)
         if slots is None or self._is_full():
             self._restart()
         elif len(slots) and self._references is not None:
-            self._scorer.refer(slots, rows_of(self._references, slots))
+            self._scorer.refer(slots, self._references[slots])
 
-    def _take_in(self, chunk: ModelOutput) -> torch.Tensor | None:
-        """Put a chunk into the reservoir (algorithm R): gives the slots taken, None if it grew."""
+    def _add_references(self, chunk: ModelOutput) -> torch.Tensor | None:
+        """Put a chunk into the reservoir; return the slots replaced, None where it grew."""
         assert self._scorer is not None
-        size, seen = self._scorer.references, self.controller.seen
+        size = self._scorer.references
         if size == 0:
             return torch.empty(0, dtype=torch.int64)
-        held = 0 if self._references is None else len(self._references.logits)
-        grow = min(size - held, CHUNK)
+        positions = np.arange(self.controller.seen - CHUNK, self.controller.seen)
+        # Samples that fill the reservoir need no random number.
+        grow = int((positions < size).sum())
+        uniforms = np.concatenate([np.zeros(grow), self._rng.random(CHUNK - grow)])
+        slots, rows = map(torch.from_numpy, reservoir_slots(positions, size, uniforms))
         if grow:
-            new = rows_of(chunk, slice(0, grow))
-            old = self._references
-            self._references = new if old is None else cat_outputs([old, new])
-        t = np.arange(seen - CHUNK + grow, seen)
-        drawn = (self._rng.random(len(t)) * (t + 1)).astype(np.int64)
-        # Of several that fall to one slot the last stays.
-        slots, last = np.unique(drawn[::-1], return_index=True)
-        inside = slots < size
-        at = torch.from_numpy(slots[inside])
-        rows = torch.from_numpy(CHUNK - 1 - last[inside])
-        if len(at):
+            old = [] if self._references is None else [self._references]
+            self._references = ModelOutput.cat([*old, chunk[:grow]])
+        if len(slots):
             assert self._references is not None
-            self._references.logits[at] = chunk.logits[rows]
-            self._references.embedding[at] = chunk.embedding[rows]
-        return None if grow else at
+            self._references.logits[slots] = chunk.logits[rows]
+            self._references.embedding[slots] = chunk.embedding[rows]
+        return None if grow else slots
 
     def _is_full(self) -> bool:
-        return self._known is not None and len(self._known.logits) > self._max_conditioned
+        return self._known is not None and len(self._known) > self._max_conditioned
 
     def _restart(self) -> None:
-        """Condition the scorer on what is known, within the bound."""
+        """Condition the scorer on the known samples, within the bound."""
         assert self._scorer is not None
         if not self._scorer.conditions:
             self._known = None
         elif self._is_full():
             assert self._known is not None
             keep = self._scorer.prune(self._known, max(1, 3 * self._max_conditioned // 4))
-            self._known = rows_of(self._known, keep)
+            self._known = self._known[keep]
         self._start()
 
     def _start(self) -> None:
         assert self._scorer is not None
-        known = 0 if self._known is None else len(self._known.logits)
+        known = 0 if self._known is None else len(self._known)
         room = max(0, self._max_conditioned - known) + CHUNK
         self._scorer.start(self._known, self._references, room)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Give all there is to save: what JSON can hold, and arrays."""
-        held = {"known": self._known, "references": self._references}
-        held["chunk"] = cat_outputs(self._chunk) if self._chunk else None
+        """Return the whole state: what JSON can hold, and arrays."""
+        outputs = {"known": self._known, "references": self._references}
+        outputs["chunk"] = ModelOutput.cat(self._chunk) if self._chunk else None
         arrays = {"window": self.controller.window, "scores": np.asarray(self._chunk_scores)}
-        for name, output in held.items():
+        for name, output in outputs.items():
             if output is not None:
                 arrays[f"{name}_logits"] = output.logits.cpu().numpy()
                 arrays[f"{name}_embedding"] = output.embedding.cpu().numpy()
@@ -283,44 +279,30 @@ class Stream:
     def restore(
         self, meta: dict[str, Any], arrays: dict[str, np.ndarray], device: torch.device
     ) -> None:
-        """Take up where `state` was taken."""
+        """Continue from what `state` returned."""
 
-        def held(name: str) -> ModelOutput | None:
+        def output_of(name: str) -> ModelOutput | None:
             if f"{name}_logits" not in arrays:
                 return None
             logits, embedding = arrays[f"{name}_logits"], arrays[f"{name}_embedding"]
-            return ModelOutput(
-                torch.from_numpy(logits).to(device), torch.from_numpy(embedding).to(device)
-            )
+            return ModelOutput(torch.from_numpy(logits), torch.from_numpy(embedding)).to(device)
 
         self.controller.seen, self.controller.kept = meta["seen"], meta["kept"]
         self.controller.correction = float(meta["correction"])
         self.controller.use(arrays["window"])
         self._rng.bit_generator.state = meta["rng"]
         self._scale = meta["scale"]
-        self._known, self._references, chunk = held("known"), held("references"), held("chunk")
+        self._known, self._references = output_of("known"), output_of("references")
+        chunk = output_of("chunk")
         if chunk is not None:
-            self._chunk = [rows_of(chunk, slice(i, i + 1)) for i in range(len(chunk.logits))]
+            self._chunk = [chunk[i] for i in range(len(chunk))]
         self._chunk_scores = arrays["scores"].tolist()
         if meta["warm"]:
             self._scorer = self._build(self._scale)
             self._start()
 
 
-def cat_outputs(outputs: list[ModelOutput]) -> ModelOutput:
-    """Join model outputs."""
-    return ModelOutput(
-        torch.cat([output.logits for output in outputs]),
-        torch.cat([output.embedding for output in outputs]),
-    )
-
-
-def rows_of(output: ModelOutput, rows: slice | torch.Tensor) -> ModelOutput:
-    """Take some rows."""
-    return ModelOutput(output.logits[rows], output.embedding[rows])
-
-
 def root_mean_square(outputs: list[ModelOutput]) -> float:
-    """Give the root mean square norm of embeddings, or 1 where it is 0."""
+    """Return the root mean square norm of embeddings, or 1 where it is 0."""
     h = torch.cat([output.embedding for output in outputs]).double()
     return float(h.square().sum(dim=1).mean().sqrt()) or 1.0

@@ -20,11 +20,17 @@ from active_learn import (
     DataError,
     LinearHead,
     ParameterError,
+    problem,
     rank_partitioned,
 )
-from active_learn import sampler as sampler_module
 from active_learn.models import ModelOutput
-from active_learn.partitioned import Partitioning, Proposal, check_partitioned, decide, propose
+from active_learn.partitioned import (
+    Partitioning,
+    PartSelection,
+    check_partitioned,
+    decide,
+    select_part,
+)
 from active_learn.posterior.fisher import uncertainty
 from active_learn.posterior.kernels import FisherKernel, RadialKernel
 from active_learn.strategies import auto, greedy
@@ -40,8 +46,8 @@ SUPPORTED = ("auto", "aopt", "bait", "logdet", "kcenter", "margin", "entropy", "
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let parts propose 40, not 200: quicker, and harder."""
-    monkeypatch.setattr(sampler_module, "GREEDY_DEPTH", 40)
+    """Select 40 of each part, not 200: quicker, and harder."""
+    monkeypatch.setattr(problem, "N_GREEDY", 40)
 
 
 def clustered(n: int, seed: int, d: int = 16, spread: float = 0.7) -> np.ndarray:
@@ -61,7 +67,9 @@ def make(strategy: str = "aopt", labeled: Any = LABELED, **arguments: Any) -> Ac
                          **arguments)  # fmt: skip
 
 
-def backwards(work: Callable[..., Proposal], *columns: Iterable[Any]) -> Iterable[Proposal]:
+def backwards(
+    work: Callable[..., PartSelection], *columns: Iterable[Any]
+) -> Iterable[PartSelection]:
     """Run the last part first."""
     done = [work(*row) for row in reversed(list(zip(*columns, strict=True)))]
     return reversed(done)
@@ -125,7 +133,7 @@ def test_any_pool_in_any_parts(
     for values in (found.scores, found.uncertainty, found.novelty):
         assert values.shape == (n,)
         assert np.isfinite(values).all()
-    # Parts of 40 and fewer propose all that they have, so that the whole pool is decided on; the
+    # Parts of 40 and fewer select all that they have, so that the whole pool is decided on; the
     # picks of one part may still be better than the greedy ones.
     local = sampler.rank(pool, n)
     if strategy in ("margin", "entropy", "least_confidence"):
@@ -143,7 +151,7 @@ def test_parts_cover_the_pool_and_share_only_what_all_take_first(labeled: Any) -
     plan = Partitioning.draw(make("auto", labeled), POOL.__getitem__, len(POOL), 10, 7)
     first = plan.parts[0].rows[list(plan.parts[0].first)]
     assert len(first) == (30 if labeled is None else 0)
-    assert all(np.array_equal(part.rows[list(part.first)], first) for part in plan.parts)
+    assert all(np.array_equal(part.rows[list(part.preselected)], first) for part in plan.parts)
     counts = np.bincount(np.concatenate([part.rows for part in plan.parts]), minlength=len(POOL))
     assert (counts[first] == 7).all()
     assert (np.delete(counts, first) == 1).all()
@@ -194,8 +202,8 @@ def test_only_what_is_drawn_is_read() -> None:
     Partitioning.draw(make("margin"), read, len(POOL), 40, 4)
     assert not asked
     part = plan.parts[0]
-    proposal = propose(sampler, POOL[part.rows], part.first, plan.anchors, plan.n)
-    same(decide(sampler, plan, [proposal]), expected)
+    selection = select_part(sampler, POOL[part.rows], part.preselected, plan.summary, plan.n)
+    same(decide(sampler, plan, [selection]), expected)
 
 
 def test_the_deal_depends_on_the_seed_alone() -> None:
@@ -290,7 +298,7 @@ def test_a_model_runs_in_threads_and_behind_a_pickle(model: dict[str, Any], pool
     expected = rank_partitioned(sampler, pool, 40, partitions=1)
     same(expected, sampler.rank(pool, 40))
 
-    def pickled(work: Any, *columns: Iterable[Any]) -> Iterable[Proposal]:
+    def pickled(work: Any, *columns: Iterable[Any]) -> Iterable[PartSelection]:
         for row in zip(*columns, strict=True):
             task = pickle.dumps((work, row))
             there, arguments = pickle.loads(task)
@@ -303,7 +311,7 @@ def test_a_model_runs_in_threads_and_behind_a_pickle(model: dict[str, Any], pool
 
 
 def test_parts_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler_module, "GREEDY_DEPTH", 200)  # as in the processes
+    monkeypatch.setattr(problem, "N_GREEDY", 200)  # as in the processes
     np.save(tmp_path / "pool.npy", POOL.astype(np.float16))
     mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
     sampler = make("auto")
@@ -317,7 +325,7 @@ def test_parts_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_pickled_part_carries_its_rows_only() -> None:
     sizes = []
 
-    def measured(work: Any, *columns: Iterable[Any]) -> Iterable[Proposal]:
+    def measured(work: Any, *columns: Iterable[Any]) -> Iterable[PartSelection]:
         rows = list(zip(*columns, strict=True))
         sizes.extend(len(pickle.dumps(row)) for row in rows)
         return [work(*row) for row in rows]
@@ -395,7 +403,7 @@ def test_shallow_proposals_are_within_two_percent_too(
     strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of each part as many as are chosen, as in the papers."""
-    monkeypatch.setattr(sampler_module, "GREEDY_DEPTH", 1)
+    monkeypatch.setattr(problem, "N_GREEDY", 1)
     sampler = make(strategy, budget=40)
     best = sampler.rank(POOL, 40).scores.sum()
     for partitions in (2, 4, 8):
@@ -429,14 +437,14 @@ def test_a_part_that_alone_does_better_decides(monkeypatch: pytest.MonkeyPatch) 
     for strategy in ("aopt", "logdet", "bait"):
         sampler = make(strategy)
         plan = Partitioning.draw(sampler, POOL.__getitem__, len(POOL), 40, 2)
-        proposals = [
-            propose(sampler, POOL[part.rows], part.first, plan.anchors, plan.n)
+        selections = [
+            select_part(sampler, POOL[part.rows], part.preselected, plan.summary, plan.n)
             for part in plan.parts
         ]
-        usual = decide(sampler, plan, proposals)
-        boasting = [proposals[0], replace(proposals[1], scores=10 * proposals[1].scores)]
+        usual = decide(sampler, plan, selections)
+        boasting = [selections[0], replace(selections[1], scores=10 * selections[1].scores)]
         found = decide(sampler, plan, boasting)
-        assert np.array_equal(found.indices[:30], plan.parts[1].rows[proposals[1].indices[:30]])
+        assert np.array_equal(found.indices[:30], plan.parts[1].rows[selections[1].indices[:30]])
         assert len(set(found.indices.tolist())) == 40
         # Its scores are what its picks are worth, whatever the part said.
         assert 0.5 * usual.scores.sum() < found.scores.sum() < 1.01 * usual.scores.sum()
@@ -472,7 +480,7 @@ def test_arguments_that_cannot_be_used() -> None:
     with pytest.raises(DataError, match="the pool is empty"):
         rank_partitioned(sampler, POOL[:0], partitions=2)
     plan = Partitioning.draw(sampler, POOL.__getitem__, len(POOL), 5, 2)
-    with pytest.raises(ParameterError, match="0 proposals of 2 parts"):
+    with pytest.raises(ParameterError, match="0 selections of 2 parts"):
         decide(sampler, plan, [])
     with pytest.raises(DataError, match=r"reading 800 candidates gave 3"):
         Partitioning.draw(sampler, lambda rows: POOL[:3], len(POOL), 5, 2)

@@ -70,8 +70,8 @@ def test_weights_enter_by_their_square() -> None:
     assert gains == pytest.approx(expected_gains)
 
 
-@pytest.mark.parametrize("first", [[], [3, 1]])
-def test_gain_is_the_variance_that_goes(first: list[int]) -> None:
+@pytest.mark.parametrize("preselected", [[], [3, 1]])
+def test_gain_is_the_variance_that_goes(preselected: list[int]) -> None:
     rng = np.random.default_rng(1)
     pool, references = outputs(rng, 30, 6, 2), outputs(rng, 12, 6, 2)
     kernel = RadialKernel(gamma=2.0)
@@ -81,8 +81,8 @@ def test_gain_is_the_variance_that_goes(first: list[int]) -> None:
         posterior = Posterior(kernel, 0.1, x[picked] if picked else None)
         return float(posterior.variance(r, posterior.whiten(r)).sum())
 
-    picked, gains = AOptimalDesign(Posterior(kernel, 0.1), x, r).pick(5, first)
-    assert picked[: len(first)] == first
+    picked, gains = AOptimalDesign(Posterior(kernel, 0.1), x, r).pick(5, preselected)
+    assert picked[: len(preselected)] == preselected
     for step, gain in enumerate(gains):
         went = variance_left(picked[:step]) - variance_left(picked[: step + 1])
         assert gain == pytest.approx(went, rel=1e-8)

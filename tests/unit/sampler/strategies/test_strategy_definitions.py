@@ -7,7 +7,7 @@ import pytest
 import reference
 import torch
 from active_learn import ActiveSampler, LinearHead, ParameterError
-from active_learn.inputs.pool import Pool
+from active_learn.inputs.pool import EmbeddingPool
 from active_learn.inputs.samples import Samples
 from active_learn.models import ModelOutput
 from active_learn.posterior.kernels import FisherKernel
@@ -63,7 +63,7 @@ def test_lazy_logdet_picks_equal_the_textbook(
 
     kernel = FisherKernel("classification", rank=rank)
     posterior = Posterior(kernel, ridge, kernel.points(head(h[:n_labeled])))
-    pool = Pool(Samples(h[n_labeled:]), head, device=torch.device("cpu"))
+    pool = EmbeddingPool(Samples(h[n_labeled:]), head, device=torch.device("cpu"))
     bound = gains_of_pool(pool, posterior)
     for best, gain in zip(expected, gains, strict=True):
         pick, point = lazy_best(pool, posterior, bound)

@@ -29,9 +29,9 @@ from active_learn.errors import ActiveLearnError
 from ....errors import EngineError
 
 if TYPE_CHECKING:
-    from active_learn.partitioned import Proposal
+    from active_learn.partitioned import PartSelection
 
-    from .jobs import Embedded, EmbeddingJob, ProposalJob
+    from .jobs import Embedded, EmbeddingJob, PartSelectionJob
 
 __all__ = ["RayDriver", "check_reachable", "ray_driver"]
 
@@ -81,10 +81,10 @@ class Driver:
 
         return self._told(embed_all, job)
 
-    def propose(self, job: ProposalJob) -> list[Proposal]:
-        from .selection import propose_all
+    def select_parts(self, job: PartSelectionJob) -> list[PartSelection]:
+        from .selection import select_parts
 
-        return self._told(propose_all, job)
+        return self._told(select_parts, job)
 
     def end(self) -> None:
         """End this process, which takes Ray on this machine with it."""
@@ -166,9 +166,11 @@ class RayDriver:
         """Embed into shards; see `_call`."""
         return self._call("embed", job, meanwhile)
 
-    def propose(self, job: ProposalJob, meanwhile: Callable[[], None]) -> list[Proposal]:
-        """Have all partitions propose; see `_call`."""
-        return self._call("propose", job, meanwhile)
+    def select_parts(
+        self, job: PartSelectionJob, meanwhile: Callable[[], None]
+    ) -> list[PartSelection]:
+        """Return the selections of all partitions; see `_call`."""
+        return self._call("select_parts", job, meanwhile)
 
     def _call(self, method: str, job: Any, meanwhile: Callable[[], None]) -> Any:
         """Have a job done.

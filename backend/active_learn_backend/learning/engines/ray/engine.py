@@ -19,7 +19,7 @@ from ...embedding.cache import CachedVectors, Vectors
 from ...embedding.embedder import CHUNK, Progress, TaskEmbedder
 from ..base import Checkpoint, Engine, Failures, ProjectTasks
 from .driver import ray_driver
-from .jobs import EmbeddingJob, ProposalJob
+from .jobs import EmbeddingJob, PartSelectionJob
 from .shards import Intake, Shards
 from .source import Source
 
@@ -83,9 +83,9 @@ class RayEngine(Engine):
         plan = Partitioning.draw(
             sampler, lambda at: vectors.read(rows[at]), len(pool), n, partitions
         )
-        parts = [(rows[part.rows], part.first) for part in plan.parts]
-        job = ProposalJob(sampler, vectors.path, vectors.shape[1], parts, plan.anchors, plan.n)
-        return decide(sampler, plan, self._driver.propose(job, lambda: None))
+        parts = [(rows[part.rows], part.preselected) for part in plan.parts]
+        job = PartSelectionJob(sampler, vectors.path, vectors.shape[1], parts, plan.summary, plan.n)
+        return decide(sampler, plan, self._driver.select_parts(job, lambda: None))
 
     # -- pieces -------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler
-from active_learn.partitioned import Anchors
+from active_learn.partitioned import PoolSummary
 
 from ....settings import Settings
 from ...embedding.key_index import KeyArray
 from .source import Source
 
-__all__ = ["Embedded", "EmbeddingJob", "ProposalJob"]
+__all__ = ["Embedded", "EmbeddingJob", "PartSelectionJob"]
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class ProposalJob:
-    """Have each partition of a pool propose its candidates.
+class PartSelectionJob:
+    """Select the best candidates of each partition of a pool.
 
     Attributes
     ----------
     vectors : Path
         File of the project's embeddings, of ``n_features`` each.
-    parts : sequence of (rows, first)
-        Of each partition: its rows of the file of vectors, and the positions among them that are
-        taken first.
+    parts : sequence of (rows, preselected)
+        Of each partition: its rows of the file of vectors, and the positions among them that
+        precede all others.
     """
 
     sampler: ActiveSampler
     vectors: Path
     n_features: int
     parts: Sequence[tuple[npt.NDArray[np.int64], tuple[int, ...]]]
-    anchors: Anchors
+    summary: PoolSummary
     n: int

@@ -1,0 +1,127 @@
+"""Running a model over samples, with checks of what goes in and what comes out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import DataError
+from ..models import Adapter, LinearHead, ModelOutput
+from .samples import Samples
+
+__all__ = ["as_tensor", "check_output", "run_batch", "run_model"]
+
+# Samples that are passed to a model at once; it runs them in batches of its own size.
+MODEL_ROWS = 4096
+
+
+def check_output(output: ModelOutput, positions: int | np.ndarray, what: str) -> ModelOutput:
+    """Check that outputs hold no NaN and no infinity; the error names the first such sample.
+
+    ``positions`` are the samples' numbers, or the number of the first of consecutive samples.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, values in (("embedding", output.embedding), ("logits", output.logits)):
+        # A finite sum rules out NaN and infinity; only other sums need the check of each row.
+        if torch.isfinite(values.sum()):
+            continue
+        bad = ~torch.isfinite(values).all(dim=1)
+        if bad.any():
+            at = int(bad.nonzero()[0, 0])
+            index = positions + at if isinstance(positions, int) else positions[at]
+            raise DataError(
+                f"the {name} of {what} {index} holds NaN or infinity; "
+                "remove it, or check how it was encoded"
+            )
+    return output
+
+
+def run_model(
+    adapter: Adapter,
+    samples: Samples,
+    *,
+    device: torch.device,
+    what: str = "sample",
+    progress: bool = False,
+    positions: np.ndarray | None = None,
+) -> ModelOutput:
+    """Return the model's outputs of all samples.
+
+    Parameters
+    ----------
+    adapter : Adapter
+    samples : Samples
+    device : torch.device
+        Where the outputs go.
+    what : str
+        What a sample is called in messages.
+    progress : bool
+    positions : ndarray of int64 of shape (n,), optional
+        Numbers of the samples in messages; their places when omitted.
+
+    Returns
+    -------
+    ModelOutput
+        On ``device``, float32.
+
+    Raises
+    ------
+    DataError
+        When an output holds NaN or infinity.
+    """
+    starts = range(0, len(samples), MODEL_ROWS)
+    outputs = []
+    for start in tqdm(starts, desc="model", disable=not progress, leave=False):
+        rows = slice(start, start + MODEL_ROWS)
+        at = start if positions is None else positions[rows]
+        outputs.append(run_batch(adapter, samples[rows], at, device, what))
+    return ModelOutput.cat(outputs)
+
+
+def run_batch(
+    adapter: Adapter,
+    batch: Any,
+    positions: int | np.ndarray,
+    device: torch.device,
+    what: str = "candidate",
+) -> ModelOutput:
+    """Return the model's outputs of one batch; for ``positions`` see `check_output`."""
+    if isinstance(adapter, LinearHead):
+        batch = as_tensor(batch)
+    output = check_output(adapter(batch), positions, what)
+    return ModelOutput(output.logits.detach().float(), output.embedding.detach().float()).to(device)
+
+
+def as_tensor(embeddings: Any) -> torch.Tensor:
+    """Return embeddings as a tensor that shares their memory, so that it must not be written to.
+
+    Raises
+    ------
+    DataError
+        When they are not real numbers, or rows differ in length.
+    """
+    if not isinstance(embeddings, torch.Tensor):
+        try:
+            embeddings = np.asarray(embeddings)
+        except ValueError as error:
+            raise DataError(
+                "embeddings differ in length; expected rows of one length, (n, d)"
+            ) from error
+        if embeddings.dtype.kind not in "fiub":
+            raise DataError(
+                f"embeddings hold {embeddings.dtype}; expected real numbers (a linear head takes "
+                "embeddings; give the model that makes them to select from anything else)"
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            embeddings = torch.as_tensor(embeddings)
+    if embeddings.is_complex():
+        raise DataError(f"embeddings hold {embeddings.dtype}; expected real numbers")
+    return embeddings
