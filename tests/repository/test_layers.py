@@ -222,4 +222,6 @@ def test_no_file_is_a_house_of_its_own(module: str) -> None:
 
 
 # Files that may be longer, and how long, each with the reason.
-REASONS: dict[str, int] = {}
+REASONS: dict[str, int] = {
+    "active_learn_backend.settings": 380,  # the one table of settings, a row of 3 to 6 lines each
+}
