@@ -7,10 +7,11 @@ import pytest
 import reference
 import torch
 from active_learn import ActiveSampler, LinearHead, ParameterError
+from active_learn.inputs.pool import OutputPool
 from active_learn.models import ModelOutput
 from active_learn.posterior.kernels import FisherKernel
 from active_learn.posterior.posterior import Posterior
-from active_learn.selectors.volume_sampling import VolumeSampler
+from active_learn.selectors.volume_sampling import ThinnedVolumeSampler, VolumeSampler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,3 +107,31 @@ def test_nothing_to_gain_still_fills_the_budget() -> None:
         )
         indices = sampler.select(np.zeros((40, 3)), return_indices=True)[1]
         assert len(set(indices)) == 7
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_the_posterior_of_the_caller_stays_as_it_was(thinned: bool) -> None:
+    rng = np.random.default_rng(4)
+    output = LinearHead(rng.normal(size=(3, 5)))(rng.normal(size=(80, 5)))
+    kernel = FisherKernel("classification")
+    x, labeled = kernel.points(output), kernel.points(output[:6])
+    posterior = Posterior(kernel, 0.1, labeled, max_conditioned=40)
+    before = posterior.whiten(x)
+    uniforms = torch.from_numpy(rng.random(80))
+
+    def sample() -> tuple[list[int], int]:
+        if thinned:
+            draws = np.random.default_rng(0)
+            pool = OutputPool(output)
+            sampler = ThinnedVolumeSampler(pool, posterior, kernel, labeled, 50, draws)
+            return sampler.sample(uniforms)[0], sampler.posterior.size
+        exact = VolumeSampler(x, posterior, labeled)
+        return exact.sample(50, uniforms, False)[0], exact.posterior.size
+
+    picked, size = sample()
+    assert len(picked) == 50
+    assert size == 56  # all that was kept, whatever the bound on labeled data
+    assert posterior.size == 6
+    assert posterior.max_conditioned == 40
+    assert torch.equal(posterior.whiten(x), before)
+    assert sample()[0] == picked
