@@ -16,7 +16,7 @@ from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import ServerError, free_port
 from active_learn_backend.doctor import examine, exit_status, repair
 from active_learn_backend.settings import load_settings
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {
     "BUDGET": "5",
@@ -32,10 +32,6 @@ AUTH = {
     "basic_auth_pass": SETTINGS["BASIC_AUTH_PASS"],
 }
 PATIENCE = 60.0  # seconds
-TEXT_CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
-)
 TEXTS = [f"{'good' if n % 2 else 'bad'} text number {n}" for n in range(24)]
 POSITIVE = choice("positive", "label", "text")
 
@@ -119,9 +115,7 @@ def test_it_ends_in_time_whatever_hangs(harness: Harness, project: int) -> None:
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        status, lines = command(
-            harness, "--seconds=2", LABEL_STUDIO_URL=url, REQUEST_TIMEOUT="100"
-        )
+        status, lines = command(harness, "--seconds=2", LABEL_STUDIO_URL=url, REQUEST_TIMEOUT="100")
         # Starting Python on a busy machine is most of it; one answer waited for would be 100 s.
         assert time.monotonic() - began < 50
     assert status == 2

@@ -103,7 +103,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[rea
 def module_2x(environment: real.Runtime, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """Our module, loaded again on top of the 2.x base class."""
     monkeypatch.setattr(label_studio_ml.model, "LabelStudioMLBase", Base2)
-    name = "active_learn_backend._model_under_2x"
+    name = "active_learn_backend.web._model_under_2x"
     spec = importlib.util.spec_from_file_location(name, real.__file__)
     assert spec is not None
     assert spec.loader is not None

@@ -14,6 +14,10 @@ from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.state.store import Project, Store
 
+TEXT_CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
+)
 PATIENCE = 120.0  # seconds; a wait ends when its condition holds, a busy machine needs longer
 
 
