@@ -25,14 +25,9 @@ from active_learn_backend.demo.label_studio import (
     label_studio_program,
 )
 from active_learn_backend.demo.process import ServerError
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 HERE = Path(__file__).parent
-
-TEXT_CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

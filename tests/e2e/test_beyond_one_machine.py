@@ -22,8 +22,7 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.selection.queue_builder import sampler_for
 from active_learn_backend.settings import load_settings
-from conftest import TEXT_CONFIG
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")
 

@@ -33,8 +33,10 @@ for patch in sys.stdin:
     worker = os.fork()
     if not worker:
         exec(patch)
-        main(["worker"])
-        os._exit(0)
+        try:
+            main(["worker"])
+        except SystemExit as end:
+            os._exit(end.code or 0)  # threads of the parent's libraries are not here to be ended
     print(worker, flush=True)
     _, status = os.waitpid(worker, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)

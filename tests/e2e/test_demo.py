@@ -161,7 +161,7 @@ def test_a_failing_run_says_why_and_leaves_nothing_behind(demo):
 
     os.kill(wait_until(backend, timeout=60, what="the backend"), signal.SIGKILL)
     assert run.end() == 1, run.text()
-    assert re.search(r"The demo failed: .+\nLogs: ", run.text())
+    assert re.search(r"The demo failed: .+\nLogs: ", run.text(), re.DOTALL)
     assert "Traceback" not in run.text()
     assert run.servers() == []
 

@@ -16,7 +16,7 @@ from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import ServerError, free_port
 from active_learn_backend.doctor import examine, exit_status, repair
 from active_learn_backend.settings import load_settings
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {
     "BUDGET": "5",
@@ -32,10 +32,6 @@ AUTH = {
     "basic_auth_pass": SETTINGS["BASIC_AUTH_PASS"],
 }
 PATIENCE = 60.0  # seconds
-TEXT_CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
-)
 TEXTS = [f"{'good' if n % 2 else 'bad'} text number {n}" for n in range(24)]
 POSITIVE = choice("positive", "label", "text")
 

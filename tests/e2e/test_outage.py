@@ -8,13 +8,9 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
-CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
-)
 
 
 def test_a_label_studio_that_was_down_is_taken_up_again(
@@ -24,7 +20,7 @@ def test_a_label_studio_that_was_down_is_taken_up_again(
     studio = LabelStudioServer(tmp_path / "label-studio")
     with studio:
         port = studio.port
-        body = {"title": "Outage", "label_config": CONFIG}
+        body = {"title": "Outage", "label_config": TEXT_CONFIG}
         project = studio.api("POST", "/api/projects/", body)["id"]
         tasks = studio.api(
             "POST",

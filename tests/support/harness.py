@@ -18,6 +18,10 @@ from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.store import Project, Store
 from active_learn_backend.state.tasks import read_tasks
 
+TEXT_CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="positive"/><Choice value="negative"/></Choices></View>'
+)
 PATIENCE = 120.0  # seconds; a wait ends when its condition holds, a busy machine needs longer
 
 
