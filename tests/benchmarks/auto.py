@@ -59,14 +59,14 @@ def label_on(run: Run, labeled: np.ndarray, name: str, case: Case) -> float:
 
 
 def clearly_best(tuning: Tuning) -> str:
-    """Give the candidate with the largest area, if by more than two standard errors."""
+    """Return the candidate with the largest area, if by more than two standard errors."""
     best = max(tuning.curves.scores, key=lambda name: tuning.curves.area(name).mean())
     gain, error = tuning.curves.difference(best, CURRENT.label)
     return best if gain > 2 * error else CURRENT.label
 
 
 def one_seed(case: Case, data: Data, seed: int) -> tuple[str, dict[str, float], float]:
-    """Give the choice, the mean score after it by strategy, and the seconds of choosing."""
+    """Return the choice, the mean score after it by strategy, and the seconds of choosing."""
     run = Run(SAMPLER, data.X, data.y, split(data, seed), data.problem_type, seed)
     while len(run.labeled) < case.labels:
         run.choose(CURRENT, case.batch)
@@ -107,7 +107,8 @@ def main() -> None:
     lines = [
         f"{measured_by()}, "
         f"{arguments.seeds} seeds; scores in points (R² in regression), mean from the choice to "
-        "twice the labels, against going on with `auto`.",
+        "twice the labels, against going on with `auto`. Chosen by two standard errors among "
+        "`auto`, `bait`, `aopt`, `badge`, `typiclust`, `random` and (but in regression) `margin`.",
         "",
         "| data | chosen, by seed | worth | best in hindsight | choosing, s of CPU |",
         "|---|---|---|---|---|",

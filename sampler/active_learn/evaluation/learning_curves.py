@@ -1,4 +1,9 @@
-"""Learning curves of replays: areas, paired differences, labels needed, the table."""
+"""Learning curves of replays: areas, paired differences, labels needed, and a table.
+
+References
+----------
+B. Efron, C. Stein: The Jackknife Estimate of Variance. Annals of Statistics 9 (1981).
+"""
 
 from __future__ import annotations
 
@@ -37,19 +42,19 @@ class Curves:
     further_scores: np.ndarray
 
     def area(self, candidate: str) -> np.ndarray:
-        """Give the area under each replicate's curve as a mean score, shape (R,)."""
+        """Return the area under each replicate's curve as a mean score, shape (R,)."""
         return self._scores(candidate).mean(axis=1)
 
     def difference(self, candidate: str, baseline: str = "random") -> tuple[float, float]:
-        """Give the paired difference in area and its standard error (NaN for one replicate)."""
+        """Return the paired difference in area and its standard error (NaN for one replicate)."""
         return mean_and_error(self.area(candidate) - self.area(baseline))
 
     def final(self, candidate: str) -> tuple[float, float]:
-        """Give the score at the last label count and its standard error."""
+        """Return the score at the last label count and its standard error."""
         return mean_and_error(self._scores(candidate)[:, -1])
 
     def labels_of_random(self, candidate: str, at: int = -1) -> tuple[float, float]:
-        """Give how many times the labels random needs for the score of a candidate.
+        """Compute how many times the labels random needs for the score of a candidate.
 
         Read off the mean curve of 'random', made monotone, by linear interpolation; the standard
         error is the jackknife's over replicates.
@@ -78,14 +83,14 @@ class Curves:
         return jackknife(ratio, len(own))
 
     def labels_for(self, candidate: str, score: float) -> float:
-        """Give the labels with which a candidate's mean curve first reaches a score, or infinity.
+        """Compute the label count at which a candidate's mean curve reaches a score, or infinity.
 
         The curve is made monotone and interpolated linearly.
         """
         return first_reach(self.labels, self._scores(candidate).mean(axis=0), score)
 
     def share_of_random(self, candidate: str, score: float) -> tuple[float, float]:
-        """Give the labels that a candidate needs for a score, as a share of those of 'random'.
+        """Compute the labels that a candidate needs for a score, as a share of those of 'random'.
 
         Returns
         -------
@@ -130,7 +135,7 @@ class Curves:
         return "\n".join(lines)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Give every score as a row (strategy, replicate, labels, score), for csv.DictWriter."""
+        """Yield every score as a row (strategy, replicate, labels, score), for csv.DictWriter."""
         for name, scores in self.scores.items():
             counts, values = self.labels, scores
             if name == "random":
@@ -154,7 +159,7 @@ class Curves:
 
 
 def first_reach(counts: np.ndarray, curve: np.ndarray, score: float) -> float:
-    """Interpolate the label count at which a curve, made monotone, first reaches a score."""
+    """Compute the label count at which a curve first reaches a score, made monotone."""
     curve = np.maximum.accumulate(curve)
     at = int(np.searchsorted(curve, score))
     if at == 0:
@@ -166,7 +171,7 @@ def first_reach(counts: np.ndarray, curve: np.ndarray, score: float) -> float:
 
 
 def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> tuple[float, float]:
-    """Give a statistic of n replicates and its standard error; NaN where that is not known.
+    """Compute a statistic of n replicates and its standard error; NaN where that is not known.
 
     Parameters
     ----------
@@ -182,7 +187,7 @@ def jackknife(statistic: Callable[[np.ndarray], float], n: int) -> tuple[float, 
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """Give the mean over replicates and its standard error."""
+    """Return the mean over replicates and its standard error."""
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
     return float(values.mean()), float(error)
 

@@ -218,7 +218,7 @@ class Run:
 
 
 def further_counts(last: int, available: int, reach: float) -> list[int]:
-    """Space the further label counts of random's curve geometrically."""
+    """Return the further label counts of random's curve, spaced geometrically."""
     if reach < 1:
         raise ParameterError(f"reach is {reach}; expected at least 1")
     counts, count, end = [], float(last), min(available, int(reach * last))

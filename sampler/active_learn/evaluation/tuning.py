@@ -1,4 +1,4 @@
-"""Chooses strategy and parameters by replays of the labels that there are."""
+"""Choose a strategy and its parameters by replays of the labels that there are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .replay import Candidate, Sampler, replay
 
 __all__ = ["Tuning", "tune"]
 
-# What it takes to tell strategies apart at all.
+# With fewer, strategies cannot be told apart.
 LEAST_LABELS = 50
 LEAST_LABELS_PER_CLASS = 5
 CURVE_STEPS = 6  # the replays end with half of the pool labeled
@@ -24,7 +24,7 @@ CURVE_STEPS = 6  # the replays end with half of the pool labeled
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found.
+    """The outcome of `tune`.
 
     Attributes
     ----------
@@ -117,21 +117,21 @@ def tune(
 
 
 def pick_best(current: Candidate, candidates: Sequence[Candidate], curves: Curves) -> Tuning:
-    """Keep the current candidate unless another is better by more than one standard error."""
+    """Return the current candidate, unless another is better by more than one standard error."""
     best = max(candidates, key=lambda candidate: curves.area(candidate.label).mean())
     if best.label == current.label:
         return Tuning(current, curves, f"{current.label} stays: nothing did better.")
     gain, error = curves.difference(best.label, current.label)
-    told = f"{best.label} did better by {100 * gain:.1f} ± {100 * error:.1f} points"
+    gained = f"{best.label} did better by {100 * gain:.1f} ± {100 * error:.1f} points"
     if gain > error:
-        return Tuning(best, curves, f"{told} than {current.label}.")
-    return Tuning(current, curves, f"{current.label} stays: {told}, which is noise.")
+        return Tuning(best, curves, f"{gained} than {current.label}.")
+    return Tuning(current, curves, f"{current.label} stays: {gained}, which is noise.")
 
 
 def complete_candidates(
     current: Candidate, candidates: Sequence[Candidate] | None, problem_type: ProblemType
 ) -> list[Candidate]:
-    """Add what is always compared, each once."""
+    """Return the candidates with those that are always compared, each once."""
     if candidates is None:
         candidates = [Candidate(name) for name in ("auto", "bait", "aopt", "badge", "typiclust")]
     always = [Candidate("random")]
@@ -142,7 +142,7 @@ def complete_candidates(
 
 
 def require_enough_labels(y: np.ndarray, problem_type: ProblemType) -> None:
-    """Refuse to tune where the outcome would be noise."""
+    """Check that there are enough labels to tell strategies apart."""
     needed, per = LEAST_LABELS, ""
     if problem_type == "classification":
         n_classes = len(np.unique(y))

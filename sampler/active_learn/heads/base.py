@@ -1,4 +1,4 @@
-"""What a head is: vectors of tasks in, answers out; and what every trained head has in common."""
+"""The interface of a head: embeddings in, answers out; and its losses against the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ProblemType = Literal["classification", "regression", "multilabel"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a head says about one task.
+    """The answer of a head for one sample.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Answer:
 
 
 class Head(ABC):
-    """Answers for vectors of tasks, and the model that the sampler reads.
+    """A model that answers for embeddings, and that the sampler can read.
 
     Attributes
     ----------
@@ -56,14 +56,14 @@ class Head(ABC):
 
     @abstractmethod
     def sampler_model(self) -> Any:
-        """Give what `ActiveSampler` takes as its model, with these vectors as candidates."""
+        """Return what `ActiveSampler` takes as its model, with embeddings as candidates."""
 
     @abstractmethod
     def predict(self, vectors: FloatArray) -> list[Answer]:
-        """Answer for each row of an (n, n_features) array."""
+        """Return the answer for each row of an (n, n_features) array."""
 
     def losses(self, vectors: FloatArray, labels: Sequence[Any]) -> npt.NDArray[np.float64]:
-        """Score the answers against the truth.
+        """Compute the loss of the answer for each row.
 
         Parameters
         ----------

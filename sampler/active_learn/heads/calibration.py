@@ -1,7 +1,14 @@
-"""Penalty and temperature of a logistic head, from logits of held-out folds.
+"""Penalty and temperature of a logistic head, chosen by cross-validation.
 
-The penalty is the one whose held-out logits, at their own best temperature, make the labels
-likeliest: overconfidence is cured by the temperature, so it must not decide on the penalty.
+The penalty is the one with the least log loss of the held-out logits, each penalty at its own best
+temperature: the temperature corrects overconfidence, so overconfidence must not decide on the
+penalty. The temperature is fitted as in Guo et al. (2017), but on whether the answer is right.
+
+References
+----------
+C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger: On Calibration of Modern Neural Networks. ICML 2017.
+J. Platt: Probabilistic Outputs for Support Vector Machines. In: Advances in Large Margin
+Classifiers, 1999.
 """
 
 from __future__ import annotations
@@ -30,7 +37,7 @@ HOTTEST = 5.0  # temperatures go from 1 / HOTTEST to HOTTEST
 
 
 class Hyperparameters(BaseModel):
-    """What folds decide; kept until there are a quarter more labels than it was made on.
+    """What cross-validation decides; kept until there are a quarter more labels.
 
     Attributes
     ----------
@@ -39,7 +46,7 @@ class Hyperparameters(BaseModel):
     temperature : float
         What logits are divided by, so that a probability is the share of right answers.
     n_labels : int
-        How many labels decided; 0: none, these are the defaults.
+        Labels that the cross-validation used; 0 for the defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,12 +56,12 @@ class Hyperparameters(BaseModel):
     n_labels: Annotated[int, Field(ge=0)] = 0
 
     def lasts(self, n_labels: int) -> bool:
-        """Tell whether it still holds for so many labels."""
+        """Return whether the hyperparameters are kept for so many labels."""
         return n_labels <= MORE_LABELS * self.n_labels
 
 
 def choose_hyperparameters(problem: LogisticProblem, random_state: int) -> Hyperparameters:
-    """Choose penalty and temperature by cross-validation; the defaults with too few labels."""
+    """Choose penalty and temperature by cross-validation; with too few labels, the defaults."""
     n = len(problem.targets)
     if n < LEAST_LABELS:
         return Hyperparameters()
@@ -70,7 +77,7 @@ def choose_hyperparameters(problem: LogisticProblem, random_state: int) -> Hyper
 
 
 def probabilities(logits: npt.NDArray[Any], link: Link) -> npt.NDArray[Any]:
-    """Turn logits (n, K) into probabilities of classes (softmax) or of labels (sigmoid)."""
+    """Compute from logits (n, K) the probabilities of classes (softmax) or of labels (sigmoid)."""
     if link == "sigmoid":
         return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -78,14 +85,14 @@ def probabilities(logits: npt.NDArray[Any], link: Link) -> npt.NDArray[Any]:
 
 
 def confidence(values: npt.NDArray[Any], link: Link) -> npt.NDArray[Any]:
-    """Give the probability of the answer (n,), or of each bit of it (n, K) with sigmoid."""
+    """Return the probability of the answer (n,), or of each label's part (n, K) with sigmoid."""
     return values.max(axis=1) if link == "softmax" else np.maximum(values, 1 - values)
 
 
 def _held_out_logits(
     problem: LogisticProblem, random_state: int
 ) -> tuple[npt.NDArray[np.int64], dict[float, FloatArray]]:
-    """Give rows (m,), and their logits (m, K) by heads that have not seen them, for each penalty.
+    """Compute logits (m, K) of held-out rows (m,) for each penalty.
 
     With many labels fewer folds are held out: enough rows are enough.
     """
@@ -107,9 +114,9 @@ def _held_out_logits(
 def _likelihood_loss(
     logits: FloatArray, targets: FloatArray, weights: FloatArray, link: Link
 ) -> Callable[[float], float]:
-    """Negative log-likelihood of the labels at a temperature.
+    """Return the negative log-likelihood of the labels as a function of the temperature.
 
-    Rows whose class no other fold holds are left out: they are as unlikely under every penalty.
+    Rows of a class that is in no other fold are left out: no penalty makes them likelier.
     """
     if link == "sigmoid":
         signs = 2 * targets - 1
@@ -129,10 +136,11 @@ def _likelihood_loss(
 def _confidence_loss(
     logits: FloatArray, targets: FloatArray, link: Link
 ) -> Callable[[float], float]:
-    """Log loss of the confidence, as a forecast of the answer being right, at a temperature.
+    """Return the log loss of the confidence as a function of the temperature.
 
-    Rows of a class that no other fold holds count as the wrong answers that they are, as they will
-    among the tasks to come. Truth is smoothed as in Platt (1999): few labels do not make certain.
+    The confidence predicts whether the answer is right. Rows of a class that is in no other fold
+    count as wrong answers, because such classes will also occur later. The targets are smoothed as
+    in Platt (1999), so that few labels do not lead to certainty.
     """
     if link == "softmax":
         right = (logits.argmax(axis=1) == targets.argmax(axis=1)).astype(np.float64)
@@ -150,7 +158,7 @@ def _confidence_loss(
 
 
 def _least(loss: Callable[[float], float]) -> tuple[float, float]:
-    """Minimize over the temperature, by its logarithm; (temperature, loss)."""
+    """Return the best temperature and its loss; the search is over the logarithm."""
     bound = np.log(HOTTEST)
     found = minimize_scalar(
         lambda x: loss(float(np.exp(x))), bounds=(-bound, bound), method="bounded",

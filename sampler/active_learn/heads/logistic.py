@@ -2,9 +2,16 @@
 
 The Hessian of the loss is close to ``c XᵀX + λI``, with c the mean variance of a target. In the
 principal axes of the rows, each divided by the root of its curvature, it is close to the identity,
-and L-BFGS needs about half the iterations (Böhning, Ann. Inst. Stat. Math. 1992, bounds it so). An
+and L-BFGS needs about half the iterations (Böhning 1992 bounds the Hessian in this way). An
 L2-penalized solution lies in the span of the rows: with fewer rows than features there are as many
 axes as rows, and the same problem is solved at a fraction of the cost.
+
+References
+----------
+D. Böhning: Multinomial Logistic Regression Algorithm. Annals of the Institute of Statistical
+Mathematics 44 (1992).
+D. C. Liu, J. Nocedal: On the Limited Memory BFGS Method for Large Scale Optimization. Mathematical
+Programming 45 (1989).
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ PRECISE = 1e-4
 def principal_axes(
     embeddings: FloatArray,
 ) -> tuple[FloatArray, FloatArray, Array]:
-    """Give the mean of the rows (d,), their principal axes (d, r), and squared lengths along each.
+    """Compute the mean of the rows (d,), their principal axes (d, r), and squared lengths (r,).
 
     r is the smaller of n and d; the axes are orthonormal, the lengths (r,) sum over rows.
     """

@@ -58,7 +58,7 @@ class MultinomialHead(TrainedHead):
         return cls(metadata, weight, bias, round)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
-        """Give the likeliest class and its probability for each row."""
+        """Return the likeliest class and its probability for each row."""
         shares = probabilities(self.outputs(vectors), "softmax")
         best = shares.argmax(axis=1)
         return [Answer(self.classes[k], float(row[k])) for row, k in zip(shares, best, strict=True)]

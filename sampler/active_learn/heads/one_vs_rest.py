@@ -18,9 +18,9 @@ __all__ = ["OneVsRestHead"]
 class OneVsRestHead(TrainedHead):
     """A sigmoid for each label that the config offers.
 
-    A label that no task has so far is not learned but gets the low probability of the rule of
-    succession, 1 / (n + 2), whatever the task; one that all tasks have, 1 minus that. All labels
-    share one temperature: few of them have enough labels for one of their own.
+    A label that no sample has so far is not learned. For every sample it has the probability of
+    Laplace's rule of succession, 1 / (n + 2); a label that all samples have, 1 minus that. All
+    labels share one temperature, because few of them occur often enough for one of their own.
     """
 
     problem_type = "multilabel"
@@ -56,10 +56,10 @@ class OneVsRestHead(TrainedHead):
         return cls(metadata, weight, bias, round)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
-        """Give the labels of probability 1/2 or more, in the order of the config.
+        """Return the labels of probability 1/2 or more, in the order of the config.
 
-        The score is the probability of the least certain of all labels to be rightly set or
-        missing: what an annotator has to look at. The whole set is right at most that often.
+        The score is the probability that the least certain label is right, set or not: this is what
+        an annotator has to check. The probability that the whole set is right is at most that.
         """
         shares = probabilities(self.outputs(vectors), "sigmoid")
         least = confidence(shares, "sigmoid").min(axis=1)
@@ -70,7 +70,7 @@ class OneVsRestHead(TrainedHead):
 
 
 def _balanced(bits: FloatArray) -> FloatArray:
-    """Weights (n, L) under which both sides of each label weigh the same; 1 with one side only."""
+    """Compute weights (n, L) that balance both sides of each label; 1 where there is only one."""
     rate = bits.mean(axis=0)
     both = (rate > 0) & (rate < 1)
     rate = np.where(both, rate, 0.5)

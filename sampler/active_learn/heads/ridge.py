@@ -26,8 +26,8 @@ class RidgeHead(TrainedHead):
     """A linear prediction with an intercept, clipped to the bounds of the control.
 
     ``metadata.noise_variance`` estimates the variance of the labels around it: the squared
-    residuals over the degrees of freedom that the fit leaves. Labels that are all the same are
-    learned as what they are: a constant without noise.
+    residuals over the remaining degrees of freedom. Labels that are all the same are learned as a
+    constant without noise.
     """
 
     problem_type = "regression"
@@ -83,14 +83,14 @@ class _Ridge:
         self.spread = float(self.squares.sum() / len(targets)) or 1.0
 
     def leave_one_out(self, inverse_penalty: float) -> float:
-        """Mean squared error of each row predicted from the others, exactly."""
+        """Compute the exact leave-one-out mean squared error, from the leverages."""
         shrink = 1 / (self.squares + self.spread / inverse_penalty)
         leverage = np.square(self.coordinates) @ shrink + 1 / len(self.targets)
         residuals = self.targets - self.coordinates @ (shrink * self.products)
         return float(np.mean(np.square(residuals / np.maximum(1 - leverage, 1e-9))))
 
     def solve(self, inverse_penalty: float) -> tuple[FloatArray, FloatArray, float]:
-        """Give weight (1, d), bias (1,) and the noise variance."""
+        """Return weight (1, d), bias (1,) and the noise variance."""
         shrink = 1 / (self.squares + self.spread / inverse_penalty)
         slopes = shrink * self.products
         residuals = self.targets - self.coordinates @ slopes

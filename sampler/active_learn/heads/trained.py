@@ -1,4 +1,4 @@
-"""What every head that we train has in common: linear, of one round, kept in one file."""
+"""The base of all trained heads, which are linear; `fit_head` trains and `load_head` reads one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REGISTRY: dict[ProblemType, type[TrainedHead]] = {}
 
 
 class HeadConfig(BaseModel):
-    """How a head is trained, apart from the labels.
+    """How a head is trained: everything but the labels and the hyperparameters.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class HeadConfig(BaseModel):
     bounds : (float, float) or None
         Least and greatest answer in regression.
     encoder : str
-        Fingerprint of what made the vectors; it answers for no others.
+        Fingerprint of the encoder of the embeddings; the head answers for no others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -62,7 +62,7 @@ class HeadConfig(BaseModel):
 
 
 class HeadMetadata(BaseModel):
-    """What a head is, apart from its weights; kept as JSON beside them.
+    """What describes a head beside its weights; saved as JSON with them.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class HeadMetadata(BaseModel):
 
 
 class TrainedHead(Head):
-    """A linear layer on embeddings, trained anew in every round.
+    """A linear layer on embeddings, trained again in every round.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class TrainedHead(Head):
         """
 
     def refit(self, embeddings: FloatArray, labels: Sequence[Any]) -> Self | None:
-        """Train a head of the same config and hyperparameters on other labels, from nothing."""
+        """Train a head of the same config and hyperparameters on other labels, from zero."""
         with threadpool_limits(1, user_api="blas"):
             return type(self).fit(
                 self.metadata.config,
@@ -178,11 +178,11 @@ class TrainedHead(Head):
             )
 
     def reads(self, encoder: str, n_features: int) -> bool:
-        """Tell whether it was trained on vectors of this encoder."""
+        """Return whether the head was trained on embeddings of this encoder."""
         return (self.metadata.config.encoder, self.n_features) == (encoder, n_features)
 
     def rows_of(self, classes: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Give weight and bias for these classes; zeros for those that the head does not know."""
+        """Return weight and bias for these classes; zeros for unknown classes."""
         weight = np.zeros((len(classes), self.n_features), np.float32)
         bias = np.zeros(len(classes), np.float32)
         known = {name: row for row, name in enumerate(self.classes)}
@@ -192,7 +192,7 @@ class TrainedHead(Head):
         return weight, bias
 
     def save(self, folder: Path) -> None:
-        """Write ``head-<round>.safetensors`` into a folder, whole or not at all."""
+        """Write ``head-<round>.safetensors`` into a folder, completely or not at all."""
         path = head_path(folder, self.round)
         write_file(path, self.metadata.model_dump_json(), self.weight, self.bias)
 
@@ -205,7 +205,7 @@ class TrainedHead(Head):
         return LinearHead(self.weight / temperature, self.bias / temperature)
 
     def outputs(self, vectors: FloatArray) -> FloatArray:
-        """Give calibrated logits, or predictions in regression, (n, K) for vectors (n, d)."""
+        """Compute calibrated logits, or predictions in regression, (n, K) for embeddings (n, d)."""
         logits = np.asarray(vectors, np.float32) @ self.weight.T + self.bias
         return logits / np.float32(self.metadata.hyperparameters.temperature)
 
@@ -236,23 +236,23 @@ def fit_head(
     labels : sequence of length n
         str, list of str, or number.
     round : int
-        The round that trains it; live answers bear ``head-<round>``.
+        The round that trains it; live answers have the version ``head-<round>``.
     former : Head, optional
-        The last round's. Training starts from it, and its penalty and temperature are kept until
-        there are a quarter more labels than they were chosen on, which saves the cross-validation
-        in most rounds. Ignored where it does not fit: another problem type, another encoder.
+        That of the last round. Training starts from it, and its penalty and temperature are kept
+        until there are a quarter more labels than they were chosen on, which saves the
+        cross-validation in most rounds. Ignored when its problem type or encoder is another one.
     class_weight : {'none', 'balanced'}
     bounds : (float, float), optional
         Least and greatest answer in regression.
     encoder : str
         Fingerprint of what made the embeddings.
     random_state : int
-        Decides on the folds.
+        Seed of the folds.
 
     Returns
     -------
     TrainedHead or None
-        None while there is nothing to tell apart: one class, no label that some tasks have and
+        None while there is nothing to learn: only one class, no label that some samples have and
         others do not, fewer than two numbers.
 
     Raises
