@@ -206,7 +206,7 @@ def test_own_settings_are_checked_before_anything_is_changed(
     )
     assert done[0] == "settings of its own: strategy"
     assert studio.models[1]["extra_params"] == {"strategy": "margin"}
-    assert json.loads(store.known_project(3).params) == {"strategy": "margin"}
+    assert store.known_project(3).params == {"strategy": "margin"}
 
 
 def test_a_config_that_cannot_be_learned_changes_nothing(
