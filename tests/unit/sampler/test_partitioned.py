@@ -149,7 +149,7 @@ def test_any_pool_in_any_parts(
 @pytest.mark.parametrize("labeled", [None, LABELED], ids=["cold", "labeled"])
 def test_parts_cover_the_pool_and_share_only_what_all_take_first(labeled: Any) -> None:
     plan = Partitioning.draw(make("auto", labeled), POOL.__getitem__, len(POOL), 10, 7)
-    first = plan.parts[0].rows[list(plan.parts[0].first)]
+    first = plan.parts[0].rows[list(plan.parts[0].preselected)]
     assert len(first) == (30 if labeled is None else 0)
     assert all(np.array_equal(part.rows[list(part.preselected)], first) for part in plan.parts)
     counts = np.bincount(np.concatenate([part.rows for part in plan.parts]), minlength=len(POOL))
@@ -176,7 +176,7 @@ def test_a_cold_start_of_a_large_pool_seeks_its_medoids_in_a_sample(
 
     plan = Partitioning.draw(sampler, read, len(POOL), 40, 5)
     assert asked == [200, 800]  # and the norms, among whose rows the references are
-    first = plan.parts[0].rows[list(plan.parts[0].first)]
+    first = plan.parts[0].rows[list(plan.parts[0].preselected)]
     for partitions in (1, 2, 5):
         found = rank_partitioned(sampler, POOL, 40, partitions=partitions)
         assert np.array_equal(found.indices[:30], first)
