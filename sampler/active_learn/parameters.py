@@ -115,8 +115,8 @@ class Parameters:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle: outputs of labeled samples, not the samples themselves."""
-        held = {"model": self.problem.adapter, "labeled_data": self.problem.labeled}
-        return {**vars(self), "_arguments": {**self._arguments, **held}}
+        replaced = {"model": self.problem.adapter, "labeled_data": self.problem.labeled}
+        return {**vars(self), "_arguments": {**self._arguments, **replaced}}
 
     def __repr__(self) -> str:
         defaults = self._defaults()

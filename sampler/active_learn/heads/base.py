@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..validation import ProblemType
+
 __all__ = ["Answer", "FloatArray", "Head", "ProblemType"]
 
 FloatArray = npt.NDArray[np.float32]
-ProblemType = Literal["classification", "regression", "multilabel"]
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ class OutputPool(Pool):
 class EmbeddingPool(Pool):
     """Ready embeddings under a linear head, read anew at each pass.
 
-    They may be memory-mapped and float16, and are never held as a whole before `outputs` is asked
-    for.
+    They may be memory-mapped and float16. They are read in blocks; only `outputs` reads them all
+    into memory.
 
     Parameters
     ----------

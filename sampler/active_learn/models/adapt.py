@@ -1,4 +1,4 @@
-"""Turns whatever the user calls a model into an adapter."""
+"""The adapter of any kind of model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def adapt(
     device: str | torch.device | None = None,
     batch_size: int | str = "auto",
 ) -> Adapter:
-    """Wrap a model of any known kind.
+    """Return the adapter of a model of any known kind.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def adapt(
     Returns
     -------
     Adapter
-        Called with any number of samples, it gives their `ModelOutput`.
+        Called with any number of samples, it returns their `ModelOutput`.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def adapt(
 
 
 def read_torch_file(path: Path) -> nn.Module | None:
-    """Read a TorchScript or torch.export file; None when the name is of another kind."""
+    """Return the module of a TorchScript or torch.export file; None for other file names."""
     if path.suffix.lower() in TORCHSCRIPT:
         return read_torchscript(path)
     if path.suffix.lower() in EXPORTED:
@@ -85,12 +85,12 @@ def read_torch_file(path: Path) -> nn.Module | None:
 
 
 def is_onnx(model: Any) -> bool:
-    """Tell a ModelProto without importing onnx."""
+    """Return whether a model is a ModelProto, without an import of onnx."""
     return type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx")
 
 
 def adapt_transformer(model: nn.Module, processor: Any, **options: Any) -> Adapter:
-    """Tell a tokenizer from an image processor."""
+    """Return the adapter of a model with its tokenizer or its image processor."""
     # transformers takes seconds to import: only for those who use it, who have it loaded already.
     from transformers.image_processing_base import ImageProcessingMixin
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -102,6 +102,6 @@ def adapt_transformer(model: nn.Module, processor: Any, **options: Any) -> Adapt
     if isinstance(processor, ImageProcessingMixin):
         return ImageTransformer(model, processor, **options)
     raise ModelError(
-        f"beside the model stands {type(processor).__name__}; expected its tokenizer or its "
+        f"the model comes with a {type(processor).__name__}; expected its tokenizer or its "
         "image processor"
     )

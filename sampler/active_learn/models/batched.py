@@ -1,4 +1,4 @@
-"""What the adapters of trained models share: batches, out-of-memory, a check of the result."""
+"""Base of the adapters of trained models: batches, out-of-memory, a check of the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BatchedAdapter", "count_samples"]
 
 AUTO_BATCH_SIZE = 64
 WINDOW = 4096  # samples prepared (tokenized, sorted by length) at a time, which bounds memory
-# How PyTorch (CPU), CUDA and ONNX Runtime say that memory is out, when not by an own exception.
+# Messages of PyTorch (CPU), CUDA and ONNX Runtime for exhausted memory without its own exception.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
 
 
@@ -61,7 +61,7 @@ class BatchedAdapter(ABC):
         vars(self).update(state, _running=threading.Lock())
 
     def __call__(self, batch: Any) -> ModelOutput:
-        """Give logits and embeddings of any number of samples, in their order.
+        """Return logits and embeddings of any number of samples, in their order.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class BatchedAdapter(ABC):
             When the model fails, gives NaN or infinity, does not fit into memory even one sample
             at a time, or when ``embedding @ weight.T + bias`` does not reproduce its logits.
         """
-        # What is read of a model as it runs, and its mode, are not for two threads at once.
+        # Hooks and the mode of a model cannot be used by two threads at once.
         with self._running:
             return self._run(batch)
 
@@ -104,7 +104,7 @@ class BatchedAdapter(ABC):
         return output[torch.from_numpy(np.argsort(order)).to(output.logits.device)]
 
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
-        """Give the samples in the order in which they run, and that order.
+        """Return the samples in the order in which they run, and that order.
 
         ``offset`` is the position of the window's first sample, for messages.
         """
@@ -112,7 +112,7 @@ class BatchedAdapter(ABC):
 
     @abstractmethod
     def _forward(self, samples: Any) -> ModelOutput:
-        """Run at most ``batch_size`` samples; sets ``weight`` and ``bias``. float32 comes back."""
+        """Return float32 outputs of at most ``batch_size`` samples; set ``weight`` and ``bias``."""
 
     def _halve(self, error: Exception) -> None:
         if not self._may_halve:
@@ -144,7 +144,7 @@ class BatchedAdapter(ABC):
 
 
 def count_samples(batch: Any) -> int:
-    """Count the samples of a batch.
+    """Return the number of samples of a batch.
 
     A batch is a tensor or array of shape (n, ...), a list of n samples, or, for a model of several
     inputs, a mapping or a tuple of tensors or arrays with n rows each.
@@ -171,7 +171,7 @@ def count_samples(batch: Any) -> int:
 
 
 def take_samples(batch: Any, start: int, stop: int) -> Any:
-    """Slice a batch of any kind that `count_samples` knows."""
+    """Return a slice of a batch of any kind that `count_samples` knows."""
     if isinstance(batch, Mapping):
         return {name: column[start:stop] for name, column in batch.items()}
     if isinstance(batch, tuple):
@@ -180,7 +180,7 @@ def take_samples(batch: Any, start: int, stop: int) -> Any:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Tell whether an exception, or what caused it, says that memory ran out."""
+    """Return whether an exception, or its cause, says that memory ran out."""
     while error is not None:
         if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
             return True

@@ -1,4 +1,4 @@
-"""A plain callable that gives logits and embeddings itself."""
+"""A plain callable that returns logits and embeddings itself."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class CallableModel(BatchedAdapter):
         return ModelOutput(logits, embedding)
 
     def _check_fit(self, output: ModelOutput) -> None:
-        """Gather rows until a linear fit is over-determined, check it once, let the rows go."""
+        """Collect rows until a linear fit is over-determined, then check it once and drop them."""
         well_formed = (
             output.logits.ndim == output.embedding.ndim == 2
             and len(output.logits) == len(output.embedding)

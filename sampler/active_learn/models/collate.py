@@ -1,4 +1,4 @@
-"""Stacks samples into the arrays that a model takes."""
+"""Stacking of samples into the arrays that a model takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_tensor", "collate", "describe"]
 
 
 def collate(samples: Any) -> Any:
-    """Stack a list of samples into columns; batches of arrays pass through."""
+    """Return a list of samples as stacked columns; batches of arrays pass through."""
     if not isinstance(samples, list):
         return samples
     first = samples[0]
@@ -26,7 +26,7 @@ def collate(samples: Any) -> Any:
 
 
 def stack(values: list[Any]) -> torch.Tensor:
-    """Stack one input of several samples."""
+    """Return one input of several samples, stacked."""
     shapes = {tuple(np.shape(value)) for value in values}
     if len(shapes) > 1:
         raise DataError(
@@ -55,7 +55,7 @@ def is_array(value: Any) -> bool:
 
 
 def describe(inputs: Any) -> str:
-    """Name the shapes and types of the inputs, for a message."""
+    """Return the shapes and types of the inputs, for a message."""
     if isinstance(inputs, Mapping):
         return ", ".join(f"{name} {describe(column)}" for name, column in inputs.items())
     if isinstance(inputs, tuple):

@@ -1,4 +1,4 @@
-"""Finds the last linear layer of a PyTorch module: the one whose output is the model's output."""
+"""Detection of a PyTorch module's last linear layer, whose output is the model's output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ACTIVATIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
 
 
 class NoLinearLayer(ModelError):
-    """No linear layer was seen to make the model's output."""
+    """No linear layer computes the model's output."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LinearCall:
     output: torch.Tensor
 
     def split(self, n_samples: int) -> LinearCall:
-        """Give rows back to their samples, where they divide evenly."""
+        """Return the call with rows grouped by sample, where they divide evenly."""
         if len(self.output) % n_samples:
             return self
         features, output = (
@@ -65,13 +65,13 @@ class LinearCall:
         return replace(self, input=features, output=output)
 
     def at(self, token: torch.Tensor) -> LinearCall:
-        """Keep one token of each sample; ``token`` has shape (n,)."""
+        """Return the call for one token of each sample; ``token`` has shape (n,)."""
         rows = torch.arange(len(token), device=token.device)
         return replace(self, input=self.input[rows, token], output=self.output[rows, token])
 
 
 def linear_layers(module: nn.Module) -> dict[str, nn.Linear]:
-    """List the linear layers by qualified name, a shared one once."""
+    """Return the linear layers by qualified name, a shared one once."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
 
 
@@ -143,7 +143,7 @@ class OperatorCalls(TorchDispatchMode):
         return output
 
     def _add_bias(self, args: tuple[Any, ...], output: torch.Tensor) -> None:
-        """Take a vector that is added to the last product for the bias of its layer."""
+        """Record a vector that is added to the last product as the bias of its layer."""
         others = [arg for arg in args[:2] if arg is not self._product]
         bias = others[0] if len(others) == 1 else None
         if isinstance(bias, torch.Tensor) and bias.numel() == bias.shape[-1] == output.shape[-1]:
@@ -154,7 +154,7 @@ class OperatorCalls(TorchDispatchMode):
 def read_linear(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None:
-    """Give input, weight (K, d) and bias of an operator that is a linear layer; None of others."""
+    """Return input, weight (K, d), bias of an operator that is a linear layer; None of others."""
     if func.overloadpacket is aten.linear:
         arguments = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
         return arguments["input"], arguments["weight"], arguments.get("bias")
@@ -166,13 +166,13 @@ def read_linear(
 
 
 def kept(tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor, for use outside of inference mode: what comes after may work in place."""
+    """Return a copy for use outside of inference mode: later code may work in place."""
     with torch.inference_mode(False), torch.no_grad():
         return tensor.clone()
 
 
 def model_logits(output: Any) -> torch.Tensor:
-    """Pick the tensor of predictions out of whatever a model returns, as (n, K)."""
+    """Return the tensor of predictions, (n, K), in what a model returns."""
     if isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
     elif hasattr(output, "logits"):
@@ -195,7 +195,7 @@ def model_logits(output: Any) -> torch.Tensor:
 
 
 def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
-    """Find the last call whose output is the model's output, or becomes it by an activation.
+    """Return the last call whose output is the model's output, or becomes it by an activation.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
 
 
 def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
-    """Match one call with the model's output; None when it did not make it."""
+    """Return the call as it matches the model's output; None when it does not."""
     n_samples = logits.shape[0]
     if call.output.ndim == 2 and n_samples < len(call.output):  # the tokens of all samples in a row
         call = call.split(n_samples)
@@ -247,7 +247,7 @@ def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
 
 
 def pick_token(token_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
-    """Find the token of each sample whose logits the model gave, or their softmax or sigmoid.
+    """Return the token of each sample whose logits, softmax or sigmoid the model returned.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def pick_token(token_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor
 
 
 def same_rows(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Compare rows to a few roundings of their type; NaN equals NaN, to be reported as such."""
+    """Return which rows are equal to a few roundings of their type; NaN equals NaN."""
     tolerance = 8 * torch.finfo(right.dtype).eps
     scale = torch.nan_to_num(right.float(), posinf=0.0, neginf=0.0).abs().amax().item()
     return torch.isclose(

@@ -1,4 +1,4 @@
-"""Finds the last linear layer in an ONNX graph and exposes its input and output.
+"""Detection of the last linear layer in an ONNX graph, and exposure of its input and output.
 
 Nothing is run here. A model file is untrusted: it is parsed by protobuf, checked by
 ``onnx.checker``, and external data may lie beside the model only.
@@ -62,7 +62,7 @@ class LinearNodes:
 
 
 def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
-    """Read and check a model; its external data is left where it is.
+    """Return a model that was read and checked; its external data stays in its file.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Walk over every tensor of a model, in subgraphs, functions and attributes too."""
+    """Yield every tensor of a model, also those in subgraphs, functions and attributes."""
     graphs: list[GraphProto] = [model.graph]
     nodes: list[NodeProto] = [node for function in model.functions for node in function.node]
     while graphs or nodes:
@@ -132,7 +132,7 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def is_external(tensor: TensorProto, folder: str) -> bool:
-    """Tell whether a tensor lies in another file; refuse one outside the model's folder."""
+    """Return whether a tensor is in another file; refuse one outside the model's folder."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return False
     fields = {entry.key: entry.value for entry in tensor.external_data}
@@ -156,7 +156,7 @@ def is_external(tensor: TensorProto, folder: str) -> bool:
 
 
 def find_last_linear(graph: GraphProto) -> LinearNodes:
-    """Walk back from the outputs to a Gemm, or a MatMul and its Add, with a constant weight.
+    """Return the Gemm, or the MatMul and its Add, with a constant weight behind the outputs.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def find_last_linear(graph: GraphProto) -> LinearNodes:
 def walk_back(
     output: str, producers: dict[str, NodeProto], constants: set[str]
 ) -> LinearNodes | str:
-    """Follow one output back to its linear layer, or say why there is none."""
+    """Return the linear layer behind one output, or the reason why there is none."""
     name, picks_token = output, False
     # A valid graph has no cycles, so this ends.
     while (node := producers.get(name)) is not None:
@@ -236,7 +236,7 @@ def read_matmul(
 
 
 def constant_names(graph: GraphProto) -> set[str]:
-    """Collect the tensors that do not depend on the model's input."""
+    """Return the tensors that do not depend on the model's input."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:  # in topological order
@@ -247,7 +247,7 @@ def constant_names(graph: GraphProto) -> set[str]:
 
 
 def expose(model: ModelProto, names: list[str]) -> bytes:
-    """Serialize a model with some of its tensors as further outputs."""
+    """Return a serialized model with some of its tensors as further outputs."""
     exposed = ModelProto()
     exposed.CopyFrom(model)
     known = {output.name for output in exposed.graph.output}
@@ -258,7 +258,7 @@ def expose(model: ModelProto, names: list[str]) -> bytes:
 
 
 def constant_part(model: ModelProto, names: list[str]) -> bytes:
-    """Cut out the model, without inputs, that computes some constant tensors.
+    """Return the model, without inputs, that computes some constant tensors.
 
     Its outputs stand in the order of ``names``.
     """
@@ -294,7 +294,7 @@ def serialize(model: ModelProto) -> bytes:
 
 
 def label(node: NodeProto) -> str:
-    """Name a node for a message; ONNX allows nodes without a name."""
+    """Return a node's name for a message; ONNX allows nodes without a name."""
     return f"{node.name or node.output[0]!r} ({node.op_type})"
 
 

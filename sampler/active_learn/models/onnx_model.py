@@ -117,7 +117,7 @@ class OnnxModel(BatchedAdapter):
     def _picked(
         self, embedding: torch.Tensor, logits: torch.Tensor, output: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take the token that the model took."""
+        """Return the outputs of the token that the model uses."""
         token = None
         if logits.ndim == 3 and output.ndim == 2:
             token = pick_token(logits, output)
@@ -159,7 +159,7 @@ def _open_again(source: Any, device: Any, batch_size: int | str) -> OnnxModel:
 
 
 def read_inputs(session: ort.InferenceSession) -> list[Input]:
-    """Read what the model takes."""
+    """Return the inputs of the model."""
     try:
         return [Input(node.name, node.type, tuple(node.shape)) for node in session.get_inputs()]
     except UnicodeDecodeError as error:
@@ -167,7 +167,7 @@ def read_inputs(session: ort.InferenceSession) -> list[Input]:
 
 
 def to_numpy(column: Any, node: Input) -> np.ndarray:
-    """Bring one input to the type that the model declares."""
+    """Return one input in the type that the model declares."""
     if node.type == "tensor(string)":
         texts = np.asarray(column, dtype=object)
         return texts.reshape(len(texts), *(-1 for _ in node.shape[1:]))
@@ -245,7 +245,7 @@ def open_session(content: bytes, folder: str, provider: str) -> ort.InferenceSes
 
 
 def fixed_batch_size(inputs: list[Input]) -> int | None:
-    """Read the batch size that the inputs declare; None where it is free."""
+    """Return the batch size that the inputs declare; None where it is free."""
     sizes = {node.shape[0] for node in inputs if node.shape and isinstance(node.shape[0], int)}
     if len(sizes) > 1:
         raise ModelError(
@@ -255,5 +255,5 @@ def fixed_batch_size(inputs: list[Input]) -> int | None:
 
 
 def fill_up(values: np.ndarray, size: int) -> np.ndarray:
-    """Repeat the last row up to the batch size of the model."""
+    """Return a batch with its last row repeated up to the batch size of the model."""
     return np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])

@@ -1,4 +1,4 @@
-"""Reads model files of PyTorch, TorchScript and `torch.export`, and unpickles nothing.
+"""Model files of PyTorch, TorchScript and `torch.export`, read without unpickling.
 
 Both are programs: what they compute is up to whoever made them, so a file is read only from people
 that one would take code from. What is refused here is what could do more than compute.
@@ -51,7 +51,7 @@ SPEC_TYPES = frozenset(
 
 
 def read_torchscript(path: Path) -> torch.jit.ScriptModule:
-    """Read a file of `torch.jit.save`.
+    """Return the module of a file of `torch.jit.save`.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_torchscript(path: Path) -> torch.jit.ScriptModule:
 
 
 def read_exported(path: Path) -> nn.Module:
-    """Read a file of `torch.export.save`.
+    """Return the module of a file of `torch.export.save`.
 
     `torch.export.load` itself unpickles, imports and evaluates what a file says. So the file is
     looked through first, and whatever is not a plain program of ATen operators is refused.
@@ -124,7 +124,7 @@ def _entries(config: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def _check_program(value: Any, key: str = "") -> None:
-    """Walk over a program; refuse strings that are no names where they could be run."""
+    """Check that a program has only names where strings could be run."""
     if isinstance(value, Mapping):
         for name, part in value.items():
             if not NAMES.fullmatch(name) and key != "metadata":

@@ -1,4 +1,4 @@
-"""Any PyTorch module: what goes into its last linear layer is read as it runs."""
+"""Any PyTorch module: the input of its last linear layer is recorded as it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["TorchModule"]
 
 Recorder = Callable[[], AbstractContextManager[list[LinearCall]]]
 
-N_PROBES = 4  # samples that find the layer; every linear layer's input is held for them
+N_PROBES = 4  # samples that find the layer; every linear layer's input is kept for them
 
 
 class TorchModule(BatchedAdapter):
@@ -102,7 +102,7 @@ class TorchModule(BatchedAdapter):
         return ModelOutput(logits, embedding)
 
     def _find_layer(self, probes: Any) -> Recorder:
-        """Run a few samples; give what records the last linear layer alone from then on."""
+        """Return a recorder of the last linear layer alone, found by a run of a few samples."""
         layers = linear_layers(self.module)
         try:
             found = self._last_call(*self._record_run(probes, partial(record_calls, layers)))
@@ -117,7 +117,7 @@ class TorchModule(BatchedAdapter):
         return partial(record_calls, {found.name: layers[found.name]})
 
     def _record_run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
-        """Run the module once; give the recorded calls and what it returned."""
+        """Return the recorded calls of one run of the module, and its result."""
         with record() as calls:
             try:
                 return calls, call_module(self.module, inputs)
@@ -129,7 +129,7 @@ class TorchModule(BatchedAdapter):
                 ) from error
 
     def _last_call(self, calls: list[LinearCall], output: Any) -> LinearCall:
-        """Give the call that made the logits, one row a sample."""
+        """Return the call that computed the logits, with one row per sample."""
         if self._chosen is None:
             return find_last_call(calls, model_logits(output))
         if not calls:
@@ -139,7 +139,7 @@ class TorchModule(BatchedAdapter):
         return find_last_call(calls[-1:], model_logits(output))
 
     def _inputs(self, samples: Any) -> Any:
-        """Turn samples into the module's inputs, on its device and in its float type."""
+        """Return samples as the module's inputs, on its device and in its float type."""
         columns = collate(samples)
         if isinstance(columns, tuple):
             # Of (input, label) rows the model takes the input only.
@@ -169,7 +169,7 @@ def call_module(module: nn.Module, inputs: Any) -> Any:
 
 
 def required_inputs(module: nn.Module) -> tuple[str, ...]:
-    """Name the inputs that ``forward`` cannot do without, in order."""
+    """Return the names of the required inputs of ``forward``, in order."""
     if isinstance(module, torch.jit.ScriptModule):  # which has no signature once it was saved
         forward: Any = module.forward
         return tuple(a.name for a in forward.schema.arguments[1:] if not a.has_default_value())
@@ -179,7 +179,7 @@ def required_inputs(module: nn.Module) -> tuple[str, ...]:
 
 
 def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linear]:
-    """Find the layer that ``layer=`` names."""
+    """Return the layer that ``layer=`` names."""
     layers = linear_layers(module)
     for name, candidate in layers.items():
         if candidate is layer or name == layer:
@@ -200,7 +200,7 @@ def torch_device(device: str | torch.device) -> torch.device:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to eval mode; afterwards each part has its own mode again (frozen parts too)."""
+    """Set eval mode, and afterwards restore the mode of each part (frozen parts too)."""
     # A frozen TorchScript module has no modes.
     modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
     # Not by eval(): programs of torch.export refuse it, and others merge weights in it.

@@ -72,7 +72,7 @@ class TextTransformer(TorchModule):
         return [encoded[i] for i in order], order
 
     def _encode(self, rows: list[Any], offset: int) -> list[dict[str, list[int]]]:
-        """Tokenize without padding."""
+        """Return the tokens of texts, without padding."""
         kinds = [kind_of(row) for row in rows]
         for i, kind in enumerate(kinds):
             if kind is None or kind != kinds[0]:
@@ -159,7 +159,7 @@ class ImageTransformer(TorchModule):
 
 
 def as_rows(window: Any) -> list[Any]:
-    """Turn columns (what a tokenizer returns, a tuple of text columns) into one row a sample."""
+    """Return columns (of a tokenizer, or a tuple of text columns) as one row per sample."""
     if isinstance(window, Mapping):
         n_rows = len(next(iter(window.values())))
         return [{name: column[i] for name, column in window.items()} for i in range(n_rows)]
@@ -169,7 +169,7 @@ def as_rows(window: Any) -> list[Any]:
 
 
 def kind_of(row: Any) -> str | None:
-    """Name the kind of a text sample; None when it is none."""
+    """Return the kind of a text sample; None for other samples."""
     if isinstance(row, str):
         return "text"
     if isinstance(row, Mapping):
@@ -182,7 +182,7 @@ def kind_of(row: Any) -> str | None:
 
 
 def max_length(model: nn.Module, tokenizer: Any) -> int | None:
-    """Find the longest sequence that tokenizer and model allow; None without a limit."""
+    """Return the longest sequence that tokenizer and model allow; None without a limit."""
     limits = [tokenizer.model_max_length]
     config: Any = model.config
     positions = getattr(config, "max_position_embeddings", None)

@@ -175,11 +175,11 @@ class AOptimalDesign:
         shape = (len(indices), self._rank, -1)
         return zip(covariance.view(shape), products.view(shape), strict=True)
 
-    def _reserve(self, rows: int) -> None:
+    def _reserve(self, steps: int) -> None:
         """Allocate rows for further rank-1 steps."""
-        more = self._steps + rows - len(self._y)
+        more = self._steps + steps - len(self._y)
         if more > 0:
             self._y, self._p, self._y_r = (
-                torch.cat([held, held.new_empty(more, held.shape[1])])
-                for held in (self._y, self._p, self._y_r)
+                torch.cat([rows, rows.new_empty(more, rows.shape[1])])
+                for rows in (self._y, self._p, self._y_r)
             )

@@ -35,7 +35,7 @@ AHEAD = 16
 
 
 class VolumeSampler:
-    """The exact form: all factors and their conditioned columns are held.
+    """The exact form, with all factors and their conditioned columns in memory.
 
     Parameters
     ----------

@@ -217,7 +217,7 @@ class Stream:
             self._scorer.refer(slots, self._references[slots])
 
     def _add_references(self, chunk: ModelOutput) -> torch.Tensor | None:
-        """Put a chunk into the reservoir; return the slots replaced, None where it grew."""
+        """Add a chunk to the reservoir; return the slots that it replaced, None where it grew."""
         assert self._scorer is not None
         size = self._scorer.references
         if size == 0:

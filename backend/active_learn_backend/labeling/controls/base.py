@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 from xml.etree.ElementTree import Element
 
 from ...errors import LabelConfigError
 
-__all__ = ["REGISTRY", "ControlTag", "ProblemType"]
+if TYPE_CHECKING:
+    from active_learn.validation import ProblemType
+
+__all__ = ["REGISTRY", "ControlTag"]
 
 REGISTRY: dict[str, type[ControlTag]] = {}
-
-ProblemType = Literal["classification", "regression", "multilabel"]
 
 
 class ControlTag(ABC):

@@ -175,8 +175,10 @@ def test_what_a_pipe_cannot_give_is_refused_before_it_is_read() -> None:
     with pytest.raises(ParameterError, match="leave it out"):
         sampler(10).select(STEADY, total=100)
     for strategy in set(strategies()) - set(STREAMED):
-        with pytest.raises(ParameterError, match="no stream form"):
+        with pytest.raises(ParameterError, match="no stream form") as refused:
             sampler(strategy=strategy).select(pipe)
+        named = {name for name in strategies() if repr(name) in str(refused.value)}
+        assert named == {strategy, *STREAMED}
     for no_samples in ("text", {"a": 1}, 5):
         with pytest.raises(DataError):
             sampler().select(no_samples)
