@@ -112,12 +112,12 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     server = backend(**environment(tmp_path))
     harness = Harness(label_studio, server)
     server.run("connect", "--project", str(project))
-    wait_until(lambda: len(noted(tmp_path)) > 200, timeout=90, what="the first embeddings")
+    wait_until(lambda: len(noted(tmp_path)) > 200, timeout=180, what="the first embeddings")
     os.kill(int(noted(tmp_path)[-1].split()[0]), signal.SIGKILL)
-    wait_until(lambda: "embed " in harness.state(project).activity, timeout=30, what="the progress")
-    wait_until(lambda: len(noted(tmp_path)) > 900, timeout=90, what="further embeddings")
+    wait_until(lambda: "embed " in harness.state(project).activity, timeout=90, what="the progress")
+    wait_until(lambda: len(noted(tmp_path)) > 900, timeout=180, what="further embeddings")
     os.kill(harness.workers()[-1], signal.SIGKILL)  # whose child the driver is
-    version = harness.wait_queue(project, timeout=180)
+    version = harness.wait_queue(project, timeout=300)
 
     counts = Counter(line.partition(" ")[2] for line in noted(tmp_path))
     assert set(counts) == set(texts)
@@ -128,7 +128,7 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     for task in harness.queue(project)[:5]:
         positive = texts[ids.index(task)].count("a") > 2
         harness.annotate(task, choice("positive" if positive else "negative", "label", "text"))
-    later = harness.wait_queue(project, after=int(version[3:]), timeout=90)
+    later = harness.wait_queue(project, after=int(version[3:]))
     assert len(harness.rows(project, later)) == 15
     assert harness.rounds(project)[-1].labeled == 5
     assert Counter(line.partition(" ")[2] for line in noted(tmp_path)) == counts  # nothing anew

@@ -97,7 +97,7 @@ def check_queue(harness: Harness, project: int) -> None:
 
 def check_recovery(harness: Harness, project: int, version: str, tasks: list[int]) -> None:
     """Wait for a whole queue after `version`, and for the labels of `tasks`."""
-    harness.wait_queue(project, after=int(version[3:]), timeout=90)
+    harness.wait_queue(project, after=int(version[3:]))
     harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
     check_queue(harness, project)
 

@@ -44,7 +44,7 @@ def test_a_label_studio_that_was_down_is_taken_up_again(
                 assert harness.version(project) == version
                 for task in tasks[:4]:
                     harness.annotate(task, choice("positive", "label", "text"))
-                harness.wait_queue(project, after=int(version[3:]), timeout=90)
+                harness.wait_queue(project, after=int(version[3:]))
                 harness.wait_labels(project, dict.fromkeys(tasks[:4], "positive"))
                 wait_until(
                     lambda: harness.state(project).last_error == "", timeout=30, what="no error"
