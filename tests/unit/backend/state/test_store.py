@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from active_learn_backend.errors import StoreError
+from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import count_open, read_queue, set_queue
 from active_learn_backend.state.round_report import FORMAT_VERSION, Evaluation, RoundReport
@@ -105,14 +106,16 @@ def test_a_finished_round_takes_off_only_what_it_saw(store: Store) -> None:
 
 def test_a_lease_excludes_and_runs_out(store: Store) -> None:
     store.register(1)
-    first, second = (Lease(store, 1, f"elsewhere/{owner}", 30) for owner in ("1/a", "2/b"))
+    first, second = (Lease(store, 1, f"elsewhere/{owner}") for owner in ("1/a", "2/b"))
     assert first.acquire()
     assert first.acquire()
     assert not second.acquire()
     second.release()
     assert not second.acquire()
     first.release()
-    assert Lease(store, 1, "elsewhere/2/b", -1).acquire()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "LEASE_SECONDS", -1.0)  # it has run out when it is taken
+        assert second.acquire()
     assert first.acquire()
 
 
@@ -121,9 +124,9 @@ def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> No
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     host = socket.gethostname()
-    assert Lease(store, 1, f"{host}/{ended.pid}/x", 3600).acquire()
-    assert Lease(store, 1, f"{host}/{os.getpid()}/y", 3600).acquire()
-    assert not Lease(store, 1, f"{host}/1/z", 3600).acquire()
+    assert Lease(store, 1, f"{host}/{ended.pid}/x").acquire()
+    assert Lease(store, 1, f"{host}/{os.getpid()}/y").acquire()
+    assert not Lease(store, 1, f"{host}/1/z").acquire()
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
@@ -133,11 +136,11 @@ def test_a_clock_that_jumps_keeps_no_project_from_its_worker(
     """A dead worker's lease of another host, seen after the clock was set by a day."""
     store.register(1)
     real = time.time
-    assert Lease(store, 1, "elsewhere/1/x", 30).acquire()
-    assert not Lease(store, 1, "elsewhere/2/y", 30).acquire()
+    assert Lease(store, 1, "elsewhere/1/x").acquire()
+    assert not Lease(store, 1, "elsewhere/2/y").acquire()
     monkeypatch.setattr(time, "time", lambda: real() + jump)
-    assert Lease(store, 1, "elsewhere/2/y", 30).acquire()
-    assert not Lease(store, 1, "elsewhere/3/z", 30).acquire()
+    assert Lease(store, 1, "elsewhere/2/y").acquire()
+    assert not Lease(store, 1, "elsewhere/3/z").acquire()
 
 
 def test_many_processes_open_an_empty_state_at_once(store_url: str) -> None:
@@ -170,7 +173,7 @@ def test_only_one_of_many_workers_gets_the_lease(store_url: str) -> None:
     def take(number: int) -> None:
         mine = Store(url)
         start.wait()
-        if Lease(mine, 1, f"elsewhere/{number}/x", 60).acquire():
+        if Lease(mine, 1, f"elsewhere/{number}/x").acquire():
             won.append(number)
         mine.close()
 

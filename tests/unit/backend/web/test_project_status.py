@@ -177,7 +177,7 @@ def test_the_worker_is_said_to_be_missing(runtime: Runtime) -> None:
 def test_the_stage_of_the_round_is_told(runtime: Runtime) -> None:
     store = page_state.fill(runtime)
     assert words(runtime) == "Waiting for labels: 8 more, and the next round starts."
-    lease = Lease(store, 3, "here/1/abc", 30)
+    lease = Lease(store, 3, "here/1/abc")
     assert lease.acquire()
     store.update(3, activity="embed 640/1400")
     project = store.known_project(3)
