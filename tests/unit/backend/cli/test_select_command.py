@@ -227,7 +227,8 @@ def test_a_line_is_decided_before_the_next_is_there_and_ctrl_c_ends_it(
         process.stdin.flush()
         assert process.stdout.readline() == line  # at this rate all of the first lines are kept
     process.send_signal(signal.SIGINT)
-    rest, said = process.communicate(timeout=60)
+    process.wait(60)  # with its input still open: the end of the input would end it as well
+    rest, said = process.communicate()
     assert (process.returncode, rest) == (130, b"")
     assert b"Traceback" not in said
     assert b"chosen=" in said
