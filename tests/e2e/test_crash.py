@@ -23,8 +23,7 @@ WORKERS = """
 import os, signal, sys
 from active_learn_backend.cli import main
 from active_learn_backend.labelstudio.published_queue import Queue
-from active_learn_backend.state.store import Store
-import active_learn_backend.worker.loop
+from active_learn_backend.worker import loop, round
 
 def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +42,7 @@ for patch in sys.stdin:
 """
 MOMENTS = {
     "between publish and flip": "Queue.flip = die",
-    "between flip and noting it": "Store.set_queue = die",
+    "between flip and noting it": "round.set_queue = die",
     "between flip and retire": "Queue.retirements = die",
     "in the middle of retiring": "Queue.retire = die",
 }
