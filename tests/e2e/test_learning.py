@@ -259,7 +259,7 @@ def test_a_projects_own_settings_from_label_studio(
     # Label Studio asks us first, and shows its user our words.
     with pytest.raises(ServerError, match="'budgte', which no project can set; expected some of"):
         set_params({"budgte": 3})
-    assert harness.state(project).params == '{"budget": 3, "prelabel": "none", "reserve": 2}'
+    assert harness.state(project).params == {"budget": 3, "prelabel": "none", "reserve": 2}
 
     set_params({})
     harness.wait_queue(project, after=int(later[3:]))
