@@ -19,7 +19,7 @@ class Danger:
 
 
 def unsafe_packages() -> list[Danger]:
-    """Look for packages that are a danger beside or below ours."""
+    """List the installed packages that are a danger."""
     dangers = []
     flask = importlib.metadata.version("flask")
     if tuple(int(part) for part in flask.split(".")[:2]) < (2, 3):
@@ -40,7 +40,7 @@ def unsafe_packages() -> list[Danger]:
 
 
 def unsafe_settings(settings: Settings) -> list[Danger]:
-    """Look for settings that open the backend to anyone."""
+    """List the settings that open the backend to anyone."""
     if settings.basic_auth_user or settings.host in ("127.0.0.1", "localhost", "::1"):
         return []
     return [

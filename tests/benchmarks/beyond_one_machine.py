@@ -104,7 +104,7 @@ def cluster(workers: int) -> Iterator[Settings]:
 
 
 def median_seconds(run: Callable[[], object]) -> float:
-    """Give the median of a few runs after one that warms up."""
+    """Return the median of a few runs after one that warms up."""
     run()
     times = []
     for _ in range(REPEATS):

@@ -73,7 +73,7 @@ class Result:
 
 
 def split(data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the pool in random order, and the test rows."""
+    """Return the pool in random order, and the test rows."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.y))
     test = order[: len(order) // 4] if data.test is None else data.test

@@ -69,7 +69,7 @@ def main() -> None:
 def measure(
     studio: LabelStudioServer, rows: list[dict[str, str]], n_tasks: int, state: Path, encoder: str
 ) -> dict[str, float]:
-    """Give the seconds of each stage of the second round, in a project of its own."""
+    """Return the seconds of each stage of the second round, in a project of its own."""
     project, tasks = create_project(studio, rows, n_tasks)
     state.mkdir()
     settings = load_settings(

@@ -118,7 +118,7 @@ def objective_table(seeds: int) -> str:
 
 
 def value(pool: Pool, strategy: str, seed: int, rank: Rank) -> float:
-    """Give the objective of the first picks; of k-center one over the radius that they leave."""
+    """Return the objective of the first picks; of k-center one over the radius that they leave."""
     ranking = rank(pool.sampler(strategy, seed), pool.candidates, BUDGET)
     if strategy != "kcenter":
         return float(ranking.scores.sum())
@@ -199,7 +199,7 @@ def paired(values: list[float], base: list[float]) -> str:
 
 
 def settled() -> float:
-    """Give freed memory back, so that it cannot serve what is measured next; resident megabytes."""
+    """Release freed memory, so that it cannot serve the next measurement; return megabytes."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return reset_peak()

@@ -113,7 +113,7 @@ class StreamSampler:
         self._sampler = ActiveSampler(problem_type, head, budget, seed_fisher=True, **arguments)
 
     def rank(self, pool: np.ndarray, n: int) -> SimpleNamespace:
-        """Give the indices of the n samples kept, in order of passing."""
+        """Return the indices of the n samples kept, in order of passing."""
         end = self._passed_by + (1 + PASSED_BY) * n
         part = pool[self._passed_by : end]
         kept = self._sampler.select(iter(part), total=len(part), return_indices=True)
@@ -121,7 +121,7 @@ class StreamSampler:
 
 
 def make_splits(case: Case, data: Data, n_seeds: int) -> list[Split]:
-    """Give one split a seed."""
+    """Return one split a seed."""
     splits = []
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
@@ -196,7 +196,7 @@ def cell(curves: Curves, name: str) -> str:
 
 
 def most_labels(curves: Curves) -> float:
-    """Give how many times the labels random was followed to."""
+    """Return how many times the labels random was followed to."""
     return max([curves.labels[-1], *curves.further_labels]) / curves.labels[-1]
 
 

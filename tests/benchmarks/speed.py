@@ -159,7 +159,7 @@ def reset_peak() -> float:
 
 
 def peak_megabytes() -> float:
-    """Give the peak resident memory since `reset_peak`."""
+    """Return the peak resident memory since `reset_peak`."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 

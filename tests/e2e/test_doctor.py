@@ -90,7 +90,7 @@ def complaints(lines: list[str]) -> list[str]:
 
 
 def says(lines: list[str], *parts: str) -> bool:
-    """Tell whether one line holds all the parts."""
+    """Return whether one line holds all the parts."""
     return any(all(part in line for part in parts) for line in lines)
 
 
@@ -194,7 +194,7 @@ def test_what_is_broken_is_told_and_repaired(
 
 
 def repair_again(harness: Harness, project: int) -> list[str]:
-    """Give what a second repair would still do."""
+    """Return what a second repair would still do."""
     _, lines = doctor(harness, project, fix=True)
     return [line for line in lines if line.startswith("fix:")]
 

@@ -38,7 +38,7 @@ def models(shared_backend: BackendServer) -> Path:
 
 
 def queue_answers(harness: Harness, project: int) -> dict[int, dict[str, Any]]:
-    """Give the answers that annotators see in the queue, by task."""
+    """Return the answers that annotators see in the queue, by task."""
     rows = harness.rows(project, harness.version(project))
     return {row["task"]: row["result"][0] for row in rows if row["result"]}
 

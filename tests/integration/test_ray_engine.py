@@ -115,7 +115,7 @@ def no_report(done: int, of: int) -> None:
 
 
 def processes(base: Path, of: str) -> list[int]:
-    """Give our processes whose title holds a text, as Ray names what they do."""
+    """Return our processes whose title holds a text, as Ray names what they do."""
     ours = f"SLOW_LETTERS={base}".encode()  # other tests run Ray too
     found = []
     for entry in Path("/proc").iterdir():
@@ -290,7 +290,7 @@ def test_one_process_at_a_time_embeds_a_project(base: Path, tmp_path: Path) -> N
 
 
 def filled(base: Path, project_id: int, n: int, d: int = 24) -> tuple[Settings, TaskEmbedder]:
-    """Give an embedder whose cache holds n vectors under keys 0, 1, 2, ..."""
+    """Return an embedder whose cache holds n vectors under keys 0, 1, 2, ..."""
     settings = configure(base, partition_rows=1000)
     cached = embedder(settings, project_id)
     vectors = np.random.default_rng(2).normal(size=(n, cached.n_features)).astype(np.float32)

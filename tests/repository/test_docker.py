@@ -27,7 +27,7 @@ MAKEFILE = (PROJECT_ROOT / "Makefile").read_text()
 
 
 def instructions(name: str) -> list[str]:
-    """Give the arguments of all instructions of that name, lines joined."""
+    """Return the arguments of all instructions of that name, lines joined."""
     joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
     return [line.partition(" ")[2] for line in joined.splitlines() if line.startswith(name + " ")]
 

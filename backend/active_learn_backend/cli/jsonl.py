@@ -46,7 +46,7 @@ class EncodedTexts:
         self.weight, self.bias = self._head.weight, self._head.bias
 
     def __call__(self, texts: Any) -> tuple[Any, Any]:
-        """Give (logits, embedding) of texts."""
+        """Return (logits, embedding) of texts."""
         output = self._head(self._encoder.encode(list(texts)))
         return output.logits, output.embedding
 
@@ -119,7 +119,7 @@ class Candidates:
         self.bad = 0
 
     def read(self, stream: BinaryIO) -> Iterator[tuple[Any, bytes, int]]:
-        """Give what the model reads of each line, the line itself, and its number from 1.
+        """Return what the model reads of each line, the line itself, and its number from 1.
 
         Raises
         ------

@@ -104,7 +104,7 @@ def supervise(settings: Settings, environment: Mapping[str, str]) -> int:
 
 
 def _check_address(settings: Settings) -> None:
-    """Say at once what the web process would say after five tries."""
+    """Report at once what the web process would report after five tries."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,7 +139,7 @@ def _bracketed(host: str) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Give a hook that has the kernel end a child whose parent was killed (Linux)."""
+    """Return a hook that has the kernel end a child whose parent was killed (Linux)."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
@@ -172,7 +172,7 @@ class _Child:
         return 0 if self._process is None else self._process.returncode or 0
 
     def died_at_once(self) -> bool:
-        """Tell whether it never came up: a port in use, a bad setting."""
+        """Return whether it never came up: a port in use, a bad setting."""
         return self._deaths == 0 and time.monotonic() - self._started < 5.0
 
     def restart_later(self, stopping: threading.Event) -> None:

@@ -161,7 +161,7 @@ def test_a_removed_setting_is_reported_and_has_no_effect(
 
 
 def documented(name: str) -> str:
-    """Give the row of a setting in the docs."""
+    """Return the row of a setting in the docs."""
     field = Settings.model_fields[name]
     default = field.default
     if hasattr(default, "get_secret_value"):

@@ -121,7 +121,7 @@ class EmbeddingCache:
         return embeddings
 
     def vectors(self, keys: Sequence[str]) -> CachedVectors:
-        """Give embeddings that are read only as they are used.
+        """Return embeddings that are read only as they are used.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class EmbeddingCache:
         return CachedVectors(self._vectors_path, self.n_features, rows)
 
     def keys(self) -> KeyArray:
-        """Give the keys of all rows, in order of the rows."""
+        """Return the keys of all rows, in order of the rows."""
         return read_keys(self._keys_path.read_bytes()[: len(self) * KEY_BYTES])
 
     def blocks(self, keys: Sequence[str]) -> Iterator[npt.NDArray[np.float16]]:
@@ -196,7 +196,7 @@ class EmbeddingCache:
             return self._index.find(keys)
 
     def _refresh(self) -> None:
-        """Take in the rows that were added since the last look."""
+        """Add the rows that were written since the last call."""
         with self._guard:
             file = self._keys_file()
             known = len(self)
@@ -206,7 +206,7 @@ class EmbeddingCache:
                 self._index.append(read_keys(file.read((size - known) * KEY_BYTES)))
 
     def _keys_file(self) -> BufferedReader:
-        """Give the file of keys; where it is another one than last time, the index begins anew."""
+        """Return the open file of keys; a new file makes the index begin anew."""
         if not self._keys_path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._vectors_path.touch()

@@ -84,7 +84,7 @@ class Progress:
         self._began = self._told = time.monotonic()
 
     def tell(self, done: int) -> None:
-        """Say so, if the last time was a while ago."""
+        """Log the progress, if the last line was a while ago."""
         if time.monotonic() - self._told > TELL_EVERY:
             self._told = time.monotonic()
             bar = tqdm.format_meter(done, self._total, self._told - self._began, unit=" tasks")

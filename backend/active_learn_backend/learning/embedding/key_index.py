@@ -34,7 +34,7 @@ class KeyIndex:
         return len(self._keys) + len(self._lately)
 
     def append(self, keys: KeyArray) -> None:
-        """Take in the keys of the next rows."""
+        """Add the keys of the next rows."""
         first = len(self)
         if len(self._lately) + len(keys) <= LATELY:
             self._lately |= {key: first + at for at, key in enumerate(keys.tolist())}
@@ -47,7 +47,7 @@ class KeyIndex:
         self._lately = {}
 
     def find(self, keys: KeyArray) -> RowArray:
-        """Give the row of each key, -1 for a key that is not there."""
+        """Return the row of each key, -1 for a key that is not there."""
         found: RowArray = np.full(len(keys), -1, np.int64)
         if len(self._keys):
             at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)

@@ -27,7 +27,7 @@ _told: set[str] = set()
 
 
 def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
-    """Give an encoder for each kind of content ('image', 'text').
+    """Return an encoder for each kind of content ('image', 'text').
 
     A name of the hub that cannot be reached is asked for again after ten minutes; until then, and
     for a kind that the setting names no encoder for, the embedded one is used, with one notice in

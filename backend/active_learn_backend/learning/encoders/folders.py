@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def kind_of(folder: Path) -> Literal["image", "text"]:
-    """Tell a model of images from one of texts.
+    """Return whether a folder holds a model of images or of texts.
 
     Raises
     ------

@@ -23,7 +23,7 @@ _ask_again: dict[str, float] = {}
 
 
 def hub_folder(name: str) -> Path | None:
-    """Give the folder of a model of the hub, downloaded where need be.
+    """Return the folder of a model of the hub, downloaded where need be.
 
     A model is asked for once a process: it does not change under a running one.
 
@@ -77,7 +77,7 @@ def _download(name: str) -> Path:
 
 
 def _cached(name: str) -> Path | None:
-    """Give what an earlier process downloaded; None unless it is whole."""
+    """Return what an earlier process downloaded; None unless it is whole."""
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
     except OSError:

@@ -34,7 +34,7 @@ class LoadedModels:
         self._loading: dict[Any, threading.Lock] = {}
 
     def get(self, key: Any, load: Callable[[], Model]) -> Model:
-        """Give the model of a key; `load` makes it, in one thread while others wait for it."""
+        """Return the model of a key; `load` makes it, in one thread while others wait for it."""
         with self._lock:
             own = self._loading.setdefault(key, threading.Lock())
         with own:
@@ -52,14 +52,14 @@ class LoadedModels:
 
 
 def signature(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Give name, size and time of change of a file, or of the files of a folder."""
+    """Return name, size and time of change of a file, or of the files of a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(str(file), file.stat()) for file in files if file.is_file()]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def pick_device(name: str) -> torch.device:
-    """Give the device of the setting ``device``; 'auto' takes cuda, then mps, then the CPU.
+    """Return the device of the setting ``device``; 'auto' takes cuda, then mps, then the CPU.
 
     Raises
     ------

@@ -51,12 +51,12 @@ def find_path(value: str, settings: Settings) -> Path | None:
 
 
 def is_factory(value: str) -> bool:
-    """Tell ``module:function`` from paths."""
+    """Return whether a name is ``module:function`` and no path."""
     return FACTORY.fullmatch(value) is not None
 
 
 def is_hub_name(value: str) -> bool:
-    """Tell ``name`` and ``owner/name`` from what the hub can't hold."""
+    """Return whether a name is ``name`` or ``owner/name``, as the hub has them."""
     return HUB_NAME.fullmatch(value) is not None
 
 

@@ -51,7 +51,7 @@ class TextEncoder(Encoder):
 
 @lru_cache(maxsize=1)
 def _projections(n_buckets: int, n_features: int) -> npt.NDArray[np.int8]:
-    """Give the two fixed sparse matrices, made when first needed (50 MB, a tenth of a second)."""
+    """Return the two fixed sparse matrices, made when first needed (50 MB, a tenth of a second)."""
     draws = np.random.default_rng(0).integers(4, size=(2, n_buckets, n_features), dtype=np.uint8)
     return np.array([-1, 0, 0, 1], np.int8)[draws]
 

@@ -63,7 +63,7 @@ class OwnHead(Head):
         return [Answer(self._labels[k], float(row[k])) for row, k in pairs]
 
     def _answer_set(self, shares: FloatArray) -> Answer:
-        """Give the labels more likely than not; the score is that of the least certain label."""
+        """Return the labels more likely than not; the score is that of the least certain label."""
         chosen = {label for label, p in zip(self._labels, shares, strict=True) if p >= 0.5}
         in_order = [label for label in self.labels_offered if label in chosen]
         return Answer(in_order, float(np.maximum(shares, 1 - shares).min()))

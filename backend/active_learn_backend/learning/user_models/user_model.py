@@ -71,7 +71,7 @@ class OwnModel:
         self.n_features = embedding.shape[1] + 2 * logits.shape[1] * as_is
 
     def head(self) -> OwnHead | None:
-        """Give what answers for the vectors; None of a model that is only an encoder."""
+        """Return what answers for the vectors; None of a model that is only an encoder."""
         if not self._as_is:
             return None
         version = f"model-{self._loaded.digest[:8]}"

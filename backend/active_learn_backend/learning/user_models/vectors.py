@@ -40,11 +40,11 @@ def pack(embedding: FloatArray, logits: FloatArray) -> FloatArray:
 
 
 def embedding_of(rows: FloatArray, n_outputs: int) -> FloatArray:
-    """Take the embeddings, of shape (n, d), out of rows."""
+    """Return the embeddings of rows, of shape (n, d)."""
     return rows[:, : rows.shape[1] - 2 * n_outputs]
 
 
 def logits_of(rows: FloatArray, n_outputs: int) -> FloatArray:
-    """Take the logits, of shape (n, K), out of rows."""
+    """Return the logits of rows, of shape (n, K)."""
     start = rows.shape[1] - 2 * n_outputs
     return rows[:, start : start + n_outputs] * np.float32(COARSE) + rows[:, start + n_outputs :]
