@@ -1,6 +1,6 @@
 # Everything starts here. Needs Python 3.11 or newer with pip, and make; nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test soak lint bench constraints audit clean
+.PHONY: help install demo check test soak floors lint bench constraints audit clean
 
 # The first Python on the path that is new enough; `make install PYTHON=/path/to/python` decides.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -48,6 +48,9 @@ test: install lint  ## lint and run all tests but the long ones (ARGS="-k name" 
 
 soak: install  ## run the tests that are long by nature
 	$(PY) -m pytest -m soak --timeout 3600 $(ARGS)
+
+floors:  ## run unit and contract tests on the lowest versions that pyproject.toml allows
+	@sh .ci/lowest.sh "$(PYTHON)" .cache/lowest $(TORCH)
 
 lint: $(STAMP)  ## check style and types
 	$(VENV)/bin/ruff check .

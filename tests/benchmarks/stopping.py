@@ -22,7 +22,7 @@ from active_learn import LinearHead
 from active_learn.heads import TrainedHead, fit_head, prune_heads
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.evaluation import audit_estimate
-from active_learn_backend.learning.quality.stability import compare_heads
+from active_learn_backend.learning.quality.head_comparison import compare_heads
 from active_learn_backend.learning.quality.stopping import advise, verdict
 from active_learn_backend.learning.selection import queue_builder
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose

@@ -14,7 +14,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
 from .controls import REGISTRY, ControlTag
-from .fields import Field, fields_of
+from .data_objects import Field, fields_of
 
 __all__ = ["Field", "LabelingTask", "parse_label_config"]
 

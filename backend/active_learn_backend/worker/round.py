@@ -29,8 +29,8 @@ from ..learning.quality.auto_strategy import (
 from ..learning.quality.backtest import LabeledSet
 from ..learning.quality.cross_validation import cross_validate
 from ..learning.quality.evaluation import audit_estimate, evaluate
+from ..learning.quality.head_comparison import compare_heads
 from ..learning.quality.label_errors import find_label_errors, unchanged_errors
-from ..learning.quality.stability import compare_heads
 from ..learning.selection.queue_builder import Snapshot, choose
 from ..learning.selection.task_stream import TaskStream
 from ..logs import bind

@@ -11,7 +11,7 @@ import pytest
 from active_learn_backend.errors import LabelConfigError
 from active_learn_backend.labeling.annotations import is_skipped, resolve_label
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labeling.fields import Field
+from active_learn_backend.labeling.data_objects import Field
 from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface

@@ -16,7 +16,7 @@ import pytest
 from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
-from active_learn_backend.learning.quality.stability import (
+from active_learn_backend.learning.quality.head_comparison import (
     agreement,
     audit_gain,
     compare_heads,

@@ -1,4 +1,4 @@
-"""Stability: how much the head of a round differs from earlier ones, to advise when to stop."""
+"""How much the head of a round differs from earlier ones, to advise when to stop."""
 
 from __future__ import annotations
 
