@@ -14,6 +14,7 @@ import pytest
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import Settings
 from hypothesis import HealthCheck, settings
+from pydantic import AliasChoices
 
 # How long an example takes, and how fast examples are drawn, depend on what else the machine does.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,8 +29,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the settings of whoever runs the tests."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name, field in Settings.model_fields.items():
+        aliases = field.validation_alias
+        others = aliases.choices if isinstance(aliases, AliasChoices) else []
+        for variable in (name.upper(), *others):
+            monkeypatch.delenv(str(variable), raising=False)
 
 
 def _postgresql_programs() -> Path | None:

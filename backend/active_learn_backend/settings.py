@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from active_learn.errors import MissingOptionalDependencyError
 from pydantic import (
     AliasChoices,
-    BeforeValidator,
     Field,
     SecretStr,
     StringConstraints,
@@ -23,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SettingsError
+from .setting_types import Number, OptionalUrl, ProxyUrl, Url
 
 __all__ = [
     "BATCH",
@@ -38,9 +38,6 @@ __all__ = [
     "removed_variables",
     "require_engine",
 ]
-
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+")]
-OptionalUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^/\s]+\S*)?$")]
 
 # What several rooms share and nobody has to turn.
 BATCH = 20  # tasks of a round of a stream, whose budget is a rate
@@ -80,13 +77,6 @@ PROJECT_SETTINGS = (
 )
 
 
-def _read_number(value: object) -> object:
-    """Read ``"20"`` as an int and ``"0.1"`` as a float."""
-    if isinstance(value, str):
-        return int(value) if value.strip().isdigit() else float(value)
-    return value
-
-
 class Settings(BaseSettings):
     """Settings of web process and worker; names are those that Label Studio's backends use."""
 
@@ -103,6 +93,19 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Personal access token or legacy token of a user who may change the project.",
     )
+    label_studio_ca_file: Path | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "LABEL_STUDIO_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"
+        ),
+        description="PEM file of certificate authorities that are trusted besides the public ones, "
+        "such as a company's own.",
+    )
+    label_studio_proxy: ProxyUrl = Field(
+        SecretStr(""),
+        description="Proxy for the requests to Label Studio, `http://host:3128`, also with "
+        "`user:password@`; empty: none.",
+    )
     model_dir: Path = Field(
         Path("./active-sampler-data"),
         description="Folder of all state on disk: project state, embeddings, trained heads.",
@@ -113,7 +116,7 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the web process listens on.")
     port: int = Field(9090, ge=1, le=65535, description="Port that the web process listens on.")
-    backend_url: str = Field(
+    backend_url: OptionalUrl = Field(
         "",
         description="Address of this backend as seen from Label Studio; empty: http://HOST:PORT.",
     )
@@ -130,7 +133,7 @@ class Settings(BaseSettings):
     )
     web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
 
-    budget: Annotated[int | float, BeforeValidator(_read_number)] = Field(
+    budget: Number = Field(
         BATCH,
         gt=0,
         le=1000,
@@ -287,7 +290,7 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(_secrets_dir=folder, **given)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
         lines = [
-            f"{str(item['loc'][0]).upper()}: {item['msg']}"
+            f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False, include_url=False)
         ]
         # A value of two types is refused once for each.

@@ -28,6 +28,7 @@ LAYERS = {
         labeling
         security_checks logs
         settings
+        setting_types
         errors
     """,
     "active_learn": """

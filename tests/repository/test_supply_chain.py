@@ -31,8 +31,8 @@ PERMISSIVE = {
     "apache license 2.0",
     "apache software license", "apache-2.0", "bsd license", "bsd-2-clause", "bsd-3-clause",
     "bsl-1.0", "cnri-python", "hpnd", "isc", "isc license (iscl)", "llvm-exception", "mit",
-    "mit license", "mit-cmu", "psf-2.0", "python software foundation license", "tcl", "unlicense",
-    "zlib",
+    "mit license", "mit-0", "mit-cmu",
+    "psf-2.0", "python software foundation license", "tcl", "unlicense", "zlib",
 }  # fmt: skip
 #: Licences that ask for more than a name, or are not said in the metadata; with the reason.
 NOTED = {

@@ -1,7 +1,8 @@
-"""A real HTTP server on this machine that answers as a test says."""
+"""A real HTTP or HTTPS server on this machine that answers as a test says."""
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +18,15 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Script:
-    """A server that answers from a function, and remembers what it was asked."""
+    """A server that answers from a function, and remembers what it was asked.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    tls : ssl.SSLContext, optional
+        With the server's certificate; it speaks HTTPS then.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[tuple[str, str, str | None]] = []
         self.hosts: list[str | None] = []
         self.bodies: list[bytes] = []
@@ -27,6 +34,11 @@ class Script:
         script = self
 
         class Handler(BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                if tls is not None:  # here, in the thread of the request
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                super().setup()
+
             def log_message(self, *_: Any) -> None: ...
 
             def handle_any(self) -> None:
@@ -44,8 +56,12 @@ class Script:
 
             do_GET = do_POST = do_PATCH = do_DELETE = handle_any
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None: ...  # a client that hangs up is none of ours
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def client(self, key: str = KEY, **settings: Any) -> LabelStudioClient:

@@ -23,7 +23,13 @@ __all__ = [
 
 #: Every setting stands in one group; a command takes whole groups.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "label studio": ("label_studio_url", "label_studio_api_key", "request_timeout"),
+    "label studio": (
+        "label_studio_url",
+        "label_studio_api_key",
+        "label_studio_ca_file",
+        "label_studio_proxy",
+        "request_timeout",
+    ),
     "state": ("model_dir", "database_url"),
     "address": ("host", "port", "backend_url", "basic_auth_user", "basic_auth_pass"),
     "web": ("web_processes",),
@@ -103,7 +109,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     default = field.default
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
-    shown = "" if default == "" else f"; default {default}"
+    shown = "" if default in ("", None) else f"; default {default}"
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return click.option(
         f"--{name.replace('_', '-')}",

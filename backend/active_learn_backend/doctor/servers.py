@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ..errors import LabelStudioError, MissingTokenError
+from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.tokens import is_personal
 from ..settings import Settings
@@ -31,15 +31,10 @@ def check_label_studio(settings: Settings, client: LabelStudioClient) -> tuple[b
         Whether it can be asked about projects.
     """
     began = time.time()
-    try:  # without the token, so that a bad one is not taken for a bad address
-        answer = httpx.get(f"{client.url}/api/version/", timeout=PATIENCE, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return False, [
-            wrong(
-                f"Label Studio does not answer at {client.url} ({type(error).__name__})",
-                "start it, or set LABEL_STUDIO_URL to its address as this backend sees it",
-            )
-        ]
+    try:
+        answer = client.ask_without_token("/api/version/", PATIENCE)
+    except LabelStudioUnreachableError as error:
+        return False, [wrong(str(error), "")]
     release = _json(answer).get("release")
     if release is None:
         return False, [

@@ -25,6 +25,7 @@ import httpx
 from ..errors import ContentError, LabelStudioUnreachableError
 from ..settings import Settings
 from .client import LabelStudioClient
+from .transport import trusted_certificates
 
 __all__ = ["ContentLoader"]
 
@@ -48,8 +49,8 @@ class ContentLoader:
     Parameters
     ----------
     settings : Settings
-        Uses ``content_hosts``, ``content_private``, ``content_roots`` and
-        ``max_content_mb``.
+        Uses ``content_hosts``, ``content_private``, ``content_roots``,
+        ``label_studio_ca_file`` and ``max_content_mb``.
     client : LabelStudioClient
         For what Label Studio itself serves: uploads, local files, its storage proxy.
     """
@@ -66,6 +67,7 @@ class ContentLoader:
         self._http = httpx.Client(
             timeout=httpx.Timeout(min(self._timeout, 30.0), connect=5.0),
             headers={"User-Agent": "label-studio-active-sampler", "Accept-Encoding": "identity"},
+            verify=trusted_certificates(settings),
             trust_env=False,  # no proxy and no .netrc: the address that was checked is the one used
             follow_redirects=False,
         )

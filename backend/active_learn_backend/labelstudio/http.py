@@ -22,6 +22,7 @@ from tenacity import (
 from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
 from ..settings import Settings
 from .tokens import TokenAuth
+from .transport import client_options, why_unreachable
 
 __all__ = ["LabelStudioHTTP"]
 
@@ -40,10 +41,13 @@ class LabelStudioHTTP:
     Parameters
     ----------
     settings : Settings
-        Uses ``label_studio_url``, ``label_studio_api_key`` and ``request_timeout``.
+        Uses ``label_studio_url``, ``label_studio_api_key``, ``label_studio_ca_file``,
+        ``label_studio_proxy`` and ``request_timeout``.
 
     Raises
     ------
+    SettingsError
+        When the file of trusted certificates cannot be read.
     LabelStudioError
         From every call: Label Studio answered with an error.
     LabelStudioUnreachableError
@@ -54,6 +58,7 @@ class LabelStudioHTTP:
         self.url = settings.label_studio_url
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
+        self._proxied = bool(settings.label_studio_proxy.get_secret_value())
         #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).
         self.clock = datetime.now(UTC)
         self._http = httpx.Client(
@@ -61,7 +66,7 @@ class LabelStudioHTTP:
             auth=TokenAuth(key, self.url) if key else None,
             timeout=httpx.Timeout(settings.request_timeout, connect=5.0),
             headers={"Accept": "application/json", "User-Agent": "label-studio-active-sampler"},
-            trust_env=False,  # the token goes to LABEL_STUDIO_URL and through no proxy
+            **client_options(settings),
         )
 
     def close(self) -> None:
@@ -88,8 +93,8 @@ class LabelStudioHTTP:
             response = _retrying(method)(self._send, method, path, **kwargs)
         except httpx.HTTPError as error:
             raise LabelStudioUnreachableError(
-                f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]} "
-                f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
+                f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]}: "
+                f"{self._why(error)}"
             ) from error
         return _decode(response, method, path)
 
@@ -97,6 +102,15 @@ class LabelStudioHTTP:
         response = self._http.request(method, path, **kwargs)
         self.clock = _date(response)
         return response
+
+    def ask_without_token(self, path: str, timeout: float) -> httpx.Response:
+        """Send one GET without our token, so that a bad one is not taken for a bad address."""
+        try:
+            return self._http.get(path, auth=None, timeout=timeout)
+        except httpx.HTTPError as error:
+            raise LabelStudioUnreachableError(
+                f"Label Studio does not answer at {self.url}: {self._why(error)}"
+            ) from error
 
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:
@@ -107,9 +121,12 @@ class LabelStudioHTTP:
                 yield response
         except httpx.HTTPError as error:
             raise LabelStudioUnreachableError(
-                f"Label Studio at {self.url} does not send {path.split('?')[0][:120]!r} "
-                f"({type(error).__name__}); is it running, and is LABEL_STUDIO_URL right?"
+                f"Label Studio at {self.url} does not send {path.split('?')[0][:120]!r}: "
+                f"{self._why(error)}"
             ) from error
+
+    def _why(self, error: httpx.HTTPError) -> str:
+        return why_unreachable(error, self.url, proxied=self._proxied)
 
 
 def _retrying(method: str) -> Retrying:

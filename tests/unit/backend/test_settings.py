@@ -166,7 +166,7 @@ def documented(name: str) -> str:
     default = field.default
     if hasattr(default, "get_secret_value"):
         default = default.get_secret_value()
-    shown = "" if default == "" else f"`{default}`"
+    shown = "" if default in ("", None) else f"`{default}`"
     own = "yes" if name in PROJECT_SETTINGS else ""
     return f"| `{name.upper()}` | {shown} | {own} | {field.description} |"
 
