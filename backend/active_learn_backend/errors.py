@@ -15,6 +15,8 @@ __all__ = [
     "LabelStudioError",
     "LabelStudioUnreachableError",
     "MissingTokenError",
+    "NotLabelStudioError",
+    "ProjectMissingError",
     "SettingsError",
     "StoreError",
 ]
@@ -83,6 +85,14 @@ class LabelStudioError(ActiveLearnError):
 
 class LabelStudioUnreachableError(ActiveLearnError):
     """Label Studio did not answer: down, wrong address, or too slow."""
+
+
+class NotLabelStudioError(LabelStudioError):
+    """Another server answers at the address of Label Studio."""
+
+
+class ProjectMissingError(LabelStudioError):
+    """Label Studio has no such project, or does not show it to the user of the token."""
 
 
 class ConnectionRefusedByLabelStudioError(LabelStudioError):

@@ -137,6 +137,35 @@ def test_a_project_added_on_the_model_page_is_ordered(
     assert harness.project(project)["sampling"] == "Sequential sampling"
 
 
+def test_what_is_deleted_in_label_studio_is_given_up(
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    gone, _ = make_text_project(TEXTS[:6])
+    project, _ = make_text_project(TEXTS[:6])
+    for number in (gone, project):
+        harness.connect(number)
+    harness.backend.process.stop()
+    harness.api("DELETE", f"/api/projects/{gone}/")
+    (model,) = harness.api("GET", f"/api/ml/?project={project}")
+    harness.api("DELETE", f"/api/ml/{model['id']}")
+    harness.backend.start()
+
+    for number, status in ((gone, "disconnected"), (project, "paused")):
+        wait_until(
+            lambda number=number, status=status: harness.state(number).status == status,
+            timeout=60,
+            what=f"project {number} to be {status}",
+        )
+    said = harness.backend.run("disconnect", "--project", str(gone))
+    assert "it is forgotten here too" in said
+    assert "its model was deleted in Label Studio" in harness.state(project).reason
+    assert harness.api("GET", f"/api/webhooks/?project={project}") == []
+    assert harness.project(project)["sampling"] == "Sequential sampling"
+    harness.backend.run("resume", "--project", str(project))
+    harness.wait_queue(project)
+    assert harness.api("GET", f"/api/ml/?project={project}") == []
+
+
 def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
     harness: Harness,
     label_studio: LabelStudioServer,

@@ -352,7 +352,7 @@ def test_switched_off_prelabels_and_an_unusable_config_are_told(
     for values in ({"show_collab_predictions": True}, {"model_version": version}):
         harness.api("PATCH", f"/api/projects/{project}/", values)
     status, lines = doctor(harness, 999999)
-    assert (status, says(lines, "wrong: project 999999: Label Studio has no such project")) == (
+    assert (status, says(lines, "wrong: project 999999: Label Studio has no project 999999")) == (
         1,
         True,
     )

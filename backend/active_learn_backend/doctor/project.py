@@ -43,10 +43,7 @@ def _examine(
     except LabelStudioError as error:
         if error.status not in (403, 404):
             raise
-        yield wrong(
-            "Label Studio has no such project, or does not show it to the token's user",
-            "correct the number, or use the token of a member of its organization",
-        )
+        yield wrong(str(error), "")
         return
     project = None if store is None else store.project(project_id)
     yield _config(remote)

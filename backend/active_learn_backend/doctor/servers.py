@@ -8,9 +8,14 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
+from ..errors import (
+    LabelStudioError,
+    LabelStudioUnreachableError,
+    MissingTokenError,
+    NotLabelStudioError,
+)
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.tokens import is_personal
+from ..labelstudio.tokens import is_personal, token_refused
 from ..settings import Settings
 from .finding import Finding, not_checked, ok, warning, wrong
 
@@ -32,19 +37,11 @@ def check_label_studio(settings: Settings, client: LabelStudioClient) -> tuple[b
     """
     began = time.time()
     try:
-        answer = client.ask_without_token("/api/version/", PATIENCE)
-    except LabelStudioUnreachableError as error:
+        release, answer = client.read_release(PATIENCE)
+    except (LabelStudioUnreachableError, NotLabelStudioError) as error:
         return False, [wrong(str(error), "")]
-    release = _json(answer).get("release")
-    if release is None:
-        return False, [
-            wrong(
-                f"what answers at {client.url} is not Label Studio",
-                "set LABEL_STUDIO_URL to its address, with the path that it lies under",
-            )
-        ]
     may_ask, token = _token(settings, client)
-    return may_ask, [_version(str(release), client.url), token, _clock(answer, began)]
+    return may_ask, [_version(release, client.url), token, _clock(answer, began)]
 
 
 def _version(release: str, url: str) -> Finding:
@@ -66,11 +63,7 @@ def _token(settings: Settings, client: LabelStudioClient) -> tuple[bool, Finding
     except LabelStudioError as error:
         if error.status not in (400, 401, 403):
             raise
-        legacy = ", or let legacy tokens in: by default Label Studio refuses them all"
-        return False, wrong(
-            f"Label Studio refuses the {kind}",
-            f"make a new one and {MissingTokenError.REMEDY}{'' if personal else legacy}",
-        )
+        return False, wrong(token_refused(personal), "")
     rights = person.get("permissions")
     if rights is not None and "projects.change" not in rights:
         return True, wrong(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import LabelStudioError
+from ..errors import LabelStudioError, ProjectMissingError
 from .http import LabelStudioHTTP
 from .task_filters import Filter, stamp, task_query
 
@@ -28,9 +28,27 @@ class LabelStudioClient(LabelStudioHTTP):
     # -- projects -----------------------------------------------------------------------------
 
     def project(self, project_id: int) -> dict[str, Any]:
-        """Read a project: label_config, sampling, model_version, task_number, ..."""
-        project: dict[str, Any] = self.call("GET", f"/api/projects/{project_id}/")
-        return project
+        """Read a project: label_config, sampling, model_version, task_number, ...
+
+        Raises
+        ------
+        ProjectMissingError
+            When Label Studio has no such project, or does not show it to the user of the token.
+        NotLabelStudioError
+            When another server answers.
+        """
+        try:
+            project: dict[str, Any] = self.call("GET", f"/api/projects/{project_id}/")
+            return project
+        except LabelStudioError as error:
+            if error.status not in (403, 404):
+                raise
+            self.read_release()  # other servers answer so too
+            raise ProjectMissingError(
+                f"Label Studio has no project {project_id} that the user of the token may see; "
+                "correct the number, or use the token of a member of its organization",
+                error.status,
+            ) from error
 
     def projects(self) -> Iterator[dict[str, Any]]:
         """List all projects that the token's user sees."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import LabelStudioError
+from ..errors import LabelStudioError, ProjectMissingError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..logs import context
 from ..settings import Settings
@@ -16,11 +16,17 @@ from .client import LabelStudioClient
 from .published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from .registration import Registration
 
-__all__ = ["Connection", "ParamsCheck", "recover_projects"]
+__all__ = ["PROJECT_DELETED", "Connection", "ParamsCheck", "recover_projects"]
 
 log = logging.getLogger(__name__)
 
 DEFAULT_SAMPLING = "Sequential sampling"  # of a new project
+
+MODEL_DELETED = (
+    "its model was deleted in Label Studio; run `active-learn resume` to go on by polling, or "
+    "`active-learn connect` to register the model again"
+)
+PROJECT_DELETED = "Label Studio has no such project any more"
 
 #: Raises when a project's own settings cannot be used for what is labeled in it.
 ParamsCheck = Callable[[Settings, LabelingTask, Mapping[str, Any]], None]
@@ -110,6 +116,13 @@ class Connection:
             What was done, in words.
         """
         self._store.known_project(self._project_id)
+        try:
+            self._client.project(self._project_id)
+        except ProjectMissingError as error:
+            if error.status != 404:
+                raise
+            self._store.forget(self._project_id)
+            return ["Label Studio has no such project any more; it is forgotten here too"]
         # First, so that no worker starts another round; one that runs is waited for.
         self._update(status="disconnected", reason="by `active-learn disconnect`")
         with exclusively(self._store, self._project_id):
@@ -167,6 +180,25 @@ class Connection:
         webhook_id = self._registration.secure_webhook(secret)
         if webhook_id is not None:
             self._update(webhook_id=webhook_id)
+
+    def check_model(self, project: Project) -> bool:
+        """Pause a project whose model a person deleted in Label Studio; return whether it goes on.
+
+        The webhook goes with the model. The project goes on when a person resumes it, by polling,
+        or when it is connected again.
+        """
+        model = self._registration.find_model(project.backend_id)
+        if model is not None:
+            if project.backend_id not in (None, model["id"]):
+                self._update(backend_id=model["id"])  # another one was made instead
+            return True
+        self._registration.delete_webhooks()
+        values = {"mode": "pull", "backend_id": None, "webhook_id": None}
+        self._update(status="paused", reason=MODEL_DELETED, **values)
+        sampling = project.former_sampling or DEFAULT_SAMPLING
+        self._client.patch_project(project.id, sampling=sampling)
+        log.warning("paused: %s", MODEL_DELETED)
+        return False
 
     # -- pieces -------------------------------------------------------------------------------
 

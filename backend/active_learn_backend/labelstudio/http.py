@@ -21,7 +21,7 @@ from tenacity import (
 
 from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
 from ..settings import Settings
-from .tokens import TokenAuth
+from .tokens import TokenAuth, is_personal, not_label_studio, token_refused
 from .transport import client_options, why_unreachable
 
 __all__ = ["LabelStudioHTTP"]
@@ -58,6 +58,7 @@ class LabelStudioHTTP:
         self.url = settings.label_studio_url
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
+        self._personal = is_personal(key)
         self._proxied = bool(settings.label_studio_proxy.get_secret_value())
         #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).
         self.clock = datetime.now(UTC)
@@ -96,6 +97,8 @@ class LabelStudioHTTP:
                 f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]}: "
                 f"{self._why(error)}"
             ) from error
+        if response.status_code == 401:
+            raise LabelStudioError(token_refused(self._personal), 401)
         return _decode(response, method, path)
 
     def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
@@ -103,14 +106,26 @@ class LabelStudioHTTP:
         self.clock = _date(response)
         return response
 
-    def ask_without_token(self, path: str, timeout: float) -> httpx.Response:
-        """Send one GET without our token, so that a bad one is not taken for a bad address."""
+    def read_release(self, timeout: float = 10.0) -> tuple[str, httpx.Response]:
+        """Return the release of Label Studio, and its answer.
+
+        It is asked without our token, so that a bad token is not taken for a bad address.
+
+        Raises
+        ------
+        NotLabelStudioError
+            When another server answers.
+        """
         try:
-            return self._http.get(path, auth=None, timeout=timeout)
+            answer = self._http.get("/api/version/", auth=None, timeout=timeout)
         except httpx.HTTPError as error:
             raise LabelStudioUnreachableError(
                 f"Label Studio does not answer at {self.url}: {self._why(error)}"
             ) from error
+        body = _json(answer)
+        if not isinstance(body, dict) or not body.get("release"):
+            raise not_label_studio(self.url, answer.status_code)
+        return str(body["release"]), answer
 
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:
@@ -163,10 +178,7 @@ def _decode(response: httpx.Response, method: str, path: str) -> Any:
     where = f"{method} {path.split('?')[0]}"
     if response.is_success and not response.content:
         return None
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
+    body = _json(response)
     if response.is_success and body is not None:
         return body
     if response.is_success:
@@ -175,10 +187,19 @@ def _decode(response: httpx.Response, method: str, path: str) -> Any:
             "does LABEL_STUDIO_URL lead to Label Studio?",
             response.status_code,
         )
+    asks = "" if body is not None else "; does LABEL_STUDIO_URL lead to Label Studio?"
     raise LabelStudioError(
-        f"{where}: Label Studio answered {response.status_code}{_reason(body)}",
+        f"{where}: Label Studio answered {response.status_code}{_reason(body) or asks}",
         response.status_code,
     )
+
+
+def _json(response: httpx.Response) -> Any:
+    """Return the JSON of an answer; None where it is none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def _date(response: httpx.Response) -> datetime:

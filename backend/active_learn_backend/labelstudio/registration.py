@@ -60,6 +60,17 @@ class Registration:
         """Check whether a model lies at our address."""
         return str(model["url"]).rstrip("/") == self._settings.url
 
+    def find_model(self, model_id: int | None) -> dict[str, Any] | None:
+        """Return the model of that id, or another one at our address; None when there is none."""
+        if model_id is not None:
+            try:
+                model: dict[str, Any] = self._client.call("GET", f"/api/ml/{model_id}")
+                return model
+            except LabelStudioError as error:
+                if error.status != 404:
+                    raise
+        return next(iter(self.models()), None)
+
     def register_model(self, params: Mapping[str, Any] | None) -> tuple[int, list[str]]:
         """Leave exactly one model at our address.
 

@@ -10,14 +10,36 @@ from collections.abc import Generator
 
 import httpx
 
-from ..errors import LabelStudioError
+from ..errors import LabelStudioError, MissingTokenError, NotLabelStudioError
 
-__all__ = ["TokenAuth", "is_personal"]
+__all__ = ["TokenAuth", "is_personal", "not_label_studio", "token_refused"]
 
 
 def is_personal(key: str) -> bool:
     """Check whether a token is a personal access token, a JWT; legacy tokens are 40 hex digits."""
     return key.count(".") == 2
+
+
+def token_refused(personal: bool) -> str:
+    """Return what is wrong with a token that Label Studio answers with 401, and what to do."""
+    if personal:
+        return (
+            "Label Studio refuses the personal access token (expired or revoked); make a new one "
+            f"and {MissingTokenError.REMEDY}"
+        )
+    return (
+        f"Label Studio refuses the legacy token; make a new one and {MissingTokenError.REMEDY}, or "
+        "let legacy tokens in: by default Label Studio refuses them all"
+    )
+
+
+def not_label_studio(url: str, status: int) -> NotLabelStudioError:
+    """Return the error that another server answers at the address of Label Studio."""
+    return NotLabelStudioError(
+        f"what answers at {url} is not Label Studio; set LABEL_STUDIO_URL to its address, with the "
+        "path that it lies under",
+        status,
+    )
 
 
 class TokenAuth(httpx.Auth):
@@ -53,26 +75,24 @@ class TokenAuth(httpx.Auth):
             "POST", f"{self._url}/api/token/refresh/", json={"refresh": self._key}
         )
         refreshed.read()  # the caller reads other answers: a file may be large
-        access = _access_token(refreshed)
+        access = _access_token(refreshed, self._url)
         with self._lock:
             self._access = access
         request.headers["Authorization"] = f"Bearer {self._access}"
         yield request
 
 
-def _access_token(refreshed: httpx.Response) -> str:
+def _access_token(refreshed: httpx.Response, url: str) -> str:
     if refreshed.status_code in (400, 401, 403):
-        raise LabelStudioError(
-            "Label Studio refuses the personal access token (expired or revoked); make a new "
-            "one under Account & Settings and set LABEL_STUDIO_API_KEY",
-            refreshed.status_code,
-        )
+        raise LabelStudioError(token_refused(personal=True), refreshed.status_code)
     try:
         return str(refreshed.raise_for_status().json()["access"])
     except (httpx.HTTPStatusError, KeyError, TypeError, ValueError) as error:
+        if refreshed.status_code in (404, 405):  # no such path there
+            raise not_label_studio(url, refreshed.status_code) from error
         raise LabelStudioError(
             f"Label Studio answered {refreshed.status_code} with no access token when ours was to "
-            "be renewed; is it restarting?",
+            "be renewed; is it restarting, and does LABEL_STUDIO_URL lead to Label Studio?",
             refreshed.status_code,
         ) from error
 

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 
 from active_learn.errors import ActiveLearnError
 
-from ..errors import LabelStudioError, LabelStudioUnreachableError, StoreError
+from ..errors import (
+    LabelStudioError,
+    LabelStudioUnreachableError,
+    ProjectMissingError,
+    StoreError,
+)
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.connection import Connection, recover_projects
+from ..labelstudio.connection import PROJECT_DELETED, Connection, recover_projects
 from ..labelstudio.content_loader import ContentLoader
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, Retirement, round_of
@@ -46,6 +51,7 @@ MOST_BACKOFF = 30.0
 DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 STORE_PAUSE = 2.0
 HEARTBEAT_EVERY = 5.0
+CHECK_MODEL_EVERY = 300.0  # seconds; Label Studio calls /health and /setup of the model then
 
 
 @dataclass
@@ -55,6 +61,7 @@ class _Pace:
     changed_at: float = 0.0
     failures: int = 0
     not_before: float = 0.0
+    check_model_at: float = 0.0
     to_retire: deque[Retirement] | None = None  # None: not read yet
 
 
@@ -178,12 +185,28 @@ class Worker:
             with lease.renewed():
                 self._work(project_id, lease, pace)
             pace.failures = 0
+        except ProjectMissingError as error:
+            if error.status == 404 and self._forget(project_id):
+                return
+            self._record_failure(project_id, pace, error, str(error))
         except ActiveLearnError as error:
             log.warning("%s", error)
             self._record_failure(project_id, pace, error, str(error))
         except Exception as error:  # a fault in one project must not stop the others
             log.exception("internal error")
             self._record_failure(project_id, pace, error, f"internal error: {type(error).__name__}")
+
+    def _forget(self, project_id: int) -> bool:
+        """Go on without a project that was deleted in Label Studio; `disconnect` removes it."""
+        try:
+            self._store.update(
+                project_id, status="disconnected", reason=PROJECT_DELETED, last_error=""
+            )
+        except StoreError as failed:
+            log.error("%s", failed)
+            return False
+        log.warning("disconnected: %s", PROJECT_DELETED)
+        return True
 
     def _record_failure(self, project_id: int, pace: _Pace, error: Exception, message: str) -> None:
         pace.failures += 1
@@ -204,7 +227,7 @@ class Worker:
             changes = poll(self._client, self._store, project)
             pace.changed_at = 0.0
             self._store.update(project_id, processed_seq=project.change_seq, polled_at=time.time())
-            if not self._reconcile(project, changes):
+            if not self._reconcile(project, changes, pace):
                 pace.to_retire = deque()
                 return
             self._run_round(project_id, lease, pace)
@@ -216,7 +239,7 @@ class Worker:
 
     # -- what a person changed in Label Studio ------------------------------------------------
 
-    def _reconcile(self, project: Project, changes: Changes) -> bool:
+    def _reconcile(self, project: Project, changes: Changes, pace: _Pace) -> bool:
         """Restore sampling and version where needed; return False when a person chose otherwise.
 
         `project` is as it stood before Label Studio was read: a sampling that was set by
@@ -233,10 +256,21 @@ class Worker:
         connection = Connection(self._client, self._store, self._settings, project.id)
         if not project.sampling_set:
             connection.order_stream(changes.project)
-        if project.webhook_id is None and project.mode == "push":
-            connection.secure_webhook(project.webhook_secret)
+        if project.mode == "push" and not self._check_model(connection, project, pace):
+            return False
         self._repair(project, str(changes.project["model_version"] or ""))
         return True
+
+    def _check_model(self, connection: Connection, project: Project, pace: _Pace) -> bool:
+        """See now and then to our model and webhook; return False when the model was deleted."""
+        if project.webhook_id is None:
+            connection.secure_webhook(project.webhook_secret)
+        # Until one of them is known, Label Studio is still making the model.
+        made = project.backend_id is not None or project.webhook_id is not None
+        if not made or time.monotonic() < pace.check_model_at:
+            return True
+        pace.check_model_at = time.monotonic() + CHECK_MODEL_EVERY
+        return connection.check_model(project)
 
     def _pause_for_user(self, project_id: int, sampling: str) -> None:
         reason = f"the task sampling was changed to {sampling!r} in Label Studio"

@@ -1,0 +1,173 @@
+"""What becomes of a project that is deleted in Label Studio, or whose model is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from active_learn_backend.cli import main
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
+from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.store import Project, Store
+from active_learn_backend.web.health import Health
+from active_learn_backend.worker.loop import Worker
+from click.testing import CliRunner
+from fake_server import KEY, Answer, Script
+
+CONFIG = (
+    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
+    '<Choice value="A"/><Choice value="B"/></Choices></View>'
+)
+OURS = "http://backend.example:9090"
+
+
+class Studio(Script):
+    """A Label Studio with one project without tasks, its model and its webhook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_label_studio = True
+        self.project: dict[str, Any] | None = {
+            "id": 3, "title": "Texts", "label_config": CONFIG, "task_number": 0,
+            "sampling": "Uncertainty sampling", "model_version": "",
+        }  # fmt: skip
+        self.models = {7: {"id": 7, "url": OURS, "project": 3}}
+        webhook = {"id": 9, "url": f"{OURS}/webhook", "project": 3, "actions": []}
+        self.webhooks = {9: webhook | {"headers": {SECRET_HEADER: "a secret"}}}
+        self.answer = self._respond
+
+    def _respond(self, method: str, path: str, _authorization: str | None) -> Answer:
+        status, body = self._answer(method, path.split("?")[0].strip("/").split("/")[1:])
+        return status, {}, json.dumps(body).encode()
+
+    def _answer(self, method: str, where: list[str]) -> tuple[int, Any]:
+        if where[0] == "version" and self.is_label_studio:
+            return 200, {"release": "1.23.2"}
+        if where[0] == "tasks":
+            return 200, {"tasks": [], "total": 0}
+        if where[-1] == "model-versions":
+            return 200, {}
+        if where[0] == "projects" and self.project:
+            if method == "PATCH":
+                self.project |= json.loads(self.bodies[-1])
+            return 200, self.project
+        table: dict[int, Any] = {"ml": self.models, "webhooks": self.webhooks}.get(where[0], {})
+        if len(where) == 1 and table is not None:
+            return 200, list(table.values())
+        number = int(where[1])
+        if number not in table:
+            return 404, {"detail": "Not found."}
+        return 200, table.pop(number) if method == "DELETE" else table[number]
+
+
+@pytest.fixture
+def studio() -> Iterator[Studio]:
+    server = Studio()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def settings(studio: Studio, tmp_path: Path) -> Settings:
+    return load_settings(
+        label_studio_url=studio.url, label_studio_api_key=KEY, model_dir=tmp_path, backend_url=OURS
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    opened = Store(settings.store_url)
+    opened.register(3)
+    opened.update(3, backend_id=7, webhook_id=9, sampling_set=True, former_sampling="Uniform")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def worker(settings: Settings, store: Store) -> Worker:
+    return Worker(settings, store, LabelStudioClient(settings))
+
+
+def turn(worker: Worker, store: Store) -> Project:
+    worker.turn(3)
+    return store.known_project(3)
+
+
+def test_a_project_that_was_deleted_is_disconnected_with_one_line(
+    studio: Studio, worker: Worker, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert turn(worker, store).status == "active"
+    studio.project = None
+    caplog.clear()
+    project = turn(worker, store)
+    assert (project.status, project.last_error) == ("disconnected", "")
+    assert project.reason == "Label Studio has no such project any more"
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname != "INFO"]
+    assert line == "disconnected: Label Studio has no such project any more"
+    assert Health(store, tmp_path)._projects() == []
+
+    environment = {
+        "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY, "MODEL_DIR": str(tmp_path),
+    }  # fmt: skip
+    done = CliRunner().invoke(main, ["disconnect", "--project", "3"], env=environment)
+    assert (done.exit_code, done.output) == (
+        0,
+        "project 3: Label Studio has no such project any more; it is forgotten here too\n",
+    )
+    assert store.projects() == []
+
+
+def test_another_server_at_that_address_deletes_no_project(
+    studio: Studio, worker: Worker, store: Store
+) -> None:
+    studio.is_label_studio, studio.project = False, None
+    project = turn(worker, store)
+    assert project.status == "active"
+    assert "is not Label Studio" in project.last_error
+
+
+def test_a_project_whose_model_was_deleted_is_paused_and_its_webhook_removed(
+    studio: Studio, worker: Worker, store: Store
+) -> None:
+    del studio.models[7]
+    project = turn(worker, store)
+    assert (project.status, project.mode) == ("paused", "pull")
+    assert project.reason.startswith("its model was deleted in Label Studio; run `active-learn")
+    assert studio.webhooks == {}
+    assert studio.project is not None
+    assert studio.project["sampling"] == "Uniform"
+
+
+def test_a_project_that_polls_needs_no_model(studio: Studio, worker: Worker, store: Store) -> None:
+    store.update(3, mode="pull", backend_id=None, webhook_id=None)
+    studio.models.clear()
+    assert turn(worker, store).status == "active"
+    assert [path for _, path, _ in studio.asked if path.startswith("/api/ml")] == []
+
+
+def test_a_model_that_is_just_being_made_is_waited_for(
+    studio: Studio, worker: Worker, store: Store
+) -> None:
+    """Label Studio calls /setup before it has stored the model."""
+    store.update(3, backend_id=None, webhook_id=None)
+    studio.models.clear()
+    studio.webhooks.clear()
+    assert turn(worker, store).status == "active"
+
+
+def test_a_model_that_was_made_anew_by_hand_goes_on(
+    studio: Studio, worker: Worker, store: Store
+) -> None:
+    studio.models = {8: {"id": 8, "url": OURS, "project": 3}}
+    project = turn(worker, store)
+    assert (project.status, project.backend_id) == ("active", 8)
+
+
+def test_the_model_is_looked_for_now_and_then(studio: Studio, worker: Worker, store: Store) -> None:
+    for _ in range(3):
+        turn(worker, store)
+    assert [path for _, path, _ in studio.asked if path.startswith("/api/ml")] == ["/api/ml/7"]
