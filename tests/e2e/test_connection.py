@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -26,13 +28,21 @@ NEGATIVE = choice("negative", "label", "text")
 
 
 @pytest.fixture(scope="module")
-def harness(
+def served(
     label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Harness]:
-    """One backend with Basic auth for the module."""
+) -> Iterator[BackendServer]:
+    """One backend with Basic auth for the file."""
     folder = tmp_path_factory.mktemp("connection") / "backend"
     with BackendServer(label_studio, folder, env=SETTINGS) as server:
-        yield Harness(label_studio, server)
+        yield server
+
+
+@pytest.fixture
+def harness(label_studio: LabelStudioServer, served: BackendServer) -> Iterator[Harness]:
+    """The servers; the backend leaves the test's projects when the test ends."""
+    shared = Harness(label_studio, served)
+    yield shared
+    shared.release()
 
 
 def test_connect_repairs_what_is_half_made_and_disconnect_restores(
@@ -265,6 +275,31 @@ def test_labels_are_read_right(
         lambda: harness.state(project).pending_labels < 3, timeout=30, what="a quiet backend"
     )
     assert tasks[1] not in harness.queue(project)
+
+
+def test_a_label_whose_task_bears_no_new_stamp_is_read(
+    harness: Harness,
+    label_studio: LabelStudioServer,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+) -> None:
+    """As Label Studio leaves it when it is killed after the annotation is stored."""
+    project, tasks = make_text_project(TEXTS)
+    harness.connect(project)
+    harness.backend.run("pause", "--project", str(project))
+    database = sqlite3.connect(label_studio.data_dir / "label_studio.sqlite3", timeout=60)
+    before = database.execute(
+        "SELECT updated_at, is_labeled, total_annotations, id FROM task WHERE project_id = ?",
+        [project],
+    ).fetchall()
+    for task in tasks[:3]:
+        harness.annotate(task, POSITIVE)
+    with closing(database), database:
+        database.executemany(
+            "UPDATE task SET updated_at = ?, is_labeled = ?, total_annotations = ? WHERE id = ?",
+            before,
+        )
+    harness.backend.run("resume", "--project", str(project))
+    harness.wait_labels(project, dict.fromkeys(tasks[:3], "positive"))
 
 
 @pytest.mark.parametrize("prelabel", ["none", "keep:theirs"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 from ..labeling.annotations import is_skipped, resolve_label
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
-from ..state.tasks import apply_changes, task_ids
+from ..state.tasks import annotated_ids, apply_changes, count_annotations, task_ids
 from .client import LabelStudioClient
 from .task_filters import Filter, stamp
 
@@ -25,6 +26,10 @@ SETTLE = timedelta(seconds=5)
 FEW = 100  # changed tasks that are read in full in one call
 SLIM = "id,data,updated_at"
 BEGINNING = datetime.fromtimestamp(0, UTC)
+# Label Studio's counters of a task can be wrong after it was killed; this filter reads the
+# annotations themselves.
+ANNOTATED = Filter("annotations_ids", "greater", "Number", 0)
+COMPARE_EVERY = 6 * 3600.0  # seconds between two full comparisons of the annotations
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         labels, tasks = _read_all(client, store, project, task, settled)
         return Changes(remote, labels, tasks)
     labels, tasks = _read_changed(client, store, project, task, settled)
+    missed = _read_unseen_annotations(client, store, project, task, remote)
+    labels, tasks = labels + missed[0], tasks + missed[1]
     known = task_ids(store, project.id)
     if len(known) == remote["task_number"]:
         return Changes(remote, labels, tasks)
@@ -83,6 +90,7 @@ def _read_all(
 ) -> tuple[int, int]:
     items = _read_many(client, project.id, None)
     found = apply_changes(store, project.id, [task_row(task, item) for item in items], replace=True)
+    store.update(project.id, annotation_gap=0, accepted_gap=0, compared_at=time.time())
     _advance(store, project, items, settled)
     return found
 
@@ -113,11 +121,52 @@ def _read_many(
         else client.changed_tasks(project_id, since, include=SLIM)
     )
     tasks = {item["id"]: item for page in slim for item in page}
-    for column in ("total_annotations", "cancelled_annotations"):
-        some = [Filter(column, "greater", "Number", 0)]
-        for page in client.changed_tasks(project_id, since or BEGINNING, filters=some):
-            tasks |= {item["id"]: item for item in page}
+    for page in client.changed_tasks(project_id, since or BEGINNING, filters=[ANNOTATED]):
+        tasks |= {item["id"]: item for item in page}
     return list(tasks.values())
+
+
+def _read_unseen_annotations(
+    client: LabelStudioClient,
+    store: Store,
+    project: Project,
+    task: LabelingTask,
+    remote: Mapping[str, Any],
+) -> tuple[int, int]:
+    """Read all annotations when Label Studio counts others than we do, and now and then.
+
+    An annotation does not always move its task's ``updated_at``: Label Studio was killed in
+    between, or committed it long after the stamp. A difference counts from the second poll that
+    finds it, because people annotate between the count and the read; one that remains after all
+    was read is left alone until it changes.
+    """
+    there = remote["total_annotations_number"] + remote["skipped_annotations_number"]
+    gap = there - count_annotations(store, project.id)
+    differs = gap == project.annotation_gap and gap not in (0, project.accepted_gap)
+    now = time.time()
+    if not differs and 0 <= now - project.compared_at < COMPARE_EVERY:
+        if gap != project.annotation_gap:
+            store.update(project.id, annotation_gap=gap)
+        return 0, 0
+    found = _read_annotations(client, store, project, task)
+    gap = there - count_annotations(store, project.id)
+    store.update(project.id, annotation_gap=gap, accepted_gap=gap, compared_at=now)
+    if found[0]:
+        log.info("%d labels were found whose tasks bear no new time stamp", found[0])
+    return found
+
+
+def _read_annotations(
+    client: LabelStudioClient, store: Store, project: Project, task: LabelingTask
+) -> tuple[int, int]:
+    pages = client.changed_tasks(project.id, BEGINNING, filters=[ANNOTATED])
+    annotated = {item["id"]: task_row(task, item) for page in pages for item in page}
+    emptied = annotated_ids(store, project.id) - annotated.keys()
+    rows = list(annotated.values())
+    if emptied:
+        slim = client.task_pages(project.id, include=SLIM)
+        rows += [task_row(task, one) for page in slim for one in page if one["id"] in emptied]
+    return apply_changes(store, project.id, rows)
 
 
 def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
@@ -138,6 +187,7 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         # Label Studio serves the task no more, also after an annotation without our control.
         skipped=is_skipped(annotations) or (label is None and bool(annotations)),
         labeled_at=min(map(_seconds, stamps), default=None),
+        annotations=len(annotations),
     )
 
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
+    "ANNOTATED",
     "SCHEMA_VERSION",
     "WATCHED",
     "EventCount",
@@ -31,7 +32,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA_LOCK = 2_611_220  # any number, ours alone
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -55,6 +56,12 @@ class Project:
         Number of changes that the web process recorded, and of those that a worker processed.
     cursor : str
         Time stamp of Label Studio that the next poll reads from; empty: read everything.
+    annotation_gap : int
+        How many annotations more than the store Label Studio held at the last poll.
+    accepted_gap : int
+        The gap that was left after all annotations were read.
+    compared_at : float
+        When all annotations were last read, in seconds since 1970.
     head_round : int
         Round of the trained head that answers: the newest, or the pinned one; 0 without one.
     pinned_round : int
@@ -92,6 +99,9 @@ class Project:
     processed_seq: int = 0
     polled_at: float = 0.0
     cursor: str = ""
+    annotation_gap: int = 0
+    accepted_gap: int = 0
+    compared_at: float = 0.0
     round: int = 0
     head_round: int = 0
     pinned_round: int = 0
@@ -132,6 +142,8 @@ class TaskRow:
         When it was first labeled, by Label Studio's clock, in seconds since 1970.
     selection_probability : float or None
         Probability with which it was drawn from the tasks then left, if our queue served it.
+    annotations : int
+        How many annotations Label Studio holds of it, skips among them.
     """
 
     task_id: int
@@ -142,6 +154,7 @@ class TaskRow:
     decision: str | None = None
     labeled_at: float | None = None
     selection_probability: float | None = None
+    annotations: int = 0
 
 
 @dataclass(frozen=True)
@@ -248,11 +261,15 @@ rounds = _table("rounds", _RoundRow, "project_id", "round")
 counters = _table("counters", EventCount, "project_id", "event", "name")
 workers = _table("workers", _Worker, "owner")
 
-# The status page counts labels and skips in these indexes, without reading the tasks. SQLite only:
-# PostgreSQL stores long contents apart, and puts no long label into an index.
+#: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.
+ANNOTATED = tasks.c.annotations > sa.literal_column("0")
+
+# Labels, skips and annotations are counted in these indexes, without reading the tasks. SQLite
+# only: PostgreSQL stores long contents apart, and puts no long label into an index.
 for _name, _columns, _rows in (
     ("labeled", (tasks.c.labeled_at, tasks.c.label), tasks.c.label.is_not(None)),
     ("skipped", (tasks.c.skipped,), tasks.c.skipped.is_(True)),
+    ("annotated", (tasks.c.annotations, tasks.c.task_id), ANNOTATED),
 ):
     sa.Index(f"tasks_{_name}", tasks.c.project_id, *_columns, sqlite_where=_rows).ddl_if(
         dialect="sqlite"

@@ -8,13 +8,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .schema import TaskRow
+from .schema import ANNOTATED, TaskRow
 from .schema import projects as _projects
 from .schema import queue as _queue
 from .schema import tasks as _tasks
 from .store import Store, update_project
 
-__all__ = ["apply_changes", "read_contents", "read_tasks", "record_decisions", "task_ids"]
+__all__ = [
+    "annotated_ids",
+    "apply_changes",
+    "count_annotations",
+    "read_contents",
+    "read_tasks",
+    "record_decisions",
+    "task_ids",
+]
 
 
 def read_tasks(store: Store, project_id: int, *, contents: bool = True) -> list[TaskRow]:
@@ -49,6 +57,22 @@ def task_ids(store: Store, project_id: int) -> set[int]:
     query = sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id)
     with store.read() as connection:
         return set(connection.scalars(query))
+
+
+def annotated_ids(store: Store, project_id: int) -> set[int]:
+    """Return the ids of the tasks that bear an annotation, a skip among them."""
+    query = sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id, ANNOTATED)
+    with store.read() as connection:
+        return set(connection.scalars(query))
+
+
+def count_annotations(store: Store, project_id: int) -> int:
+    """Return the number of annotations of all tasks of a project, skips among them."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(_tasks.c.annotations), 0)).where(
+        _tasks.c.project_id == project_id, ANNOTATED
+    )
+    with store.read() as connection:
+        return int(connection.scalar(query) or 0)
 
 
 def apply_changes(
@@ -135,7 +159,7 @@ def _write_changes(
     return n_labels, n_tasks
 
 
-_FROM_LABEL_STUDIO = ("content_key", "label", "skipped")
+_FROM_LABEL_STUDIO = ("content_key", "label", "skipped", "annotations")
 _OF_THE_TASK = ("content_key", "skipped")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from active_learn_backend.labelstudio.poller import FEW, poll
+from active_learn_backend.labelstudio.poller import COMPARE_EVERY, FEW, poll
 from active_learn_backend.labelstudio.task_filters import Filter
 from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
 from active_learn_backend.state.round_report import RoundReport
@@ -35,7 +36,12 @@ class Studio:
         self.now = 0.0
         self.label_config = CONFIG
         self._changes: list[tuple[float, float, int, str | None, bool]] = []
+        self._unstamped: dict[int, str | None] = {}
         self.reads_in_full = 0
+
+    def annotate_without_stamp(self, task: int, label: str | None) -> None:
+        """Change the annotation of a task, as a Label Studio that is killed right after it."""
+        self._unstamped[task] = label
 
     def change(
         self, stamp: float, task: int, label: str | None, late: float = 0.0, gone: bool = False
@@ -51,6 +57,8 @@ class Studio:
                 visible.pop(task, None)
             else:
                 visible[task] = (stamp, label)
+        for task, label in self._unstamped.items():
+            visible[task] = (visible[task][0], label)
         return visible
 
     @property
@@ -64,7 +72,13 @@ class Studio:
         return at(self.now).replace(microsecond=0)
 
     def project(self, _project: int) -> dict[str, Any]:
-        return {"label_config": self.label_config, "task_number": len(self._tasks())}
+        tasks = self._tasks()
+        return {
+            "label_config": self.label_config,
+            "task_number": len(tasks),
+            "total_annotations_number": sum(label is not None for _, label in tasks.values()),
+            "skipped_annotations_number": 0,
+        }
 
     def few_tasks(
         self, _project: int, filters: Sequence[Filter], most: int
@@ -89,11 +103,7 @@ class Studio:
         items = []
         for task, (stamp, label) in self._tasks().items():
             written = at(stamp).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
-            values = {
-                "updated_at": written,
-                "total_annotations": int(label is not None),
-                "cancelled_annotations": 0,
-            }
+            values = {"updated_at": written, "annotations_ids": int(label is not None)}
             if all(values[one.column] > one.value for one in filters):
                 item: dict[str, Any] = {
                     "id": task,
@@ -189,6 +199,67 @@ def test_a_missed_task_is_found_by_the_count(store: Store) -> None:
     studio.now = 120.0
     look(studio, store)
     assert labels_of(store) == {1: None, 2: "A", 3: None}
+
+
+@pytest.mark.parametrize("label", ["B", None])
+def test_an_annotation_that_moves_no_stamp_is_found_by_the_count(
+    label: str | None, store: Store
+) -> None:
+    """Label Studio was killed in between, or committed an import long after its stamp."""
+    store.forget(1)
+    studio = Studio()
+    for task in range(1, 5):
+        studio.change(task, task, "A" if task == 1 else None)
+    studio.now = 100.0
+    look(studio, store)
+    studio.annotate_without_stamp(1 if label is None else 3, label)
+    for _ in range(2):  # at the second poll, for somebody may have annotated during the first
+        studio.now += 10.0
+        look(studio, store)
+    assert labels_of(store) == studio.truth
+    before = studio.reads_in_full
+    for _ in range(5):
+        studio.now += 10.0
+        look(studio, store)
+    assert studio.reads_in_full == before  # what is found is not read again and again
+
+
+def test_a_count_that_never_fits_is_compared_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.forget(1)
+    studio = Studio()
+    studio.change(0.0, 1, "A")
+    project = studio.project
+    monkeypatch.setattr(
+        studio, "project", lambda number: project(number) | {"skipped_annotations_number": 7}
+    )
+    for _ in range(4):
+        studio.now += 100.0
+        look(studio, store)
+    before = studio.reads_in_full
+    for _ in range(4):
+        studio.now += 100.0
+        look(studio, store)
+    assert studio.reads_in_full == before
+
+
+def test_all_annotations_are_compared_now_and_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed answer whose task bears no new stamp leaves the count as it was."""
+    store.forget(1)
+    studio = Studio()
+    studio.change(0.0, 1, "A")
+    studio.now = 100.0
+    look(studio, store)
+    studio.annotate_without_stamp(1, "B")
+    look(studio, store)
+    assert labels_of(store) == {1: "A"}
+    later = time.time() + COMPARE_EVERY
+    monkeypatch.setattr(time, "time", lambda: later)
+    look(studio, store)
+    assert labels_of(store) == {1: "B"}
 
 
 def test_a_new_config_reads_everything_again(store: Store) -> None:

@@ -326,7 +326,7 @@ def test_projects_of_the_schema_before_are_carried_over(
     with sqlite3.connect(path) as connection:
         connection.executescript(SCHEMA_2)
     store = Store(f"sqlite:///{path}")
-    assert "has schema version 2, this is version 3" in caplog.text
+    assert "has schema version 2, this is version 4" in caplog.text
     project, other = store.projects()
     assert (project.status, project.reason) == ("paused_by_user", "by a person")
     assert (project.webhook_secret, project.webhook_id, project.backend_id) == ("a secret", 4, 3)
