@@ -27,8 +27,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the settings of whoever runs the tests."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the settings of whoever runs the tests, and the state of a backend."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     for name, field in Settings.model_fields.items():
         aliases = field.validation_alias
         others = aliases.choices if isinstance(aliases, AliasChoices) else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from active_learn.errors import MissingOptionalDependencyError
+from platformdirs import user_data_path
 from pydantic import (
     AliasChoices,
     Field,
@@ -107,8 +108,10 @@ class Settings(BaseSettings):
         "`user:password@`; empty: none.",
     )
     model_dir: Path = Field(
-        Path("./active-sampler-data"),
-        description="Folder of all state on disk: project state, embeddings, trained heads.",
+        # Absolute, so that a command in another folder finds the running backend's state.
+        default_factory=lambda: user_data_path("label-studio-active-sampler", appauthor=False),
+        description="Folder of all state on disk: project state, embeddings, trained heads. Not "
+        "set: a folder of the user, on Linux `~/.local/share/label-studio-active-sampler`.",
     )
     database_url: str = Field(
         "",

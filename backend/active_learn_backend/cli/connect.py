@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..settings import parse_params
+from ..settings import Settings, parse_params
 from .options import project_option, read_settings, settings_options
 
 if TYPE_CHECKING:
+    from ..labeling.config import LabelingTask
+    from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.connection import Connection
 
 __all__ = ["connect_command", "disconnect_command", "pause_command", "resume_command"]
@@ -31,17 +34,23 @@ _sampling = settings_options("label studio", "state", "logs")
 @_registration
 def connect_command(project_id: int, pull: bool, params: str | None, **given: Any) -> None:
     """Connect a project, or repair its connection."""
-    if params is None:
-        _change(project_id, given, lambda connection: connection.connect(pull=pull))
-        return
-    from ..learning.selection.project_params import check_params  # imports torch
+    own = None if params is None else parse_params(params)
 
-    own = parse_params(params)
-    _change(
-        project_id,
-        given,
-        lambda connection: connection.connect(pull=pull, params=own, check_params=check_params),
-    )
+    def connect(connection: Connection, client: LabelStudioClient) -> list[str]:
+        return connection.connect(pull=pull, params=own, check_params=partial(_check, client))
+
+    _change(project_id, given, connect)
+
+
+def _check(
+    client: LabelStudioClient, settings: Settings, task: LabelingTask, params: Mapping[str, Any]
+) -> None:
+    """Check what the rounds will use, and say what they lack."""
+    from ..doctor.models import check_usable
+
+    finding = check_usable(client, settings, task, params)
+    if finding.remedy:
+        click.echo(str(finding), err=True)
 
 
 @click.command("disconnect")
@@ -49,7 +58,7 @@ def connect_command(project_id: int, pull: bool, params: str | None, **given: An
 @_registration
 def disconnect_command(project_id: int, **given: Any) -> None:
     """Restore a project's former state and remove what is ours."""
-    _change(project_id, given, lambda connection: connection.disconnect())
+    _change(project_id, given, lambda connection, _: connection.disconnect())
 
 
 @click.command("pause")
@@ -57,7 +66,7 @@ def disconnect_command(project_id: int, **given: Any) -> None:
 @_sampling
 def pause_command(project_id: int, **given: Any) -> None:
     """Stop ordering a project's stream for now."""
-    _change(project_id, given, lambda connection: connection.pause())
+    _change(project_id, given, lambda connection, _: connection.pause())
 
 
 @click.command("resume")
@@ -65,24 +74,27 @@ def pause_command(project_id: int, **given: Any) -> None:
 @_sampling
 def resume_command(project_id: int, **given: Any) -> None:
     """Order a project's stream again."""
-    _change(project_id, given, lambda connection: connection.resume())
+    _change(project_id, given, lambda connection, _: connection.resume())
 
 
 def _change(
-    project_id: int, given: dict[str, Any], change: Callable[[Connection], list[str]]
+    project_id: int,
+    given: dict[str, Any],
+    change: Callable[[Connection, LabelStudioClient], list[str]],
 ) -> None:
     """Change the connection of one project, and print what was done."""
     from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.connection import Connection
+    from ..state.folders import make_model_dir
     from ..state.store import Store
 
     settings = read_settings(given)
     client = LabelStudioClient(settings)
     client.require_token()
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    make_model_dir(settings)
     store = Store(settings.store_url)
     try:
-        for line in change(Connection(client, store, settings, project_id)):
+        for line in change(Connection(client, store, settings, project_id), client):
             click.echo(f"project {project_id}: {line}")
     finally:
         client.close()

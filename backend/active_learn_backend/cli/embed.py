@@ -10,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from ..settings import Settings, require_engine
+from ..state.folders import make_model_dir
 from .options import project_option, read_settings, settings_of_project, settings_options
 
 __all__ = ["embed", "embed_command"]
@@ -33,7 +34,7 @@ def embed_command(project_id: int, files: tuple[Path, ...], **given: Any) -> Non
     """
     settings = read_settings(given)
     require_engine(settings)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    make_model_dir(settings)
     with tqdm(unit=" tasks", disable=None) as bar:
         for line in embed(settings, project_id, files, lambda done: bar.update(done - bar.n)):
             bar.write(line)

@@ -94,9 +94,10 @@ def read_settings(given: dict[str, Any]) -> Settings:
 
 def settings_of_project(settings: Settings, project_id: int) -> Settings:
     """Return a project's own settings over those of the environment, where it is connected."""
+    from ..state.folders import make_model_dir
     from ..state.store import Store
 
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    make_model_dir(settings)
     store = Store(settings.store_url)
     try:
         project = store.project(project_id)
@@ -106,7 +107,7 @@ def settings_of_project(settings: Settings, project_id: int) -> Settings:
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
-    default = field.default
+    default = field.get_default(call_default_factory=True)
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
     shown = "" if default in ("", None) else f"; default {default}"

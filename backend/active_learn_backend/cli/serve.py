@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from ..errors import SettingsError
 from ..security_checks import unsafe_packages, unsafe_settings
 from ..settings import WEB_THREADS, Settings, removed_variables, require_engine
+from ..state.folders import make_model_dir
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
 from ..web.prometheus import SHARED_FOLDER
 from .options import GROUPS, read_settings, settings_options
@@ -40,7 +41,7 @@ def serve_command(**given: Any) -> None:
     settings = read_settings(given)
     require_engine(settings)
     report_dangers(settings)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    make_model_dir(settings)
     log.info("state is kept in %s", settings.model_dir.resolve())
     names = {name for name, value in given.items() if value is not None}
     environment = {

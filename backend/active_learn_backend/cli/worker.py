@@ -34,13 +34,14 @@ def worker_command(**given: Any) -> None:
     # a machine where Label Studio is at work too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ..labelstudio.client import LabelStudioClient
+    from ..state.folders import make_model_dir
     from ..state.recovery import DAMAGED_EXIT
     from ..state.store import Store
     from ..worker.loop import Worker
 
     settings = read_settings(given)
     os.nice(WORKER_NICENESS)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    make_model_dir(settings)
     running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stopping.set())

@@ -13,14 +13,11 @@ from ..errors import LabelConfigError, SettingsError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
-from ..learning.encoders import configured_encoders
-from ..learning.encoders.hub import hub_folder
-from ..learning.encoders.names import find_path, split_encoders
 from ..settings import Settings, project_settings
 from ..state.store import Project
 from .finding import Finding, not_checked, ok, warning, wrong
 
-__all__ = ["check_model"]
+__all__ = ["check_model", "check_usable"]
 
 
 def check_model(
@@ -54,6 +51,23 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
     yield replace(found, what=f"{found.what} ({time.monotonic() - began:.1f} s)")
 
 
+def check_usable(
+    client: LabelStudioClient, settings: Settings, task: LabelingTask, params: Mapping[str, Any]
+) -> Finding:
+    """Check settings, with a project's own over them, and load the model or encoder they name.
+
+    Raises
+    ------
+    SettingsError, ParameterError, MissingOptionalDependencyError
+        When a round could not use them.
+    """
+    _check_params(settings, task, params)
+    own = project_settings(settings, params)
+    if not (own.model or own.encoder):
+        return ok("the embedded encoders need no check")
+    return _load(client, own, task)
+
+
 def _check_params(settings: Settings, task: LabelingTask, params: Mapping[str, Any]) -> None:
     default = Settings.model_fields["strategy"].default
     if not params and settings.strategy == default and isinstance(settings.budget, int):
@@ -73,6 +87,9 @@ def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> 
 
 
 def _encoders(settings: Settings, task: LabelingTask) -> Finding:
+    from ..learning.encoders import configured_encoders  # imports scikit-learn
+    from ..learning.encoders.names import split_encoders
+
     encoders = configured_encoders(settings, {field.kind for field in task.fields})
     names = ", ".join(sorted(encoder.fingerprint for encoder in encoders.values()))
     absent = [name for name in split_encoders(settings.encoder) if _is_absent(name, settings)]
@@ -85,5 +102,8 @@ def _encoders(settings: Settings, task: LabelingTask) -> Finding:
 
 
 def _is_absent(name: str, settings: Settings) -> bool:
+    from ..learning.encoders.hub import hub_folder
+    from ..learning.encoders.names import find_path
+
     packaged = name == "minilm" or find_path(name, settings) is not None
     return not packaged and hub_folder(name) is None

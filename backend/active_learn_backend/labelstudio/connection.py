@@ -28,7 +28,7 @@ MODEL_DELETED = (
 )
 PROJECT_DELETED = "Label Studio has no such project any more"
 
-#: Raises when a project's own settings cannot be used for what is labeled in it.
+#: Raises when the settings, with a project's own over them, cannot be used for what it labels.
 ParamsCheck = Callable[[Settings, LabelingTask, Mapping[str, Any]], None]
 
 
@@ -69,7 +69,7 @@ class Connection:
         params : mapping, optional
             The project's own settings; as they are when omitted.
         check_params : callable, required with `params`
-            Is called before anything is changed.
+            Is called before anything is changed, also with the own settings that the project has.
 
         Returns
         -------
@@ -83,12 +83,15 @@ class Connection:
         ConnectionRefusedByLabelStudioError
             When Label Studio's address protection refuses our address.
         """
+        if params is not None and check_params is None:
+            raise TypeError("params are stored only after a check: pass check_params")
+        self._client.read_release()  # a token that another server refuses is not to blame
         remote = self._client.project(self._project_id)
         task = parse_label_config(remote["label_config"] or "")
-        if params is not None:
-            if check_params is None:
-                raise TypeError("params are stored only after a check: pass check_params")
-            check_params(self._settings, task, params)
+        if check_params is not None:
+            known = self._store.project(self._project_id)
+            own = params if params is not None else known.params if known else {}
+            check_params(self._settings, task, own)
         self._store.register(self._project_id)
         project = self._store.known_project(self._project_id)
         done = []

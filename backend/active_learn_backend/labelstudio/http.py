@@ -124,7 +124,7 @@ class LabelStudioHTTP:
             ) from error
         body = _json(answer)
         if not isinstance(body, dict) or not body.get("release"):
-            raise not_label_studio(self.url, answer.status_code)
+            raise not_label_studio(self.url, answer)
         return str(body["release"]), answer
 
     @contextmanager

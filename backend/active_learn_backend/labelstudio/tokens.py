@@ -33,13 +33,23 @@ def token_refused(personal: bool) -> str:
     )
 
 
-def not_label_studio(url: str, status: int) -> NotLabelStudioError:
+def not_label_studio(url: str, answer: httpx.Response) -> NotLabelStudioError:
     """Return the error that another server answers at the address of Label Studio."""
-    return NotLabelStudioError(
-        f"what answers at {url} is not Label Studio; set LABEL_STUDIO_URL to its address, with the "
-        "path that it lies under",
-        status,
-    )
+    location = httpx.URL(answer.headers.get("Location", ""))
+    if answer.is_redirect and location.host and not url.startswith(_origin(location)):
+        message = f"{url} sends on to {_origin(location)}; set LABEL_STUDIO_URL to that"
+    elif answer.status_code >= 500:
+        message = f"{url} answers {answer.status_code}; is Label Studio running behind it?"
+    else:
+        message = (
+            f"what answers at {url} is not Label Studio; set LABEL_STUDIO_URL to its address, with "
+            "the path that it lies under"
+        )
+    return NotLabelStudioError(message, answer.status_code)
+
+
+def _origin(url: httpx.URL) -> str:
+    return str(url.copy_with(raw_path=b"/")).rstrip("/")
 
 
 class TokenAuth(httpx.Auth):
@@ -89,7 +99,7 @@ def _access_token(refreshed: httpx.Response, url: str) -> str:
         return str(refreshed.raise_for_status().json()["access"])
     except (httpx.HTTPStatusError, KeyError, TypeError, ValueError) as error:
         if refreshed.status_code in (404, 405):  # no such path there
-            raise not_label_studio(url, refreshed.status_code) from error
+            raise not_label_studio(url, refreshed) from error
         raise LabelStudioError(
             f"Label Studio answered {refreshed.status_code} with no access token when ours was to "
             "be renewed; is it restarting, and does LABEL_STUDIO_URL lead to Label Studio?",

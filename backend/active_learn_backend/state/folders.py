@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import SettingsError
 from ..settings import Settings
 
-__all__ = ["DISK_LOW", "embeddings_folder", "heads_folder", "project_folder", "stream_folder"]
+__all__ = [
+    "DISK_LOW",
+    "embeddings_folder",
+    "heads_folder",
+    "make_model_dir",
+    "project_folder",
+    "stream_folder",
+]
 
 DISK_LOW = 256 * 2**20  # bytes left below which the backend reports a problem
+
+
+def make_model_dir(settings: Settings) -> None:
+    """Create ``MODEL_DIR``, unless it is there.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be created.
+    """
+    try:
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"MODEL_DIR {settings.model_dir} cannot be created ({error.strerror}); set MODEL_DIR "
+            "to a folder that this user may write"
+        ) from error
 
 
 def project_folder(settings: Settings, project_id: int) -> Path:

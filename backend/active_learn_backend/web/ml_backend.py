@@ -28,7 +28,7 @@ from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.selection.project_params import check_params
 from ..settings import Settings, environment_settings, parse_params, project_settings
-from ..state.folders import heads_folder
+from ..state.folders import heads_folder, make_model_dir
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
 
@@ -81,7 +81,7 @@ class Runtime:
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
         """Open the store and the client."""
-        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        make_model_dir(settings)
         store = Store(settings.store_url)
         client = LabelStudioClient(settings)
         content = ContentLoader(settings, client)

@@ -163,7 +163,7 @@ def test_a_removed_setting_is_reported_and_has_no_effect(
 def documented(name: str) -> str:
     """Return the row of a setting in the docs."""
     field = Settings.model_fields[name]
-    default = field.default
+    default = "" if field.default_factory else field.default  # a folder of whoever runs this
     if hasattr(default, "get_secret_value"):
         default = default.get_secret_value()
     shown = "" if default in ("", None) else f"`{default}`"

@@ -43,11 +43,11 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
     named: dict[str, tuple[str, Path]] = {}
     all_there = True
     for name in split_encoders(settings.encoder):
-        folder = _folder(name, settings)
-        if folder is None:
+        found = _find(name, settings)
+        if found is None:
             all_there = False
             continue
-        its_kind = kind_of(folder)
+        folder, its_kind = found
         if its_kind in named:
             raise SettingsError(
                 f"ENCODER names two encoders for {its_kind}s, '{named[its_kind][0]}' and '{name}'; "
@@ -66,6 +66,15 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
     return encoders
 
 
+def _find(name: str, settings: Settings) -> tuple[Path, str] | None:
+    """Find an encoder and its kind of content; None when the hub cannot be reached."""
+    try:
+        folder = _folder(name, settings)
+        return None if folder is None else (folder, kind_of(folder))
+    except SettingsError as error:
+        raise SettingsError(f"ENCODER '{name}' cannot be used: {error}") from error
+
+
 def _folder(name: str, settings: Settings) -> Path | None:
     """Find an encoder on disk, downloaded if need be; None when the hub cannot be reached."""
     if name == "minilm":
@@ -75,8 +84,8 @@ def _folder(name: str, settings: Settings) -> Path | None:
         return path
     if not is_hub_name(name):
         raise SettingsError(
-            f"ENCODER names '{name}', which is no model below MODEL_DIR/models and no name of the "
-            "Hugging Face hub; begin a path with / or ./"
+            "it is no model below MODEL_DIR/models and no name of the Hugging Face hub; begin a "
+            "path with / or ./"
         )
     return hub_folder(name)
 

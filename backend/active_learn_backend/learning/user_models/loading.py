@@ -57,7 +57,10 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
         from .factory import load_factory  # imports transformers, which takes seconds
 
         return _models.get(made, lambda: load_factory(name, labels, device))
-    path = find_path(name, settings)
+    try:
+        path = find_path(name, settings)
+    except SettingsError as error:
+        raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
     if path is None:
         raise SettingsError(
             f"MODEL '{name}' is nothing below MODEL_DIR/models and no factory module:function; "
