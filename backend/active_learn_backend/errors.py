@@ -14,11 +14,13 @@ __all__ = [
     "LabelConfigError",
     "LabelStudioError",
     "LabelStudioUnreachableError",
+    "LeaseLostError",
     "MissingTokenError",
     "NotLabelStudioError",
     "ProjectMissingError",
     "SettingsError",
     "StoreError",
+    "WorkerStoppingError",
 ]
 
 
@@ -48,6 +50,27 @@ class StoreError(ActiveLearnError):
     def __init__(self, message: str, *, damaged: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
+
+
+class LeaseLostError(ActiveLearnError):
+    """Another worker has the project, or may have it: what was about to be written is dropped."""
+
+    def __init__(self, project_id: int) -> None:
+        super().__init__(
+            f"the lease of project {project_id} is lost: another worker took it over, or it was "
+            "not renewed in time; what this worker began is dropped, and nothing has to be done"
+        )
+        self.project_id = project_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.project_id,)
+
+
+class WorkerStoppingError(ActiveLearnError):
+    """The worker was told to stop in the middle of a project's work; the next start goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker stops; its next start goes on from here")
 
 
 class BadRequestError(ActiveLearnError):

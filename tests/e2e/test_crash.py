@@ -23,7 +23,9 @@ WORKERS = """
 import os, signal, sys
 from active_learn_backend.cli import main
 from active_learn_backend.labelstudio.published_queue import Queue
-from active_learn_backend.worker import loop, round
+from active_learn_backend.worker import loop, pace, round
+
+pace.QUIET_POLLS = 0  # old queues are retired at once, as if nobody had been at work for long
 
 def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -30,6 +30,7 @@ class Script:
         self.asked: list[tuple[str, str, str | None]] = []
         self.hosts: list[str | None] = []
         self.bodies: list[bytes] = []
+        self._request = threading.local()
         self.answer: Callable[[str, str, str | None], Answer] = lambda *_: (200, {}, b"{}")
         script = self
 
@@ -43,7 +44,8 @@ class Script:
 
             def handle_any(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                script.bodies.append(self.rfile.read(length))
+                script._request.body = self.rfile.read(length)
+                script.bodies.append(script.body)
                 request = (self.command, self.path, self.headers.get("Authorization"))
                 script.asked.append(request)
                 script.hosts.append(self.headers.get("Host"))
@@ -63,6 +65,11 @@ class Script:
         scheme = "http" if tls is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def body(self) -> bytes:
+        """Body of the request that is being answered."""
+        return bytes(self._request.body)
 
     def client(self, key: str = KEY, **settings: Any) -> LabelStudioClient:
         return LabelStudioClient(

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import LabelStudioError
 from .client import LabelStudioClient
 
-__all__ = ["UNCERTAINTY_SAMPLING", "Queue", "Retirement", "round_of"]
+__all__ = ["UNCERTAINTY_SAMPLING", "Queue", "RetirementStep", "round_of"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def round_of(version: str | None) -> int | None:
 
 
 @dataclass(frozen=True)
-class Retirement:
+class RetirementStep:
     """One short step of retiring a version: one row of it, or all that is left (None)."""
 
     version: str
@@ -93,7 +93,7 @@ class Queue:
         """Make a published version the one that is served."""
         self._client.patch_project(self._project_id, model_version=version)
 
-    def retirements(self, rounds: Mapping[int, int]) -> list[Retirement]:
+    def retirements(self, rounds: Mapping[int, int]) -> list[RetirementStep]:
         """List the steps that delete the rows of some rounds (given with their counts).
 
         Label Studio deletes a version in one transaction of 5 ms a row that blocks every submit
@@ -105,11 +105,11 @@ class Queue:
             version = f"al-{number}"
             if count > AT_ONCE:
                 rows = self._client.predictions(self._project_id, version)
-                steps += [Retirement(version, row["id"]) for row in rows[:-AT_ONCE]]
-            steps.append(Retirement(version, None))
+                steps += [RetirementStep(version, row["id"]) for row in rows[:-AT_ONCE]]
+            steps.append(RetirementStep(version, None))
         return steps
 
-    def retire(self, step: Retirement) -> None:
+    def retire(self, step: RetirementStep) -> None:
         """Delete one row, or what is left of a version."""
         if step.row_id is None:
             self._client.delete_version(self._project_id, step.version)

@@ -17,6 +17,8 @@ __all__ = ["open_engine"]
 log = logging.getLogger(__name__)
 
 SQLITE_WAIT = 10.0  # seconds that a writer waits for another
+# PostgreSQL: the same, and what it does with a transaction whose process was stopped.
+POSTGRESQL_WAITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 
 
 def _make_private(url: sa.URL) -> None:
@@ -65,5 +67,14 @@ def open_engine(url: str) -> sa.Engine:
             # A writer takes the lock at once: a later upgrade could fail half-way through.
             reads = connection.get_execution_options().get("reads", False)
             connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    elif engine.dialect.name == "postgresql":
+
+        @sa.event.listens_for(engine, "connect")
+        def _set_waits(connection: Any, _record: Any) -> None:
+            with connection.cursor() as cursor:
+                for name, value in POSTGRESQL_WAITS.items():
+                    cursor.execute(f"SET {name} = '{value}'")
+            connection.commit()
 
     return engine

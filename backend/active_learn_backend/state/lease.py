@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -10,13 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
-from ..errors import StoreError
+from ..errors import LeaseLostError, StoreError
 from ..logs import context
 from .schema import projects as _projects
-from .store import Store
+from .store import Store, update_project
 
 __all__ = ["LEASE_SECONDS", "Lease", "exclusively", "owner_name"]
 
@@ -34,48 +36,85 @@ def owner_name() -> str:
 
 
 class Lease:
-    """The right to work on one project, renewed in the background until it is released."""
+    """The right to work on one project, renewed in the background until it is released.
+
+    A process that is stopped for a while cannot know that another one took the project over. So
+    there are two guards. `check` compares a deadline of this process's own clock; call it right
+    before each write to Label Studio. And what is written through `store` counts only while the
+    lease's number is the project's latest.
+    """
 
     def __init__(self, store: Store, project_id: int, owner: str) -> None:
         self._store, self._project_id = store, project_id
         self._owner = owner
+        self._number = 0
+        self._deadline = -math.inf
         self._lost = threading.Event()
         self._done = threading.Event()
+        #: Whether it was taken from an owner that had not released it.
+        self.taken_over = False
+
+    @property
+    def store(self) -> Store:
+        """The project state, which takes no writes once another worker has the project."""
+        return self._store.fenced(self._project_id, self._number)
+
+    @property
+    def stands(self) -> bool:
+        """Whether nobody else can have the project, by this process's own clock."""
+        return not self._lost.is_set() and time.monotonic() < self._deadline
 
     def check(self) -> None:
-        """Raise `StoreError` when another worker has taken the project over."""
-        if self._lost.is_set():
-            raise StoreError(
-                f"another worker took project {self._project_id} over; this round is dropped"
-            )
+        """Check that the lease still stands.
+
+        Raises
+        ------
+        LeaseLostError
+            When another worker has taken the project over, or may have by now.
+        """
+        if not self.stands:
+            raise LeaseLostError(self._project_id)
 
     def acquire(self) -> bool:
-        """Acquire or renew the lease; return False while another living worker has it."""
-        now = time.time()
+        """Acquire the lease; return False while another living worker has it."""
+        started, now = time.monotonic(), time.time()
+        query = sa.select(
+            _projects.c.lease_owner, _projects.c.lease_until, _projects.c.lease_number
+        ).where(_projects.c.id == self._project_id)
         with self._store.write() as connection:
-            holder = connection.scalar(
-                sa.select(_projects.c.lease_owner).where(_projects.c.id == self._project_id)
-            )
+            row = connection.execute(query.with_for_update()).first()
+            if row is None:
+                return False
             # One that runs much longer than any lease was taken before the clock jumped back.
-            stands = _projects.c.lease_until.between(now, now + 10 * LEASE_SECONDS)
-            free = sa.or_(_projects.c.lease_owner == self._owner, ~stands)
-            if holder and _is_dead(holder):
-                free = sa.or_(free, _projects.c.lease_owner == holder)
-            done = connection.execute(
-                _projects.update()
-                .where(_projects.c.id == self._project_id, free)
-                .values(lease_owner=self._owner, lease_until=now + LEASE_SECONDS)
-            )
-            return bool(done.rowcount)
+            stands = now <= row.lease_until <= now + 10 * LEASE_SECONDS
+            others = row.lease_owner not in (None, self._owner)
+            if others and stands and not _is_dead(row.lease_owner):
+                return False
+            values = {"lease_owner": self._owner, "lease_until": now + LEASE_SECONDS}
+            number = row.lease_number + 1
+            update_project(connection, self._project_id, **values, lease_number=number)
+        self._number, self._deadline, self.taken_over = number, started + LEASE_SECONDS, others
+        return True
+
+    def renew(self) -> bool:
+        """Renew the lease; return False when another worker has, or had, it meanwhile."""
+        started = time.monotonic()
+        if not self._update_ours(lease_until=time.time() + LEASE_SECONDS):
+            return False
+        self._deadline = started + LEASE_SECONDS
+        return True
 
     def release(self) -> None:
         """Release the lease, if it is still ours."""
+        self._update_ours(lease_owner=None, lease_until=0.0, activity="")
+
+    def _update_ours(self, **values: Any) -> bool:
+        ours = (_projects.c.lease_owner == self._owner, _projects.c.lease_number == self._number)
         with self._store.write() as connection:
-            connection.execute(
-                _projects.update()
-                .where(_projects.c.id == self._project_id, _projects.c.lease_owner == self._owner)
-                .values(lease_owner=None, lease_until=0.0, activity="")
+            done = connection.execute(
+                _projects.update().where(_projects.c.id == self._project_id, *ours).values(values)
             )
+            return bool(done.rowcount)
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
@@ -92,8 +131,9 @@ class Lease:
     def _renew(self) -> None:
         while not self._done.wait(LEASE_SECONDS / 4):
             try:
-                if not self.acquire():
+                if not self.renew():
                     self._lost.set()
+                    return
             except StoreError as error:
                 with context(project=self._project_id):  # a thread starts without one
                     log.warning("lease not renewed: %s", error)

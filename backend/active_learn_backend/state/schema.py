@@ -8,11 +8,10 @@ as long to make them, which counts with 100,000 tasks.
 from __future__ import annotations
 
 import json
-import logging
 import time
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 import sqlalchemy as sa
@@ -26,14 +25,10 @@ __all__ = [
     "Project",
     "QueueRow",
     "TaskRow",
-    "create_tables",
     "insert_if_new",
 ]
 
-log = logging.getLogger(__name__)
-
 SCHEMA_VERSION = 4
-SCHEMA_LOCK = 2_611_220  # any number, ours alone
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
 
@@ -78,6 +73,11 @@ class Project:
         A new round is due, regardless of the counts.
     pending_labels, pending_tasks : int
         Labels and tasks changed since the last round began.
+    lease_owner, lease_until : str or None, float
+        Who works on the project, and until when in seconds since 1970.
+    lease_number : int
+        Fencing number: each lease has a greater one than the lease before. What an owner writes
+        counts only while the number is still its own.
     activity : str
         Stage of the round that a worker runs now, such as ``embed 640/1400``; empty: none.
     """
@@ -114,6 +114,7 @@ class Project:
     pending_tasks: int = 0
     lease_owner: str | None = None
     lease_until: float = 0.0
+    lease_number: int = 0
     activity: str = ""
     last_error: str = ""
 
@@ -274,68 +275,6 @@ for _name, _columns, _rows in (
     sa.Index(f"tasks_{_name}", tasks.c.project_id, *_columns, sqlite_where=_rows).ddl_if(
         dialect="sqlite"
     )
-
-
-def create_tables(connection: sa.Connection) -> None:
-    """Create the tables; those of another schema version are replaced.
-
-    Only the connections (projects, secrets, former sampling) are carried over: Label Studio does
-    not hold them. Everything else is read from Label Studio again.
-    """
-    if connection.dialect.name == "postgresql":  # one process at a time; SQLite's lock does that
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-    if sa.inspect(connection).has_table(meta.name):
-        found = connection.scalar(sa.select(meta.c.schema_version))
-        if found == SCHEMA_VERSION:
-            return
-        log.warning(
-            "the project state has schema version %s, this is version %s: it is rebuilt from "
-            "Label Studio",
-            found,
-            SCHEMA_VERSION,
-        )
-    carried_over = _old_projects(connection)
-    old = sa.MetaData()
-    old.reflect(connection, only=lambda name, _: name in {*metadata.tables, *FORMER_TABLES})
-    old.drop_all(connection)
-    metadata.create_all(connection)
-    connection.execute(meta.insert().values(schema_version=SCHEMA_VERSION))
-    if carried_over:
-        connection.execute(projects.insert(), [asdict(project) for project in carried_over])
-
-
-# Names of schema version 2 and before.
-FORMER_TABLES = ("tallies",)
-FORMER_COLUMNS = {
-    "marks": "change_seq",
-    "marks_seen": "processed_seq",
-    "stale": "round_requested",
-    "version": "queue_version",
-    "live_version": "model_version",
-}
-FORMER_STATUSES = {"yielded": "paused_by_user"}
-
-
-def _old_projects(connection: sa.Connection) -> list[Project]:
-    """Return the former projects, as far as this version knows their columns."""
-    if not sa.inspect(connection).has_table(projects.name):
-        return []
-    table = sa.Table(projects.name, sa.MetaData(), autoload_with=connection)
-    rows = connection.execute(sa.select(table)).mappings()
-    return [_carried_over(dict(row)) for row in rows]
-
-
-def _carried_over(row: dict[str, Any]) -> Project:
-    """Convert a former project; its empty cursor makes the poller read all tasks again."""
-    row = {FORMER_COLUMNS.get(name, name): value for name, value in row.items()}
-    status = row.get("status", "active")
-    row["status"] = FORMER_STATUSES.get(status, status)
-    row["params"] = json.loads(row.get("params") or "{}")
-    if not str(row.get("model_version", "")).startswith("model-"):  # `head-12` is no own model
-        row["model_version"] = ""
-    row |= {"cursor": "", "round_requested": True, "lease_owner": None, "lease_until": 0.0}
-    known = {one.name for one in fields(Project)}
-    return Project(**{name: value for name, value in row.items() if name in known})
 
 
 def insert_if_new(

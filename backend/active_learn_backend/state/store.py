@@ -8,21 +8,23 @@ module of functions that take the store: `tasks`, `queue`, `rounds`, `counters`,
 
 from __future__ import annotations
 
+import copy
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import StoreError
+from ..errors import LeaseLostError, StoreError
 from . import schema
 from .engine import open_engine
+from .migration import create_tables, is_current
 from .recovery import is_damage
-from .schema import Project, QueueRow, TaskRow, create_tables, insert_if_new
+from .schema import Project, QueueRow, TaskRow, insert_if_new
 from .schema import projects as _projects
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
@@ -46,8 +48,23 @@ class Store:
         self._engine = open_engine(url)
         self._one_writer = threading.Lock()
         self._reader = self._engine.execution_options(reads=True)
-        with self.write() as connection:
-            create_tables(connection)
+        self._fence: tuple[int, int] | None = None
+        # Only read where nothing is to be done: a process that stopped in mid-write keeps the lock.
+        with self.read() as connection:
+            current = is_current(connection)
+        if not current:
+            with self.write() as connection:
+                create_tables(connection)
+
+    def fenced(self, project_id: int, lease_number: int) -> Self:
+        """Return the same store, whose writes count only while a project's lease is this one.
+
+        Each write raises `LeaseLostError`, and leaves everything as it was, once the project was
+        leased again.
+        """
+        fenced = copy.copy(self)
+        fenced._fence = (project_id, lease_number)
+        return fenced
 
     def close(self) -> None:
         """Close all connections."""
@@ -59,15 +76,30 @@ class Store:
 
         Threads of a process queue up here: left to SQLite, they would sleep and try again, which
         takes up to a tenth of a second.
+
+        Raises
+        ------
+        LeaseLostError
+            From a store that is `fenced`.
         """
         with self._one_writer, self._errors_in_one_line(), self._engine.begin() as connection:
             yield connection
+            self._check_fence(connection)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Begin a transaction that only reads; it waits for no writer."""
         with self._errors_in_one_line(), self._reader.connect() as connection:
             yield connection
+
+    def _check_fence(self, connection: sa.Connection) -> None:
+        """Check the lease last of all, so that nobody can take it before the commit."""
+        if self._fence is None:
+            return
+        project_id, number = self._fence
+        query = sa.select(_projects.c.lease_number).where(_projects.c.id == project_id)
+        if connection.scalar(query.with_for_update()) != number:
+            raise LeaseLostError(project_id)
 
     @contextmanager
     def _errors_in_one_line(self) -> Iterator[None]:
@@ -166,7 +198,10 @@ class Store:
 
     def forget(self, project_id: int) -> None:
         """Remove everything that is known of a project."""
-        with self.write() as connection:
+        unfenced = copy.copy(self)  # the lease goes too
+        unfenced._fence = None
+        with unfenced.write() as connection:
+            self._check_fence(connection)
             for table in schema.metadata.tables.values():
                 if "project_id" in table.c:
                     connection.execute(table.delete().where(table.c.project_id == project_id))

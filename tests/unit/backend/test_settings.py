@@ -19,7 +19,7 @@ from active_learn_backend.settings import (
     project_settings,
 )
 from active_learn_backend.state.store import Project
-from active_learn_backend.worker.loop import round_is_due
+from active_learn_backend.worker.turn import round_is_due
 from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[3]

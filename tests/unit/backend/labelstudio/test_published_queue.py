@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 from active_learn_backend.errors import LabelStudioError
-from active_learn_backend.labelstudio.published_queue import AT_ONCE, Queue, Retirement, round_of
+from active_learn_backend.labelstudio.published_queue import (
+    AT_ONCE,
+    Queue,
+    RetirementStep,
+    round_of,
+)
 
 
 class Recorder:
@@ -67,8 +72,8 @@ def test_a_large_version_goes_row_by_row_until_the_rest_is_small() -> None:
     client = Recorder()
     queue = Queue(client, 7)  # type: ignore[arg-type]
     steps = queue.retirements({10: 50, 3: 2})
-    assert steps[0] == Retirement("al-3", None)
-    assert steps[-1] == Retirement("al-10", None)
+    assert steps[0] == RetirementStep("al-3", None)
+    assert steps[-1] == RetirementStep("al-10", None)
     assert len(steps) == 1 + (50 - AT_ONCE) + 1
     for step in steps:
         queue.retire(step)

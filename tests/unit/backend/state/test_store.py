@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from active_learn_backend.errors import StoreError
+from active_learn_backend.errors import LeaseLostError, StoreError
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import count_open, read_queue, set_queue
@@ -127,6 +128,80 @@ def test_a_dead_process_of_this_host_loses_its_lease_at_once(store: Store) -> No
     assert Lease(store, 1, f"{host}/{ended.pid}/x").acquire()
     assert Lease(store, 1, f"{host}/{os.getpid()}/y").acquire()
     assert not Lease(store, 1, f"{host}/1/z").acquire()
+
+
+def test_what_a_former_owner_writes_is_dropped(store: Store) -> None:
+    store.register(1)
+    first, second = Lease(store, 1, "elsewhere/1/a"), Lease(store, 1, "elsewhere/2/b")
+    assert first.acquire()
+    old = first.store
+    old.update(1, title="first")
+    store.update(1, lease_until=0.0)  # it was stopped for longer than its lease
+    assert second.acquire()
+    assert second.taken_over
+    before = store.known_project(1)
+    rows = [QueueRow(1, 0, True, 0.5, 0.5)]
+    for write in (
+        lambda: old.update(1, title="late"),
+        lambda: set_queue(old, 1, "al-9", rows),
+        lambda: apply_changes(old, 1, [task(1, "a")]),
+        lambda: finish_round(old, 1, RoundReport(9, labeled=1), labels=1, tasks=1),
+        lambda: old.forget(1),
+    ):
+        with pytest.raises(LeaseLostError, match="the lease of project 1 is lost"):
+            write()
+    assert store.known_project(1) == before
+    assert (task_ids(store, 1), read_queue(store, 1), read_rounds(store, 1)) == (set(), [], [])
+    second.store.update(1, title="second")
+    first.release()  # not its own any more
+    assert store.known_project(1).lease_owner == "elsewhere/2/b"
+    second.release()
+    assert not first.renew()  # another had it meanwhile, even if nobody has it now
+    assert store.known_project(1).title == "second"
+
+
+def test_a_lease_ends_by_the_owners_own_clock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.register(1)
+    mine = Lease(store, 1, "elsewhere/1/a")
+    with pytest.raises(LeaseLostError):
+        mine.check()
+    assert mine.acquire()
+    mine.check()
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + lease.LEASE_SECONDS)
+    with pytest.raises(LeaseLostError, match="was not renewed in time"):
+        mine.check()
+    assert mine.renew()  # nobody took it
+    mine.check()
+
+
+def test_a_process_stopped_in_a_write_keeps_no_other_from_starting(store_url: str) -> None:
+    Store(store_url).register(1)
+    stopped = subprocess.Popen(
+        [sys.executable, "-c", STOP_IN_A_WRITE, store_url], stdout=subprocess.PIPE
+    )
+    try:
+        assert stopped.stdout is not None
+        assert stopped.stdout.readline() == b"writing\n"
+        os.kill(stopped.pid, signal.SIGSTOP)
+        other = Store(store_url)  # waited for SQLite's lock, and failed
+        assert other.known_project(1).change_seq == 1
+        other.close()
+    finally:
+        stopped.kill()
+        stopped.wait()
+
+
+STOP_IN_A_WRITE = """
+import sys, time
+from active_learn_backend.state.store import Store
+with Store(sys.argv[1]).write() as connection:
+    connection.exec_driver_sql("UPDATE projects SET title = 'x'")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])

@@ -93,6 +93,7 @@ def worker(settings: Settings, store: Store) -> Worker:
 
 
 def turn(worker: Worker, store: Store) -> Project:
+    store.mark_changed(3)
     worker.turn(3)
     return store.known_project(3)
 

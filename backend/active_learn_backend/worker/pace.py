@@ -1,0 +1,79 @@
+"""How often a worker looks at a project, and what it remembers of it between two turns."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ..state.store import Project
+from .retirement import QUIET_POLLS, Retirement
+
+__all__ = ["Pace"]
+
+DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
+MOST_BACKOFF = 30.0
+# A project that changed nothing for a while is read ever less often: after a tenth of that time.
+QUIET_SHARE = 0.1
+# The longest such pause, in poll intervals. A webhook ends it at once; without one it is shorter.
+LONGEST_PAUSE = {"push": 30.0, "pull": 12.0}
+
+
+@dataclass
+class Pace:
+    """What a worker remembers of a project between two turns; its loss costs only time.
+
+    Attributes
+    ----------
+    active_at : float
+        When a change was last seen, by the clock `time.monotonic`.
+    noticed_at : float or None
+        When the web process's note of a change was first seen that is not processed yet.
+    not_before : float
+        When the project may have its next turn, after an error.
+    check_model_at : float
+        When our model in Label Studio has to be looked at again.
+    """
+
+    active_at: float = field(default_factory=time.monotonic)
+    noticed_at: float | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    check_model_at: float = 0.0
+    retirement: Retirement = field(default_factory=Retirement)
+
+    def is_quiet(self, poll_interval: float) -> bool:
+        """Return whether nothing changed for so long that nobody seems to be at work."""
+        return time.monotonic() - self.active_at >= QUIET_POLLS * poll_interval
+
+    def poll_pause(self, mode: str, poll_interval: float) -> float:
+        """Return the seconds between two looks at the project, when no webhook comes."""
+        quiet_for = time.monotonic() - self.active_at
+        longest = LONGEST_PAUSE[mode] * poll_interval
+        return min(max(QUIET_SHARE * quiet_for, poll_interval), longest)
+
+    def is_due(self, project: Project, poll_interval: float) -> bool:
+        """Return whether the project has to have a turn now."""
+        now = time.monotonic()
+        if now < self.not_before:
+            return False
+        if project.change_seq > project.processed_seq:
+            self.noticed_at = self.noticed_at or now
+            if now - self.noticed_at >= DEBOUNCE:
+                return True
+        if self.retirement.is_due(quiet=self.is_quiet(poll_interval)):
+            return True
+        return self.poll_is_due(project, poll_interval)
+
+    def poll_is_due(self, project: Project, poll_interval: float) -> bool:
+        """Return whether the project has to be read, whatever the web process noted."""
+        if self.retirement.rounds is None:  # a new worker, or another's project
+            return True
+        pause = self.poll_pause(project.mode, poll_interval)
+        if self.retirement.rounds and self.is_quiet(poll_interval):
+            pause = poll_interval  # rows are being deleted: see soon that somebody is back
+        return abs(time.time() - project.polled_at) >= pause
+
+    def record_failure(self) -> None:
+        """Put the next turn off, longer after each failure."""
+        self.failures += 1
+        self.not_before = time.monotonic() + min(2.0 ** min(self.failures, 10) / 2, MOST_BACKOFF)

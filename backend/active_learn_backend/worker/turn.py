@@ -1,0 +1,238 @@
+"""One turn of a project: read what changed, repair what was reset, run the round that is due."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LabelStudioError, WorkerStoppingError
+from ..labeling.config import parse_label_config
+from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.connection import Connection
+from ..labelstudio.poller import Changes, poll
+from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
+from ..learning.engines.base import Engine
+from ..settings import LOW_WATER, Settings, project_settings
+from ..state.lease import Lease
+from ..state.queue import count_open
+from ..state.schema import WATCHED
+from ..state.store import Project, Store
+from .pace import Pace
+from .round import Round
+
+__all__ = ["Turn", "round_is_due"]
+
+log = logging.getLogger(__name__)
+
+CHECK_MODEL_EVERY = 300.0  # seconds; Label Studio calls /health and /setup of the model then
+
+
+def round_is_due(
+    project: Project, open_tasks: int, batch: int, settings: Settings, *, retiring: bool
+) -> str:
+    """Return why a new round is due; empty when it is not.
+
+    While rows have to be deleted because there are too many (`retiring`), only a batch that runs
+    out is a reason, so that rounds never outrun Label Studio, however fast the labels come.
+    """
+    if project.round_requested:
+        return "its queue is new or has to be renewed"
+    changed = project.pending_labels or project.pending_tasks
+    if changed and open_tasks <= LOW_WATER * batch:
+        return f"{open_tasks} of {batch} tasks of the batch are left"
+    if retiring:
+        return ""
+    if project.pending_tasks and isinstance(settings.budget, float):
+        return f"{project.pending_tasks} tasks to decide on"
+    if project.pending_labels >= settings.retrain_every:
+        return f"{project.pending_labels} new labels"
+    if project.pending_tasks >= settings.retrain_every:
+        return f"{project.pending_tasks} changed tasks"
+    return ""
+
+
+@dataclass
+class Turn:
+    """What a worker does with one project while it has the lease.
+
+    Attributes
+    ----------
+    stopping : threading.Event
+        Set when the worker has to stop: the turn breaks off before its next write.
+    load : callable
+        Returns the bytes of an image, from its address in a task.
+    """
+
+    project_id: int
+    settings: Settings
+    client: LabelStudioClient
+    lease: Lease
+    pace: Pace
+    stopping: threading.Event
+    load: Callable[[str], bytes]
+    engine: Engine
+
+    def __post_init__(self) -> None:
+        self._store: Store = self.lease.store
+        self._queue = Queue(self.client, self.project_id)
+
+    def run(self) -> None:
+        """Read the project, and do what is due."""
+        project, pace = self._project(), self.pace
+        if project.status not in WATCHED:
+            return  # paused or disconnected meanwhile
+        self.client.require_token()
+        noted = project.change_seq > project.processed_seq
+        if noted or pace.poll_is_due(project, self.settings.poll_interval):
+            changes = poll(self.client, self._store, project)
+            pace.noticed_at = None
+            if noted or changes.labels or changes.tasks:
+                pace.active_at = time.monotonic()
+            self._update(processed_seq=project.change_seq, polled_at=time.time())
+            if not self._reconcile(project, changes):
+                pace.retirement.rounds = {}
+                return
+            self._run_round()
+        self._retire()
+        if project.last_error:
+            self._update(last_error="")
+
+    def _project(self) -> Project:
+        return self._store.known_project(self.project_id)
+
+    def _update(self, **values: Any) -> None:
+        self._store.update(self.project_id, **values)
+
+    def _check(self) -> None:
+        """Check that the worker may still write; called right before each write."""
+        if self.stopping.is_set():
+            raise WorkerStoppingError
+        self.lease.check()
+
+    # -- what a person changed in Label Studio ------------------------------------------------
+
+    def _reconcile(self, project: Project, changes: Changes) -> bool:
+        """Restore sampling and version where needed; return False when a person chose otherwise.
+
+        `project` is as it stood before Label Studio was read: a sampling that was set by
+        `active-learn connect` in between is not taken for a person's choice.
+        """
+        sampling = str(changes.project["sampling"])
+        if sampling != UNCERTAINTY_SAMPLING and project.sampling_set:
+            self._pause_for_user(sampling)
+            return False
+        project = self._project()
+        if project.status == "paused_by_user":
+            log.info("the sampling was set back; going on")
+            self._update(status="active", reason="")
+        connection = Connection(self.client, self._store, self.settings, project.id)
+        self._check()
+        if not project.sampling_set:
+            connection.order_stream(changes.project)
+        if project.mode == "push" and not self._check_model(connection, project):
+            return False
+        self._repair(project, str(changes.project["model_version"] or ""))
+        return True
+
+    def _check_model(self, connection: Connection, project: Project) -> bool:
+        """See now and then to our model and webhook; return False when the model was deleted."""
+        if project.webhook_id is None:
+            connection.secure_webhook(project.webhook_secret)
+        # Until one of them is known, Label Studio is still making the model.
+        made = project.backend_id is not None or project.webhook_id is not None
+        if not made or time.monotonic() < self.pace.check_model_at:
+            return True
+        self.pace.check_model_at = time.monotonic() + CHECK_MODEL_EVERY
+        return connection.check_model(project)
+
+    def _pause_for_user(self, sampling: str) -> None:
+        reason = f"the task sampling was changed to {sampling!r} in Label Studio"
+        if self._store.change_status(self.project_id, "active", "paused_by_user", reason):
+            log.warning("paused, because %s; set it back or run `active-learn resume`", reason)
+
+    def _repair(self, project: Project, served: str) -> None:
+        """Serve our queue again after the version was reset in Label Studio."""
+        if served == project.queue_version or not project.queue_version:
+            return
+        number = round_of(served)
+        if number is not None and number > (round_of(project.queue_version) or 0):
+            log.info("a worker died after the flip to %s", served)
+            self._update(queue_version=served, round_requested=True)
+            return
+        log.warning(
+            "model_version was reset to %r in Label Studio; serving %s again",
+            served,
+            project.queue_version,
+        )
+        self._check()
+        try:
+            self._queue.flip(project.queue_version)
+        except LabelStudioError as error:
+            if error.status != 400:
+                raise
+            log.warning("the rows of %s are gone", project.queue_version)
+            self._update(queue_version="", round_requested=True)
+
+    # -- rounds -------------------------------------------------------------------------------
+
+    def _run_round(self) -> None:
+        project = self._project()
+        open_tasks, batch = count_open(self._store, project.id)
+        settings = project_settings(self.settings, project.params)
+        reason = round_is_due(
+            project, open_tasks, batch, settings, retiring=self.pace.retirement.forced
+        )
+        if not reason:
+            return
+        report = Round(
+            project=project,
+            task=parse_label_config(project.label_config),
+            store=self._store,
+            queue=self._queue,
+            settings=settings,
+            load=self.load,
+            external_predictions=lambda version: {
+                row["task"]: row["result"] for row in self.client.predictions(project.id, version)
+            },
+            check_lease=self._check,
+            engine=self.engine,
+        ).run()
+        self.pace.retirement.forget()
+        log.info(
+            "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
+            reason,
+            report.labeled,
+            report.unlabeled,
+            report.queue_version or "nothing, all is labeled",
+            ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
+        )
+
+    def _retire(self) -> None:
+        """Delete a few rows of former queues, if nobody is at work or there are too many."""
+        retirement = self.pace.retirement
+        retirement.count(self._queue, round_of(self._project().queue_version))
+        was_forced = retirement.forced
+        quiet = self.pace.is_quiet(self.settings.poll_interval)
+        if not retirement.is_due(quiet=quiet) or not self._ours_is_served():
+            return
+        retirement.delete_some(self._queue, self._check, self.stopping.wait)
+        if was_forced and not retirement.forced:
+            self._run_round()  # it may have waited for this
+
+    def _ours_is_served(self) -> bool:
+        """Return whether Label Studio serves our queue now; else put that right.
+
+        A worker that was stopped and woken may have switched back to its own queue: its rows must
+        not be deleted while they are served.
+        """
+        served = str(self.client.project(self.project_id)["model_version"] or "")
+        project = self._project()
+        if served == project.queue_version:
+            return True
+        self._repair(project, served)
+        self.pace.retirement.forget()
+        return False

@@ -1,0 +1,205 @@
+"""Workers on a small Label Studio in memory: who may write, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from active_learn_backend.demo.process import wait_until
+from active_learn_backend.errors import LeaseLostError
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state import lease
+from active_learn_backend.state.lease import Lease
+from active_learn_backend.state.store import Store
+from active_learn_backend.worker.loop import Worker
+from active_learn_backend.worker.turn import Pace, Turn
+from fake_label_studio import FakeLabelStudio
+from fake_server import KEY
+
+SMALL = {"budget": 4, "reserve": 3, "retrain_every": 3, "poll_interval": 0.2, "audit": 0}
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeLabelStudio]:
+    server = FakeLabelStudio()
+    yield server
+    server.close()
+
+
+class Backend:
+    """The state of one backend, and its workers."""
+
+    def __init__(self, studio: FakeLabelStudio, folder: Path) -> None:
+        self.studio, self.folder = studio, folder
+        self.store = Store(f"sqlite:///{folder / 'state.sqlite3'}")
+
+    def settings(self, **values: object) -> Settings:
+        return load_settings(
+            label_studio_url=self.studio.url,
+            label_studio_api_key=KEY,
+            model_dir=self.folder,
+            **{**SMALL, **values},
+        )
+
+    def add_project(self, count: int = 30, mode: str = "pull") -> int:
+        project = self.studio.add_project(f"number {n} of {n * 37 % 101}" for n in range(count))
+        self.store.register(project)
+        self.store.update(project, mode=mode)
+        return project
+
+    def turn(self, project: int, owner: str = "elsewhere/0/x", pace: Pace | None = None) -> None:
+        """Do a turn of a worker of another machine."""
+        settings = self.settings()
+        client = self.studio.client()
+        self.store.mark_changed(project)
+        taken = Lease(self.store, project, owner)
+        assert taken.acquire()
+        load = ContentLoader(settings, client).load
+        try:
+            Turn(
+                project_id=project,
+                settings=settings,
+                client=client,
+                lease=taken,
+                pace=pace or Pace(),
+                stopping=threading.Event(),
+                load=load,
+                engine=LocalEngine(),
+            ).run()
+        finally:
+            taken.release()
+            client.close()
+
+    @contextmanager
+    def worker(self, **values: object) -> Iterator[Worker]:
+        settings = self.settings(**values)
+        client = self.studio.client(**settings.model_dump(include={"request_timeout"}))
+        worker = Worker(settings, Store(settings.store_url), client)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            yield worker
+        finally:
+            worker.stopping.set()
+            thread.join(PATIENCE)
+            client.close()
+
+    def wait_round(self, project: int, after: int = 0) -> str:
+        """Wait until a round later than `after` is served and recorded; return its version."""
+
+        def served() -> str:
+            version = str(self.studio.projects[project]["model_version"] or "")
+            later = version.startswith("al-") and int(version[3:]) > after
+            recorded = self.store.known_project(project)
+            done = recorded.queue_version == version and not recorded.round_requested
+            return version if later and done else ""
+
+        return str(wait_until(served, timeout=PATIENCE, what=f"a round after {after}"))
+
+
+@pytest.fixture
+def backend(studio: FakeLabelStudio, tmp_path: Path) -> Iterator[Backend]:
+    made = Backend(studio, tmp_path)
+    yield made
+    made.store.close()
+
+
+# -- a worker that was stopped, and the one that took over ---------------------------------------
+
+
+class Clock:
+    """The clock of the leases; `jump` lets time pass as it does for a process that is stopped."""
+
+    def __init__(self) -> None:
+        self._jumped = 0.0
+        self.sleep = time.sleep
+
+    def jump(self, seconds: float) -> None:
+        self._jumped += seconds
+
+    def time(self) -> float:
+        return time.time() + self._jumped
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._jumped
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lease, "time", clock)
+    return clock
+
+
+@contextmanager
+def stopped_at(
+    backend: Backend, project: int, method: str, path: str, clock: Clock
+) -> Iterator[Future[None]]:
+    """Stop a worker's turn in a request, for longer than its lease; it goes on after the block."""
+    studio = backend.studio
+    reached, opened = threading.Event(), threading.Event()
+
+    def hold(asked: str, where: str, _body: object) -> None:
+        if asked == method and path in where and not reached.is_set():
+            reached.set()
+            assert opened.wait(PATIENCE)
+
+    studio.before = hold
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(backend.turn, project, "elsewhere/1/first")
+        try:
+            assert reached.wait(PATIENCE)
+            clock.jump(2 * lease.LEASE_SECONDS)
+            yield future
+        finally:
+            opened.set()
+
+
+def flips(studio: FakeLabelStudio) -> list[str]:
+    """List the versions that were switched to, in turn."""
+    asked = zip(studio.asked, studio.bodies, strict=True)
+    bodies = [json.loads(body) for (method, _, _), body in asked if method == "PATCH"]
+    return [body["model_version"] for body in bodies if "model_version" in body]
+
+
+def test_a_worker_whose_lease_ran_out_writes_nothing_more(backend: Backend, clock: Clock) -> None:
+    """It was stopped while it published. It does not switch to its queue, and records nothing."""
+    project = backend.add_project()
+    with stopped_at(backend, project, "POST", "import/predictions", clock) as first:
+        backend.turn(project, "elsewhere/2/second")
+        state = backend.store.known_project(project)
+    with pytest.raises(LeaseLostError, match=f"the lease of project {project} is lost"):
+        first.result()
+    assert flips(backend.studio) == ["al-2"]
+    assert backend.store.known_project(project) == state
+    assert state.queue_version == "al-2"
+
+
+def test_a_late_switch_is_put_right_before_its_rows_are_deleted(
+    backend: Backend, clock: Clock
+) -> None:
+    """It was stopped in the switch itself, where no check helps, until another had published."""
+    project = backend.add_project()
+    backend.turn(project)
+    studio = backend.studio
+    for task in list(studio.tasks)[:3]:
+        studio.annotate(task, "even")
+    with stopped_at(backend, project, "PATCH", "/api/projects/", clock) as first:
+        pace = Pace()
+        backend.turn(project, "elsewhere/2/second", pace)
+        assert studio.projects[project]["model_version"] == "al-3"
+    assert isinstance(first.exception(), LeaseLostError)
+    assert studio.projects[project]["model_version"] == "al-2"
+    backend.turn(project, "elsewhere/2/second", pace)
+    assert studio.projects[project]["model_version"] == "al-3"
+    assert flips(studio) == ["al-1", "al-2", "al-3", "al-3"]
+    assert studio.versions(project)["al-3"] == 7

@@ -1,0 +1,232 @@
+"""A small Label Studio in memory, spoken to over HTTP: projects of texts, and their queue.
+
+It knows what a round needs, and `next` with its locks, as Label Studio 1.23.2 does it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from fake_server import Answer, Script
+
+__all__ = ["CONFIG", "FakeLabelStudio"]
+
+CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="even"/><Choice value="odd"/></Choices></View>'
+)
+
+
+class FakeLabelStudio(Script):
+    """Projects, tasks, annotations, predictions and locks.
+
+    Attributes
+    ----------
+    members : int
+        People of the organization.
+    before : callable
+        Is called with each request's method, path and decoded body before it is answered; what it
+        returns, if anything, is the answer.
+    after : callable
+        The same, after the request was carried out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = 1
+        self.projects: dict[int, dict[str, Any]] = {}
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.locks: dict[int, str] = {}  # task -> person
+        self.before: Callable[[str, str, Any], Answer | None] = lambda *_: None
+        self.after: Callable[[str, str, Any], Answer | None] = lambda *_: None
+        self._one = threading.RLock()
+        self._ids = 0
+        self.answer = self._respond
+
+    # -- what a test does ---------------------------------------------------------------------
+
+    def add_project(self, texts: Iterable[str]) -> int:
+        project = self._new_id()
+        self.projects[project] = {
+            "id": project,
+            "title": f"project {project}",
+            "label_config": CONFIG,
+            "sampling": "Sequential sampling",
+            "model_version": "",
+            "organization": 1,
+        }
+        for text in texts:
+            task = self._new_id()
+            self.tasks[task] = {
+                "id": task,
+                "project": project,
+                "data": {"text": text},
+                "annotations": [],
+                "updated_at": _now(),
+            }
+        return project
+
+    def next_task(self, project: int, person: str) -> int | None:
+        """Draw a task as a person does: uncertainty sampling with locks; None is a 404."""
+        with self._one:
+            left = [task for task in self._tasks_of(project) if not task["annotations"]]
+            for task in left:
+                if self.locks.get(task["id"]) == person:
+                    return int(task["id"])
+            version = self.projects[project]["model_version"]
+            scores = {
+                row["task"]: row["score"]
+                for row in self.rows.values()
+                if row["model_version"] == version and version
+            }
+            queued = sorted(
+                (task for task in left if task["id"] in scores), key=lambda one: scores[one["id"]]
+            )
+            free = [task["id"] for task in queued or left if task["id"] not in self.locks]
+            if not free:
+                return None
+            self.locks[free[0]] = person
+            return int(free[0])
+
+    def annotate(self, task: int, label: str) -> None:
+        with self._one:
+            now = _now()
+            annotation = {
+                "id": self._new_id(),
+                "created_at": now,
+                "updated_at": now,
+                "result": [
+                    {
+                        "from_name": "label",
+                        "to_name": "text",
+                        "type": "choices",
+                        "value": {"choices": [label]},
+                    }
+                ],
+            }
+            self.tasks[task]["annotations"].append(annotation)
+            self.tasks[task]["updated_at"] = now
+            self.locks.pop(task, None)
+
+    def versions(self, project: int) -> Counter[str]:
+        """Count the stored predictions of each version."""
+        mine = [row for row in self.rows.values() if row["project"] == project]
+        return Counter(row["model_version"] for row in mine)
+
+    def requests(self, method: str = "", path: str = "") -> int:
+        """Count the requests so far, of a method and with a part of a path."""
+        return sum(asked[0].startswith(method) and path in asked[1] for asked in list(self.asked))
+
+    # -- how it answers -----------------------------------------------------------------------
+
+    def _new_id(self) -> int:
+        with self._one:
+            self._ids += 1
+            return self._ids
+
+    def _tasks_of(self, project: int) -> list[dict[str, Any]]:
+        return [task for task in self.tasks.values() if task["project"] == project]
+
+    def _respond(self, method: str, path: str, _: str | None) -> Answer:
+        body = json.loads(self.body or b"null")
+        if spoiled := self.before(method, path, body):
+            return spoiled
+        with self._one:
+            answer = self._do(method, urlsplit(path).path, parse_qs(urlsplit(path).query), body)
+        return self.after(method, path, body) or answer
+
+    def _do(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Answer:
+        if path == "/api/tasks/":
+            return self._list_tasks(query)
+        if path.startswith("/api/organizations/"):
+            return _json({"count": self.members, "results": []})
+        if found := re.fullmatch(r"/api/predictions/(\d+)/", path):
+            return _json(None, 204 if self.rows.pop(int(found[1]), None) else 404)
+        found = re.fullmatch(r"/api/projects/(\d+)/(.*)", path)
+        if found is None or int(found[1]) not in self.projects:
+            return _json({"detail": "Not found."}, 404)
+        project, rest = int(found[1]), found[2]
+        if rest == "import/predictions":
+            return self._import(project, body)
+        if rest == "model-versions/" and method == "DELETE":
+            self._delete_version(project, body["model_version"])
+            return _json({})
+        if rest == "model-versions/":
+            return _json(dict(self.versions(project)))
+        if method == "PATCH":
+            return self._patch(project, body)
+        tasks = self._tasks_of(project)
+        annotations = sum(len(task["annotations"]) for task in tasks)
+        counts = {"task_number": len(tasks), "total_annotations_number": annotations}
+        counts["skipped_annotations_number"] = 0
+        return _json(self.projects[project] | counts)
+
+    def _patch(self, project: int, values: dict[str, Any]) -> Answer:
+        version = values.get("model_version")
+        if version and version not in self.versions(project):
+            return _json({"detail": f"no predictions of {version}"}, 400)
+        self.projects[project] |= values
+        return _json(self.projects[project])
+
+    def _import(self, project: int, rows: list[dict[str, Any]]) -> Answer:
+        for row in rows:
+            number = self._new_id()
+            self.rows[number] = {"id": number, "project": project, **row}
+        return _json({"created": len(rows)}, 201)
+
+    def _delete_version(self, project: int, version: str) -> None:
+        of_version = (project, version)
+        self.rows = {
+            number: row
+            for number, row in self.rows.items()
+            if (row["project"], row["model_version"]) != of_version
+        }
+        if self.projects[project]["model_version"] == version:
+            self.projects[project]["model_version"] = None
+
+    def _list_tasks(self, query: dict[str, list[str]]) -> Answer:
+        tasks = self._tasks_of(int(query["project"][0]))
+        rules = json.loads(query.get("query", ["{}"])[0])
+        for rule in rules.get("filters", {}).get("items", []):
+            tasks = [task for task in tasks if self._holds(task, rule)]
+        if rules.get("ordering"):
+            tasks.sort(key=lambda task: task["updated_at"])
+        size, page = int(query["page_size"][0]), int(query.get("page", ["1"])[0])
+        shown = tasks[(page - 1) * size : page * size]
+        if page > 1 and not shown:
+            return _json({}, 404)
+        full = [{**task, "predictions": self._predictions(task["id"])} for task in shown]
+        return _json({"tasks": full, "total": len(tasks)})
+
+    def _predictions(self, task: int) -> list[dict[str, Any]]:
+        return [row for row in self.rows.values() if row["task"] == task]
+
+    def _holds(self, task: dict[str, Any], rule: dict[str, Any]) -> bool:
+        column = rule["filter"].removeprefix("filter:tasks:")
+        if column == "updated_at":
+            return bool(task["updated_at"] > rule["value"])
+        if column == "predictions_model_versions":
+            return any(
+                rule["value"] in row["model_version"] for row in self._predictions(task["id"])
+            )
+        count = len(task["annotations"]) if "annotations" in column else 0
+        return bool(count > rule["value"])
+
+
+def _now() -> str:
+    time.sleep(1e-6)  # no two stamps are equal
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+
+
+def _json(value: Any, status: int = 200) -> Answer:
+    body = b"" if status == 204 else json.dumps(value).encode()
+    return status, {"Content-Type": "application/json"}, body
