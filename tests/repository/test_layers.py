@@ -26,7 +26,7 @@ LAYERS = {
         labelstudio
         state
         labeling
-        security_checks logs
+        heartbeat security_checks logs
         settings
         setting_types
         errors

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,13 +23,13 @@ from ..state.folders import make_model_dir
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
 from ..web.prometheus import SHARED_FOLDER
 from .options import GROUPS, read_settings, settings_options
+from .supervision import STOP_SECONDS, Child, stop_all
 
 __all__ = ["report_dangers", "serve_command", "supervise"]
 
 log = logging.getLogger(__name__)
 
-GRACE = 10.0  # seconds that a child has to end by itself
-PR_SET_PDEATHSIG = 1
+WATCH_EVERY = 0.2  # seconds
 
 
 @click.command("serve")
@@ -48,7 +46,7 @@ def serve_command(**given: Any) -> None:
         name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in settings.model_dump(include=names).items()
     }
-    sys.exit(supervise(settings, environment))
+    supervise(settings, environment)
 
 
 def report_dangers(settings: Settings) -> None:
@@ -59,13 +57,8 @@ def report_dangers(settings: Settings) -> None:
         log.warning("%s: no such setting any more, without effect; unset it", ", ".join(removed))
 
 
-def supervise(settings: Settings, environment: Mapping[str, str]) -> int:
+def supervise(settings: Settings, environment: Mapping[str, str]) -> None:
     """Run both children until SIGTERM or SIGINT.
-
-    Returns
-    -------
-    int
-        Exit status: 0 after a signal, the web process's status when that could not start.
 
     Raises
     ------
@@ -76,32 +69,40 @@ def supervise(settings: Settings, environment: Mapping[str, str]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    shared = tempfile.TemporaryDirectory(prefix="active-learn-metrics-")
-    web_environment = {**environment, SHARED_FOLDER: shared.name}
-    web = _Child("web process", _web_command(settings), web_environment)
-    worker = _Child(
-        "worker", [sys.executable, "-m", "active_learn_backend.cli", "worker"], environment
-    )
-    children = [web, worker]
     put_aside_if_damaged(settings.store_url)
-    try:
-        for child in children:
-            child.start()
-        while not stopping.wait(0.2):
-            if not worker.running() and worker.status() == DAMAGED_EXIT:
-                web.stop()
-                put_aside_if_damaged(settings.store_url)
-                web.start()
-            for child in children:
-                if not child.running():
-                    if child is web and child.died_at_once():
-                        return child.status() or 1
-                    child.restart_later(stopping)
-        return 0
-    finally:
-        for child in children:
-            child.stop()
-        shared.cleanup()
+    with tempfile.TemporaryDirectory(prefix="active-learn-") as folder:
+        web, worker = _children(settings, environment, Path(folder))
+        try:
+            while not stopping.wait(WATCH_EVERY):
+                if worker.status == DAMAGED_EXIT:
+                    stop_all([web])
+                    put_aside_if_damaged(settings.store_url)
+                for child in (web, worker):
+                    child.keep_running()
+        finally:
+            stop_all([web, worker])
+
+
+def _children(
+    settings: Settings, environment: Mapping[str, str], folder: Path
+) -> tuple[Child, Child]:
+    """Return the web process and the worker."""
+    metrics = folder / "metrics"
+    metrics.mkdir()
+    web = Child(
+        "web process",
+        _web_command(settings),
+        {**environment, SHARED_FOLDER: str(metrics)},
+        folder / "web",
+    )
+    worker = Child(
+        "worker",
+        [sys.executable, "-m", "active_learn_backend.cli", "worker"],
+        environment,
+        folder / "worker",
+        finish_seconds=settings.request_timeout,
+    )
+    return web, worker
 
 
 def _check_address(settings: Settings) -> None:
@@ -127,7 +128,8 @@ def _web_command(settings: Settings) -> list[str]:
         f"--workers={settings.web_processes}",
         f"--threads={WEB_THREADS}",
         "--worker-class=gthread",
-        "--timeout=120",
+        "--timeout=120",  # holds from the start, and a busy machine takes long to import everything
+        f"--graceful-timeout={STOP_SECONDS - 1:.0f}",
         f"--log-level={settings.log_level.lower()}",
         "--logger-class=active_learn_backend.logs.WebLogger",
         "--no-control-socket",
@@ -137,67 +139,3 @@ def _web_command(settings: Settings) -> list[str]:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return a hook that has the kernel end a child whose parent was killed (Linux)."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-class _Child:
-    """One child process."""
-
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        self._name, self._command = name, command
-        self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
-        self._deaths = 0
-
-    def start(self) -> None:
-        self._started = time.monotonic()
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent(),
-        )
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def status(self) -> int:
-        return 0 if self._process is None else self._process.returncode or 0
-
-    def died_at_once(self) -> bool:
-        """Return whether it never came up: a port in use, a bad setting."""
-        return self._deaths == 0 and time.monotonic() - self._started < 5.0
-
-    def restart_later(self, stopping: threading.Event) -> None:
-        """Start it again, later each time it dies young."""
-        young = time.monotonic() - self._started < 30.0
-        self._deaths = self._deaths + 1 if young else 1
-        pause = min(0.2 * 2 ** (self._deaths - 1), 10.0)
-        log.error(
-            "the %s ended with status %s; starting it again in %.1f s",
-            self._name,
-            self.status(),
-            pause,
-        )
-        if not stopping.wait(pause):
-            self.start()
-
-    def stop(self) -> None:
-        if self._process is None:
-            return
-        if self.running():
-            self._process.terminate()
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            log.warning("the %s did not end in %g s; killing it", self._name, GRACE)
-            self._process.kill()
-            self._process.wait()

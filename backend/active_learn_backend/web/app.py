@@ -7,6 +7,7 @@ import logging
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from ..heartbeat import beat_in_background
 from ..settings import Settings, load_settings
 from .health import Health
 from .ml_backend import Runtime
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _internal_error)
+    beat_in_background()
     return app
 
 

@@ -22,6 +22,7 @@ from ..errors import (
     StoreError,
     WorkerStoppingError,
 )
+from ..heartbeat import heartbeat
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.connection import PROJECT_DELETED, recover_projects
 from ..labelstudio.content_loader import ContentLoader
@@ -66,11 +67,14 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stopping` is set; rounds that are running break off where nothing is lost."""
+        beat = heartbeat()
+        beat()
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
         self._recover_projects()
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):
+                beat()
                 self._record_heartbeat()
                 for project in self._projects():
                     busy = project.id in under_way and not under_way[project.id].done()
