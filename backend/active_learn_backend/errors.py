@@ -11,6 +11,7 @@ __all__ = [
     "ConnectionRefusedByLabelStudioError",
     "ContentError",
     "EngineError",
+    "ForbiddenError",
     "LabelConfigError",
     "LabelStudioError",
     "LabelStudioUnreachableError",
@@ -20,6 +21,9 @@ __all__ = [
     "ProjectMissingError",
     "SettingsError",
     "StoreError",
+    "TooManyRequestsError",
+    "UnauthorizedError",
+    "UnsupportedMediaTypeError",
     "WorkerStoppingError",
 ]
 
@@ -74,7 +78,39 @@ class WorkerStoppingError(ActiveLearnError):
 
 
 class BadRequestError(ActiveLearnError):
-    """A request to the backend is malformed; answered with status 400 and this one line."""
+    """A request to the backend is refused; answered with this one line.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status of the answer.
+    """
+
+    status = 400
+
+
+class UnauthorizedError(BadRequestError):
+    """A request bears no password or secret of ours, or a wrong one."""
+
+    status = 401
+
+
+class ForbiddenError(BadRequestError):
+    """A request comes from another web page, or was sent to a name that is not ours."""
+
+    status = 403
+
+
+class UnsupportedMediaTypeError(BadRequestError):
+    """The body of a request is not declared as JSON."""
+
+    status = 415
+
+
+class TooManyRequestsError(BadRequestError):
+    """More projects wait to be connected than are kept."""
+
+    status = 429
 
 
 class LabelConfigError(ActiveLearnError):

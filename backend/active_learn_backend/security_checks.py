@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 
-from .settings import Settings
+from .settings import LOOPBACK, Settings
 
 __all__ = ["Danger", "unsafe_packages", "unsafe_settings"]
 
@@ -41,7 +41,7 @@ def unsafe_packages() -> list[Danger]:
 
 def unsafe_settings(settings: Settings) -> list[Danger]:
     """List the settings that open the backend to anyone."""
-    if settings.basic_auth_user or settings.host in ("127.0.0.1", "localhost", "::1"):
+    if settings.basic_auth_user or settings.host in LOOPBACK:
         return []
     return [
         Danger(

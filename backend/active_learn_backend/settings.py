@@ -27,6 +27,7 @@ from .setting_types import Number, OptionalUrl, ProxyUrl, Url
 
 __all__ = [
     "BATCH",
+    "LOOPBACK",
     "LOW_WATER",
     "PROJECT_SETTINGS",
     "RANDOM_STATE",
@@ -44,6 +45,7 @@ __all__ = [
 BATCH = 20  # tasks of a round of a stream, whose budget is a rate
 LOW_WATER = 0.2  # share of the batch still open at which a round starts early
 WEB_THREADS = 8  # of each web process: they wait for the store and for images, not for the CPU
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # under which only this machine reaches us
 RANDOM_STATE = 0  # seed of everything random: two backends with the same labels agree
 
 #: Settings of earlier versions. Their variables are reported, and ignored, as are project params.
@@ -122,6 +124,11 @@ class Settings(BaseSettings):
     backend_url: OptionalUrl = Field(
         "",
         description="Address of this backend as seen from Label Studio; empty: http://HOST:PORT.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Further names under which requests may reach this backend, separated by "
+        "commas. The name in BACKEND_URL, localhost and IP addresses always may.",
     )
     basic_auth_user: str = Field("", description="User of Basic auth; empty: no auth.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password of Basic auth.")

@@ -10,14 +10,19 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import active_learn_backend.web.ml_backend as real
 import label_studio_ml.model
 import pytest
 from active_learn.heads import fit_head
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.connection_requests import read_connection_requests
+from flask import Flask, jsonify, request
+from flask.testing import FlaskClient
+from label_studio_ml.exceptions import exception_handler
 
 CONFIG = (
     '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
@@ -29,7 +34,7 @@ TASKS = [{"id": 1, "data": {"text": "two pears"}}, {"id": 2, "data": {"text": "a
 class Base2:
     """LabelStudioMLBase of 2.x: read-only properties, a cache, and `setup` at the end."""
 
-    _cache: dict[tuple[str, str], str] = {}
+    _cache: ClassVar[dict[tuple[str, str], str]] = {}
 
     def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
         self.project_id = project_id or ""
@@ -56,38 +61,45 @@ class Base2:
         return self.get("model_version")
 
 
-class Server2:
+TRAIN_EVENTS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATION_DELETED", "START_TRAINING")
+
+
+def server_2x(model_class: Callable[..., Any]) -> FlaskClient:
     """What 2.x does in /setup, /predict and /webhook with a hosted class."""
+    app = Flask("label-studio-ml 2.x")
 
-    TRAIN_EVENTS = (
-        "ANNOTATION_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATION_DELETED",
-        "START_TRAINING",
-    )
+    @app.post("/setup")
+    @exception_handler
+    def setup() -> Any:
+        data = request.json
+        project_id = data.get("project").split(".", 1)[0]
+        model = model_class(project_id=project_id, label_config=data.get("schema"))
+        if data.get("extra_params"):
+            model.set_extra_params(data["extra_params"])
+        return jsonify({"model_version": model.get("model_version")})
 
-    def __init__(self, model_class: Callable[..., Any]) -> None:
-        self._model_class = model_class
-
-    def setup(self, data: dict[str, Any]) -> dict[str, Any]:
-        project_id = data["project"].split(".", 1)[0]
-        model = self._model_class(project_id, label_config=data["schema"])
-        return {"model_version": model.get("model_version")}
-
-    def predict(self, data: dict[str, Any]) -> list[dict[str, Any]]:
-        params = dict(data["params"])
+    @app.post("/predict")
+    @exception_handler
+    def predict() -> Any:
+        data = request.json
+        project_id = str(data.get("project")).split(".", 1)[0]
+        params = data.get("params", {})
         context = params.pop("context", {})
-        project_id = data["project"].split(".", 1)[0]
-        model = self._model_class(project_id=project_id, label_config=data["label_config"])
-        return list(model.predict(data["tasks"], context=context, **params))
+        model = model_class(project_id=project_id, label_config=data.get("label_config"))
+        return jsonify({"results": list(model.predict(data["tasks"], context=context, **params))})
 
-    def webhook(self, data: dict[str, Any]) -> None:
+    @app.post("/webhook")
+    def webhook() -> Any:
+        data = request.json
         event = data.pop("action")
-        if event not in self.TRAIN_EVENTS:
-            return
-        project_id = str(data["project"]["id"])
-        config = data["project"]["label_config"]
-        self._model_class(project_id, label_config=config).fit(event, data)
+        if event not in TRAIN_EVENTS:
+            return jsonify({"status": "Unknown event"}), 200
+        model = model_class(
+            str(data["project"]["id"]), label_config=data["project"]["label_config"]
+        )
+        return jsonify({"result": model.fit(event, data), "status": "ok"}), 201
+
+    return app.test_client()
 
 
 @pytest.fixture
@@ -102,6 +114,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[rea
 @pytest.fixture
 def module_2x(environment: real.Runtime, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """Our module, loaded again on top of the 2.x base class."""
+    monkeypatch.setattr(Base2, "_cache", {})
     monkeypatch.setattr(label_studio_ml.model, "LabelStudioMLBase", Base2)
     name = "active_learn_backend.web._model_under_2x"
     spec = importlib.util.spec_from_file_location(name, real.__file__)
@@ -129,30 +142,124 @@ def train(runtime: real.Runtime, project: int) -> None:
     runtime.store.update(project, head_round=2)
 
 
-def test_2x_hosts_the_class_with_the_same_answers(
-    environment: real.Runtime, module_2x: types.ModuleType
-) -> None:
-    server = Server2(module_2x.ActiveLearningModel)
-    uid = "5.1795327219"
-    assert server.setup({"project": uid, "schema": CONFIG}) == {"model_version": "head-0"}
-    assert [project.id for project in environment.store.projects()] == [5]
-    train(environment, 5)
-    assert server.setup({"project": uid, "schema": CONFIG}) == {"model_version": "head-2"}
+UID = "5.1795327219"
+PREDICT = {
+    "tasks": TASKS,
+    "project": UID,
+    "label_config": CONFIG,
+    "params": {"login": None, "password": None, "context": None},
+}
+PROJECT = {"id": 5, "label_config": CONFIG}
+CREATED = {"action": "ANNOTATION_CREATED", "project": PROJECT, "annotation": {}}
+TRAIN = {"action": "START_TRAINING", "project": PROJECT}
 
-    params = {"login": None, "password": None, "context": None}
-    request = {"tasks": TASKS, "project": uid, "label_config": CONFIG, "params": params}
-    answers = server.predict(request)
-    ours = real.ActiveLearningModel(uid, CONFIG, runtime=environment).predict(TASKS)
+
+@pytest.fixture
+def server(module_2x: types.ModuleType) -> Iterator[FlaskClient]:
+    yield server_2x(module_2x.ActiveLearningModel)
+    module_2x._environment_runtime().store.close()
+
+
+def test_2x_hosts_the_class_with_the_same_answers(
+    environment: real.Runtime, module_2x: types.ModuleType, server: FlaskClient
+) -> None:
+    environment.store.register(5, CONFIG)
+    setup = {"project": UID, "schema": CONFIG, "extra_params": None}
+    assert server.post("/setup", json=setup).get_json() == {"model_version": "head-0"}
+    train(environment, 5)
+    assert server.post("/setup", json=setup).get_json() == {"model_version": "head-2"}
+
+    answers = server.post("/predict", json=PREDICT).get_json()["results"]
+    ours = real.ActiveLearningModel(UID, runtime=environment).predict(TASKS)
     assert answers == ours
     assert [one["result"][0]["value"]["choices"] for one in answers] == [["A"], ["B"]]
 
+    secret = {SECRET_HEADER: environment.store.known_project(5).webhook_secret}
+    environment.store.update(5, round_requested=False)
     before = environment.store.known_project(5).change_seq
-    project = {"id": 5, "label_config": CONFIG}
-    server.webhook({"action": "ANNOTATION_CREATED", "project": project, "annotation": {}})
+    assert server.post("/webhook", json=CREATED, headers=secret).status_code == 201
     assert module_2x._environment_runtime().changes.flush(timeout=10)
     assert environment.store.known_project(5).change_seq == before + 1
-    server.webhook({"action": "START_TRAINING", "project": project})
+    assert not environment.store.known_project(5).round_requested
+    assert server.post("/webhook", json=TRAIN, headers=secret).status_code == 201
     assert environment.store.known_project(5).round_requested
+
+
+def test_2x_connects_nothing_by_a_request(environment: real.Runtime, server: FlaskClient) -> None:
+    """It calls `setup()` on every request: a single /predict registered an unknown project."""
+    refused = server.post("/predict", json=PREDICT)
+    assert refused.status.startswith("400 project 5 is not connected; add this backend")
+    assert "Traceback" not in refused.get_data(as_text=True)
+    assert server.post("/webhook", json=CREATED).status_code == 401
+    assert read_connection_requests(environment.store) == []
+    setup = {"project": UID, "schema": CONFIG, "extra_params": {"strategy": "margin"}}
+    assert server.post("/setup", json=setup).status_code == 200
+    assert environment.store.projects() == []
+    assert [one.project_id for one in read_connection_requests(environment.store)] == [5]
+
+
+def test_2x_asks_the_worker_about_emptied_params(
+    environment: real.Runtime, server: FlaskClient
+) -> None:
+    """It calls `set_extra_params` only when there are some."""
+    environment.store.register(5, CONFIG, params={"strategy": "margin"})
+    setup = {"project": UID, "schema": CONFIG, "extra_params": {"strategy": "margin"}}
+    server.post("/setup", json=setup)
+    assert read_connection_requests(environment.store) == []
+    server.post("/setup", json=setup | {"extra_params": None})
+    assert [one.project_id for one in read_connection_requests(environment.store)] == [5]
+    assert environment.store.known_project(5).params == {"strategy": "margin"}
+
+
+def test_2x_says_refusals_in_the_reason_phrase(
+    environment: real.Runtime, server: FlaskClient
+) -> None:
+    setup = {"project": UID, "schema": CONFIG, "extra_params": None}
+    bad: list[tuple[str, dict[str, Any], str]] = [
+        ("/setup", setup | {"schema": "<View/>"}, "400 the labeling config has no control"),
+        ("/setup", setup | {"extra_params": {"k": 1}}, "400 the extra params have 'k', which no"),
+        ("/setup", setup | {"project": "x"}, "400 project 'x' is no project id"),
+        ("/predict", PREDICT | {"label_config": "<View"}, "400 the labeling config cannot be read"),
+        ("/webhook", CREATED | {"project": PROJECT | {"label_config": "<"}}, "400 the labeling"),
+    ]
+    for path, body, said in bad:
+        answer = server.post(path, json=body)
+        assert answer.status.startswith(said), (path, answer.status)
+        assert "Traceback" not in answer.get_data(as_text=True)
+    foreign = {"Origin": "http://evil.example"}
+    for path, body in (("/setup", setup), ("/predict", PREDICT), ("/webhook", CREATED)):
+        assert server.post(path, json=body, headers=foreign).status_code == 403
+    assert environment.store.projects() == []
+
+
+def test_2x_takes_no_project_for_none(server: FlaskClient) -> None:
+    """Its own tests send /predict without a project, which it writes as "None"."""
+    body = {"tasks": TASKS, "label_config": CONFIG}
+    answer = server.post("/predict", json=body)
+    assert answer.status_code == 200
+    empty = {"result": [], "score": 0.0, "model_version": "head-0"}
+    assert answer.get_json()["results"] == [empty, empty]
+
+
+def test_2x_writes_its_version_only_when_it_changes(
+    environment: real.Runtime, server: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is a commit to a database within an annotator's submit."""
+    written: list[tuple[str, str]] = []
+    write = Base2.set
+    monkeypatch.setattr(
+        Base2,
+        "set",
+        lambda self, key, value: (written.append((key, value)), write(self, key, value)),
+    )
+    environment.store.register(5, CONFIG)
+    for _ in range(3):
+        server.post("/predict", json=PREDICT)
+    assert written == [("model_version", "head-0")]
+    train(environment, 5)
+    for _ in range(3):
+        server.post("/predict", json=PREDICT)
+    assert written == [("model_version", "head-0"), ("model_version", "head-2")]
 
 
 def test_1_0_9_trains_through_process_event(

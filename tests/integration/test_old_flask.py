@@ -40,13 +40,17 @@ assert version == {"model_version": "head-0"}
 refused = expect(400, "POST", "/setup", headers=auth, json={"project": "9.1", "schema": "<View/>"})
 assert refused.status.startswith("400 the labeling config has no control"), refused.status
 task = {"id": 1, "data": {"text": "x"}}
+runtime = app.extensions["active_learn"]
+runtime.store.register(9, CONFIG)
 body = {"project": "9.1", "label_config": CONFIG, "tasks": [task, task]}
 assert len(expect(200, "POST", "/predict", headers=auth, json=body).get_json()["results"]) == 2
-runtime = app.extensions["active_learn"]
 secret = {"X-Active-Sampler-Secret": runtime.store.known_project(9).webhook_secret}
 event = {"action": "ANNOTATION_CREATED", "project": {"id": 9}}
 expect(200, "POST", "/webhook", headers=secret, json=event)
-expect(400, "POST", "/webhook", headers=secret | auth, data=b"[")
+json_type = {"content_type": "application/json"}
+expect(400, "POST", "/webhook", headers=secret | auth, data=b"[", **json_type)
+expect(415, "POST", "/webhook", headers=secret | auth, data=b"{}")
+expect(403, "POST", "/webhook", headers=secret | {"Origin": "http://evil.example"}, json=event)
 expect(404, "GET", "/nothing", headers=auth)
 browser = {"Accept": "text/html", **auth}
 assert b"No task is queued" in expect(200, "GET", "/projects/9", headers=browser).get_data()

@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn.heads import fit_head
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.connection_requests import (
+    MOST_REQUESTS,
+    read_connection_requests,
+)
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import Store
 from active_learn_backend.web import app as web_app
 from active_learn_backend.web.app import create_app
+from active_learn_backend.web.ml_backend import project_number
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +43,17 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 @pytest.fixture
 def store(app: Flask) -> Iterator[Store]:
     return app.extensions["active_learn"].store
+
+
+@pytest.fixture
+def connected(store: Store) -> Store:
+    """The store with project 9 connected, as the worker leaves it."""
+    store.register(9, CONFIG)
+    return store
+
+
+def secret_of(store: Store, number: int = 9) -> dict[str, str]:
+    return {SECRET_HEADER: store.known_project(number).webhook_secret}
 
 
 def setup_body(config: str = CONFIG, **fields: Any) -> dict[str, Any]:
@@ -80,13 +97,145 @@ def test_health_says_up(client: FlaskClient) -> None:
         assert (said["status"], said["model_class"]) == ("UP", "ActiveLearningModel")
 
 
-def test_setup_registers_once(client: FlaskClient, store: Store) -> None:
+def test_setup_connects_nothing_by_itself(client: FlaskClient, store: Store) -> None:
     for _ in range(2):
-        answer = client.post("/setup", json=setup_body())
+        answer = client.post("/setup", json=setup_body(extra_params={"budget": 1000}))
         assert answer.status_code == 200
         assert answer.get_json() == {"model_version": "head-0"}
-    (project,) = store.projects()
-    assert (project.id, project.status) == (9, "active")
+    assert store.projects() == []
+    assert [request.project_id for request in read_connection_requests(store)] == [9]
+
+
+def test_a_setup_of_a_known_project_asks_only_about_other_params(
+    client: FlaskClient, connected: Store
+) -> None:
+    for params in (None, "", {}):
+        assert client.post("/setup", json=setup_body(extra_params=params)).status_code == 200
+    assert read_connection_requests(connected) == []
+    client.post("/setup", json=setup_body(extra_params={"budget": 1000}))
+    assert connected.known_project(9).params == {}
+    assert [request.project_id for request in read_connection_requests(connected)] == [9]
+
+
+def test_invented_projects_are_few(client: FlaskClient, store: Store) -> None:
+    for number in range(1, MOST_REQUESTS + 1):
+        answer = client.post("/setup", json=setup_body(project=str(number)))
+        assert answer.status_code == 200
+    answer = client.post("/setup", json=setup_body(project="5000"))
+    assert answer.status.startswith("429 project 5000 is not connected yet: 100 others wait")
+    assert len(read_connection_requests(store)) == MOST_REQUESTS
+    assert store.projects() == []
+
+
+# What a web page can make the browser of an operator send, and what programs of this machine send.
+FORGED: list[tuple[dict[str, Any], int]] = [
+    ({"headers": {"Origin": "http://evil.example"}}, 403),
+    ({"headers": {"Origin": "null"}}, 403),
+    ({"headers": {"Origin": "http://["}}, 403),
+    ({"headers": {"Sec-Fetch-Site": "cross-site"}}, 403),
+    ({"headers": {"Sec-Fetch-Site": "same-site"}}, 403),
+    ({"headers": {"Host": "evil.example"}}, 403),
+    ({"headers": {"Host": "evil.example:9090", "Origin": "http://evil.example:9090"}}, 403),
+    ({"headers": {"Host": "localhost.evil.example"}}, 403),
+    ({"headers": {"Host": "["}}, 403),
+    ({"content_type": "text/plain"}, 415),
+    ({"content_type": "text/plain;charset=UTF-8"}, 415),
+    ({"content_type": "application/x-www-form-urlencoded"}, 415),
+    ({"content_type": "multipart/form-data; boundary=application/json"}, 415),
+    ({"content_type": ""}, 415),
+]
+
+
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/train"])
+@pytest.mark.parametrize(("forged", "status"), FORGED, ids=[str(n) for n in range(len(FORGED))])
+def test_a_foreign_page_changes_nothing(
+    client: FlaskClient, app: Flask, connected: Store, path: str, forged: Any, status: int
+) -> None:
+    """One fetch with no-cors of a page that an operator visits; the page even knows the secret."""
+    body = setup_body(extra_params={"encoder": "", "budget": 1000}) | predict_body("x")
+    if path == "/webhook":
+        body |= {"action": "START_TRAINING", "project": {"id": 9}}
+    before = connected.known_project(9)
+    headers = secret_of(connected) | forged.get("headers", {})
+    kind = forged.get("content_type", "application/json")
+    answer = client.post(path, data=json.dumps(body), content_type=kind, headers=headers)
+    assert answer.status_code == status
+    assert app.extensions["active_learn"].changes.flush(timeout=10)
+    assert connected.known_project(9) == before
+    assert read_connection_requests(connected) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:9090", "[::1]:9090", "10.1.2.3", "backend:9090", "b.example"]
+)
+def test_label_studio_may_use_each_name_of_ours(tmp_path: Path, host: str) -> None:
+    given = load_settings(
+        model_dir=tmp_path, backend_url="http://backend:9090", allowed_hosts=" B.example, "
+    )
+    app = create_app(given)
+    answer = app.test_client().post("/setup", json=setup_body(), headers={"Host": host})
+    assert answer.status_code == 200
+    app.extensions["active_learn"].store.close()
+
+
+def test_probes_may_use_any_name(client: FlaskClient) -> None:
+    for path in ("/health", "/metrics", "/versions"):
+        for headers in ({"Host": "10.1.2.3:9090"}, {"Host": "pod.example"}):
+            assert client.get(path, headers=headers).status_code == 200
+
+
+def test_predict_refuses_what_is_not_connected_in_words(client: FlaskClient, store: Store) -> None:
+    answer = client.post("/predict", json=predict_body("x"))
+    assert answer.status.startswith("400 project 9 is not connected; add this backend as its model")
+    store.register(9, CONFIG, status="disconnected")
+    assert client.post("/predict", json=predict_body("x")).status_code == 400
+
+
+def test_predict_reads_tasks_by_our_config_never_by_the_callers(
+    client: FlaskClient, app: Flask, connected: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config of the caller's made the backend fetch any address of Label Studio."""
+    train_head(app)
+    runtime = app.extensions["active_learn"]
+    loaded: list[str] = []
+    monkeypatch.setattr(runtime.content, "load", lambda address: loaded.append(address) or b"x")
+    body = predict_body("/api/current-user/token")
+    body["label_config"] = CONFIG.replace("/>", ' valueType="url"/>', 1)
+    answer = client.post("/predict", json=body).get_json()
+    assert answer["results"][0]["result"]
+    assert loaded == []
+
+
+def test_webhooks_need_the_secret_also_without_basic_auth(
+    client: FlaskClient, app: Flask, connected: Store
+) -> None:
+    before = connected.known_project(9)
+    connected.register(10)
+    wrong: list[dict[str, str]] = [{}, {SECRET_HEADER: "x"}, secret_of(connected, 10)]
+    for headers in wrong:
+        for action in ("ANNOTATION_CREATED", "START_TRAINING"):
+            body = {"action": action, "project": {"id": 9}}
+            assert client.post("/webhook", json=body, headers=headers).status_code == 401
+        assert client.post("/train", json={"project": "9"}, headers=headers).status_code == 401
+    unknown = {"action": "TASKS_CREATED", "project": {"id": 77}}
+    assert client.post("/webhook", json=unknown, headers=wrong[2]).status_code == 401
+    assert app.extensions["active_learn"].changes.flush(timeout=10)
+    assert connected.known_project(9) == before
+    # Of the model Label Studio sends the secret as the password of Basic auth.
+    connected.update(9, round_requested=False)
+    secret = connected.known_project(9).webhook_secret
+    answer = client.post(
+        "/webhook",
+        json={"action": "START_TRAINING", "project": {"id": 9}},
+        headers=basic("active-sampler", secret),
+    )
+    assert answer.status_code == 200
+    assert connected.known_project(9).round_requested
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
 
 
 def test_setup_refuses_with_a_reason_phrase(client: FlaskClient, store: Store) -> None:
@@ -97,18 +246,18 @@ def test_setup_refuses_with_a_reason_phrase(client: FlaskClient, store: Store) -
     assert store.projects() == []
 
 
+@pytest.mark.usefixtures("connected")
 def test_before_a_head_every_task_gets_an_empty_answer(client: FlaskClient) -> None:
-    client.post("/setup", json=setup_body())
     answer = client.post("/predict", json=predict_body("x", "y"))
     assert answer.status_code == 200
     empty = {"result": [], "score": 0.0, "model_version": "head-0"}
     assert answer.get_json()["results"] == [empty, empty]
 
 
+@pytest.mark.usefixtures("connected")
 def test_one_answer_per_task_in_order_under_the_heads_version(
     client: FlaskClient, app: Flask
 ) -> None:
-    client.post("/setup", json=setup_body())
     train_head(app)
     texts = ["many pears", "one car", None, "apples", "\ud800 cars"]
     answer = client.post("/predict", json=predict_body(*texts)).get_json()
@@ -124,8 +273,8 @@ def test_one_answer_per_task_in_order_under_the_heads_version(
     assert client.get("/versions?project=10").get_json() == {"versions": []}
 
 
+@pytest.mark.usefixtures("connected")
 def test_a_damaged_head_does_not_break_answers(client: FlaskClient, app: Flask) -> None:
-    client.post("/setup", json=setup_body())
     train_head(app)
     folder = app.extensions["active_learn"].settings.model_dir / "projects" / "9" / "heads"
     (folder / "head-3.safetensors").write_bytes(b"broken")
@@ -134,23 +283,20 @@ def test_a_damaged_head_does_not_break_answers(client: FlaskClient, app: Flask) 
     assert answer.get_json()["results"][0]["result"] == []
 
 
-def test_webhooks_only_mark(client: FlaskClient, app: Flask, store: Store) -> None:
+def test_webhooks_only_mark(client: FlaskClient, app: Flask, connected: Store) -> None:
     changes = app.extensions["active_learn"].changes
-    client.post("/setup", json=setup_body())
-    finish_round(store, 9, RoundReport(1, labeled=0), labels=0, tasks=0)
+    headers = secret_of(connected)
+    finish_round(connected, 9, RoundReport(1, labeled=0), labels=0, tasks=0)
     for action in ("ANNOTATION_CREATED", "TASKS_DELETED", "SOMETHING_NEW"):
-        before = store.known_project(9).change_seq
-        answer = client.post("/webhook", json={"action": action, "project": {"id": 9}})
-        assert answer.status_code == 200
+        before = connected.known_project(9).change_seq
+        event = {"action": action, "project": {"id": 9}}
+        assert client.post("/webhook", json=event, headers=headers).status_code == 200
         assert changes.flush(timeout=10)
-        assert store.known_project(9).change_seq == before + 1
-        assert not store.known_project(9).round_requested
-    client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}})
-    assert store.known_project(9).round_requested
-    unknown = client.post("/webhook", json={"action": "TASKS_CREATED", "project": {"id": 77}})
-    assert unknown.status_code == 200
-    assert changes.flush(timeout=10)
-    assert [project.id for project in store.projects()] == [9]
+        assert connected.known_project(9).change_seq == before + 1
+        assert not connected.known_project(9).round_requested
+    training = {"action": "START_TRAINING", "project": {"id": 9}}
+    client.post("/webhook", json=training, headers=headers)
+    assert connected.known_project(9).round_requested
 
 
 BAD = [
@@ -197,7 +343,6 @@ def test_bad_bodies_are_400_in_one_line_and_change_nothing(
         ("/predict", predict_body("x") | {"tasks": [{"id": 1}]}),
         ("/predict", predict_body("x") | {"project": None}),
         ("/predict", predict_body("x") | {"project": "../../etc"}),
-        ("/predict", predict_body("x") | {"label_config": "<View"}),
         ("/webhook", {"action": "X", "project": {"id": 0}}),
         ("/webhook", {"action": "X", "project": {"id": 2**63}}),
         ("/webhook", {"action": "X" * 101, "project": {"id": 1}}),
@@ -224,7 +369,7 @@ def test_a_request_that_is_too_large_is_refused(
 ) -> None:
     monkeypatch.setattr(web_app, "MAX_REQUEST_BYTES", 1000)
     small = create_app(load_settings(model_dir=tmp_path)).test_client()
-    answer = small.post("/webhook", data=b"x" * 5000)
+    answer = small.post("/webhook", data=b"x" * 5000, content_type="application/json")
     assert answer.status_code == 413
     assert "error" in answer.get_json()
 
@@ -237,11 +382,9 @@ def test_basic_auth_guards_every_route(tmp_path: Path) -> None:
     for rule in routes:
         method = "POST" if "POST" in rule.methods else "GET"
         assert client.open(rule.rule, method=method).status_code == 401
-    token = base64.b64encode("u:p:ä".encode()).decode()
-    right = {"Authorization": f"Basic {token}"}
+    right = basic("u", "p:ä")
     assert client.get("/health", headers=right).status_code == 200
-    wrong = {"Authorization": "Basic " + base64.b64encode(b"u:q").decode()}
-    assert client.get("/health", headers=wrong).status_code == 401
+    assert client.get("/health", headers=basic("u", "q")).status_code == 401
     assert client.get("/health", headers={"Authorization": "Basic %%%"}).status_code == 401
 
     store = app.extensions["active_learn"].store
@@ -249,7 +392,7 @@ def test_basic_auth_guards_every_route(tmp_path: Path) -> None:
     secret = store.known_project(9).webhook_secret
     store.register(10)
     body = {"action": "X", "project": {"id": 9}}
-    bears = {"X-Active-Sampler-Secret": secret}
+    bears = {SECRET_HEADER: secret}
     assert client.post("/webhook", json=body, headers=bears).status_code == 200
     other = body | {"project": {"id": 10}}
     assert client.post("/webhook", json=other, headers=bears).status_code == 401
@@ -271,18 +414,28 @@ fields = st.sampled_from(["project", "tasks", "schema", "label_config", "action"
 )
 def test_no_body_makes_an_internal_error(client: FlaskClient, path: str, body: Any) -> None:
     answer = client.post(path, data=json.dumps(body), content_type="application/json")
-    assert answer.status_code in (200, 400)
+    assert answer.status_code in (200, 400, 401, 429)
 
 
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason="../shared with recorded payloads is not here")
-def test_recorded_requests_of_label_studio(client: FlaskClient, app: Flask) -> None:
-    client.post("/setup", json=setup_body())
+def test_recorded_requests_of_label_studio(
+    client: FlaskClient, app: Flask, connected: Store
+) -> None:
     train_head(app)
     recorded = [json.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*.json"))]
     requests = [one for one in recorded if "path" in one]
     assert len(requests) >= 15
     for request in requests:
-        answer = client.open(request["path"], method=request["method"], json=request["body"])
+        body = request["body"] or {}
+        named = body.get("project", 9)
+        number = project_number(named["id"] if isinstance(named, dict) else named)
+        connected.register(number, body.get("label_config", CONFIG))
+        answer = client.open(
+            request["path"],
+            method=request["method"],
+            json=request["body"],
+            headers=secret_of(connected, number),
+        )
         image_config = "Image" in str((request["body"] or {}).get("label_config"))
         if (request["body"] or {}).get("extra_params") == {"k": "v", "n": 1}:
             assert answer.status.startswith("400 the extra params have 'k', which no project can")
@@ -317,4 +470,5 @@ def test_the_document_describes_every_route_of_the_protocol(
         operation = document["paths"][path]["post"]
         model = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         assert model.rpartition("/")[2] in document["components"]["schemas"]
-        assert {"200", "400", "401", "413", "503"} == set(operation["responses"])
+        refusals = {"400", "401", "403", "413", "415", "429", "503"}
+        assert {"200", *refusals} == set(operation["responses"])

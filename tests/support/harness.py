@@ -52,15 +52,19 @@ class Harness:
     def store(self) -> Store:
         return Store(f"sqlite:///{self.backend.model_dir / 'state.sqlite3'}")
 
-    def state(self, project: int) -> Project:
-        """Return the backend's state of a project."""
+    def find(self, project: int) -> Project | None:
+        """Return the backend's state of a project; None before it is connected."""
         store = self.store
         try:
-            found = store.project(project)
-            assert found is not None, f"project {project} is not registered"
-            return found
+            return store.project(project)
         finally:
             store.close()
+
+    def state(self, project: int) -> Project:
+        """Return the backend's state of a connected project."""
+        found = self.find(project)
+        assert found is not None, f"project {project} is not registered"
+        return found
 
     def labels(self, project: int) -> dict[int, Any]:
         """Return the labels that the backend read, by task id."""
@@ -143,7 +147,8 @@ class Harness:
 
         def served() -> str:
             # The state first: an answer of Label Studio takes a tenth of a second of its CPU.
-            version = self.state(project).queue_version
+            found = self.find(project)  # None while the backend asks about it
+            version = found.queue_version if found else ""
             later = version.startswith("al-") and int(version[3:]) > after
             return version if later and self.version(project) == version else ""
 

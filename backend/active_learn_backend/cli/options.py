@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "state": ("model_dir", "database_url"),
     "address": ("host", "port", "backend_url", "basic_auth_user", "basic_auth_pass"),
-    "web": ("web_processes",),
+    "web": ("web_processes", "allowed_hosts"),
     "worker": ("worker_threads", "poll_interval", "advice_url"),
     "selection": (
         "budget",

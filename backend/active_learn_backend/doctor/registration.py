@@ -9,7 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..labelstudio.client import LabelStudioClient
-from ..labelstudio.registration import ALLOW_OUR_ADDRESS, SECRET_HEADER, Registration, webhook_url
+from ..labelstudio.registration import (
+    ALLOW_OUR_ADDRESS,
+    SECRET_HEADER,
+    Registration,
+    model_user,
+    webhook_url,
+)
 from ..settings import Settings
 from ..state.store import Project
 from .finding import Finding, ok, warning, wrong
@@ -72,7 +78,7 @@ def _model(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> 
         else "is the backend running, BACKEND_URL its address as seen from Label Studio, and no "
         "firewall in between?"
     )
-    auth = (model.get("basic_auth_user") or "") != settings.basic_auth_user
+    auth = (model.get("basic_auth_user") or "") != model_user(settings)
     wrong_auth = "; its model has another Basic auth user than this backend" if auth else ""
     yield wrong(
         f"Label Studio cannot reach us at {settings.url}{wrong_auth}", remedy, repairable=True
@@ -107,9 +113,7 @@ def _webhook(registration: Registration, settings: Settings, project: Project) -
             repairable=True,
         )
     elif webhook["headers"].get(SECRET_HEADER) != project.webhook_secret:
-        # Without Basic auth we take webhooks as they come.
-        grave = wrong if settings.basic_auth_user else warning
-        yield grave(
+        yield wrong(
             f"webhook {webhook['id']} does not bear the secret of this project",
             "run `active-learn connect` again",
             repairable=True,

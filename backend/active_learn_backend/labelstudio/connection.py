@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ..errors import LabelStudioError, ProjectMissingError
@@ -11,6 +12,7 @@ from ..labeling.config import LabelingTask, parse_label_config
 from ..logs import context
 from ..settings import Settings
 from ..state.lease import exclusively
+from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .client import LabelStudioClient
 from .published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
@@ -62,6 +64,8 @@ class Connection:
     ) -> list[str]:
         """Connect the project, or repair a half-made connection.
 
+        It is registered in Label Studio first. If that fails, nothing is left of the attempt.
+
         Parameters
         ----------
         pull : bool
@@ -88,22 +92,27 @@ class Connection:
         self._client.read_release()  # a token that another server refuses is not to blame
         remote = self._client.project(self._project_id)
         task = parse_label_config(remote["label_config"] or "")
+        known = self._store.project(self._project_id)
         if check_params is not None:
-            known = self._store.project(self._project_id)
             own = params if params is not None else known.params if known else {}
             check_params(self._settings, task, own)
-        self._store.register(self._project_id)
-        project = self._store.known_project(self._project_id)
-        done = []
-        if not project.sampling_set:
-            # Before our model is made: that sets model_version to the model's title.
-            self._remember_stream(remote)
+        # No worker takes it up before all is registered.
+        is_new = self._store.register(
+            self._project_id, status="disconnected", reason=BEING_CONNECTED
+        )
+        try:
+            with nullcontext() if pull else self._registration.undone_on_failure():
+                done = [] if pull else self._register(params)
+                if not (known and known.sampling_set):
+                    self._remember_stream(remote)
+                self.order_stream(remote)
+        except BaseException:
+            if is_new:
+                self._store.forget(self._project_id)
+            raise
         if params is not None:
             self._store.set_params(self._project_id, params)
-            done.append(f"settings of its own: {', '.join(params) or 'none'}")
-        if not pull:
-            done += self._register(project, params)
-        self.order_stream(remote)
+            done.insert(0, f"settings of its own: {', '.join(params) or 'none'}")
         mode = "pull" if pull else "push"
         self._update(status="active", reason="", mode=mode, last_error="")
         self._store.mark_changed(self._project_id)
@@ -208,11 +217,11 @@ class Connection:
     def _update(self, **values: Any) -> None:
         self._store.update(self._project_id, **values)
 
-    def _register(self, project: Project, params: Mapping[str, Any] | None) -> list[str]:
-        model_id, of_model = self._registration.register_model(params)
-        self._update(backend_id=model_id)
-        webhook_id, of_webhook = self._registration.register_webhook(project.webhook_secret)
-        self._update(webhook_id=webhook_id)
+    def _register(self, params: Mapping[str, Any] | None) -> list[str]:
+        secret = self._store.known_project(self._project_id).webhook_secret
+        model_id, of_model = self._registration.register_model(params, secret)
+        webhook_id, of_webhook = self._registration.register_webhook(secret)
+        self._update(backend_id=model_id, webhook_id=webhook_id)
         return of_model + of_webhook
 
     def _remember_stream(self, remote: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -30,6 +31,12 @@ from .transport import trusted_certificates
 __all__ = ["ContentLoader"]
 
 MAX_REDIRECTS = 3
+# Where Label Studio serves files. A GET with our token elsewhere could do more than read one:
+# /api/projects/3/next locks a task, and /api/current-user/token shows a token.
+FILES = re.compile(
+    r"/data/(upload|local-files)/|/storage-data/uploaded/"
+    r"|/(tasks|projects)/[0-9]+/(proxy|resolve|presign)/"
+)
 SHOWN = 120  # characters of an address in a message
 
 
@@ -118,10 +125,14 @@ class ContentLoader:
     def _from_label_studio(
         self, target: SplitResult, address: str, deadline: float
     ) -> bytes | _Moved:
-        path = target.path + (f"?{target.query}" if target.query else "")
+        inside = target.path.removeprefix(self._origin.path)
         segments = unquote_to_bytes(target.path).split(b"/")
-        if not path.startswith("/") or b".." in segments:
-            raise ContentError(f"{_short(address)} is no address of a file in Label Studio")
+        if not FILES.match(inside) or b".." in segments:
+            raise ContentError(
+                f"{_short(address)} is no file of Label Studio; expected an upload, a local file "
+                "or an address of its storage proxy"
+            )
+        path = inside + (f"?{target.query}" if target.query else "")
         with self._client.stream(path) as response:
             return self._take(response, f"{self._origin.geturl()}{path}", deadline)
 
@@ -247,12 +258,25 @@ def _is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
-        elif ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
+        elif any(ip in network for network in _EMBEDDING):
             return False
     return ip.is_global and not ip.is_multicast
 
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IPv6 networks that hold IPv4 addresses, or stand for a site of one's own. Python counts some of
+# them as global.
+_EMBEDDING = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "::/96",  # IPv4-compatible: ::127.0.0.1
+        "::ffff:0:0:0/96",  # IPv4-translated
+        "64:ff9b::/96",  # NAT64
+        "64:ff9b:1::/48",  # NAT64 of one's own
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "fec0::/10",  # site-local
+    )
+)
 
 
 def _short(address: str) -> str:

@@ -5,14 +5,27 @@ Only models and webhooks that point at our address, or bear our header, are ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
+
+from active_learn.errors import ActiveLearnError
 
 from ..errors import ConnectionRefusedByLabelStudioError, LabelStudioError
-from ..settings import Settings
+from ..settings import LOOPBACK, Settings
 from .client import LabelStudioClient
 
-__all__ = ["ALLOW_OUR_ADDRESS", "SECRET_HEADER", "Registration", "webhook_url"]
+__all__ = [
+    "ALLOW_OUR_ADDRESS",
+    "SECRET_HEADER",
+    "Registration",
+    "model_user",
+    "webhook_headers",
+    "webhook_url",
+]
 
 SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
 #: What to do when Label Studio's address protection refuses our address.
@@ -21,11 +34,33 @@ ALLOW_OUR_ADDRESS = (
     "USE_DEFAULT_BANNED_SUBNETS=false), or use `active-learn connect --pull`"
 )
 TITLE = "Active sampler"
+#: User under which the model's requests bear the project's secret where there is no Basic auth.
+MODEL_USER = "active-sampler"
+
+log = logging.getLogger(__name__)
 
 
 def webhook_url(settings: Settings) -> str:
     """Return the address of our webhook as Label Studio calls it."""
     return f"{settings.url}/webhook"
+
+
+def webhook_headers(settings: Settings, secret: str) -> dict[str, str]:
+    """Return the headers of our webhook: its project's secret, and Basic auth where there is one.
+
+    Our own web process takes either. The server of label-studio-ml 2.x takes Basic auth only.
+    """
+    headers = {SECRET_HEADER: secret}
+    if settings.basic_auth_user:
+        password = settings.basic_auth_pass.get_secret_value()
+        token = base64.b64encode(f"{settings.basic_auth_user}:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {token}"
+    return headers
+
+
+def model_user(settings: Settings) -> str:
+    """Return the user of Basic auth under which our model's requests come."""
+    return settings.basic_auth_user or MODEL_USER
 
 
 class Registration:
@@ -58,7 +93,7 @@ class Registration:
 
     def is_our_model(self, model: Mapping[str, Any]) -> bool:
         """Check whether a model lies at our address."""
-        return str(model["url"]).rstrip("/") == self._settings.url
+        return _same_address(str(model["url"]), self._settings.url)
 
     def find_model(self, model_id: int | None) -> dict[str, Any] | None:
         """Return the model of that id, or another one at our address; None when there is none."""
@@ -71,13 +106,38 @@ class Registration:
                     raise
         return next(iter(self.models()), None)
 
-    def register_model(self, params: Mapping[str, Any] | None) -> tuple[int, list[str]]:
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Delete the model and the webhooks that were made within the block, if it fails."""
+        before = {one["id"] for one in self.models()}, {one["id"] for one in self._our_webhooks()}
+        try:
+            yield
+        except BaseException:
+            self._undo(*before)
+            raise
+
+    def _undo(self, models: set[int], webhooks: set[int]) -> None:
+        try:
+            for model in self.models():
+                if model["id"] not in models:
+                    self.delete_model(model["id"])
+            for webhook in self._our_webhooks():
+                if webhook["id"] not in webhooks:
+                    self._delete_webhook(webhook["id"])
+        except ActiveLearnError as error:  # the failure itself is raised, not this one
+            log.warning("what was made in Label Studio may be left there: %s", error)
+
+    def register_model(
+        self, params: Mapping[str, Any] | None, secret: str
+    ) -> tuple[int, list[str]]:
         """Leave exactly one model at our address.
 
         Parameters
         ----------
         params : mapping, optional
             The project's own settings; as they are when omitted.
+        secret : str
+            The project's; the model's requests bear it where the backend has no Basic auth.
 
         Returns
         -------
@@ -91,7 +151,9 @@ class Registration:
         LabelStudioError
             When it cannot reach us.
         """
-        values = self._model_values() | ({} if params is None else {"extra_params": dict(params)})
+        values = self._model_values(secret) | (
+            {} if params is None else {"extra_params": dict(params)}
+        )
         ours = self.models()
         done = []
         for duplicate in ours[1:]:
@@ -127,18 +189,34 @@ class Registration:
                 ) from error
             raise
 
-    def _model_values(self) -> dict[str, Any]:
-        settings = self._settings
-        values: dict[str, Any] = {
-            "project": self._project_id, "url": settings.url, "title": TITLE
-        }  # fmt: skip
-        if settings.basic_auth_user:
-            values |= {
-                "auth_method": "BASIC_AUTH",
-                "basic_auth_user": settings.basic_auth_user,
-                "basic_auth_pass": settings.basic_auth_pass.get_secret_value(),
-            }
-        return values
+    def _model_values(self, secret: str) -> dict[str, Any]:
+        return {
+            "project": self._project_id,
+            "url": self._settings.url,
+            "title": TITLE,
+        } | self._credentials(secret)
+
+    def _credentials(self, secret: str) -> dict[str, Any]:
+        password = self._settings.basic_auth_pass.get_secret_value()
+        own = bool(self._settings.basic_auth_user)
+        return {
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": model_user(self._settings),
+            "basic_auth_pass": password if own else secret,
+        }
+
+    def secure_model(self, model: Mapping[str, Any], secret: str) -> None:
+        """Let the requests of a model that a person added bear the project's secret.
+
+        Without it a person's request to train is refused, so a failure here is only logged.
+        """
+        if self._settings.basic_auth_user or model.get("basic_auth_user"):
+            return
+        try:
+            values = {"project": self._project_id, **self._credentials(secret)}
+            self._client.call("PATCH", f"/api/ml/{model['id']}", json=values)
+        except ActiveLearnError as error:
+            log.warning("the model's requests to train will be refused: %s", error)
 
     def delete_model(self, model_id: int) -> None:
         """Delete a model; one that is gone already is no error."""
@@ -154,11 +232,14 @@ class Registration:
 
     def sends_to_us(self, webhook: Mapping[str, Any]) -> bool:
         """Check whether a webhook sends to our present address."""
-        return bool(webhook["url"] == webhook_url(self._settings))
+        return _same_address(str(webhook["url"]), webhook_url(self._settings))
 
     def is_our_webhook(self, webhook: Mapping[str, Any]) -> bool:
         """Check whether a webhook is ours; one of an earlier address of ours bears our header."""
         return self.sends_to_us(webhook) or SECRET_HEADER in webhook["headers"]
+
+    def _our_webhooks(self) -> list[dict[str, Any]]:
+        return [one for one in self.webhooks() if self.is_our_webhook(one)]
 
     def register_webhook(self, secret: str) -> tuple[int, list[str]]:
         """Leave exactly one webhook of ours, with the secret header.
@@ -168,7 +249,7 @@ class Registration:
         (int, list of str)
             The webhook's id, and what was done, in words.
         """
-        ours = [one for one in self.webhooks() if self.is_our_webhook(one)]
+        ours = self._our_webhooks()
         webhook = next((one for one in ours if self.sends_to_us(one)), None)
         done = []
         for extra in ours:
@@ -206,17 +287,18 @@ class Registration:
 
     def delete_webhooks(self) -> list[int]:
         """Delete all webhooks of ours, and return their ids."""
-        ours = [one["id"] for one in self.webhooks() if self.is_our_webhook(one)]
+        ours = [one["id"] for one in self._our_webhooks()]
         for webhook_id in ours:
             self._delete_webhook(webhook_id)
         return ours
 
     def _set_secret(self, webhook: Mapping[str, Any], secret: str) -> None:
+        others = {name: one for name, one in webhook["headers"].items() if name != "Authorization"}
         self._client.call(
             "PATCH",
             f"/api/webhooks/{webhook['id']}/",
             json={
-                "headers": {**webhook["headers"], SECRET_HEADER: secret},
+                "headers": others | webhook_headers(self._settings, secret),
                 # A PATCH without these two would empty the list of actions.
                 "send_for_all_actions": True,
                 "actions": webhook.get("actions", []),
@@ -232,3 +314,19 @@ class Registration:
         except LabelStudioError as error:
             if error.status != 404:
                 raise
+
+
+def _same_address(one: str, other: str) -> bool:
+    """Compare two addresses; the names of this machine are one."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(address: str) -> tuple[str, str, int | None, str]:
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # a person may write anything
+        return address, "", None, ""
+    host = "localhost" if host in LOOPBACK else host
+    port = port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, host, port, parts.path.rstrip("/")

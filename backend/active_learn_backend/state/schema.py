@@ -19,8 +19,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
     "ANNOTATED",
+    "BEING_CONNECTED",
     "SCHEMA_VERSION",
     "WATCHED",
+    "ConnectionRequest",
     "EventCount",
     "Project",
     "QueueRow",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 4
+BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
 
@@ -203,6 +206,20 @@ class EventCount:
 
 
 @dataclass(frozen=True)
+class ConnectionRequest:
+    """A project that /setup named, until the worker has asked Label Studio about it.
+
+    Attributes
+    ----------
+    requested_at : float
+        When it was first named, in seconds since 1970.
+    """
+
+    project_id: int
+    requested_at: float
+
+
+@dataclass(frozen=True)
 class _RoundRow:
     round: int
     finished_at: float
@@ -261,6 +278,7 @@ queue = _table("queue", QueueRow, "project_id", "task_id")
 rounds = _table("rounds", _RoundRow, "project_id", "round")
 counters = _table("counters", EventCount, "project_id", "event", "name")
 workers = _table("workers", _Worker, "owner")
+connection_requests = _table("connection_requests", ConnectionRequest, "project_id")
 
 #: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.
 ANNOTATED = tasks.c.annotations > sa.literal_column("0")

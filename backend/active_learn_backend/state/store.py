@@ -144,11 +144,14 @@ class Store:
             )
         return project
 
-    def register(self, project_id: int, label_config: str = "") -> None:
-        """Add a project, unless it is known."""
-        new = Project(project_id, secrets.token_hex(32), label_config=label_config, change_seq=1)
+    def register(self, project_id: int, label_config: str = "", **values: Any) -> bool:
+        """Add a project with these columns, unless it is known; return whether it is new."""
+        new = Project(
+            project_id, secrets.token_hex(32), label_config=label_config, change_seq=1, **values
+        )
         with self.write() as connection:
-            connection.execute(insert_if_new(connection, _projects, asdict(new)))
+            done = connection.execute(insert_if_new(connection, _projects, asdict(new)))
+            return bool(done.rowcount)
 
     def update(self, project_id: int, **values: Any) -> None:
         """Set columns of one project."""

@@ -21,16 +21,19 @@ from active_learn.heads import TrainedHead, head_name, load_head
 from label_studio_ml.model import LabelStudioMLBase
 
 from .. import logs
-from ..errors import BadRequestError
+from ..errors import BadRequestError, TooManyRequestsError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.selection.project_params import check_params
 from ..settings import Settings, environment_settings, parse_params, project_settings
+from ..state.connection_requests import MOST_REQUESTS, request_connection
 from ..state.folders import heads_folder, make_model_dir
+from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
+from .hosts import ForeignHost, OurHost
 
 __all__ = [
     "LARGEST_ID",
@@ -122,11 +125,15 @@ class ActiveLearningModel(LabelStudioMLBase):
         runtime: Runtime | None = None,
         **kwargs: Any,
     ) -> None:
-        self._number = None if project_id is None else project_number(project_id)
-        self._config = label_config
         self._given_runtime = runtime
-        if label_config:
-            parse_label_config(label_config)  # refuses it in words, where the base would not
+        self._host = ForeignHost() if runtime is None and _BASE_TAKES_PROJECT else OurHost()
+        with self._host.refusals():
+            # 2.x writes a request without a project as the text "None".
+            known = project_id not in (None, "", "None")
+            self._number = project_number(project_id) if known else None
+            if label_config:
+                parse_label_config(label_config)  # refuses it in words, where the base would not
+        self._config = label_config
         if _BASE_TAKES_PROJECT:
             super().__init__(project_id=project_id, label_config=label_config)  # calls setup()
         else:
@@ -137,11 +144,14 @@ class ActiveLearningModel(LabelStudioMLBase):
         return self._given_runtime or _environment_runtime()
 
     def setup(self) -> None:
-        """Register the project and set the live answers' version (label-studio-ml 2.x calls it)."""
-        if self._number is not None and self._config:
-            self.register()
-        if hasattr(self, "set"):
-            self.set("model_version", self.head_version())
+        """Set the live answers' version (label-studio-ml 2.x calls it in *every* request)."""
+        with self._host.refusals():
+            self._host.refuse_foreign(self._runtime.settings)
+            if self._host.is_setup():
+                self.request_connection(self._host.extra_params())
+        version = self.head_version()
+        if hasattr(self, "set") and self.get("model_version") != version:
+            self.set("model_version", version)  # 2.x commits it to a database
 
     def head_version(self) -> str:
         """Return the version of live answers, ``head-<round>``, never the queue's version."""
@@ -149,40 +159,40 @@ class ActiveLearningModel(LabelStudioMLBase):
         return project.head_version if project else head_name(0)
 
     def set_extra_params(self, extra_params: Any) -> None:
-        """Register a project with settings of its own (label-studio-ml 2.x calls it too).
+        """Do nothing: `setup` has read them (label-studio-ml 2.x calls this unless they are empty).
+
+        The worker takes them from Label Studio's own list of models, never from a request.
+        """
+
+    def request_connection(self, extra_params: Any) -> None:
+        """Ask the worker to connect the project, or to read its own settings again.
+
+        Nothing is believed here: the worker asks Label Studio.
 
         Raises
         ------
         LabelConfigError, SettingsError, ParameterError
-            When the labeling config or one of the settings cannot be used; all stays as it was.
+            When the labeling config or one of the settings cannot be used.
+        TooManyRequestsError
+            When too many projects wait already.
         """
         params = parse_params(extra_params)
-        check_params(self._runtime.settings, self._labeling_task(), params)
-        self.register()
-        if self._runtime.store.set_params(self._project_number(), params):
-            with self._log_context():
-                log.info("has settings of its own: %s", ", ".join(params) or "none")
-
-    def register(self) -> None:
-        """Register a project that Label Studio sets up.
-
-        Raises
-        ------
-        LabelConfigError
-            When its labeling config cannot be learned.
-        """
-        self._labeling_task()
+        check_params(self._runtime.settings, parse_label_config(self._config or ""), params)
         store = self._runtime.store
         number = self._project_number()
         project = store.project(number)
-        with self._log_context():
-            if project is None:
-                log.info("connected through Label Studio")
-                store.register(number)
-            elif project.status == "disconnected":
-                log.warning(
-                    "was disconnected; run `active-learn connect --project %s` to order it", number
-                )
+        if project is not None and project.status == "disconnected":
+            if project.reason != BEING_CONNECTED:
+                with self._log_context():
+                    log.info("is not connected; run `active-learn connect --project %s`", number)
+            return
+        if project is not None and project.params == params:
+            return
+        if not request_connection(store, number):
+            raise TooManyRequestsError(
+                f"project {number} is not connected yet: {MOST_REQUESTS} others wait for that; try "
+                f"again in a minute, or run `active-learn connect --project {number}`"
+            )
 
     def predict(
         self,
@@ -193,13 +203,20 @@ class ActiveLearningModel(LabelStudioMLBase):
         """Return the newest head's class and probability of each task, in order.
 
         A task whose content cannot be loaded, and every task before the first head, gets an empty
-        result with score 0.
+        result with score 0. What is read of a task is up to the labeling config that the worker
+        read from Label Studio, never to that of the request.
+
+        Raises
+        ------
+        BadRequestError
+            When the project is not connected.
         """
-        version = self.head_version()
+        with self._host.refusals():
+            project = self._connected_project()
+        version = project.head_version if project else head_name(0)
         answers: list[dict[str, Any]] = [
             {"result": [], "score": 0.0, "model_version": version} for _ in tasks
         ]
-        project = None if self._number is None else self._runtime.store.project(self._number)
         if project is None or not (project.head_round or project.model_version) or not tasks:
             return answers
         with self._log_context():
@@ -211,7 +228,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         self, project: Project, tasks: Sequence[Mapping[str, Any]]
     ) -> dict[int, dict[str, Any]]:
         """Compute the head's answers by position; none for a task that cannot be loaded."""
-        labeling = self._labeling_task()
+        labeling = parse_label_config(project.label_config)
         settings = project_settings(self._runtime.settings, project.params)
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
         head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
@@ -246,6 +263,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         if number is None and data:
             number = project_number((data.get("project") or {}).get("id"))
         if number is not None:
+            self._host.require_secret(self._runtime.settings, self._runtime.store, number)
             self._runtime.record_event(number, event)
         return {}
 
@@ -259,12 +277,17 @@ class ActiveLearningModel(LabelStudioMLBase):
             raise BadRequestError('the request names no project; expected "project"')
         return self._number
 
-    def _labeling_task(self) -> LabelingTask:
-        config = self._config
-        if config is None:
-            project = self._runtime.store.project(self._project_number())
-            config = project.label_config if project else ""
-        return parse_label_config(config)
+    def _connected_project(self) -> Project | None:
+        """Return the project; None where the request names none (a test of a host does that)."""
+        if self._number is None:
+            return None
+        project = self._runtime.store.project(self._number)
+        if project is None or project.status == "disconnected":
+            raise BadRequestError(
+                f"project {self._number} is not connected; add this backend as its model in Label "
+                f"Studio, or run `active-learn connect --project {self._number}`"
+            )
+        return project
 
     def _trained_head(
         self, project: Project, labeling: LabelingTask, encoder: str

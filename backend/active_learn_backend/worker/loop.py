@@ -33,6 +33,7 @@ from ..state.counters import record_error, record_heartbeat
 from ..state.lease import LEASE_SECONDS, Lease, owner_name
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
+from .connection_requests import ConnectionRequests
 from .pace import Pace
 from .turn import Turn
 
@@ -71,6 +72,10 @@ class Worker:
         beat()
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
         self._recover_projects()
+        requests = ConnectionRequests(self._settings, self._store, self._client)
+        threading.Thread(
+            target=requests.run, args=(self.stopping,), name="connections", daemon=True
+        ).start()
         under_way: dict[int, Future[None]] = {}
         with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
             while not self.stopping.wait(TICK):

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from flask import request
 
 from ...errors import BadRequestError
+from ...settings import LOOPBACK
+from ..access import is_our_host
 from . import current_runtime
 
 __all__ = ["guard_reading", "why_foreign", "why_not_change"]
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def guard_reading() -> None:
@@ -24,7 +24,7 @@ def guard_reading() -> None:
     settings = current_runtime().settings
     if settings.basic_auth_user or settings.host not in LOOPBACK:
         return
-    if _host_name(request.host) not in (*LOOPBACK, urlsplit(settings.url).hostname):
+    if not is_our_host(settings, request.host):
         raise BadRequestError("the status page is not served under this name; use localhost")
 
 
@@ -56,4 +56,7 @@ def why_foreign() -> str:
 
 
 def _host_name(host: str) -> str:
-    return (urlsplit(f"//{host}").hostname or "").lower()
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 
 from active_learn.errors import ActiveLearnError, ParameterError
 from active_learn.heads import head_name, saved_heads
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from ...errors import BadRequestError, LabelConfigError, SettingsError
+from ...errors import BadRequestError, LabelConfigError, SettingsError, UnauthorizedError
 from ...labelstudio.registration import SECRET_HEADER
 from ...state.folders import heads_folder
+from ..access import bears_basic_auth, bears_secret, refuse_foreign
 from ..health import Health
 from ..ml_backend import START_TRAINING, ActiveLearningModel, project_number
+from ..reason_phrases import one_line, status_line
 from . import current_runtime
 from .messages import (
     HealthAnswer,
@@ -39,15 +40,12 @@ protocol = Blueprint("protocol", __name__)
 
 @protocol.before_app_request
 def _authenticate() -> Response | None:
-    """Require Basic auth where it is configured, or of a webhook its project's secret."""
+    """Require Basic auth where it is configured, or of an event its project's secret."""
     settings = current_runtime().settings
-    if not settings.basic_auth_user:
+    if not settings.basic_auth_user or bears_basic_auth(settings):
         return None
-    given = request.authorization
-    user, password = (given.username or "", given.password or "") if given else ("", "")
-    expected = settings.basic_auth_pass.get_secret_value()
-    right = _same(user, settings.basic_auth_user) & _same(password, expected)
-    if right or (request.path == "/webhook" and _has_secret()):
+    offers_secret = request.path == "/webhook" and SECRET_HEADER in request.headers
+    if offers_secret and bears_secret(current_runtime().store, _event_project()):
         return None
     response = jsonify({"error": "wrong or missing credentials; use the backend's Basic auth"})
     response.status_code = 401
@@ -55,16 +53,27 @@ def _authenticate() -> Response | None:
     return response
 
 
-def _has_secret() -> bool:
-    given = request.headers.get(SECRET_HEADER, "")
-    if not given:
-        return False
-    project = current_runtime().store.project(read_body(WebhookRequest).project.id)
-    return project is not None and _same(given, project.webhook_secret)
+@protocol.before_request
+def _refuse_foreign() -> None:
+    """Take what changes or computes something from Label Studio only; all may look at the rest."""
+    if request.method == "POST":
+        refuse_foreign(current_runtime().settings)
 
 
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+def _event_project() -> int:
+    return read_body(WebhookRequest).project.id
+
+
+def _require_secret(project_id: int) -> None:
+    """Take an event only with Basic auth, which was checked, or with its project's secret."""
+    runtime = current_runtime()
+    if runtime.settings.basic_auth_user or bears_secret(runtime.store, project_id):
+        return
+    raise UnauthorizedError(
+        f"the event does not bear the secret of project {project_id}; the worker adds it to the "
+        f"webhook of a connected project, and `active-learn doctor --project {project_id}` tells "
+        "whether it is there"
+    )
 
 
 # -- the protocol -------------------------------------------------------------------------------
@@ -82,10 +91,13 @@ def health() -> Response:
 @protocol.route("/setup", methods=["POST"])
 @exchanges(SetupAnswer, request_model=SetupRequest)
 def setup(body: SetupRequest) -> Response:
-    """Register a project; Label Studio shows the reason phrase of a refusal to its user."""
+    """Note a project for the worker, which connects it once Label Studio lists our model.
+
+    Label Studio shows the reason phrase of a refusal to its user.
+    """
     model = ActiveLearningModel(body.project, body.schema_, runtime=current_runtime())
     try:
-        model.set_extra_params(body.extra_params)
+        model.request_connection(body.extra_params)
     except (ParameterError, SettingsError) as error:
         raise BadRequestError(str(error)) from error
     return jsonify({"model_version": model.head_version()})
@@ -95,7 +107,8 @@ def setup(body: SetupRequest) -> Response:
 @exchanges(PredictAnswer, request_model=PredictRequest)
 def predict(body: PredictRequest) -> Response:
     """Answer one result per task, in order, under a version that never orders the stream."""
-    model = ActiveLearningModel(body.project, body.label_config, runtime=current_runtime())
+    # By the labeling config that we read from Label Studio, whatever the request holds.
+    model = ActiveLearningModel(body.project, runtime=current_runtime())
     answers = model.predict([task.model_dump() for task in body.tasks])
     return jsonify({"results": answers, "model_version": model.head_version()})
 
@@ -104,6 +117,7 @@ def predict(body: PredictRequest) -> Response:
 @exchanges(NotedAnswer, request_model=WebhookRequest)
 def webhook(body: WebhookRequest) -> Response:
     """Record the event for the worker, and answer at once: an annotator's submit waits for it."""
+    _require_secret(body.project.id)
     current_runtime().record_event(body.project.id, body.action)
     return jsonify({"status": "noted"})
 
@@ -112,7 +126,9 @@ def webhook(body: WebhookRequest) -> Response:
 @exchanges(NotedAnswer, request_model=TrainRequest)
 def train(body: TrainRequest) -> Response:
     """Request a round now (older versions of Label Studio call this)."""
-    current_runtime().record_event(project_number(body.project), START_TRAINING)
+    number = project_number(body.project)
+    _require_secret(number)
+    current_runtime().record_event(number, START_TRAINING)
     return jsonify({"status": "noted"})
 
 
@@ -136,18 +152,14 @@ def versions() -> Response:
 
 @protocol.app_errorhandler(ActiveLearnError)
 def _refused(error: ActiveLearnError) -> Response:
-    if isinstance(error, (BadRequestError, LabelConfigError)):
-        return _bad_request(str(error))
+    if isinstance(error, LabelConfigError):
+        error = BadRequestError(str(error))
+    if isinstance(error, BadRequestError):
+        response = jsonify({"error": one_line(str(error))})
+        response.status = status_line(error)
+        return response
     log.warning("%s %s: %s", request.method, request.path, error)
     # The error itself may name files and servers: it is for the log.
     response = jsonify({"error": "the backend cannot answer now; its log says why"})
     response.status_code = 503
-    return response
-
-
-def _bad_request(message: str) -> Response:
-    line = " ".join(message.split())
-    response = jsonify({"error": line})
-    phrase = "".join(one if one.isprintable() else "?" for one in line)
-    response.status = f"400 {phrase.encode('latin-1', 'replace').decode('latin-1')[:420]}"
     return response

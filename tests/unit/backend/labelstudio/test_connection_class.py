@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,84 +19,16 @@ from active_learn_backend.errors import (
 )
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.connection import Connection, recover_projects
-from active_learn_backend.labelstudio.registration import SECRET_HEADER
+from active_learn_backend.labelstudio.registration import SECRET_HEADER, Registration
 from active_learn_backend.logs import TextFormatter
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store
 from click.testing import CliRunner
-from fake_server import KEY, Answer, Script
+from fake_studio import Studio
+from fake_server import KEY, Answer
+from pydantic import SecretStr
 
-CONFIG = (
-    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
-    '<Choice value="A"/><Choice value="B"/></Choices></View>'
-)
 OURS = "http://backend.example:9090"
-
-
-class Studio(Script):
-    """Projects, models and webhooks, as far as a connection changes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.projects: dict[int, dict[str, Any]] = {}
-        self.models: dict[int, dict[str, Any]] = {}
-        self.webhooks: dict[int, dict[str, Any]] = {}
-        self.rows: dict[str, int] = {}
-        self.model_state = "CO"
-        self.refuses_models = False
-        self.answer = self._respond
-        self.add_project(3)
-
-    def add_project(self, number: int, **values: Any) -> None:
-        self.projects[number] = {
-            "id": number,
-            "label_config": CONFIG,
-            "sampling": "Sequential sampling",
-            "model_version": "former",
-        } | values
-
-    def add(self, table: dict[int, dict[str, Any]], **values: Any) -> dict[str, Any]:
-        number = max(table, default=0) + 1
-        table[number] = {"id": number, "project": 3, "headers": {}, "actions": [], **values}
-        return table[number]
-
-    def changed(self) -> list[tuple[str, str]]:
-        return [(method, path) for method, path, _ in self.asked if method != "GET"]
-
-    def _respond(self, method: str, path: str, _authorization: str | None) -> Answer:
-        status, content = self._answer(method, path, json.loads(self.bodies[-1] or b"null"))
-        return status, {}, json.dumps(content).encode()
-
-    def _answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        where = path.split("?")[0].strip("/").split("/")[1:]
-        number = int(where[1]) if len(where) > 1 and where[1].isdigit() else None
-        if where[0] == "version":
-            return 200, {"release": "1.23.2"}
-        if where[0] == "projects" and number is None:
-            return 200, {"results": list(self.projects.values()), "next": None}
-        if where[-1] == "model-versions":
-            if method == "DELETE":
-                self.rows.pop(body["model_version"])
-            return 200, dict(self.rows)
-        if where[0] == "projects" and number is not None:
-            former = body is not None and body.get("model_version") == "former"
-            if former and "former" not in self.rows:
-                return 400, {"detail": "no such version"}
-            self.projects[number] |= body or {}
-            return 200, self.projects[number]
-        table = self.models if where[0] == "ml" else self.webhooks
-        if method == "POST":
-            made = self.add(table, **body, state=self.model_state)
-            return (403, {}) if table is self.models and self.refuses_models else (201, made)
-        if number is None:
-            return 200, list(table.values())
-        if number not in table:
-            return 404, {}
-        if method == "DELETE":
-            del table[number]
-            return 200, {}
-        table[number] |= body or {}
-        return 200, table[number]
 
 
 @pytest.fixture
@@ -221,6 +153,117 @@ def test_a_config_that_cannot_be_learned_changes_nothing(
     assert store.projects() == []
 
 
+FAILURES = [
+    ("POST", "/api/ml/"),
+    ("GET", "/api/webhooks/"),
+    ("POST", "/api/webhooks/"),
+    ("PATCH", "/api/webhooks/"),
+    ("PATCH", "/api/projects/"),
+]
+
+
+@pytest.mark.parametrize("fails", FAILURES, ids=[" ".join(one) for one in FAILURES])
+def test_a_failed_connect_leaves_nothing_half_done(
+    studio: Studio, store: Store, connection: Connection, fails: tuple[str, str]
+) -> None:
+    other = studio.add(studio.webhooks, url="http://elsewhere.example/", send_for_all_actions=True)
+    studio.fails = fails
+    with pytest.raises(LabelStudioError, match="500"):
+        connection.connect(pull=False, params={"budget": 5}, check_params=lambda *_: None)
+    assert store.projects() == []
+    assert (studio.models, studio.webhooks) == ({}, {1: other})
+    assert studio.projects[3]["sampling"] == "Sequential sampling"
+    studio.fails = None
+    connection.connect(pull=False)
+    project = store.known_project(3)
+    assert (project.status, project.former_model_version) == ("active", "former")
+
+
+def test_a_project_is_taken_up_by_no_worker_before_all_is_registered(
+    studio: Studio, store: Store, connection: Connection
+) -> None:
+    """A worker took the stream over between the registration here and its failure there."""
+    seen = []
+    respond = studio.answer
+
+    def answer(method: str, path: str, authorization: str | None) -> Answer:
+        seen.extend(project.status for project in store.projects())
+        return respond(method, path, authorization)
+
+    studio.answer = answer
+    connection.connect(pull=False)
+    assert set(seen) == {"disconnected"}
+    assert store.known_project(3).status == "active"
+
+
+def test_a_failed_repair_leaves_the_connection_as_it_was(
+    studio: Studio, store: Store, connection: Connection
+) -> None:
+    connection.connect(pull=False)
+    before = store.known_project(3)
+    studio.fails = ("PATCH", "/api/webhooks/")
+    with pytest.raises(LabelStudioError):
+        connection.connect(pull=False)
+    assert store.known_project(3) == before
+    assert (len(studio.models), len(studio.webhooks)) == (1, 1)
+
+
+def test_an_interrupted_connect_leaves_nothing(
+    studio: Studio, store: Store, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_remote: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "order_stream", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        connection.connect(pull=False)
+    assert (store.projects(), studio.models, studio.webhooks) == ([], {}, {})
+
+
+def test_the_models_requests_bear_the_secret_or_basic_auth(
+    studio: Studio, store: Store, client: LabelStudioClient, settings: Settings
+) -> None:
+    Connection(client, store, settings, 3).connect(pull=False)
+    secret = store.known_project(3).webhook_secret
+    assert studio.models[1]["basic_auth_user"] == "active-sampler"
+    assert studio.models[1]["basic_auth_pass"] == secret
+    assert studio.webhooks[1]["headers"] == {SECRET_HEADER: secret}
+    own = settings.model_copy(
+        update={"basic_auth_user": "team", "basic_auth_pass": SecretStr("a: b")}
+    )
+    Connection(client, store, own, 3).connect(pull=False)
+    assert studio.models[1]["basic_auth_user"] == "team"
+    assert studio.models[1]["basic_auth_pass"] == "a: b"
+    # label-studio-ml 2.x takes no webhook without Basic auth.
+    token = base64.b64encode(b"team:a: b").decode()
+    expected = {SECRET_HEADER: secret, "Authorization": f"Basic {token}"}
+    assert studio.webhooks[1]["headers"] == expected
+    # Without Basic auth again, a password of former times goes.
+    Connection(client, store, settings, 3).connect(pull=False)
+    assert studio.webhooks[1]["headers"] == {SECRET_HEADER: secret}
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("http://localhost:9090/", True),
+        ("http://127.0.0.1:9090", True),
+        ("http://[::1]:9090", True),
+        ("http://localhost:9091", False),
+        ("https://localhost:9090", False),
+        ("http://localhost:9090/other", False),
+        ("http://localhost.example:9090", False),
+        ("http://localhost:port", False),
+        ("http://[", False),
+    ],
+)
+def test_the_names_of_this_machine_are_one_address(
+    client: LabelStudioClient, settings: Settings, url: str, ours: bool
+) -> None:
+    here = Registration(client, settings.model_copy(update={"backend_url": ""}), 3)
+    assert here.is_our_model({"url": url}) is ours
+
+
 def test_address_protection_is_named_and_leaves_no_half_made_model(
     studio: Studio, connection: Connection
 ) -> None:
@@ -230,10 +273,13 @@ def test_address_protection_is_named_and_leaves_no_half_made_model(
     assert studio.models == {}
 
 
-def test_an_address_that_is_not_reached_is_named(studio: Studio, connection: Connection) -> None:
+def test_an_address_that_is_not_reached_is_named(
+    studio: Studio, store: Store, connection: Connection
+) -> None:
     studio.model_state = "DI"
     with pytest.raises(LabelStudioError, match=f"cannot reach {OURS}"):
         connection.connect(pull=False)
+    assert (studio.models, store.projects()) == ({}, [])
 
 
 def test_pause_and_resume(studio: Studio, store: Store, connection: Connection) -> None:
@@ -269,7 +315,7 @@ def test_projects_that_label_studio_shows_to_be_ours_are_recovered(
     studio: Studio, client: LabelStudioClient, store: Store, settings: Settings
 ) -> None:
     studio.add_project(4, model_version="al-12")
-    studio.add(studio.models, url=OURS, state="CO")
+    studio.add(studio.models, url=OURS, state="CO", project=4)
     assert recover_projects(client, store, settings) == [4]
     project = store.known_project(4)
     assert (project.round, project.queue_version, project.backend_id) == (12, "al-12", 1)

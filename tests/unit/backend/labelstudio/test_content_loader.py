@@ -89,6 +89,18 @@ def test_uploads_come_with_the_token_and_have_a_limit(studio: Script) -> None:
         "file://evil.example/etc/passwd",
         "/data/../../etc/passwd",
         "/data/%2e%2e/%2E%2e/etc/passwd",
+        "/data/upload/%2e%2e/%2e%2e/api/current-user/token",
+        "/data/upload/..%2f..%2fapi/current-user/token",
+        "/api/projects/3/next",
+        "/api/current-user/token",
+        "/API/current-user/token",
+        "/tasks/1/resolve",
+        "/tasks/x/resolve/",
+        "/tasks/1/annotations/",
+        "/x/data/upload/1/x.png",
+        "/user/logout/?next=/data/upload/1/x.png",
+        "/data/uploads/x.png",
+        "/",
         "data/upload/x.png",
         "s3://bucket/x.png",
         "gopher://x",
@@ -103,6 +115,29 @@ def test_the_token_never_leaves_for_another_place(studio: Script, address: str) 
     with pytest.raises(ContentError):
         loader(studio).load(address)
     assert studio.asked == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/data/upload/1/x.png",
+        "/data/local-files/?d=a/x.png",
+        "/tasks/1/proxy/?fileuri=czM6Ly8=",
+        "/tasks/1/resolve/?fileuri=czM6Ly8=",
+        "/projects/1/resolve/?fileuri=czM6Ly8=",
+        "/tasks/1/presign/?fileuri=czM6Ly8=",
+        "/storage-data/uploaded/?filepath=upload/1/x.png",
+    ],
+)
+@pytest.mark.parametrize("below", ["", "/studio"])
+def test_label_studio_serves_files_at_these_paths_only(
+    studio: Script, path: str, below: str
+) -> None:
+    """Below a path of its own Label Studio writes that path into the addresses of uploads."""
+    studio.answer = lambda *_: (200, {}, b"x")
+    settings = load_settings(label_studio_url=studio.url + below)
+    assert ContentLoader(settings, client_of(settings)).load(below + path) == b"x"
+    assert [asked for _, asked, _ in studio.asked] == [below + path]
 
 
 def test_label_studio_that_is_down_is_no_fault_of_the_task(studio: Script) -> None:
@@ -150,6 +185,8 @@ def test_an_allowed_host_is_asked_without_the_token(
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
+        "fec0::1", "::127.0.0.1", "::8.8.8.8", "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1",
+        "2001::1", "100::1", "2001:db8::1", "198.18.0.1", "192.0.0.1",
     ],
 )  # fmt: skip
 def test_private_addresses_are_refused_after_resolving(
@@ -198,8 +235,9 @@ def test_a_name_that_changes_its_mind_leads_nowhere_else(
         ("http://inside.example/x", "leads to the private address 10.0.0.1"),
         ("file:///etc/passwd", "not below a folder of CONTENT_ROOTS"),
         ("//evil.example/x", "on a host that is not allowed"),
-        ("/data/again", "sent on more than 3 times"),
+        ("/data/upload/1/again", "sent on more than 3 times"),
         ("gopher://x", "cannot be loaded"),
+        ("/api/current-user/token", "is no file of Label Studio"),
     ],
 )
 def test_every_redirect_is_checked_like_the_first_address(
@@ -273,7 +311,7 @@ TWO_GIGABYTES = b"Content-Length: 2147483648\r\n\r\n"
 def test_a_huge_download_is_broken_off_at_the_limit(endless: Endless) -> None:
     settings = load_settings(label_studio_url=endless.url, max_content_mb=1)
     with pytest.raises(ContentError, match="larger than 1 MiB"):
-        ContentLoader(settings, client_of(settings)).load("/data/x.png")
+        ContentLoader(settings, client_of(settings)).load("/data/upload/1/x.png")
 
 
 @pytest.mark.parametrize("endless", [(OK + TWO_GIGABYTES, b"x", 0.02)], indirect=True)
@@ -283,14 +321,14 @@ def test_a_download_drop_by_drop_has_a_time_limit(
     monkeypatch.setattr(content_loader, "CONTENT_TIMEOUT", 0.5)
     settings = load_settings(label_studio_url=endless.url)
     with pytest.raises(ContentError, match=r"took longer than 0\.5 s; make it smaller"):
-        ContentLoader(settings, client_of(settings)).load("/data/x.png")
+        ContentLoader(settings, client_of(settings)).load("/data/upload/1/x.png")
 
 
 def test_a_compressed_answer_is_refused(studio: Script) -> None:
     bomb = zlib.compress(b"\0" * 10_000_000)
     studio.answer = lambda *_: (200, {"Content-Encoding": "deflate"}, bomb)
     with pytest.raises(ContentError, match="compressed"):
-        loader(studio, max_content_mb=1).load("/data/x.png")
+        loader(studio, max_content_mb=1).load("/data/upload/1/x.png")
 
 
 def test_a_decompression_bomb_in_an_image_is_refused_before_it_is_decoded() -> None:
