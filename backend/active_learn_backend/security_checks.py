@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 
-from .settings import LOOPBACK, Settings
+from .settings import Settings
 
-__all__ = ["Danger", "unsafe_packages", "unsafe_settings"]
+__all__ = ["LOOPBACK", "Danger", "unsafe_packages", "unsafe_settings"]
+
+#: Names under which only this machine reaches us.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)

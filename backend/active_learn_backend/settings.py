@@ -27,7 +27,6 @@ from .setting_types import Number, OptionalUrl, ProxyUrl, Url
 
 __all__ = [
     "BATCH",
-    "LOOPBACK",
     "LOW_WATER",
     "PROJECT_SETTINGS",
     "RANDOM_STATE",
@@ -45,7 +44,6 @@ __all__ = [
 BATCH = 20  # tasks of a round of a stream, whose budget is a rate
 LOW_WATER = 0.2  # share of the batch still open at which a round starts early
 WEB_THREADS = 8  # of each web process: they wait for the store and for images, not for the CPU
-LOOPBACK = ("127.0.0.1", "::1", "localhost")  # under which only this machine reaches us
 RANDOM_STATE = 0  # seed of everything random: two backends with the same labels agree
 
 #: Settings of earlier versions. Their variables are reported, and ignored, as are project params.

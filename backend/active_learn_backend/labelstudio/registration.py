@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from active_learn.errors import ActiveLearnError
 
 from ..errors import ConnectionRefusedByLabelStudioError, LabelStudioError
-from ..settings import LOOPBACK, Settings
+from ..security_checks import LOOPBACK
+from ..settings import Settings
 from .client import LabelStudioClient
 
 __all__ = [

@@ -16,7 +16,8 @@ from flask import request
 
 from ..errors import ForbiddenError, UnsupportedMediaTypeError
 from ..labelstudio.registration import SECRET_HEADER
-from ..settings import LOOPBACK, Settings
+from ..security_checks import LOOPBACK
+from ..settings import Settings
 from ..state.store import Store
 
 __all__ = ["bears_basic_auth", "bears_secret", "is_our_host", "refuse_foreign"]

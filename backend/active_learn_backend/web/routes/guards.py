@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from flask import request
 
 from ...errors import BadRequestError
-from ...settings import LOOPBACK
+from ...security_checks import LOOPBACK
 from ..access import is_our_host
 from . import current_runtime
 
