@@ -1,13 +1,16 @@
-"""What is unsafe in this installation or in its settings: what it is, and what to do."""
+"""What is unsafe or missing in this installation, or unsafe in its settings, and what to do."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass
+from importlib.util import find_spec
+
+from active_learn.errors import MissingOptionalDependencyError
 
 from .settings import Settings
 
-__all__ = ["LOOPBACK", "Danger", "unsafe_packages", "unsafe_settings"]
+__all__ = ["LOOPBACK", "Danger", "require_engine", "unsafe_packages", "unsafe_settings"]
 
 #: Names under which only this machine reaches us.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -53,3 +56,18 @@ def unsafe_settings(settings: Settings) -> list[Danger]:
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS",
         )
     ]
+
+
+def require_engine(settings: Settings) -> None:
+    """Ask for the packages of the setting ``engine``, before anything heavy is loaded.
+
+    Raises
+    ------
+    MissingOptionalDependencyError
+        When it is Ray, and Ray is not installed.
+    """
+    if settings.engine == "ray" and any(find_spec(name) is None for name in ("ray", "pyarrow")):
+        raise MissingOptionalDependencyError(
+            "ENGINE is ray, whose package is not installed: "
+            "pip install 'label-studio-active-sampler[ray]'"
+        )

@@ -6,11 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from active_learn.errors import MissingOptionalDependencyError
 from platformdirs import user_data_path
 from pydantic import (
     AliasChoices,
@@ -37,7 +35,6 @@ __all__ = [
     "parse_params",
     "project_settings",
     "removed_variables",
-    "require_engine",
 ]
 
 # What several rooms share and nobody has to turn.
@@ -303,21 +300,6 @@ def load_settings(**overrides: object) -> Settings:
         ]
         # A value of two types is refused once for each.
         raise SettingsError("bad settings: " + "; ".join(dict.fromkeys(lines))) from None
-
-
-def require_engine(settings: Settings) -> None:
-    """Ask for the packages of the setting ``engine``, before anything heavy is loaded.
-
-    Raises
-    ------
-    MissingOptionalDependencyError
-        When it is Ray, and Ray is not installed.
-    """
-    if settings.engine == "ray" and any(find_spec(name) is None for name in ("ray", "pyarrow")):
-        raise MissingOptionalDependencyError(
-            "ENGINE is ray, whose package is not installed: "
-            "pip install 'label-studio-active-sampler[ray]'"
-        )
 
 
 def removed_variables(environment: Mapping[str, str]) -> list[str]:

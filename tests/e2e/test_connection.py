@@ -200,7 +200,7 @@ def test_commands_on_a_project_that_is_not_connected_say_so(harness: Harness) ->
     for command in ("disconnect", "pause", "resume"):
         with pytest.raises(ServerError, match="project 999 is not connected in this project state"):
             harness.backend.run(command, "--project", "999")
-    with pytest.raises(ServerError, match="Label Studio answered 404"):
+    with pytest.raises(ServerError, match="Label Studio has no project 999 that"):
         harness.backend.run("connect", "--project", "999")
 
 

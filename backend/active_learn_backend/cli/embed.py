@@ -9,7 +9,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from ..settings import Settings, require_engine
+from ..security_checks import require_engine
+from ..settings import Settings
 from ..state.folders import make_model_dir
 from .options import project_option, read_settings, settings_of_project, settings_options
 

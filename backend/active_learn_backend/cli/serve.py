@@ -17,8 +17,8 @@ import click
 from pydantic import SecretStr
 
 from ..errors import SettingsError
-from ..security_checks import unsafe_packages, unsafe_settings
-from ..settings import WEB_THREADS, Settings, removed_variables, require_engine
+from ..security_checks import require_engine, unsafe_packages, unsafe_settings
+from ..settings import WEB_THREADS, Settings, removed_variables
 from ..state.folders import make_model_dir
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
 from ..web.prometheus import SHARED_FOLDER

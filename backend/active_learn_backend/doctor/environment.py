@@ -13,8 +13,8 @@ from active_learn.errors import MissingOptionalDependencyError
 
 from ..errors import EngineError
 from ..learning.engines.ray.driver import check_reachable
-from ..security_checks import unsafe_packages, unsafe_settings
-from ..settings import Settings, require_engine
+from ..security_checks import require_engine, unsafe_packages, unsafe_settings
+from ..settings import Settings
 from ..state.counters import WORKER_SILENT, worker_heartbeats
 from ..state.folders import DISK_LOW
 from ..state.store import Store

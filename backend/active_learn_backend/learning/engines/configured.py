@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...settings import Settings, require_engine
+from ...security_checks import require_engine
+from ...settings import Settings
 from .base import Engine
 from .local import LocalEngine
 
