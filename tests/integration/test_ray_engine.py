@@ -21,7 +21,7 @@ import pytest
 from active_learn import ActiveSampler, LinearHead
 from active_learn.errors import MissingOptionalDependencyError, ParameterError
 from active_learn.partitioned import rank_partitioned
-from active_learn_backend import settings as settings_module
+from active_learn_backend import security_checks
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.errors import EngineError
 from active_learn_backend.labeling.config import parse_label_config
@@ -437,7 +437,7 @@ def test_a_cluster_is_used_and_its_loss_is_an_error_in_words(
 
 
 def test_without_ray_the_setting_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(security_checks, "find_spec", lambda name: None)
     with pytest.raises(MissingOptionalDependencyError, match=r"pip install '.*\[ray\]'"):
         configured_engine(load_settings(engine="ray"))
     assert isinstance(configured_engine(load_settings()), LocalEngine)

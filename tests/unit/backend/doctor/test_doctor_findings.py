@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from active_learn_backend import settings as settings_module
+from active_learn_backend import security_checks
 from active_learn_backend.doctor import Finding, Verdict, examine, exit_status, repair
 from active_learn_backend.doctor import environment as environment_module
 from active_learn_backend.doctor.environment import (
@@ -267,7 +267,7 @@ def test_a_cluster_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch
     (finding,) = check_engine(load_settings(engine="ray", ray_address=address))
     assert finding.verdict is Verdict.WRONG
     assert f"Ray does not answer at {address}" in finding.what
-    monkeypatch.setattr(settings_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(security_checks, "find_spec", lambda name: None)
     (finding,) = check_engine(load_settings(engine="ray"))
     assert "pip install" in finding.what
 

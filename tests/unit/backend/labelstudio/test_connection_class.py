@@ -24,8 +24,8 @@ from active_learn_backend.logs import TextFormatter
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store
 from click.testing import CliRunner
-from fake_studio import Studio
 from fake_server import KEY, Answer
+from fake_studio import Studio
 from pydantic import SecretStr
 
 OURS = "http://backend.example:9090"

@@ -16,8 +16,8 @@ from active_learn_backend.state.connection_requests import (
 )
 from active_learn_backend.state.store import Store
 from active_learn_backend.worker.connection_requests import PATIENCE, ConnectionRequests
-from fake_studio import Studio
 from fake_server import KEY
+from fake_studio import Studio
 
 OURS = "http://backend.example:9090"
 
