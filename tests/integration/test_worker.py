@@ -19,6 +19,7 @@ from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.store import Store
+from active_learn_backend.worker import loop
 from active_learn_backend.worker.loop import Worker
 from active_learn_backend.worker.turn import Pace, Turn
 from fake_label_studio import FakeLabelStudio
@@ -203,3 +204,53 @@ def test_a_late_switch_is_put_right_before_its_rows_are_deleted(
     assert studio.projects[project]["model_version"] == "al-3"
     assert flips(studio) == ["al-1", "al-2", "al-3", "al-3"]
     assert studio.versions(project)["al-3"] == 7
+
+
+# -- a worker that is told to stop ---------------------------------------------------------------
+
+
+def test_a_write_under_way_is_finished_before_the_worker_ends(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heart beats meanwhile, so that it is not killed; what follows the write is left out."""
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.1)
+    beats: list[float] = []
+    monkeypatch.setattr(loop, "heartbeat", lambda: lambda: beats.append(time.monotonic()))
+    project = backend.add_project()
+    reached, opened = threading.Event(), threading.Event()
+
+    def hold(method: str, path: str, _body: object) -> None:
+        if method == "POST" and "import/predictions" in path:
+            reached.set()
+            assert opened.wait(PATIENCE)
+
+    backend.studio.before = hold
+    with backend.worker() as worker:
+        assert reached.wait(PATIENCE)
+        worker.stopping.set()
+        told = time.monotonic()
+        wait_until(lambda: beats[-1] > told + 0.5, timeout=PATIENCE, what="beats after the stop")
+        opened.set()
+    assert backend.studio.versions(project) == {"al-1": 7}
+    assert flips(backend.studio) == []
+
+
+def test_a_round_that_computes_for_long_is_broken_off(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.1)
+    reached, opened = threading.Event(), threading.Event()
+
+    def compute(*_: object) -> None:
+        reached.set()
+        assert opened.wait(PATIENCE)
+
+    monkeypatch.setattr("active_learn_backend.worker.round.choose", compute)
+    backend.add_project()
+    with backend.worker() as worker:
+        assert reached.wait(PATIENCE)
+        worker.stopping.set()
+        wait_until(
+            lambda: "1 rounds are broken off" in caplog.text, timeout=PATIENCE, what="the end"
+        )
+        opened.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -45,6 +46,9 @@ def worker_command(**given: Any) -> None:
     running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stopping.set())
-    running.run()
-    if running.damaged:
-        sys.exit(DAMAGED_EXIT)
+    all_ended = running.run()
+    status = DAMAGED_EXIT if running.damaged else 0
+    if not all_ended:  # Python would wait for the thread that still computes
+        logging.shutdown()
+        os._exit(status)
+    sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -62,6 +63,8 @@ class LabelStudioHTTP:
         self._proxied = bool(settings.label_studio_proxy.get_secret_value())
         #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).
         self.clock = datetime.now(UTC)
+        self._writes = 0
+        self._lock = threading.Lock()
         self._http = httpx.Client(
             base_url=self.url,
             auth=TokenAuth(key, self.url) if key else None,
@@ -91,7 +94,8 @@ class LabelStudioHTTP:
         that it did not take them (429, 503).
         """
         try:
-            response = _retrying(method)(self._send, method, path, **kwargs)
+            with self._counted(method):
+                response = _retrying(method)(self._send, method, path, **kwargs)
         except httpx.HTTPError as error:
             raise LabelStudioUnreachableError(
                 f"Label Studio at {self.url} does not answer {method} {path.split('?')[0]}: "
@@ -100,6 +104,22 @@ class LabelStudioHTTP:
         if response.status_code == 401:
             raise LabelStudioError(token_refused(self._personal), 401)
         return _decode(response, method, path)
+
+    @property
+    def writing(self) -> bool:
+        """Whether a request that changes something in Label Studio is under way."""
+        return self._writes > 0
+
+    @contextmanager
+    def _counted(self, method: str) -> Iterator[None]:
+        writes = int(method != "GET")
+        with self._lock:
+            self._writes += writes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writes -= writes
 
     def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         response = self._http.request(method, path, **kwargs)

@@ -10,7 +10,8 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from active_learn.errors import ActiveLearnError
 
@@ -42,6 +43,7 @@ __all__ = ["Worker"]
 log = logging.getLogger(__name__)
 
 TICK = 0.05
+STOP_SECONDS = 4.0  # that running rounds have to break off
 STORE_PAUSE = 2.0
 HEARTBEAT_EVERY = 5.0
 
@@ -66,8 +68,14 @@ class Worker:
         self.stopping = threading.Event()
         self.damaged = False
 
-    def run(self) -> None:
-        """Work until `stopping` is set; rounds that are running break off where nothing is lost."""
+    def run(self) -> bool:
+        """Work until `stopping` is set; rounds that are running break off where nothing is lost.
+
+        Returns
+        -------
+        bool
+            Whether all of them did; False when a thread still computes.
+        """
         beat = heartbeat()
         beat()
         log.info("worker %s is ready; Label Studio is %s", self._owner, self._client.url)
@@ -77,14 +85,32 @@ class Worker:
             target=requests.run, args=(self.stopping,), name="connections", daemon=True
         ).start()
         under_way: dict[int, Future[None]] = {}
-        with ThreadPoolExecutor(self._settings.worker_threads, "round") as pool:
-            while not self.stopping.wait(TICK):
+        pool = ThreadPoolExecutor(self._settings.worker_threads, "round")
+        while not self.stopping.wait(TICK):
+            beat()
+            self._record_heartbeat()
+            for project in self._projects():
+                busy = project.id in under_way and not under_way[project.id].done()
+                if not busy and self._is_due(project):
+                    under_way[project.id] = pool.submit(self.turn, project.id)
+        pool.shutdown(wait=False, cancel_futures=True)
+        return self._wait_for_turns(under_way.values(), beat)
+
+    def _wait_for_turns(self, turns: Collection[Future[None]], beat: Callable[[], None]) -> bool:
+        """Wait until the turns have broken off; return False when one computes for too long.
+
+        A request that writes to Label Studio is waited for, and the heart beats meanwhile.
+        """
+        deadline = time.monotonic() + STOP_SECONDS
+        while running := wait(turns, TICK).not_done:
+            if self._client.writing:
                 beat()
-                self._record_heartbeat()
-                for project in self._projects():
-                    busy = project.id in under_way and not under_way[project.id].done()
-                    if not busy and self._is_due(project):
-                        under_way[project.id] = pool.submit(self.turn, project.id)
+            elif time.monotonic() > deadline:
+                log.warning(
+                    "%d rounds are broken off; the next worker runs them again", len(running)
+                )
+                return False
+        return True
 
     def _recover_projects(self) -> None:
         """Find our projects in Label Studio when the state holds none: it is new, or was lost."""
