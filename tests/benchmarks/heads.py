@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from active_learn.heads import MultinomialHead, TrainedHead, fit_head, logistic
-from active_learn.heads.calibration import probabilities
+from active_learn.heads.hyperparameters import probabilities
 from real_data import DATASETS, Data, Missing
 from report import add_report_option, measured_by, publish
 from sklearn.linear_model import LogisticRegression

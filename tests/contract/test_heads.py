@@ -14,16 +14,16 @@ from active_learn.errors import DataError, StateError
 from active_learn.heads import (
     Head,
     TrainedHead,
-    calibration,
     fit_head,
     head_name,
+    hyperparameters,
     load_head,
     prune_heads,
     round_of_head,
     saved_heads,
 )
-from active_learn.heads.calibration import choose_hyperparameters
 from active_learn.heads.files import head_path, write_file
+from active_learn.heads.hyperparameters import choose_hyperparameters
 from active_learn.heads.logistic import LogisticProblem
 from safetensors.numpy import save as save_tensors
 from sklearn.datasets import load_digits
@@ -542,7 +542,7 @@ def test_with_enough_rows_held_out_the_other_folds_are_saved(
         return solve(self, *arguments, **options)
 
     monkeypatch.setattr(LogisticProblem, "solve", counted)
-    monkeypatch.setattr(calibration, "ENOUGH_ROWS", 200)
+    monkeypatch.setattr(hyperparameters, "ENOUGH_ROWS", 200)
     saved = choose_hyperparameters(problem, 0)
     assert trained == [400] * 3
     assert saved.n_labels == 600

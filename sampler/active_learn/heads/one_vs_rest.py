@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from .base import Answer, FloatArray
-from .calibration import Hyperparameters, choose_hyperparameters, confidence, probabilities
+from .hyperparameters import Hyperparameters, choose_hyperparameters, confidence, probabilities
 from .logistic import LogisticProblem
 from .trained import HeadConfig, HeadMetadata, TrainedHead
 

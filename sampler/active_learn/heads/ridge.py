@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .base import Answer, FloatArray
-from .calibration import Hyperparameters
+from .hyperparameters import Hyperparameters
 from .logistic import principal_axes
 from .trained import HeadConfig, HeadMetadata, TrainedHead
 

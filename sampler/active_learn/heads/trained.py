@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, StateError
 from .base import FloatArray, Head, ProblemType
-from .calibration import Hyperparameters
 from .files import head_name, head_path, read_file, write_file
+from .hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from ..models import LinearHead

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import HashingVectorizer
 
 from .base import Encoder, FloatArray
 
@@ -26,20 +25,24 @@ class TextEncoder(Encoder):
     n_features = 384
     _buckets = 2**16
 
-    def __init__(self) -> None:
-        self._words = HashingVectorizer(ngram_range=(1, 2), n_features=self._buckets, norm=None)
-        self._characters = HashingVectorizer(
+    @cached_property
+    def _vectorizers(self) -> tuple[Any, Any]:
+        # Scikit-learn takes as long to import as all the rest, and projects of images need none.
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        words = HashingVectorizer(ngram_range=(1, 2), n_features=self._buckets, norm=None)
+        characters = HashingVectorizer(
             analyzer="char_wb", ngram_range=(3, 5), n_features=self._buckets, norm=None
         )
+        return words, characters
 
     def prepare(self, raw: str) -> str:
         return raw
 
     def run(self, prepared: Sequence[str]) -> FloatArray:
         total = np.zeros((len(prepared), self.n_features), np.float32)
-        vectorizers = (self._words, self._characters)
         projections = _projections(self._buckets, self.n_features)
-        for vectorizer, projection in zip(vectorizers, projections, strict=True):
+        for vectorizer, projection in zip(self._vectorizers, projections, strict=True):
             counts = vectorizer.transform(prepared)
             counts.data = np.sign(counts.data) * np.log1p(np.abs(counts.data))
             projected = np.asarray(

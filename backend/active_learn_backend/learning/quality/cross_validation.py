@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from active_learn.heads import ProblemType, TrainedHead
 from active_learn.heads.base import FloatArray
-from active_learn.heads.calibration import probabilities
 from active_learn.heads.folds import folds
+from active_learn.heads.hyperparameters import probabilities
 from active_learn.heads.logistic import Link
 
 __all__ = ["HeldOut", "cross_validate"]

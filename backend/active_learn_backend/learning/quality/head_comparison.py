@@ -14,7 +14,7 @@ from active_learn.heads import ProblemType, TrainedHead, head_name, load_head, s
 from active_learn.heads.base import FloatArray
 
 from ...state.round_report import AuditGain, HeadAgreement, RoundReport, Stability
-from ..selection.holdout import place
+from ..selection.audit_set import place
 from ..selection.queue_builder import Snapshot
 
 __all__ = ["agreement", "audit_gain", "compare_heads", "earlier_heads", "stop_set"]

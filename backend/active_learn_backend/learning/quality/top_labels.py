@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from active_learn.heads import TrainedHead
 from active_learn.heads.base import FloatArray
-from active_learn.heads.calibration import probabilities
+from active_learn.heads.hyperparameters import probabilities
 
 from ..embedding.cache import EmbeddingCache
 

@@ -14,7 +14,7 @@ from active_learn import ActiveSampler, Ranking
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, QueueRow, TaskRow
 from ..embedding.cache import Vectors
-from .holdout import in_audit, mix, place
+from .audit_set import in_audit, mix, place
 
 __all__ = ["Snapshot", "choose", "sampler_for"]
 

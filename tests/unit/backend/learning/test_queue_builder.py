@@ -12,7 +12,7 @@ from active_learn import ActiveSampler, LinearHead, ParameterError
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.engines.local import LocalEngine
-from active_learn_backend.learning.selection.holdout import in_audit, mix, place
+from active_learn_backend.learning.selection.audit_set import in_audit, mix, place
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
 from active_learn_backend.learning.selection.task_stream import TaskStream
