@@ -29,7 +29,7 @@ from active_learn_backend.settings import load_settings
 from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.store import QueueRow, TaskRow
 from active_learn_backend.state.tasks import apply_changes
-from active_learn_backend.web import app as web_app
+from active_learn_backend.web import limits
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.ml_backend import Runtime
 from flask import Flask
@@ -137,7 +137,8 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         label_studio_url="http://127.0.0.1:9",  # where nothing listens
         label_studio_api_key="0" * 40,
     )
-    monkeypatch.setattr(web_app, "MAX_REQUEST_BYTES", LIMIT)
+    monkeypatch.setattr(limits, "LARGEST_BODY", LIMIT)
+    monkeypatch.setattr(limits, "LARGEST_OTHER", LIMIT)
     app = create_app(settings)
     runtime = app.extensions["active_learn"]
     store = runtime.store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import statistics
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -302,6 +303,20 @@ def test_requests_are_added_up_over_the_web_processes(served: Served) -> None:
     found = samples(served.get("/metrics"))
     assert value(found, "workers") == 1
     assert value(found, "request_seconds_bucket", route="/versions", status="200", le="+Inf") == 30
+
+
+def test_half_sent_requests_keep_nobody_waiting(served: Served) -> None:
+    """Four for each thread of both web processes."""
+    host, port = served.url.removeprefix("http://").split(":")
+    halves = [
+        b"GET /health HTTP/1.1\r\nHost: x\r\nX-Half: ",
+        b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+    ]
+    with ExitStack() as open_connections:
+        for n in range(64):
+            slow = open_connections.enter_context(socket.create_connection((host, int(port))))
+            slow.sendall(halves[n % 2])
+        assert [json.loads(served.get("/health"))["status"] for _ in range(20)] == ["UP"] * 20
 
 
 def test_every_line_of_the_log_is_json(served: Served) -> None:

@@ -21,9 +21,10 @@ from active_learn_backend.state.connection_requests import (
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import Store
-from active_learn_backend.web import app as web_app
+from active_learn_backend.web import limits
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.ml_backend import project_number
+from active_learn_backend.web.routes import messages
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
@@ -367,11 +368,38 @@ def test_unknown_paths_and_methods_answer_json(client: FlaskClient) -> None:
 def test_a_request_that_is_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_app, "MAX_REQUEST_BYTES", 1000)
+    monkeypatch.setattr(limits, "LARGEST_BODY", 5000)
+    monkeypatch.setattr(limits, "LARGEST_OTHER", 1000)
     small = create_app(load_settings(model_dir=tmp_path)).test_client()
-    answer = small.post("/webhook", data=b"x" * 5000, content_type="application/json")
-    assert answer.status_code == 413
-    assert "error" in answer.get_json()
+    for path, length in (
+        ("/webhook", 1001),
+        ("/setup", 1001),
+        ("/train", 1001),
+        ("/predict", 5001),
+    ):
+        answer = small.post(path, data=b"x" * length, content_type="application/json")
+        assert answer.status_code == 413, path
+        assert "error" in answer.get_json()
+    assert (
+        small.post("/predict", data=b"x" * 5000, content_type="application/json").status_code == 400
+    )
+
+
+@pytest.mark.parametrize("piece", [b"[]", b"{}", b"1", b'"a"'])
+def test_json_of_too_many_values_is_refused_before_it_is_read(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    """A body of 60 MB of `[],[],` took a minute, and 1.6 GB for good."""
+    monkeypatch.setattr(limits, "MOST_CONTAINERS", 1000)
+    monkeypatch.setattr(limits, "MOST_VALUES", 1000)
+    monkeypatch.setattr(messages, "_parse", lambda _raw: pytest.fail("it is read"))
+    answer = client.post(
+        "/predict",
+        data=b"[" + b",".join([piece] * 2000) + b"]",
+        content_type="application/json",
+    )
+    assert answer.status_code == 400
+    assert "send fewer tasks at once" in answer.get_json()["error"]
 
 
 def test_basic_auth_guards_every_route(tmp_path: Path) -> None:

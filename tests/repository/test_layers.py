@@ -167,7 +167,7 @@ def packages_of(path: Path) -> set[str]:
 
 def test_the_library_knows_nothing_of_the_web_or_of_databases() -> None:
     foreign = {
-        "click", "flask", "gunicorn", "httpx", "label_studio_ml", "label_studio_sdk",
+        "click", "flask", "gunicorn", "httpx", "label_studio_ml", "label_studio_sdk", "waitress",
         "pydantic_settings", "requests", "sqlalchemy",
     }  # fmt: skip
     for module, path in MODULES.items():

@@ -45,6 +45,7 @@ NOTED = {
     "psycopg": "LGPL-3.0: an extra that is chosen, used as a library, unchanged",
     "psycopg-binary": "LGPL-3.0: as psycopg",
     "tqdm": "MPL-2.0 AND MIT: used as a library, unchanged",
+    "waitress": "ZPL-2.1, a BSD-like licence: used as a library, unchanged",
 }
 NO_LICENCES = {"DFSG approved", "OSI Approved"}
 

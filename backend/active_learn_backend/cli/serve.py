@@ -127,7 +127,7 @@ def _web_command(settings: Settings) -> list[str]:
         f"--bind={_bracketed(settings.host)}:{settings.port}",
         f"--workers={settings.web_processes}",
         f"--threads={WEB_THREADS}",
-        "--worker-class=gthread",
+        "--worker-class=active_learn_backend.web.server.BufferedWorker",
         "--timeout=120",  # holds from the start, and a busy machine takes long to import everything
         f"--graceful-timeout={STOP_SECONDS - 1:.0f}",
         f"--log-level={settings.log_level.lower()}",

@@ -19,6 +19,7 @@ from .data_objects import Field, fields_of
 __all__ = ["Field", "LabelingTask", "parse_label_config"]
 
 MAX_CONFIG_CHARS = 2_000_000
+MAX_REPEATERS = 100  # tags with indexFlag: Label Studio's tools compare each of them with each tag
 MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
 
 
@@ -73,6 +74,11 @@ def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
         raise LabelConfigError(
             f"the labeling config has {len(label_config)} characters, at most {MAX_CONFIG_CHARS} "
             "are read; make it smaller"
+        )
+    if (repeaters := label_config.count("indexFlag")) > MAX_REPEATERS:
+        raise LabelConfigError(
+            f"the labeling config has {repeaters} tags with indexFlag, at most {MAX_REPEATERS} are "
+            "read; remove some"
         )
     if "<!DOCTYPE" in label_config.upper() or "<!ENTITY" in label_config.upper():
         raise LabelConfigError("the labeling config declares XML entities; remove the DOCTYPE")

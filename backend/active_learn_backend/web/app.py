@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..heartbeat import beat_in_background
 from ..settings import Settings, load_settings
+from . import limits
 from .health import Health
 from .ml_backend import Runtime
 from .routes.metrics import metrics
@@ -19,9 +20,6 @@ from .routes.protocol import protocol
 __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
-
-# A page of 1,000 tasks with long texts, as Label Studio sends it to /predict, has a few MiB.
-MAX_REQUEST_BYTES = 64 * 2**20
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -39,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or load_settings()
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = limits.LARGEST_BODY
     app.extensions["active_learn"] = runtime = Runtime.open(settings)
     app.extensions["active_learn_health"] = Health(runtime.store, settings.model_dir)
     for blueprint in (

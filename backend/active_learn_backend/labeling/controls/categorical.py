@@ -32,26 +32,28 @@ class CategoricalTag(ControlTag):
         if len(labels) < 2:
             raise self.error("has one choice; add a second <Choice>, one teaches nothing")
         self.labels = tuple(labels)
+        self.offered = frozenset(labels)
         claims: dict[str, set[str]] = {}
         for name, label in names:
             claims.setdefault(name, set()).add(label)
         self.predicted_values = {
             name: next(iter(claimed))
             for name, claimed in claims.items()
-            if len(claimed) == 1 and name not in self.labels
+            if len(claimed) == 1 and name not in self.offered
         }
 
     def read(self, result: Sequence[Mapping[str, Any]]) -> str | list[str] | None:
         for value in self.values(result):
             chosen = self.chosen(value)
             if chosen and self.problem_type == "multilabel":
-                return [label for label in self.labels if label in chosen]
+                found = set(chosen)
+                return [label for label in self.labels if label in found]
             if chosen:
                 return chosen[0]
         return None
 
     def write(self, label: str | Sequence[str], score: float | None = None) -> list[dict[str, Any]]:
-        wanted = [label] if isinstance(label, str) else label
+        wanted = {label} if isinstance(label, str) else set(label)
         offered = [name for name in self.labels if name in wanted]
         return self.item(self.payload(offered), score) if offered else []
 

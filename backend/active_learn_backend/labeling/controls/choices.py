@@ -39,7 +39,9 @@ class ChoicesTag(CategoricalTag):
 
     def chosen(self, value: Mapping[str, Any]) -> list[str]:
         choices = value.get("choices")
-        return [c for c in choices if c in self.labels] if isinstance(choices, list) else []
+        if not isinstance(choices, list):
+            return []
+        return [one for one in choices if isinstance(one, str) and one in self.offered]
 
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
         return {"choices": list(labels)}

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...errors import BadRequestError
+from ..limits import check_values, largest_body
 from ..ml_backend import LARGEST_ID, PROJECT_ID
 
 __all__ = [
@@ -189,7 +191,11 @@ def read_body(kind: type[Body]) -> Body:
         In one line, naming the first field that does not fit.
     """
     try:
-        body = _parse(request.get_data())
+        if (request.content_length or 0) > largest_body(request.path):
+            raise RequestEntityTooLarge
+        raw = request.get_data()
+        check_values(raw)
+        body = _parse(raw)
         _check_depth(body)
         return kind.model_validate(body)
     except ValidationError as error:

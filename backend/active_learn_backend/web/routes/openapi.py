@@ -23,7 +23,7 @@ REFUSALS = {
     "400": "The request is malformed; nothing was changed.",
     "401": "Wrong or missing credentials.",
     "403": "The request comes from a page of another site, or was sent to a name that is not ours.",
-    "413": "The body is larger than 64 MiB.",
+    "413": "The body is larger than 8 MiB (/predict: 32 MiB).",
     "415": "The body is not declared as application/json.",
     "429": "Too many projects wait to be connected; nothing was changed.",
     "503": "The project state or a model cannot be used now; the backend's log says why.",

@@ -276,3 +276,33 @@ def test_the_order_of_annotations_does_not_matter(
     elif counted:
         tally = [one["result"][0]["label"] for one in counted]
         assert tally.count(label) == max(map(tally.count, itertools.chain(tally)))
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    comparisons = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+
+def test_many_choices_are_read_in_linear_time() -> None:
+    """Each name was compared with each label: 30,000 choices took minutes on a busy machine."""
+    multiple = CONFIG.replace('name="c"', 'name="c" choice="multiple"')
+    control = parse_label_config(multiple).control
+    labels = [Counted(f"label {n}") for n in range(3000)]
+    Counted.comparisons = 0
+    control.offer(labels, [(Counted(f"name {n}"), label) for n, label in enumerate(labels)])
+    result = control.write(labels)
+    assert control.read(result) == labels
+    assert len(control.predicted_values) == 3000
+    assert Counted.comparisons < 20 * len(labels)
+
+
+def test_too_many_repeaters_are_refused() -> None:
+    tags = "".join(f'<Text name="t{n}" value="$t" indexFlag="{{{{n}}}}"/>' for n in range(200))
+    with pytest.raises(LabelConfigError, match="200 tags with indexFlag, at most 100"):
+        parse_label_config(f"<View>{tags}{IMAGE}{CHOICES}</View>")
