@@ -160,6 +160,11 @@ class Harness:
         mine = [row for row in rows if version in (None, row["model_version"])]
         return sorted(mine, key=lambda row: row["score"])
 
+    def annotated(self, project: int) -> dict[int, int]:
+        """Return how many annotations Label Studio holds of each annotated task."""
+        export = self.api("GET", f"/api/projects/{project}/export?exportType=JSON")
+        return {task["id"]: len(task["annotations"]) for task in export}
+
     def queue(self, project: int) -> list[int]:
         """Return the task ids of the served queue, in the order of their scores."""
         return [row["task"] for row in self.rows(project, self.version(project))]
