@@ -202,6 +202,10 @@ class TestBaitOfRankTwo(TestBait):
     parameters = {"rank": 2, "side": "fisher"}
 
 
+class TestCoverage(StrategyContract):
+    name = "coverage"
+
+
 class TestEntropy(StrategyContract):
     name = "entropy"
     problem_types = ("classification", "multilabel")

@@ -5,6 +5,7 @@ from . import (  # noqa: F401  (importing registers)
     auto,
     badge,
     bait,
+    coverage,
     entropy,
     kcenter,
     least_confidence,
