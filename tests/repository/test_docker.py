@@ -61,30 +61,17 @@ def test_the_linter_finds_what_is_bad(tmp_path: Path) -> None:
     assert "DL3007" in done.stdout
 
 
-def test_it_installs_as_make_install_does() -> None:
-    """PyTorch by the script, the project within the constraints, Flask and its kin last."""
-    recipe = MAKEFILE.partition("$(STAMP): pyproject.toml")[2].partition("\n\n")[0]
-    recipe = re.sub(r"\\\n\s*", "", recipe)
-    made = [
-        re.sub(r"\[[a-z,]+\]|-e ", "", line.split("$(PIP_INSTALL) ")[-1])
-        for line in recipe.splitlines()
-        if "$(PIP_INSTALL)" in line and "--target" not in line
-    ]
+def test_image_and_make_install_by_one_script() -> None:
     steps = [step for run in instructions("RUN") for step in run.split(" && ")]
-    built = [
-        step.split("install -qq ")[1].replace('".[$EXTRAS]"', "'.'")
-        for step in steps
-        if " -m pip install" in step
+    assert [step for step in steps if ".sh " in step] == [
+        'sh .ci/install_torch.sh "$PY" "$(cat .ci/torch_version.txt)" "$BUILD"',
+        'sh .ci/install.sh "$PY" "$BUILD" "$EXTRAS"',
     ]
-    assert len(built) == 2
-    assert built == made
-    scripts = [step for step in steps if "install_torch.sh" in step]
-    assert scripts == ['sh .ci/install_torch.sh "$PY" "$TORCH" "$BUILD"']
-    assert steps.index(scripts[0]) < min(steps.index(s) for s in steps if "pip install" in s)
-    assert "@sh .ci/install_torch.sh $(PY) $(TORCH) $(BUILD)" in recipe
-    (torch,) = re.findall(r"^TORCH := (\S+)$", MAKEFILE, re.MULTILINE)
-    assert f"TORCH={torch}" in instructions("ARG")
+    assert not [step for step in steps if "pip install" in step]
     assert "BUILD=cpu" in instructions("ARG")
+    for target in ("$(STAMP)", "$(BACKEND_STAMP)"):
+        recipe = MAKEFILE.partition(f"{target}: pyproject.toml")[2].partition("\n\n")[0]
+        assert "@sh .ci/install.sh $(PY) $(BUILD) " in recipe
 
 
 def test_what_it_copies_is_there_and_reaches_the_build() -> None:
