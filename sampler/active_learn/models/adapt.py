@@ -13,8 +13,9 @@ from ..errors import ModelError
 from .base import Adapter, LinearHead
 from .batched import BatchedAdapter
 from .callable_model import CallableModel
-from .torch_files import EXPORTED, TORCHSCRIPT, read_exported, read_torchscript
+from .torch_files import EXPORTED, read_exported
 from .torch_module import TorchModule
+from .torchscript import TORCHSCRIPT, read_torchscript
 
 __all__ = ["adapt"]
 

@@ -1,7 +1,6 @@
-"""Model files of PyTorch, TorchScript and `torch.export`, read without unpickling.
+"""Files of `torch.export`, read without unpickling.
 
-Both are programs: what they compute is up to whoever made them, so a file is read only from people
-that one would take code from. What is refused here is what could do more than compute.
+They are programs. What could do more than compute is refused before a file is read.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from .torch_operators import only_computes
 
-__all__ = ["EXPORTED", "TORCHSCRIPT", "read_exported", "read_torchscript"]
+__all__ = ["EXPORTED", "read_exported"]
 
-TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 EXPORTED = (".pt2",)
 
 # What a program of torch.export needs. All else (pickled objects, compiled libraries) is refused.
@@ -33,10 +32,11 @@ MEMBERS = re.compile(
 # Reading builds Python code and symbols out of these: nothing but names may stand there.
 NAMES = re.compile(r"[\w.@-]*")
 OPERATORS = re.compile(
-    r"torch\.ops\.(aten\.(?!from_file)|prims\.|higher_order\.wrap_with_(set_grad_enabled|autocast)$)"
-    r"[\w.]*|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_"
-    r"|or_)|torch\.sym_\w+|math\.\w+"
+    r"torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
+    r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_)"
+    r"|torch\.sym_(int|float|max|min|not|ite|sum|sqrt)|math\.(ceil|floor|trunc|sqrt|pow|log2?|exp)"
 )
+ATEN_OPERATOR = re.compile(r"torch\.ops\.(aten|prims)\.(\w+)(\.\w+)?")
 SYMBOLS = re.compile(
     r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|FloorDiv|CeilDiv|CleanDiv|And|Or|Not"
     r"|StrictLessThan|StrictGreaterThan|LessThan|GreaterThan|Equality|Unequality|Eq|Ne|Lt|Le|Gt|Ge"
@@ -48,23 +48,6 @@ SPECS = frozenset({"in_spec", "out_spec"})
 SPEC_TYPES = frozenset(
     {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 )
-
-
-def read_torchscript(path: Path) -> torch.jit.ScriptModule:
-    """Return the module of a file of `torch.jit.save`.
-
-    Raises
-    ------
-    ModelError
-        When it is none; files of `torch.save` are pickled and never read.
-    """
-    try:
-        return torch.jit.load(str(path), map_location="cpu")
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path.name} is no TorchScript file that can be read; write it by torch.jit.save "
-            "(what torch.save writes is pickled, and is not read)"
-        ) from error
 
 
 def read_exported(path: Path) -> nn.Module:
@@ -147,8 +130,12 @@ def _check_text(text: str, key: str) -> None:
         ):
             raise ModelError(f"a size in it is {text[:80]!r}")
     elif key == "target" and "." in text and text.startswith(("torch", "_operator", "math")):
-        if not OPERATORS.fullmatch(text):
-            raise ModelError(f"it calls {text[:80]!r}, which is no operator of ATen")
+        operator = ATEN_OPERATOR.fullmatch(text)
+        computes = operator is not None and only_computes(operator[1], operator[2])
+        if not (computes or OPERATORS.fullmatch(text)):
+            raise ModelError(
+                f"it calls {text[:80]!r}, which is not on the list of operators that only compute"
+            )
     elif key in SPECS:
         if text:
             _check_spec(json.loads(text))

@@ -11,7 +11,8 @@ import onnxruntime as ort
 import torch
 from active_learn.models import adapt
 from active_learn.models.onnx_graph import all_tensors
-from active_learn.models.torch_files import EXPORTED, TORCHSCRIPT, read_exported, read_torchscript
+from active_learn.models.torch_files import EXPORTED, read_exported
+from active_learn.models.torchscript import TORCHSCRIPT, read_torchscript
 
 from ...errors import SettingsError
 from ..encoders.folders import content_digest
