@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -26,21 +25,17 @@ from .setting_types import Number, OptionalUrl, ProxyUrl, Url
 __all__ = [
     "BATCH",
     "LOW_WATER",
-    "PROJECT_SETTINGS",
     "RANDOM_STATE",
     "REMOVED",
-    "WEB_THREADS",
+    "SECRETS",
     "Settings",
     "load_settings",
-    "parse_params",
-    "project_settings",
     "removed_variables",
 ]
 
 # What several rooms share and nobody has to turn.
 BATCH = 20  # tasks of a round of a stream, whose budget is a rate
 LOW_WATER = 0.2  # share of the batch still open at which a round starts early
-WEB_THREADS = 8  # of each web process: they wait for the store and for images, not for the CPU
 RANDOM_STATE = 0  # seed of everything random: two backends with the same labels agree
 
 #: Settings of earlier versions. Their variables are reported, and ignored, as are project params.
@@ -57,21 +52,6 @@ REMOVED = (
     "random_state",
     "ray_cpus",
     "seed_fisher",
-    "web_threads",
-)
-
-#: What a project may set for itself, by the extra params of its model in Label Studio.
-PROJECT_SETTINGS = (
-    "strategy",
-    "budget",
-    "reserve",
-    "retrain_every",
-    "encoder",
-    "model",
-    "model_use",
-    "class_weight",
-    "audit",
-    "prelabel",
 )
 
 
@@ -89,6 +69,7 @@ class Settings(BaseSettings):
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
+        validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
         description="Personal access token or legacy token of a user who may change the project.",
     )
     label_studio_ca_file: Path | None = Field(
@@ -136,7 +117,20 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         2, ge=1, le=32, description="Projects that one worker runs rounds of side by side."
     )
-    web_processes: int = Field(1, ge=1, le=32, description="Web processes.")
+    web_processes: int = Field(
+        1,
+        ge=1,
+        le=32,
+        validation_alias=AliasChoices("WEB_PROCESSES", "WORKERS"),
+        description="Web processes.",
+    )
+    web_threads: int = Field(
+        8,
+        ge=3,
+        le=64,
+        validation_alias=AliasChoices("WEB_THREADS", "THREADS"),
+        description="Threads of each web process.",
+    )
 
     budget: Number = Field(
         BATCH,
@@ -276,18 +270,27 @@ class Settings(BaseSettings):
         return self.prelabel.removeprefix("keep:") if self.prelabel.startswith("keep:") else None
 
 
+#: Settings that are no flags, because every user of a machine sees the flags of all processes.
+SECRETS = tuple(
+    name for name, one in Settings.model_fields.items() if isinstance(one.default, SecretStr)
+)
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment, flags on top.
 
-    Below both: files of the folder that ``SECRETS_DIR`` names, each with the value of the setting
-    that it is named after, in lower case, as containers mount secrets.
+    Below both: files with the value of one setting each. ``LABEL_STUDIO_API_KEY_FILE`` and the like
+    name one, for each of `SECRETS`. The files of the folder that ``SECRETS_DIR`` names bear the
+    setting's name in lower case, as containers mount secrets.
 
     Raises
     ------
     SettingsError
         With one line per bad value, never showing a secret.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = _secrets_in_files() | {
+        name: value for name, value in overrides.items() if value is not None
+    }
     folder = os.environ.get("SECRETS_DIR") or None
     if folder and not Path(folder).is_dir():
         raise SettingsError(f"SECRETS_DIR is {folder}, which is no folder; correct or unset it")
@@ -302,61 +305,25 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("bad settings: " + "; ".join(dict.fromkeys(lines))) from None
 
 
+def _secrets_in_files() -> dict[str, object]:
+    """Read the secrets whose files are named, unless they are in the environment itself."""
+    found: dict[str, object] = {}
+    for name in SECRETS:
+        file = os.environ.get(f"{name.upper()}_FILE")
+        if file and not os.environ.get(name.upper()):
+            try:
+                found[name] = Path(file).read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
+                raise SettingsError(
+                    f"{name.upper()}_FILE is {file}, which cannot be read "
+                    f"({getattr(error, 'strerror', None) or 'no text'}); correct or unset it"
+                ) from error
+    return found
+
+
 def removed_variables(environment: Mapping[str, str]) -> list[str]:
     """Return the environment variables of settings that earlier versions had."""
     return [name.upper() for name in REMOVED if name.upper() in environment]
-
-
-def parse_params(params: object) -> dict[str, Any]:
-    """Read a model's extra params as Label Studio sends them: a JSON object, maybe as text.
-
-    Raises
-    ------
-    SettingsError
-    """
-    if isinstance(params, str):
-        text = params.strip()
-        try:
-            params = json.loads(text) if text else None
-        except (ValueError, RecursionError):
-            params = text[:40]
-    if params is None:
-        return {}
-    if not isinstance(params, dict):
-        raise SettingsError(
-            f"the extra params are {str(params)[:40]!r}; expected a JSON object such as "
-            '{"strategy": "margin"}'
-        )
-    return params
-
-
-def project_settings(settings: Settings, params: Mapping[str, Any]) -> Settings:
-    """Apply a project's own settings over those of the environment.
-
-    Parameters
-    ----------
-    params : mapping
-        By name, in lower or upper case.
-
-    Raises
-    ------
-    SettingsError
-        For a name that a project may not set, and for a bad value.
-    """
-    if not params:
-        return settings
-    own = {name.lower(): value for name, value in params.items()}
-    # A project that was connected with one of these goes on; new params with it are refused.
-    own = {name: value for name, value in own.items() if name not in REMOVED}
-    for name, value in own.items():
-        if name not in PROJECT_SETTINGS:
-            raise SettingsError(
-                f"the extra params have {name[:40]!r}, which no project can set; "
-                f"expected some of {', '.join(PROJECT_SETTINGS)}"
-            )
-        if value is None:
-            raise SettingsError(f"{name.upper()} is null in the extra params; leave it out")
-    return load_settings(**{**settings.model_dump(), **own})
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from typing import Any
 import page_state
 import pytest
 from active_learn_backend.learning.encoders import images
-from active_learn_backend.settings import WEB_THREADS, load_settings
+from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import LabelError
 from active_learn_backend.state.rounds import finish_round
@@ -215,7 +215,7 @@ def test_images_leave_threads_to_label_studio(
     taken = 0
     while slots.acquire(blocking=False):
         taken += 1
-    assert taken == WEB_THREADS - 2
+    assert taken == runtime.settings.web_threads - 2
     answer = client.get("/projects/3/tasks/124.jpg")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     slots.release()

@@ -27,7 +27,7 @@ PREAMBLES = {
 RUN = ("README.md", "sampler/docs/api.md", "sampler/docs/extending.md")
 # Settings that are constants now: a page that mentions one is out of date.
 REMOVED_SETTINGS = (
-    "MAX_REQUEST_MB", "WEB_THREADS", "DEBOUNCE", "LEASE_SECONDS", "CONTENT_TIMEOUT", "KEEP_HEADS",
+    "MAX_REQUEST_MB", "DEBOUNCE", "LEASE_SECONDS", "CONTENT_TIMEOUT", "KEEP_HEADS",
     "LOW_WATER", "RANDOM_STATE", "SEED_FISHER", "PRECOMPUTE_COVARIANCE", "MAX_IMAGE_MEGAPIXELS",
     "RAY_CPUS", "BATCH_SIZE",
 )  # fmt: skip

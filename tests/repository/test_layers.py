@@ -27,6 +27,7 @@ LAYERS = {
         state
         labeling
         heartbeat security_checks logs
+        project_settings
         settings
         setting_types
         errors

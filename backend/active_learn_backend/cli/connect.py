@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..settings import Settings, parse_params
+from ..project_settings import parse_params
+from ..settings import Settings
 from .options import project_option, read_settings, settings_options
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from ..logs import context, set_up
-from ..settings import Settings, load_settings, project_settings
+from ..project_settings import project_settings
+from ..settings import SECRETS, Settings, load_settings
 
 __all__ = [
     "GROUPS",
@@ -32,7 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "state": ("model_dir", "database_url"),
     "address": ("host", "port", "backend_url", "basic_auth_user", "basic_auth_pass"),
-    "web": ("web_processes", "allowed_hosts"),
+    "web": ("web_processes", "web_threads", "allowed_hosts"),
     "worker": ("worker_threads", "poll_interval", "advice_url"),
     "selection": (
         "budget",
@@ -65,11 +66,11 @@ project_option = click.option(
 
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds one option for each setting of these groups.
+    """Return a decorator that adds one option for each setting of these groups, but for secrets.
 
     An option that is not given is None: the environment decides then, or the default.
     """
-    names = [name for group in groups for name in GROUPS[group]]
+    names = [name for group in groups for name in GROUPS[group] if name not in SECRETS]
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from ..errors import SettingsError
 from ..security_checks import require_engine, unsafe_packages, unsafe_settings
-from ..settings import WEB_THREADS, Settings, removed_variables
+from ..settings import Settings, removed_variables
 from ..state.folders import make_model_dir
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
 from ..web.prometheus import SHARED_FOLDER
@@ -126,7 +126,7 @@ def _web_command(settings: Settings) -> list[str]:
         "gunicorn",
         f"--bind={_bracketed(settings.host)}:{settings.port}",
         f"--workers={settings.web_processes}",
-        f"--threads={WEB_THREADS}",
+        f"--threads={settings.web_threads}",
         "--worker-class=active_learn_backend.web.server.BufferedWorker",
         "--timeout=120",  # holds from the start, and a busy machine takes long to import everything
         f"--graceful-timeout={STOP_SECONDS - 1:.0f}",

@@ -13,7 +13,8 @@ from ..errors import LabelConfigError, SettingsError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
-from ..settings import Settings, project_settings
+from ..project_settings import project_settings
+from ..settings import Settings
 from ..state.store import Project
 from .finding import Finding, not_checked, ok, warning, wrong
 

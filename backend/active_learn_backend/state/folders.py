@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import SettingsError
@@ -12,6 +13,7 @@ __all__ = [
     "embeddings_folder",
     "heads_folder",
     "make_model_dir",
+    "make_private_folder",
     "project_folder",
     "stream_folder",
 ]
@@ -34,6 +36,16 @@ def make_model_dir(settings: Settings) -> None:
             f"MODEL_DIR {settings.model_dir} cannot be created ({error.strerror}); set MODEL_DIR "
             "to a folder that this user may write"
         ) from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder, with those above it, that only its owner may read; also if it is there."""
+    for one in (*reversed(folder.parents), folder):
+        if not one.exists():
+            one.mkdir(mode=0o700, exist_ok=True)
+    found = folder.stat()
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        folder.chmod(0o700)  # of a version that let others read it
 
 
 def project_folder(settings: Settings, project_id: int) -> Path:

@@ -27,7 +27,8 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.selection.project_params import check_params
-from ..settings import Settings, environment_settings, parse_params, project_settings
+from ..project_settings import parse_params, project_settings
+from ..settings import Settings, environment_settings
 from ..state.connection_requests import MOST_REQUESTS, request_connection
 from ..state.folders import heads_folder, make_model_dir
 from ..state.schema import BEING_CONNECTED

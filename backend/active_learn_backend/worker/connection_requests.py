@@ -21,7 +21,8 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.registration import Registration
 from ..learning.selection.project_params import check_params
 from ..logs import context
-from ..settings import Settings, parse_params
+from ..project_settings import parse_params
+from ..settings import Settings
 from ..state.connection_requests import drop_connection_request, read_connection_requests
 from ..state.schema import ConnectionRequest
 from ..state.store import Store

@@ -16,7 +16,8 @@ from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from ..learning.engines.base import Engine
-from ..settings import LOW_WATER, Settings, project_settings
+from ..project_settings import project_settings
+from ..settings import LOW_WATER, Settings
 from ..state.lease import Lease
 from ..state.queue import count_open
 from ..state.schema import WATCHED

@@ -11,13 +11,8 @@ import pytest
 from active_learn_backend.cli.main import main
 from active_learn_backend.cli.serve import report_dangers
 from active_learn_backend.errors import SettingsError
-from active_learn_backend.settings import (
-    PROJECT_SETTINGS,
-    Settings,
-    load_settings,
-    parse_params,
-    project_settings,
-)
+from active_learn_backend.project_settings import PROJECT_SETTINGS, parse_params, project_settings
+from active_learn_backend.settings import SECRETS, Settings, load_settings
 from active_learn_backend.state.store import Project
 from active_learn_backend.worker.turn import round_is_due
 from click.testing import CliRunner
@@ -173,9 +168,47 @@ def documented(name: str) -> str:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_a_flag_and_documented(name: str) -> None:
-    assert f"--{name.replace('_', '-')}" in CliRunner().invoke(main, ["serve", "--help"]).output
+    flag = f"--{name.replace('_', '-')}"
+    assert (flag in CliRunner().invoke(main, ["serve", "--help"]).output) is (name not in SECRETS)
     page = (ROOT / "backend" / "docs" / "settings.md").read_text()
     assert documented(name) in page.splitlines()
+
+
+@pytest.mark.parametrize("command", ["serve", "connect", "worker", "doctor"])
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_secret_is_a_flag_that_every_user_of_the_machine_sees(command: str, name: str) -> None:
+    done = CliRunner().invoke(main, [command, f"--{name.replace('_', '-')}", "secret"])
+    assert done.exit_code == 2
+    assert "No such option" in done.output
+
+
+def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("from the file\n")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY_FILE", str(tmp_path / "token"))
+    assert load_settings().label_studio_api_key.get_secret_value() == "from the file"
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "from the environment")
+    assert load_settings().label_studio_api_key.get_secret_value() == "from the environment"
+    monkeypatch.setenv("BASIC_AUTH_PASS_FILE", str(tmp_path / "none"))
+    with pytest.raises(
+        SettingsError, match=r"BASIC_AUTH_PASS_FILE is .*none, which cannot be read"
+    ):
+        load_settings()
+
+
+def test_the_variables_of_label_studio_ml_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("LABEL_STUDIO_ACCESS_TOKEN", "t"),
+        ("WORKERS", "2"),
+        ("THREADS", "4"),
+        ("LABEL_STUDIO_HOST", "http://studio:8080"),
+    ):
+        monkeypatch.setenv(name, value)
+    found = load_settings()
+    assert found.label_studio_api_key.get_secret_value() == "t"
+    assert (found.web_processes, found.web_threads) == (2, 4)
+    assert found.label_studio_url == "http://studio:8080"
+    monkeypatch.setenv("WEB_PROCESSES", "3")
+    assert load_settings().web_processes == 3
 
 
 @pytest.fixture

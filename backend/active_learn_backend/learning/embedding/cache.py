@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...state.folders import make_private_folder
 from .key_index import KEY_BYTES, KeyArray, KeyIndex, RowArray, read_keys
 
 __all__ = ["CachedVectors", "EmbeddingCache", "Vectors", "read_rows"]
@@ -208,9 +209,9 @@ class EmbeddingCache:
     def _keys_file(self) -> BufferedReader:
         """Return the open file of keys; a new file makes the index begin anew."""
         if not self._keys_path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._vectors_path.touch()
-            self._keys_path.touch()
+            make_private_folder(self.folder)
+            self._vectors_path.touch(0o600)
+            self._keys_path.touch(0o600)
         held = self._indexed
         if held is None or not os.path.samestat(os.fstat(held.fileno()), self._keys_path.stat()):
             if held is not None:
@@ -221,7 +222,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._lock_path.open("w") as file:
+        with os.fdopen(os.open(self._lock_path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

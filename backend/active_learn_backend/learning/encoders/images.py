@@ -13,6 +13,14 @@ __all__ = ["MAX_MEGAPIXELS", "PROBE", "open_image"]
 # Millions of pixels: 300 MB when decoded, more than any camera of today takes. A small file can
 # claim far more (a decompression bomb), so the size is checked before.
 MAX_MEGAPIXELS = 100.0
+# Formats that browsers show, and a few of cameras and scanners. Pillow reads many more, some by
+# other programs (EPS), some by parsers that hardly anybody uses.
+Image.init()
+FORMATS = tuple(
+    name
+    for name in ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
+    if name in Image.OPEN
+)
 
 
 def _gray_square() -> bytes:
@@ -33,7 +41,7 @@ def open_image(data: bytes) -> Image.Image:
         When it is none, damaged, or larger than `MAX_MEGAPIXELS`.
     """
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_MEGAPIXELS * 1e6:
             raise ContentError(
                 f"an image has {image.width} x {image.height} pixels, more than the "
@@ -41,6 +49,8 @@ def open_image(data: bytes) -> Image.Image:
             )
         return image.convert("RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ContentError("a file is no image that can be read") from error
+        raise ContentError(
+            f"a file is no image that can be read; expected {', '.join(FORMATS)}"
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ContentError(f"an image is damaged: {error}") from error

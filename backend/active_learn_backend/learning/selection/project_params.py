@@ -9,7 +9,8 @@ from active_learn.strategies import build_strategy
 
 from ...errors import SettingsError
 from ...labeling.config import LabelingTask
-from ...settings import REMOVED, Settings, project_settings
+from ...project_settings import project_settings
+from ...settings import REMOVED, Settings
 from ..encoders.names import check_project_value
 
 __all__ = ["check_params"]

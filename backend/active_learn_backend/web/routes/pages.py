@@ -33,12 +33,11 @@ from ...labeling.config import parse_label_config
 from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
 from ...logs import context
-from ...settings import WEB_THREADS
 from ...state.folders import heads_folder
 from ...state.status_queries import queued_content
 from ...state.store import Project
 from ..health import Health
-from ..ml_backend import LARGEST_ID
+from ..ml_backend import LARGEST_ID, Runtime
 from ..status.chart import HEIGHT, WIDTH, draw
 from ..status.project import project_status, summarize
 from . import current_runtime
@@ -204,7 +203,8 @@ def thumbnail(number: int, task_id: int) -> Response:
 @pages.record
 def _count_slots(state: Any) -> None:
     """Leave some threads to Label Studio, however slowly the images come."""
-    slots = threading.Semaphore(WEB_THREADS - MORE_THREADS)
+    runtime: Runtime = state.app.extensions["active_learn"]
+    slots = threading.Semaphore(runtime.settings.web_threads - MORE_THREADS)
     state.app.extensions["active_learn_thumbnails"] = slots
 
 

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from ...errors import SettingsError
-from ...settings import LOW_WATER, Settings, project_settings
+from ...project_settings import project_settings
+from ...settings import LOW_WATER, Settings
 from ...state.counters import WORKER_SILENT, worker_heartbeats
 from ...state.queue import count_open
 from ...state.store import Project, Store

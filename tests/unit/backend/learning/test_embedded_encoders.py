@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from active_learn_backend.learning.encoders import (
     configured_encoders,
     images,
 )
+from active_learn_backend.learning.encoders.images import open_image
 from active_learn_backend.settings import load_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -212,3 +215,36 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path, shared: bool) -> None
     cache = EmbeddingCache(tmp_path, 4)
     assert len(cache) == 50
     assert np.array_equal(cache.get(keys(*range(50))), vectors)
+
+
+def test_only_their_owner_can_read_embeddings(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = tmp_path / "projects" / "1" / "embeddings" / "x"
+        EmbeddingCache(folder, 2).add(keys(1), np.zeros((1, 2), np.float32))
+        old = tmp_path / "old"  # of a version that let others read it
+        old.mkdir(mode=0o755)
+        EmbeddingCache(old, 2).add(keys(1), np.zeros((1, 2), np.float32))
+    finally:
+        os.umask(before)
+    for one in (*tmp_path.glob("projects/**/"), old):
+        assert stat.S_IMODE(one.stat().st_mode) == 0o700, one
+    files = [one for one in folder.iterdir() if one.is_file()]
+    assert {one.name for one in files} == {"keys.bin", "vectors.f16", "lock"}
+    assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+def test_formats_of_the_list_are_decoded(name: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(file, name)
+    assert open_image(file.getvalue()).size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["EPS", "PDF", "PCX", "SGI", "ICNS", "TGA", "JPEG2000", "SPIDER"])
+def test_only_formats_of_the_list_are_decoded(name: str) -> None:
+    file = io.BytesIO()
+    mode = "F" if name == "SPIDER" else "RGB"
+    Image.new(mode, (16, 16)).save(file, name)
+    with pytest.raises(ContentError, match="no image that can be read; expected PNG, JPEG, GIF"):
+        open_image(file.getvalue())

@@ -24,7 +24,8 @@ from active_learn_backend.learning.quality.head_comparison import (
 )
 from active_learn_backend.learning.quality.stopping import advise, describe, verdict
 from active_learn_backend.learning.selection.queue_builder import Snapshot
-from active_learn_backend.settings import PROJECT_SETTINGS, load_settings
+from active_learn_backend.project_settings import PROJECT_SETTINGS
+from active_learn_backend.settings import load_settings
 from active_learn_backend.state.round_report import (
     AuditGain,
     Estimate,
