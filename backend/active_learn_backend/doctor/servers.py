@@ -16,6 +16,7 @@ from ..errors import (
 )
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.tokens import is_personal, token_refused
+from ..labelstudio.transport import trusted_certificates
 from ..settings import Settings
 from .finding import Finding, not_checked, ok, warning, wrong
 
@@ -93,7 +94,13 @@ def check_backend(settings: Settings) -> Iterator[Finding]:
     auth = (user, settings.basic_auth_pass.get_secret_value()) if user else None
     start = "start `active-learn serve`, and set BACKEND_URL to its address as Label Studio sees it"
     try:
-        answer = httpx.get(f"{settings.url}/health", auth=auth, timeout=PATIENCE, trust_env=False)
+        answer = httpx.get(
+            f"{settings.url}/health",
+            auth=auth,
+            timeout=PATIENCE,
+            verify=trusted_certificates(settings),
+            trust_env=False,
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield wrong(
             f"the backend does not answer at {settings.url} as seen from here "

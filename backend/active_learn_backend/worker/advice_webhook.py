@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import httpx
 
+from ..labelstudio.transport import trusted_certificates
 from ..learning.quality.stopping import advise, verdict
 from ..settings import Settings
 from ..state.round_report import RoundReport
@@ -45,7 +46,13 @@ def notify_if_changed(settings: Settings, project_id: int, reports: Sequence[Rou
         "advice": [asdict(one) for one in advice],
     }
     try:
-        answer = httpx.post(settings.advice_url, json=body, timeout=SECONDS, follow_redirects=False)
+        answer = httpx.post(
+            settings.advice_url,
+            json=body,
+            timeout=SECONDS,
+            follow_redirects=False,
+            verify=trusted_certificates(settings),
+        )
     except httpx.HTTPError as error:
         log.warning("the advice was not sent to ADVICE_URL: %s", type(error).__name__)
         return

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 from active_learn_backend.cli.main import main
-from active_learn_backend.doctor.servers import check_label_studio
+from active_learn_backend.doctor.servers import check_backend, check_label_studio
 from active_learn_backend.errors import LabelStudioUnreachableError, SettingsError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.content_loader import ContentLoader
@@ -126,6 +126,16 @@ def test_doctor_says_the_same(authority: trustme.CA, serve: Serve) -> None:
     assert not may_ask
     assert f"does not answer at {server.url}" in finding.what
     assert "unknown authority; set LABEL_STUDIO_CA_FILE" in finding.what
+
+
+def test_the_authority_is_trusted_at_our_own_address(
+    authority: trustme.CA, ca_file: Path, serve: Serve
+) -> None:
+    server = serve(authority.issue_cert(NAME))
+    server.answer = lambda *_: (200, {}, b'{"model_class": "ActiveLearningModel"}')
+    settings = load_settings(label_studio_ca_file=ca_file, backend_url=server.url)
+    found = [str(one) for one in check_backend(settings)]
+    assert found == [f"ok: the backend answers at {server.url}"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
