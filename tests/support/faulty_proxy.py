@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,13 @@ def send(
 class FaultyProxy:
     """Passes everything on, but for requests that ``fault(method, path)`` gives a `Fault` for.
 
+    Parameters
+    ----------
+    target : str
+        Address of Label Studio.
+    tls : ssl.SSLContext, optional
+        With a certificate for 127.0.0.1; the proxy speaks HTTPS then.
+
     Attributes
     ----------
     url : str
@@ -77,7 +85,7 @@ class FaultyProxy:
     fault : callable
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         self.spoiled = 0
         self.fault: Callable[[str, str], Fault | None] = lambda method, path: None
         address = urlsplit(target)
@@ -85,6 +93,11 @@ class FaultyProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                if tls is not None:  # here, in the thread of the request
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                super().setup()
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -118,7 +131,8 @@ class FaultyProxy:
                 """Whoever asked has gone: that is part of the game."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
