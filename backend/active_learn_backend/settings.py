@@ -139,11 +139,12 @@ class Settings(BaseSettings):
         description="Whole number: tasks that one round selects. Share below 1: tasks are decided "
         "on as they are imported, and this share of them is queued.",
     )
-    reserve: int = Field(
-        30,
+    reserve: int | None = Field(
+        None,
         ge=0,
         le=1000,
-        description="Tasks published behind the batch, so that annotators never run dry.",
+        description="Tasks published behind the batch, so that annotators never run dry. Empty: at "
+        "least 30, and twice the people of Label Studio's organization, up to 500.",
     )
     retrain_every: int = Field(
         10, ge=1, description="New labels after which a new round starts, batch used up or not."

@@ -3,6 +3,8 @@
 Prints, from one run:
 - how long 50 annotators wait for a task and for their submit, in a project with the backend and in
   one without it, in turns (on a small machine Label Studio itself is the bottleneck);
+- with ``--crowd 200``: how many of as many people at once are left without a task, after 50 others
+  opened a task and left, in a project of 1,000 tasks;
 - p50 and p99 of /webhook and /predict with 50 clients while rounds run;
 - the memory of web process and worker over 10,000 events.
 
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--labels", type=int, default=400, help="of each project")
     parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--crowd", type=int, default=0, help="people who come at once")
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
     with (
@@ -48,6 +51,9 @@ def main() -> None:
         LabelStudioServer(Path(folder) / "label-studio") as studio,
         BackendServer(studio, Path(folder) / "backend") as backend,
     ):
+        if arguments.crowd:
+            crowd(studio, backend, arguments.crowd)
+            return
         with_backend = create_project(studio, "With the backend", arguments.tasks)
         plain = create_project(studio, "Plain", arguments.tasks)
         backend.run("connect", "--project", str(with_backend))
@@ -75,6 +81,31 @@ def wait_version(studio: LabelStudioServer, project: int, start: str) -> None:
         return str(version).startswith(start)
 
     wait_until(served, timeout=180, what="a queue")
+
+
+def crowd(studio: LabelStudioServer, backend: BackendServer, people: int) -> None:
+    """Let 50 people open a task and leave, and then many draw a task and label it, all at once."""
+    keys = [studio.create_user(f"crowd{n}@example.com").token for n in range(people + PEOPLE)]
+    project = create_project(studio, "A crowd", 1000)
+    backend.run("connect", "--project", str(project))
+    wait_version(studio, project, "al-")
+    found: list[bool] = []
+
+    def work(key: str, submits: bool) -> None:
+        with studio.client(key) as client:
+            client.timeout = 600  # everybody waits for Label Studio
+            person = Annotator(client, project, lambda task: choice("odd", "label", "text"))
+            task = person.next_task()
+            found.append(task is not None)
+            if task is not None and submits:
+                person.submit(task, choice("odd", "label", "text"))
+
+    together([lambda key=key: work(key, False) for key in keys[:PEOPLE]])
+    together([lambda key=key: work(key, True) for key in keys[PEOPLE:]])
+    print(
+        f"{PEOPLE} people left with an open task, {people} came at once: of {len(found)} "
+        f"requests for a task {found.count(False)} found none"
+    )
 
 
 def label(studio: LabelStudioServer, project: int, keys: Sequence[str], total: int) -> list[float]:

@@ -254,3 +254,30 @@ def test_a_round_that_computes_for_long_is_broken_off(
             lambda: "1 rounds are broken off" in caplog.text, timeout=PATIENCE, what="the end"
         )
         opened.set()
+
+
+# -- many people ----------------------------------------------------------------------------------
+
+
+def test_nobody_is_left_without_a_task_while_there_are_unlabeled_ones(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """50 people open a task and leave; 200 others come at once and label what is left."""
+    project = backend.add_project(1000)
+    studio.members = 251
+    with backend.worker(budget=20, reserve=None, retrain_every=10, audit=0.05):
+        backend.wait_round(project)
+        kept = {studio.next_task(project, f"leaver {n}") for n in range(50)}
+        people = [f"person {n}" for n in range(200)]
+        labeled = 0
+        while labeled < 1000 - 50 - 200:
+            drawn = [studio.next_task(project, person) for person in people]
+            assert None not in drawn, f"404 after {labeled} labels"
+            for task in drawn:
+                assert task is not None
+                studio.annotate(task, "even" if task % 2 else "odd")
+            labeled += 200
+            served = studio.projects[project]["model_version"]
+            backend.wait_round(project, after=int(served[3:]))
+    assert None not in kept
+    assert len(kept) == 50

@@ -59,6 +59,16 @@ class LabelStudioClient(LabelStudioHTTP):
             following = urlsplit(body.get("next") or "")
             page = f"{following.path}?{following.query}" if following.query else None
 
+    def count_members(self, organization_id: int) -> int:
+        """Count the people of an organization; 0 where the token's user may not know them."""
+        path = f"/api/organizations/{organization_id}/memberships"
+        try:
+            return int(self.call("GET", path, params={"page_size": 1})["count"])
+        except LabelStudioError as error:
+            if error.status not in (403, 404):
+                raise
+            return 0
+
     def patch_project(self, project_id: int, **values: Any) -> dict[str, Any]:
         """Change fields of a project."""
         project: dict[str, Any] = self.call("PATCH", f"/api/projects/{project_id}/", json=values)

@@ -11,7 +11,7 @@ from .schema import queue as _queue
 from .schema import tasks as _tasks
 from .store import Store, update_project
 
-__all__ = ["count_open", "read_queue", "set_queue"]
+__all__ = ["count_kept", "count_open", "read_queue", "set_queue"]
 
 
 def read_queue(store: Store, project_id: int) -> list[QueueRow]:
@@ -36,6 +36,32 @@ def count_open(store: Store, project_id: int) -> tuple[int, int]:
     with store.read() as connection:
         row = connection.execute(query).one()
         return int(row[1]), int(row[0])
+
+
+def count_kept(store: Store, project_id: int) -> int:
+    """Count the tasks of the queue that somebody seems to have opened and not submitted.
+
+    Label Studio serves the queue in order. So when a task is labeled, those before it that are not
+    were in other hands.
+    """
+    is_open = _tasks.c.label.is_(None) & ~_tasks.c.skipped
+    same_task = (_queue.c.project_id == _tasks.c.project_id) & (
+        _queue.c.task_id == _tasks.c.task_id
+    )
+    joined = _queue.join(_tasks, same_task)
+    mine = _queue.c.project_id == project_id
+    last = (
+        sa.select(sa.func.max(_queue.c.rank))
+        .select_from(joined)
+        .where(mine, _tasks.c.label.is_not(None))
+    )
+    query = (
+        sa.select(sa.func.count())
+        .select_from(joined)
+        .where(mine, is_open, _queue.c.rank < last.scalar_subquery())
+    )
+    with store.read() as connection:
+        return int(connection.scalar(query) or 0)
 
 
 def set_queue(store: Store, project_id: int, version: str, rows: Sequence[QueueRow]) -> None:

@@ -32,6 +32,7 @@ from ..learning.quality.evaluation import audit_estimate, evaluate
 from ..learning.quality.head_comparison import compare_heads
 from ..learning.quality.label_errors import find_label_errors, unchanged_errors
 from ..learning.selection.queue_builder import Snapshot, choose
+from ..learning.selection.queue_size import QueueSize
 from ..learning.selection.task_stream import TaskStream
 from ..logs import bind
 from ..settings import RANDOM_STATE, Settings
@@ -71,6 +72,8 @@ class Round:
         Raises an error when this worker has lost the project's lease: nothing is written after.
     engine : Engine
         Embeds what is new, and ranks the pool.
+    size : QueueSize, optional
+        Length of the queue; by the settings alone when omitted.
     """
 
     project: Project
@@ -82,6 +85,7 @@ class Round:
     external_predictions: Callable[[str], dict[int, Result]]
     check_lease: Callable[[], None]
     engine: Engine = field(default_factory=LocalEngine)
+    size: QueueSize | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     _reported_at: float = field(default=0.0, init=False)
 
@@ -105,7 +109,9 @@ class Round:
         with self._timed("rank"):
             settings = with_chosen_strategy(self.settings, last)
             problem_type = self.task.control.problem_type
-            order, rows = choose(snapshot, problem_type, model, settings, self.engine.rank)
+            order, rows = choose(
+                snapshot, problem_type, model, settings, self.engine.rank, self.size
+            )
         version = ""
         if rows:
             answers = self._answers(rows, head, snapshot, order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from ..learning.engines.base import Engine
+from ..learning.selection.queue_size import QueueSize, queue_size
 from ..project_settings import project_settings
 from ..settings import LOW_WATER, Settings
 from ..state.lease import Lease
-from ..state.queue import count_open
+from ..state.queue import count_kept, count_open
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
 from .pace import Pace
@@ -97,7 +98,7 @@ class Turn:
             if not self._reconcile(project, changes):
                 pace.retirement.rounds = {}
                 return
-            self._run_round()
+            self._run_round(changes.project)
         self._retire()
         if project.last_error:
             self._update(last_error="")
@@ -180,7 +181,7 @@ class Turn:
 
     # -- rounds -------------------------------------------------------------------------------
 
-    def _run_round(self) -> None:
+    def _run_round(self, remote: Mapping[str, Any]) -> None:
         project = self._project()
         open_tasks, batch = count_open(self._store, project.id)
         settings = project_settings(self.settings, project.params)
@@ -201,6 +202,7 @@ class Turn:
             },
             check_lease=self._check,
             engine=self.engine,
+            size=self._queue_size(settings, remote),
         ).run()
         self.pace.retirement.forget()
         log.info(
@@ -212,17 +214,20 @@ class Turn:
             ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
 
+    def _queue_size(self, settings: Settings, remote: Mapping[str, Any]) -> QueueSize:
+        if settings.reserve is not None:
+            return queue_size(settings)
+        members = self.client.count_members(int(remote["organization"]))
+        return queue_size(settings, members=members, kept=count_kept(self._store, self.project_id))
+
     def _retire(self) -> None:
         """Delete a few rows of former queues, if nobody is at work or there are too many."""
         retirement = self.pace.retirement
         retirement.count(self._queue, round_of(self._project().queue_version))
-        was_forced = retirement.forced
         quiet = self.pace.is_quiet(self.settings.poll_interval)
         if not retirement.is_due(quiet=quiet) or not self._ours_is_served():
             return
         retirement.delete_some(self._queue, self._check, self.stopping.wait)
-        if was_forced and not retirement.forced:
-            self._run_round()  # it may have waited for this
 
     def _ours_is_served(self) -> bool:
         """Return whether Label Studio serves our queue now; else put that right.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, QueueRow, TaskRow
 from ..embedding.cache import Vectors
 from .audit_set import in_audit, mix, place
+from .queue_size import QueueSize, queue_size
 
 __all__ = ["Snapshot", "choose", "sampler_for"]
 
@@ -125,6 +127,7 @@ def choose(
     model: Any,
     settings: Settings,
     ranked: Rank,
+    size: QueueSize | None = None,
 ) -> tuple[Positions, list[QueueRow]]:
     """Choose the queue that is served next.
 
@@ -134,6 +137,8 @@ def choose(
         The sampler's model, with the snapshot's embeddings as candidates.
     ranked : callable
         Ranks the tasks at some positions, see `Engine.rank`.
+    size : QueueSize, optional
+        By the settings alone when omitted.
 
     Returns
     -------
@@ -146,20 +151,21 @@ def choose(
     pool = np.flatnonzero(open_ & ~snapshot.audit)
     if isinstance(settings.budget, float):
         pool = np.flatnonzero(open_ & ~snapshot.audit & snapshot.decided("kept"))
-    wanted = settings.batch + settings.reserve
+    size = size or queue_size(settings)
     order, uncertainty, novelty = pool[:0], np.empty(0), np.empty(0)
     if len(pool):
         known = snapshot.embeddings[snapshot.training]
         sampler = sampler_for(problem_type, model, settings, known, min(settings.batch, len(pool)))
-        ranking = ranked(sampler, snapshot.embeddings, pool, min(wanted, len(pool)))
+        ranking = ranked(sampler, snapshot.embeddings, pool, min(size.ranked, len(pool)))
         order, uncertainty, novelty = (
             pool[ranking.indices], ranking.uncertainty, ranking.novelty
         )  # fmt: skip
     reasons = dict(zip(order.tolist(), zip(uncertainty, novelty, strict=True), strict=True))
     # A task that somebody skipped may be served to others, but only after everything else.
     spare = np.flatnonzero(~snapshot.labeled & snapshot.skipped)
-    mixed = _mixed(snapshot, order, open_, settings, wanted)
-    mixed += [(int(at), False) for at in spare[: wanted - len(mixed)]]
+    order = np.concatenate([order, _drawn(snapshot, pool, order, size, settings)])
+    mixed = _mixed(snapshot, order, open_, settings, size.rows)
+    mixed += [(int(at), False) for at in spare[: size.rows - len(mixed)]]
     probabilities = _selection_probabilities(mixed, int((~snapshot.labeled).sum()), settings)
     rows = []
     for rank, (at, audit) in enumerate(mixed):
@@ -177,6 +183,17 @@ def choose(
             )
         )
     return np.array([at for at, _ in mixed], dtype=np.int64), rows
+
+
+def _drawn(
+    snapshot: Snapshot, pool: Positions, order: Positions, size: QueueSize, settings: Settings
+) -> Positions:
+    """Draw the tasks that stand behind the ranked ones, by the hash of their content."""
+    others = np.setdiff1d(pool, order).tolist()
+    some = heapq.nsmallest(
+        size.rows - size.ranked, others, key=lambda at: _place(snapshot, at, settings)
+    )
+    return np.array(some, dtype=np.int64)
 
 
 def _mixed(

@@ -15,6 +15,7 @@ from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.selection.audit_set import in_audit, mix, place
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
+from active_learn_backend.learning.selection.queue_size import QueueSize, queue_size
 from active_learn_backend.learning.selection.task_stream import TaskStream
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Project, TaskRow
@@ -231,3 +232,44 @@ def test_a_strategy_that_does_not_fit_is_refused_before_any_round() -> None:
         check_params(load_settings(), task, {"model": "os:system"})
     with pytest.raises(SettingsError, match="a project may not name"):
         check_params(load_settings(), task, {"Encoder": "/etc"})
+
+
+# -- the length of the queue --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("members", "kept", "expected"),
+    [
+        (0, 0, QueueSize(50, 50)),  # not known
+        (15, 0, QueueSize(50, 50)),
+        (100, 40, QueueSize(90, 260)),
+        (3, 40, QueueSize(53, 53)),  # nobody keeps more than one
+        (900, 300, QueueSize(350, 820)),
+    ],
+)
+def test_the_queue_is_longer_than_what_people_can_keep(
+    members: int, kept: int, expected: QueueSize
+) -> None:
+    assert queue_size(load_settings(budget=20), members=members, kept=kept) == expected
+    fixed = load_settings(budget=20, reserve=5)
+    assert queue_size(fixed, members=members, kept=kept) == QueueSize(25, 25)
+
+
+def test_behind_the_ranked_tasks_others_are_drawn() -> None:
+    settings = load_settings(audit=0.1, budget=5)
+    tasks = snapshot(200, settings, label={3: "a"}, skipped={7: True})
+    size = QueueSize(10, 60)
+    at, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank, size)
+    _, short = choose(
+        tasks, "classification", HEAD, settings, LocalEngine().rank, QueueSize(10, 10)
+    )
+    assert len(rows) == len(set(at.tolist())) == 60
+    assert not {3, 7} & set(at.tolist())
+    assert rows[:10] == short
+    drawn = [row for row in rows if row.selection_probability is None]
+    assert len(drawn) == 60 - 10 - sum(row.audit for row in rows)
+    assert all(not row.audit and not row.in_batch and row.rank >= 10 for row in drawn)
+    every = QueueSize(10, 500)
+    at, _ = choose(tasks, "classification", HEAD, settings, LocalEngine().rank, every)
+    assert sorted(at.tolist()) == [n for n in range(200) if n != 3]
+    assert at[-1] == 7  # the skipped one last

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from active_learn_backend.errors import LeaseLostError, StoreError
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
-from active_learn_backend.state.queue import count_open, read_queue, set_queue
+from active_learn_backend.state.queue import count_kept, count_open, read_queue, set_queue
 from active_learn_backend.state.round_report import FORMAT_VERSION, Evaluation, RoundReport
 from active_learn_backend.state.rounds import finish_round, last_round, read_rounds
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
@@ -92,6 +92,18 @@ def test_the_batch_counts_down_with_labels_and_skips(store: Store) -> None:
     assert count_open(store, 1) == (3, 3)
     apply_changes(store, 1, [task(1, "a"), task(2, None, skipped=True), task(5, "b")])
     assert count_open(store, 1) == (1, 3)
+
+
+def test_tasks_that_somebody_keeps_are_those_before_the_last_label(store: Store) -> None:
+    store.register(1)
+    apply_changes(store, 1, [task(n) for n in range(1, 7)] + [task(9, skipped=True)])
+    queued = [1, 2, 3, 4, 5, 6, 9]  # a task that was skipped before is served last
+    set_queue(store, 1, "al-1", [QueueRow(n, at, True, 0.5, 0.5) for at, n in enumerate(queued)])
+    assert count_kept(store, 1) == 0
+    apply_changes(store, 1, [task(2, "a"), task(3, None, skipped=True), task(5, "b")])
+    assert count_kept(store, 1) == 2  # 1 and 4
+    apply_changes(store, 1, [task(1, "a"), task(4, "a")])
+    assert count_kept(store, 1) == 0
 
 
 def test_a_finished_round_takes_off_only_what_it_saw(store: Store) -> None:
