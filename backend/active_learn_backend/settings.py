@@ -215,7 +215,10 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds between looks at Label Studio when no webhook arrives."
     )
     request_timeout: float = Field(
-        30.0, gt=0, description="Seconds to wait for one answer of Label Studio."
+        30.0,
+        gt=0,
+        description="Seconds to wait for one answer of Label Studio; longer where it stores a "
+        "queue.",
     )
     max_content_mb: float = Field(
         32.0, gt=0, description="Largest image or document of a task, in MiB."

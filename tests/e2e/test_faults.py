@@ -208,12 +208,12 @@ def test_a_label_studio_that_answers_wrongly(
     assert "Traceback" not in harness.log()
 
 
-@pytest.mark.parametrize("kind", ["500", "half a body"])
+@pytest.mark.parametrize("kind", ["500", "half a body", "slow"])
 @pytest.mark.parametrize("step", ["import/predictions", "PATCH"])
 def test_a_fault_in_the_middle_of_a_round(
     harness: Harness, proxy: FaultyProxy, project: int, kind: str, step: str
 ) -> None:
-    """Publish or flip fails, or is done but its answer is lost: rows are left, no queue is."""
+    """Publish or flip fails, or is done but its answer is lost or comes late."""
     version = harness.version(project)
 
     def fault(method: str, path: str) -> Fault | None:
@@ -222,12 +222,14 @@ def test_a_fault_in_the_middle_of_a_round(
 
     proxy.fault = fault
     tasks = label_three(harness, project)
-    wait_until(lambda: proxy.spoiled >= 2, timeout=60, what="two rounds to fail")
-    assert len(harness.queue(project)) == 7
+    if step != "PATCH" and kind != "500":  # the rows are there: it goes on with that version
+        assert harness.wait_queue(project, after=int(version[3:])) == f"al-{int(version[3:]) + 1}"
+        assert proxy.spoiled == 1
+    else:
+        wait_until(lambda: proxy.spoiled >= 2, timeout=60, what="two tries to fail")
+        assert len(harness.queue(project)) == 7
     proxy.fault = lambda method, path: None
     check_recovery(harness, project, version, tasks)
-    harness.wait_one_version(project)
-    check_queue(harness, project)
 
 
 def test_retry_after_is_honoured(harness: Harness, proxy: FaultyProxy, project: int) -> None:
@@ -299,7 +301,6 @@ def test_two_workers_started_by_mistake_do_the_work_of_one(
             harness.wait_labels(project, dict.fromkeys(given, "positive"))
         rounds = harness.rounds(project)
         assert len({report.round for report in rounds}) == len(rounds)
-        harness.wait_one_version(project)
         check_queue(harness, project)
     finally:
         second.stop()

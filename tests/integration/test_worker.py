@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from active_learn_backend.demo.process import wait_until
-from active_learn_backend.errors import LeaseLostError
+from active_learn_backend.errors import LabelStudioError, LeaseLostError
+from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.settings import Settings, load_settings
@@ -23,7 +25,7 @@ from active_learn_backend.worker import loop
 from active_learn_backend.worker.loop import Worker
 from active_learn_backend.worker.turn import Pace, Turn
 from fake_label_studio import FakeLabelStudio
-from fake_server import KEY
+from fake_server import KEY, Answer
 
 SMALL = {"budget": 4, "reserve": 3, "retrain_every": 3, "poll_interval": 0.2, "audit": 0}
 PATIENCE = 30.0
@@ -57,10 +59,19 @@ class Backend:
         self.store.update(project, mode=mode)
         return project
 
-    def turn(self, project: int, owner: str = "elsewhere/0/x", pace: Pace | None = None) -> None:
+    def client(self, settings: Settings) -> LabelStudioClient:
+        return self.studio.client(**settings.model_dump(include={"request_timeout"}))
+
+    def turn(
+        self,
+        project: int,
+        owner: str = "elsewhere/0/x",
+        pace: Pace | None = None,
+        **values: Any,
+    ) -> None:
         """Do a turn of a worker of another machine."""
-        settings = self.settings()
-        client = self.studio.client()
+        settings = self.settings(**values)
+        client = self.client(settings)
         self.store.mark_changed(project)
         taken = Lease(self.store, project, owner)
         assert taken.acquire()
@@ -83,7 +94,7 @@ class Backend:
     @contextmanager
     def worker(self, **values: object) -> Iterator[Worker]:
         settings = self.settings(**values)
-        client = self.studio.client(**settings.model_dump(include={"request_timeout"}))
+        client = self.client(settings)
         worker = Worker(settings, Store(settings.store_url), client)
         thread = threading.Thread(target=worker.run)
         thread.start()
@@ -281,3 +292,62 @@ def test_nobody_is_left_without_a_task_while_there_are_unlabeled_ones(
             backend.wait_round(project, after=int(served[3:]))
     assert None not in kept
     assert len(kept) == 50
+
+
+# -- a Label Studio that takes its time ---------------------------------------------------------
+
+
+def is_import(method: str, path: str) -> bool:
+    return method == "POST" and "import/predictions" in path
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_slow_import_is_waited_for_under_one_version(
+    backend: Backend, studio: FakeLabelStudio, moment: str
+) -> None:
+    """Label Studio stores the rows, or answers, long after we stopped waiting for its answer."""
+    project = backend.add_project()
+    answered = threading.Event()
+
+    def be_slow(method: str, path: str, _body: object) -> None:
+        if is_import(method, path):
+            # As long as it takes us to give up waiting and to look.
+            wait_until(lambda: studio.requests("GET", "model-versions") > 1, timeout=30, what="it")
+            answered.set()
+
+    setattr(studio, moment, be_slow)
+    backend.turn(project, request_timeout=0.3)
+    assert answered.wait(PATIENCE)
+    assert backend.store.known_project(project).queue_version == "al-1"
+    assert dict(studio.versions(project)) == {"al-1": 7}
+    assert studio.requests("POST", "import/predictions") == 1
+
+
+def test_only_the_missing_rows_are_sent_again(backend: Backend, studio: FakeLabelStudio) -> None:
+    project = backend.add_project()
+    sent: list[list[int]] = []
+
+    def store_some(method: str, path: str, body: Any) -> Answer | None:
+        if not is_import(method, path):
+            return None
+        sent.append([row["task"] for row in body])
+        if len(sent) > 1:
+            return None
+        studio._import(project, body[:3])
+        return 500, {}, b"{}"
+
+    studio.before = store_some
+    backend.turn(project)
+    assert sent[1] == sent[0][3:]
+    assert dict(studio.versions(project)) == {"al-1": 7}
+    assert studio.projects[project]["model_version"] == "al-1"
+
+
+def test_rows_that_are_refused_are_not_sent_again(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    project = backend.add_project()
+    studio.before = lambda method, path, _: (400, {}, b"{}") if is_import(method, path) else None
+    with pytest.raises(LabelStudioError, match="answered 400"):
+        backend.turn(project)
+    assert studio.requests("POST", "import/predictions") == 1

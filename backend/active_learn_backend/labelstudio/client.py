@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from ..errors import LabelStudioError, ProjectMissingError
 from .http import LabelStudioHTTP
 from .task_filters import Filter, stamp, task_query
@@ -188,9 +190,19 @@ class LabelStudioClient(LabelStudioHTTP):
             if prediction["model_version"] == version
         ]
 
-    def import_predictions(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Write predictions in one call; return how many Label Studio really created."""
-        body = self.call("POST", f"/api/projects/{project_id}/import/predictions", json=list(rows))
+    def import_predictions(
+        self, project_id: int, rows: Sequence[Mapping[str, Any]], *, timeout: float | None = None
+    ) -> int:
+        """Write predictions in one call; return how many Label Studio really created.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for the answer.
+        """
+        path = f"/api/projects/{project_id}/import/predictions"
+        limit = httpx.Timeout(timeout or self.timeout, connect=5.0)
+        body = self.call("POST", path, json=list(rows), timeout=limit)
         return int(body["created"])
 
     def delete_prediction(self, prediction_id: int) -> None:

@@ -59,6 +59,8 @@ class LabelStudioHTTP:
         self.url = settings.label_studio_url
         key = settings.label_studio_api_key.get_secret_value()
         self.has_token = bool(key)
+        #: Seconds to wait for an answer.
+        self.timeout = settings.request_timeout
         self._personal = is_personal(key)
         self._proxied = bool(settings.label_studio_proxy.get_secret_value())
         #: Label Studio's clock by the Date of its last answer (whole seconds, UTC).

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LabelStudioError
+from ..errors import LabelStudioError, LabelStudioUnreachableError
 from .client import LabelStudioClient
+from .publication import ATTEMPTS, Publication
 
 __all__ = ["UNCERTAINTY_SAMPLING", "Queue", "RetirementStep", "round_of"]
 
@@ -55,9 +56,23 @@ class Queue:
         }
 
     def publish(
-        self, number: int, task_ids: Sequence[int], results: Sequence[list[dict[str, Any]]]
+        self,
+        number: int,
+        task_ids: Sequence[int],
+        results: Sequence[list[dict[str, Any]]],
+        *,
+        n_tasks: int = 0,
+        check: Callable[[], None] = lambda: None,
     ) -> str:
         """Store the rows of a round; annotators do not see them before the flip.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Tasks of the project: Label Studio counts their predictions anew, which takes time.
+        check : callable
+            Is called right before each write, and while Label Studio is waited for; raises an
+            error when nothing may be written any more.
 
         Returns
         -------
@@ -80,18 +95,30 @@ class Queue:
             }
             for rank, (task_id, result) in enumerate(zip(task_ids, results, strict=True))
         ]
-        created = self._client.import_predictions(self._project_id, rows)
-        if created != len(rows):
-            raise LabelStudioError(
-                f"Label Studio stored {created} of {len(rows)} queue rows of project "
-                f"{self._project_id}; the labeling config and the answers do not fit each other",
-                200,
-            )
+        publication = Publication(self._client, self._project_id, version, rows, n_tasks)
+        publication.complete(check)
         return version
 
-    def flip(self, version: str) -> None:
-        """Make a published version the one that is served."""
-        self._client.patch_project(self._project_id, model_version=version)
+    def flip(self, version: str, check: Callable[[], None] = lambda: None) -> None:
+        """Make a published version the one that is served.
+
+        Label Studio may be slow after an import, and to switch twice does no harm.
+
+        Parameters
+        ----------
+        check : callable
+            Is called right before each write; raises an error when none may be made any more.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            check()
+            try:
+                self._client.patch_project(self._project_id, model_version=version)
+                return
+            except (LabelStudioError, LabelStudioUnreachableError) as error:
+                refused = isinstance(error, LabelStudioError) and error.status < 500
+                if refused or attempt == ATTEMPTS:
+                    raise
+                log.warning("%s; switching again", error)
 
     def retirements(self, rounds: Mapping[int, int]) -> list[RetirementStep]:
         """List the steps that delete the rows of some rounds (given with their counts).

@@ -115,7 +115,7 @@ class Round:
         version = ""
         if rows:
             answers = self._answers(rows, head, snapshot, order)
-            version = self._publish(number, rows, answers)
+            version = self._publish(number, rows, answers, len(snapshot.rows))
         with self._timed("evaluate"):
             evaluation, label_errors = self._evaluate(snapshot, head, last)
             reports = read_rounds(self.store, self.project.id)
@@ -254,13 +254,16 @@ class Round:
         stream.forget_older(name)
         return snapshot.with_decisions(decisions)
 
-    def _publish(self, number: int, rows: Sequence[QueueRow], answers: Sequence[Result]) -> str:
+    def _publish(
+        self, number: int, rows: Sequence[QueueRow], answers: Sequence[Result], n_tasks: int
+    ) -> str:
         with self._timed("publish"):
-            self.check_lease()
-            version = self.queue.publish(number, [row.task_id for row in rows], answers)
+            ids = [row.task_id for row in rows]
+            version = self.queue.publish(
+                number, ids, answers, n_tasks=n_tasks, check=self.check_lease
+            )
         with self._timed("flip"):
-            self.check_lease()
-            self.queue.flip(version)
+            self.queue.flip(version, self.check_lease)
             set_queue(self.store, self.project.id, version, rows)
         return version
 

@@ -170,9 +170,8 @@ class Turn:
             served,
             project.queue_version,
         )
-        self._check()
         try:
-            self._queue.flip(project.queue_version)
+            self._queue.flip(project.queue_version, self._check)
         except LabelStudioError as error:
             if error.status != 400:
                 raise

@@ -18,11 +18,13 @@ class Recorder:
     """Stands for the client: keeps what it was told to write."""
 
     def __init__(self, created: int | None = None) -> None:
-        self.created = created
+        self.created, self.timeout = created, 1.0
         self.written: list[dict[str, Any]] = []
         self.done: list[tuple[Any, ...]] = []
 
-    def import_predictions(self, _project: int, rows: list[dict[str, Any]]) -> int:
+    def import_predictions(
+        self, _project: int, rows: list[dict[str, Any]], *, timeout: float
+    ) -> int:
         self.written = rows
         return len(rows) if self.created is None else self.created
 
