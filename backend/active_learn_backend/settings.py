@@ -212,7 +212,10 @@ class Settings(BaseSettings):
         "`keep:<version>` (the team's own predictions of that version).",
     )
     poll_interval: float = Field(
-        10.0, gt=0, description="Seconds between looks at Label Studio when no webhook arrives."
+        10.0,
+        gt=0,
+        description="Seconds between looks at Label Studio when no webhook arrives; more in a "
+        "project where nothing changes.",
     )
     request_timeout: float = Field(
         30.0,

@@ -17,6 +17,7 @@ from active_learn_backend.errors import LabelStudioError, LeaseLostError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.logs import context
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
@@ -76,17 +77,19 @@ class Backend:
         taken = Lease(self.store, project, owner)
         assert taken.acquire()
         load = ContentLoader(settings, client).load
+        turn = Turn(
+            project_id=project,
+            settings=settings,
+            client=client,
+            lease=taken,
+            pace=pace or Pace(),
+            stopping=threading.Event(),
+            load=load,
+            engine=LocalEngine(),
+        )
         try:
-            Turn(
-                project_id=project,
-                settings=settings,
-                client=client,
-                lease=taken,
-                pace=pace or Pace(),
-                stopping=threading.Event(),
-                load=load,
-                engine=LocalEngine(),
-            ).run()
+            with context(project=project):
+                turn.run()
         finally:
             taken.release()
             client.close()
@@ -351,3 +354,46 @@ def test_rows_that_are_refused_are_not_sent_again(
     with pytest.raises(LabelStudioError, match="answered 400"):
         backend.turn(project)
     assert studio.requests("POST", "import/predictions") == 1
+
+
+# -- many projects --------------------------------------------------------------------------------
+
+
+def test_a_look_at_an_idle_project_is_two_requests(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """With a pause of five minutes, 30 idle projects are 12 requests a minute."""
+    project, pace = backend.add_project(), Pace()
+    backend.turn(project, pace=pace)
+    before = studio.requests()
+    backend.turn(project, pace=pace)
+    assert studio.requests() == before + 2
+
+
+def test_a_small_project_does_not_wait_for_two_large_ones(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """Both lanes of the worker are taken by projects whose round does not end."""
+    small = backend.add_project()
+    backend.turn(small)
+    large = [backend.add_project() for _ in range(2)]
+    reached, opened = {number: threading.Event() for number in large}, threading.Event()
+
+    def hold(method: str, path: str, _body: object) -> None:
+        if is_import(method, path) and f"/{small}/" not in path:
+            reached[int(path.split("/")[3])].set()
+            assert opened.wait(PATIENCE)
+
+    studio.before = hold
+    with backend.worker(worker_threads=2):
+        try:
+            for number in large:
+                assert reached[number].wait(PATIENCE)
+            for task in studio._tasks_of(small)[:3]:
+                studio.annotate(task["id"], "even")
+            backend.store.mark_changed(small)
+            backend.wait_round(small, after=1)
+        finally:
+            opened.set()
+        for number in large:
+            backend.wait_round(number)

@@ -280,6 +280,13 @@ counters = _table("counters", EventCount, "project_id", "event", "name")
 workers = _table("workers", _Worker, "owner")
 connection_requests = _table("connection_requests", ConnectionRequest, "project_id")
 
+# All that a worker reads many times a second, see `read_schedule`.
+sa.Index(
+    "projects_schedule",
+    *(projects.c[name] for name in ("id", "status", "mode")),
+    *(projects.c[name] for name in ("change_seq", "processed_seq", "polled_at")),
+)
+
 #: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.
 ANNOTATED = tasks.c.annotations > sa.literal_column("0")
 

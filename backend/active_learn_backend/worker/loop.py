@@ -11,7 +11,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from active_learn.errors import ActiveLearnError
 
@@ -32,17 +33,21 @@ from ..logs import context
 from ..settings import Settings
 from ..state.counters import record_error, record_heartbeat
 from ..state.lease import LEASE_SECONDS, Lease, owner_name
-from ..state.schema import WATCHED
-from ..state.store import Project, Store
+from ..state.rounds import last_round
+from ..state.schedule import read_schedule
+from ..state.store import Store
 from .connection_requests import ConnectionRequests
+from .lanes import Lanes
 from .pace import Pace
 from .turn import Turn
 
 __all__ = ["Worker"]
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
-TICK = 0.05
+TICK = 0.1  # seconds between two looks at the project state
 STOP_SECONDS = 4.0  # that running rounds have to break off
 STORE_PAUSE = 2.0
 HEARTBEAT_EVERY = 5.0
@@ -84,17 +89,17 @@ class Worker:
         threading.Thread(
             target=requests.run, args=(self.stopping,), name="connections", daemon=True
         ).start()
-        under_way: dict[int, Future[None]] = {}
-        pool = ThreadPoolExecutor(self._settings.worker_threads, "round")
+        lanes = Lanes(self._settings.worker_threads)
         while not self.stopping.wait(TICK):
             beat()
             self._record_heartbeat()
-            for project in self._projects():
-                busy = project.id in under_way and not under_way[project.id].done()
-                if not busy and self._is_due(project):
-                    under_way[project.id] = pool.submit(self.turn, project.id)
-        pool.shutdown(wait=False, cancel_futures=True)
-        return self._wait_for_turns(under_way.values(), beat)
+            for project in self._read(read_schedule):
+                if lanes.is_busy(project.id):
+                    continue
+                pace = self._pace(project.id)
+                if pace.is_due(project, self._settings.poll_interval):
+                    lanes.submit(project.id, self.turn, is_long=pace.is_long)
+        return self._wait_for_turns(lanes.close(), beat)
 
     def _wait_for_turns(self, turns: Collection[Future[None]], beat: Callable[[], None]) -> bool:
         """Wait until the turns have broken off; return False when one computes for too long.
@@ -114,7 +119,7 @@ class Worker:
 
     def _recover_projects(self) -> None:
         """Find our projects in Label Studio when the state holds none: it is new, or was lost."""
-        if not self._client.has_token or self._projects():
+        if not self._client.has_token or self._read(Store.projects):
             return
         try:
             recover_projects(self._client, self._store, self._settings)
@@ -132,9 +137,19 @@ class Worker:
         except StoreError as error:
             log.error("%s; trying again", error)
 
-    def _projects(self) -> list[Project]:
+    def _pace(self, project_id: int) -> Pace:
+        if project_id not in self._paces:
+            reports = self._read(lambda store: [last_round(store, project_id)])
+            last = reports[0] if reports else None
+            self._paces[project_id] = Pace(
+                round_seconds=sum(last.seconds.values()) if last else None
+            )
+        return self._paces[project_id]
+
+    def _read(self, what: Callable[[Store], list[T]]) -> list[T]:
+        """Read from the project state; nothing when it cannot be read."""
         try:
-            return self._store.projects()
+            return what(self._store)
         except StoreError as error:
             self.damaged = error.damaged
             if self.damaged:  # `serve` puts it aside, once nobody has it open
@@ -145,19 +160,13 @@ class Worker:
             self.stopping.wait(STORE_PAUSE)
             return []
 
-    def _is_due(self, project: Project) -> bool:
-        if project.status not in WATCHED:
-            return False
-        pace = self._paces.setdefault(project.id, Pace())
-        return pace.is_due(project, self._settings.poll_interval)
-
     def turn(self, project_id: int) -> None:
         """Read one project and do what is due, under its lease; no error is fatal."""
         with context(project=project_id):
             self._turn(project_id)
 
     def _turn(self, project_id: int) -> None:
-        pace = self._paces.setdefault(project_id, Pace())
+        pace = self._pace(project_id)
         lease = Lease(self._store, project_id, self._owner)
         try:
             if not lease.acquire():

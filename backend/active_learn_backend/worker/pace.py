@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ..state.schedule import Schedule
 from ..state.store import Project
 from .retirement import QUIET_POLLS, Retirement
 
@@ -12,6 +13,7 @@ __all__ = ["Pace"]
 
 DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 MOST_BACKOFF = 30.0
+LONG_ROUND = 3.0  # seconds
 # A project that changed nothing for a while is read ever less often: after a tenth of that time.
 QUIET_SHARE = 0.1
 # The longest such pause, in poll intervals. A webhook ends it at once; without one it is shorter.
@@ -30,6 +32,8 @@ class Pace:
         When the web process's note of a change was first seen that is not processed yet.
     not_before : float
         When the project may have its next turn, after an error.
+    round_seconds : float or None
+        How long the last round took; None before the first.
     check_model_at : float
         When our model in Label Studio has to be looked at again.
     """
@@ -39,7 +43,13 @@ class Pace:
     failures: int = 0
     not_before: float = 0.0
     check_model_at: float = 0.0
+    round_seconds: float | None = None
     retirement: Retirement = field(default_factory=Retirement)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a round of the project takes long, or may do so: it is new."""
+        return self.round_seconds is None or self.round_seconds > LONG_ROUND
 
     def is_quiet(self, poll_interval: float) -> bool:
         """Return whether nothing changed for so long that nobody seems to be at work."""
@@ -51,7 +61,7 @@ class Pace:
         longest = LONGEST_PAUSE[mode] * poll_interval
         return min(max(QUIET_SHARE * quiet_for, poll_interval), longest)
 
-    def is_due(self, project: Project, poll_interval: float) -> bool:
+    def is_due(self, project: Schedule, poll_interval: float) -> bool:
         """Return whether the project has to have a turn now."""
         now = time.monotonic()
         if now < self.not_before:
@@ -64,7 +74,7 @@ class Pace:
             return True
         return self.poll_is_due(project, poll_interval)
 
-    def poll_is_due(self, project: Project, poll_interval: float) -> bool:
+    def poll_is_due(self, project: Schedule | Project, poll_interval: float) -> bool:
         """Return whether the project has to be read, whatever the web process noted."""
         if self.retirement.rounds is None:  # a new worker, or another's project
             return True

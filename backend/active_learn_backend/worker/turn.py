@@ -204,6 +204,7 @@ class Turn:
             size=self._queue_size(settings, remote),
         ).run()
         self.pace.retirement.forget()
+        self.pace.round_seconds = sum(report.seconds.values())
         log.info(
             "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
             reason,
@@ -216,7 +217,8 @@ class Turn:
     def _queue_size(self, settings: Settings, remote: Mapping[str, Any]) -> QueueSize:
         if settings.reserve is not None:
             return queue_size(settings)
-        members = self.client.count_members(int(remote["organization"]))
+        organization = remote.get("organization")
+        members = self.client.count_members(organization) if organization else 0
         return queue_size(settings, members=members, kept=count_kept(self._store, self.project_id))
 
     def _retire(self) -> None:
