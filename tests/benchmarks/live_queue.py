@@ -2,10 +2,10 @@
 
 Prints, from one run:
 - the time from the label that makes a round due to the re-ordered queue, and the round's stages;
-- the time that submits take while old queues are being retired, next to submits in quiet;
+- the time that submits take while rounds run, in pairs with submits in a plain project;
 - the time that /webhook takes with 20 clients at once while rounds run.
 
-    python tests/benchmarks/live_queue.py [--images 1400] [--rounds 12] [--requests 2000]
+    python tests/benchmarks/live_queue.py [--images 1400] [--rounds 12] [--pairs 200]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 from active_learn_backend.demo import digits
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
@@ -53,7 +55,7 @@ def main() -> None:
             )
             _label_to_queue(studio, project, annotator, arguments.rounds)
             _print_stages(backend)
-            _submits(studio, project, annotator, arguments.images)
+            _submits(studio, http_client, project, arguments.images, arguments.pairs)
             _webhooks(studio, backend, project, arguments.requests)
 
 
@@ -89,7 +91,6 @@ def _label_to_queue(
 ) -> None:
     times = []
     for _ in range(rounds):
-        wait_until(lambda: not _old_rows(studio, project), timeout=180, what="a quiet backend")
         before = _version(studio, project)
         list(annotator.label(RETRAIN_EVERY))
         submitted = time.monotonic()
@@ -109,29 +110,31 @@ def _print_stages(backend: BackendServer) -> None:
         _row(f"  of it: {stage}", seconds_of)
 
 
-def _submits(studio: LabelStudioServer, project: int, annotator: Annotator, images: int) -> None:
-    """Submit in a project beside it, which starts no rounds, while old rows are being deleted."""
+def _submits(
+    studio: LabelStudioServer, http_client: httpx.Client, project: int, images: int, pairs: int
+) -> None:
+    """Submit in turns where rounds run and where no backend is, by the same person."""
     data = digits.load()
-    beside = digits.create_project(studio, "Beside")
-    digits.upload(studio, beside, data.png, data.pool[: min(images, 400)].tolist())
-    page = studio.api("GET", f"/api/tasks/?project={beside}&page_size=500&include=id")
-    tasks = iter([task["id"] for task in page["tasks"]])
-    retiring: list[float] = []
-    while len(retiring) < 60:
-        before = _version(studio, project)
-        list(annotator.label(RETRAIN_EVERY))
-        _wait_version(studio, project, after=before)
-        while _old_rows(studio, project):
-            retiring.append(_submit(studio, next(tasks)))
-    quiet = [_submit(studio, next(tasks)) for _ in range(60)]
-    _row("submit while retiring", retiring, "target: none over 0.3 s")
-    _row("submit in quiet", quiet)
-
-
-def _submit(studio: LabelStudioServer, task: int) -> float:
-    started = time.monotonic()
-    studio.api("POST", f"/api/tasks/{task}/annotations/", {"result": choice("3")})
-    return time.monotonic() - started
+    plain = digits.create_project(studio, "Plain")
+    digits.upload(studio, plain, data.png, data.pool[:images].tolist())
+    times: dict[int, list[float]] = {plain: [], project: []}
+    people = {
+        number: Annotator(
+            http_client, number, lambda task: choice(data.truth[digits.digit_index(task)])
+        )
+        for number in times
+    }
+    for _ in range(pairs):
+        for number, annotator in people.items():
+            task = annotator.next_task()
+            if task is None:
+                raise RuntimeError(f"project {number} has no task left")
+            started = time.monotonic()
+            annotator.submit(task, choice(data.truth[digits.digit_index(task)]))
+            times[number].append(time.monotonic() - started)
+    _row("submit, a project without the backend", times[plain])
+    _row("submit, rounds running", times[project], "target: p99 at most 1.2 times that")
+    print(f"rows of former queues left: {_old_rows(studio, project)}")
 
 
 def _webhooks(

@@ -22,7 +22,7 @@ from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.store import Store
-from active_learn_backend.worker import loop
+from active_learn_backend.worker import loop, retirement
 from active_learn_backend.worker.loop import Worker
 from active_learn_backend.worker.turn import Pace, Turn
 from fake_label_studio import FakeLabelStudio
@@ -68,12 +68,15 @@ class Backend:
         project: int,
         owner: str = "elsewhere/0/x",
         pace: Pace | None = None,
+        *,
+        noted: bool = True,
         **values: Any,
     ) -> None:
-        """Do a turn of a worker of another machine."""
+        """Do a turn of a worker of another machine, after a webhook if `noted`."""
         settings = self.settings(**values)
         client = self.client(settings)
-        self.store.mark_changed(project)
+        if noted:
+            self.store.mark_changed(project)
         taken = Lease(self.store, project, owner)
         assert taken.acquire()
         load = ContentLoader(settings, client).load
@@ -354,6 +357,50 @@ def test_rows_that_are_refused_are_not_sent_again(
     with pytest.raises(LabelStudioError, match="answered 400"):
         backend.turn(project)
     assert studio.requests("POST", "import/predictions") == 1
+
+
+# -- former queues --------------------------------------------------------------------------------
+
+
+def publish_three(backend: Backend, studio: FakeLabelStudio, pace: Pace, **values: Any) -> int:
+    """Return a project with the rows of two former queues."""
+    project = backend.add_project()
+    for _ in range(3):
+        backend.turn(project, pace=pace, **values)
+        for task in [one for one in studio._tasks_of(project) if not one["annotations"]][:3]:
+            studio.annotate(task["id"], "even")
+    return project
+
+
+def test_former_queues_stay_until_nobody_has_submitted_for_long(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """They are deleted row by row, and no further once somebody is back."""
+    pace = Pace()
+    project = publish_three(backend, studio, pace, reserve=12)
+    backend.turn(project, pace=pace, reserve=12)
+    assert dict(studio.versions(project)) == dict.fromkeys(("al-1", "al-2", "al-3", "al-4"), 16)
+    pace.active_at -= 3600  # nothing changed for an hour
+    backend.turn(project, pace=pace, reserve=12, noted=False)
+    assert studio.versions(project)["al-1"] == 16 - 6
+    studio.annotate(studio._tasks_of(project)[-1]["id"], "odd")
+    backend.turn(project, pace=pace, reserve=12)
+    assert studio.versions(project)["al-1"] == 16 - 6
+    pace.active_at -= 3600
+    while pace.retirement.rounds != {}:
+        backend.turn(project, pace=pace, reserve=12, noted=False)
+    assert dict(studio.versions(project)) == {"al-4": 16}
+
+
+def test_above_a_bound_the_oldest_rows_are_deleted_in_any_case(
+    backend: Backend, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retirement, "MOST_OLD_ROWS", 18)
+    pace = Pace()
+    project = publish_three(backend, studio, pace)
+    assert dict(studio.versions(project)) == dict.fromkeys(("al-1", "al-2", "al-3"), 7)
+    backend.turn(project, pace=pace)
+    assert dict(studio.versions(project)) == dict.fromkeys(("al-2", "al-3", "al-4"), 7)
 
 
 # -- many projects --------------------------------------------------------------------------------

@@ -56,9 +56,14 @@ class Retirement:
             self.rounds = {number: rows for number, rows in stored.items() if number != served}
 
     def delete_some(
-        self, queue: Queue, check: Callable[[], None], wait: Callable[[float], object]
+        self,
+        queue: Queue,
+        check: Callable[[], None],
+        wait: Callable[[float], object],
+        *,
+        quiet: bool,
     ) -> None:
-        """Delete a few rows, the oldest first.
+        """Delete a few rows, the oldest first, as long as that is due.
 
         Parameters
         ----------
@@ -68,7 +73,7 @@ class Retirement:
             Waits for some seconds, less when the worker stops.
         """
         for _ in range(STEPS_AT_ONCE):
-            if not self.rounds:
+            if not self.rounds or not self.is_due(quiet=quiet):
                 return
             oldest = min(self.rounds)
             if not self._steps:

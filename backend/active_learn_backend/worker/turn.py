@@ -228,7 +228,7 @@ class Turn:
         quiet = self.pace.is_quiet(self.settings.poll_interval)
         if not retirement.is_due(quiet=quiet) or not self._ours_is_served():
             return
-        retirement.delete_some(self._queue, self._check, self.stopping.wait)
+        retirement.delete_some(self._queue, self._check, self.stopping.wait, quiet=quiet)
 
     def _ours_is_served(self) -> bool:
         """Return whether Label Studio serves our queue now; else put that right.
