@@ -182,18 +182,52 @@ def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
     config = (
-        '<View><Text name="text" value="$text"/><Labels name="label" toName="text">'
-        '<Label value="person"/></Labels></View>'
+        '<View><Video name="text" value="$text"/><Choices name="label" toName="text">'
+        '<Choice value="a"/><Choice value="b"/></Choices></View>'
     )
     project, _ = make_text_project(TEXTS[:3], config=config)
     with label_studio.client(label_studio.token) as person:
         body = {"url": harness.backend.url, "project": project, "title": "UI"} | AUTH
         answer = person.post("/api/ml/", json=body)
     assert answer.status_code == 400
-    assert "no control that can be learned; add Choices" in answer.text
-    with pytest.raises(ServerError, match="no control that can be learned; add Choices"):
+    assert "cannot be encoded; use one of Image, Text" in answer.text
+    with pytest.raises(ServerError, match="cannot be encoded; use one of Image, Text"):
         harness.backend.run("connect", "--project", str(project))
     assert harness.project(project)["sampling"] == "Sequential sampling"
+
+
+def test_a_project_of_which_nothing_can_be_learned_is_ordered_by_coverage(
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """Spans: 18 texts of one kind and 6 of another. Both kinds are served first, in turn."""
+    config = (
+        '<View><Text name="text" value="$text"/><Labels name="label" toName="text">'
+        '<Label value="person"/></Labels></View>'
+    )
+    kinds = [n % 4 == 0 for n in range(24)]
+    texts = [
+        f"{'cats purr softly' if kind else 'the bank sent a letter'} {n}"
+        for n, kind in enumerate(kinds)
+    ]
+    project, tasks = make_text_project(texts, config=config)
+    said = harness.backend.run("connect", "--project", str(project))
+    assert (
+        "ordered by coverage, as no control can be learned: Labels 'label' labels regions" in said
+    )
+    version = harness.wait_queue(project)
+    queue = harness.queue(project)
+    assert {kinds[tasks.index(task)] for task in queue[:2]} == {True, False}
+    assert all(row["result"] == [] for row in harness.rows(project, version))
+    span = {"start": 0, "end": 4, "text": "cats", "labels": ["person"]}
+    item = {"from_name": "label", "to_name": "text", "type": "labels", "value": span}
+    done = queue[:3]
+    for task, result in zip(done, ([item], [], [item]), strict=True):  # no span is an answer too
+        harness.annotate(task, result)
+    harness.wait_labels(project, dict.fromkeys(done, "annotated"))
+    harness.wait_queue(project, after=int(version[3:]))
+    assert not set(done) & set(harness.queue(project))
+    report = harness.rounds(project)[-1]
+    assert (report.labeled, report.head_version) == (3, "")
 
 
 def test_commands_on_a_project_that_is_not_connected_say_so(harness: Harness) -> None:

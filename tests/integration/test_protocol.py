@@ -241,7 +241,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 
 def test_setup_refuses_with_a_reason_phrase(client: FlaskClient, store: Store) -> None:
     answer = client.post("/setup", json=setup_body("<View><Text name='t' value='$t'/></View>"))
-    assert answer.status.startswith("400 the labeling config has no control that can be learned")
+    assert answer.status.startswith("400 the labeling config has no control; add one")
     answer = client.post("/setup", json=setup_body("<View>\n\u2603<"))
     assert answer.status.startswith("400 the labeling config cannot be read")
     assert store.projects() == []

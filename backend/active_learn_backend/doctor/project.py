@@ -68,7 +68,7 @@ def _config(remote: Mapping[str, Any]) -> Finding:
         task = parse_label_config(remote["label_config"] or "")
     except LabelConfigError as error:
         return wrong(str(error), "change the labeling config under Settings, Labeling Interface")
-    return ok(f"its labeling config is learned as {task.control.problem_type}")
+    return ok(f"its tasks are {task.description}")
 
 
 def _stream(

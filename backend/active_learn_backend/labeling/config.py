@@ -1,4 +1,4 @@
-"""From a labeling config to the one labeling task that is learned."""
+"""From a labeling config to the labeling task of a project."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from textwrap import shorten
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
-from .controls import REGISTRY, ControlTag
-from .data_objects import Field, fields_of
+from .controls import REGISTRY, ControlTag, UnlearnedControl
+from .data_objects import Field, fields_of, fields_of_all
 
 __all__ = ["Field", "LabelingTask", "parse_label_config"]
 
+# Controls that draw regions without naming a label.
+REGIONS = {"Bitmask", "Brush", "Ellipse", "KeyPoint", "MagicWand", "Polygon", "Rectangle", "Vector"}
+REGIONS |= {"ReactCode", "VideoRectangle"}
 MAX_CONFIG_CHARS = 2_000_000
 MAX_REPEATERS = 100  # tags with indexFlag: Label Studio's tools compare each of them with each tag
 MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
@@ -25,10 +29,37 @@ MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
 
 @dataclass(frozen=True)
 class LabelingTask:
-    """The labeling task of a project: one control, and the fields that it labels."""
+    """The labeling task of a project: one control, and the fields that it labels.
+
+    Attributes
+    ----------
+    control : ControlTag
+        The one that is learned; `UnlearnedControl` where none can be.
+    fields : tuple of Field
+    left_out : tuple of str
+        The other controls, each with the reason why it is not learned.
+    """
 
     control: ControlTag
     fields: tuple[Field, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Literal["learned", "learned in part", "ordered by coverage"]:
+        """How the queue of the project is ordered."""
+        if not self.control.learned:
+            return "ordered by coverage"
+        return "learned in part" if self.left_out else "learned"
+
+    @property
+    def description(self) -> str:
+        """One sentence: how the queue is ordered, what is learned, and what is not."""
+        reasons = "; ".join(self.left_out)
+        if not self.control.learned:
+            return f"ordered by coverage, as no control can be learned: {reasons}"
+        control = self.control
+        learned = f"{self.kind}: {control.tag} '{control.from_name}' ({control.problem_type})"
+        return f"{learned}; not learned: {reasons}" if reasons else learned
 
     def content(self, data: Mapping[str, Any]) -> dict[str, str | None]:
         """Pick what the encoder reads out of a task's data: text, addresses, None if missing."""
@@ -54,15 +85,16 @@ def parse_label_config(label_config: str) -> LabelingTask:
     Returns
     -------
     LabelingTask
-        Of the first control that can be learned.
+        Of the first control that can be learned; of all tasks by coverage where none can be.
 
     Raises
     ------
     LabelConfigError
-        When there is none. The message is one line, fit for an HTTP reason phrase.
+        When the config cannot be read, has no control, or shows nothing that can be encoded. The
+        message is one line, fit for an HTTP reason phrase.
     """
     try:
-        return _first_usable(*_parse_xml(label_config))
+        return _read_controls(*_parse_xml(label_config))
     except LabelConfigError as error:
         raise LabelConfigError(_one_line(str(error))) from None
 
@@ -90,26 +122,53 @@ def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
         raise LabelConfigError(f"the labeling config cannot be read: {error}") from error
 
 
-def _first_usable(interface: LabelInterface, root: ElementTree.Element) -> LabelingTask:
+def _read_controls(interface: LabelInterface, root: ElementTree.Element) -> LabelingTask:
     elements = {(element.tag, element.get("name")): element for element in root.iter()}
-    reasons = []
+    found: tuple[ControlTag, tuple[Field, ...]] | None = None
+    left_out = []
     for parsed in interface.controls:
-        kind = REGISTRY.get(parsed.tag)
-        if kind is None:
-            continue
         try:
-            control = kind(parsed, elements[parsed.tag, parsed.name])
-            return LabelingTask(control, _fields(control, parsed, interface.objects))
+            element = elements.get((parsed.tag, parsed.name))
+            control = _control(parsed, element)
+            if found is None:
+                found = control, _fields(control, parsed, interface.objects)
+            else:
+                left_out.append(f"{parsed.tag} '{parsed.name}' (one control is learned)")
         except LabelConfigError as error:
-            reasons.append(str(error))
-    if reasons:
-        raise LabelConfigError("; ".join(reasons))
-    known = ", ".join(sorted(REGISTRY))
-    found = sorted({parsed.tag for parsed in interface.controls})
-    reason = f"the labeling config has no control that can be learned; add {known}"
-    if found:
-        reason += f" (it has {', '.join(found)})"
-    raise LabelConfigError(reason)
+            left_out.append(str(error))
+    if found is not None:
+        return LabelingTask(*found, tuple(left_out))
+    if not left_out:
+        raise LabelConfigError(
+            "the labeling config has no control; add one, such as Choices, under Labeling Interface"
+        )
+    objects = list(interface.objects)
+    if not objects:
+        raise LabelConfigError("; ".join(left_out))
+    return LabelingTask(UnlearnedControl(), fields_of_all(objects), tuple(left_out))
+
+
+def _control(parsed: Any, element: ElementTree.Element | None) -> ControlTag:
+    """Return a control that can be learned.
+
+    Raises
+    ------
+    LabelConfigError
+        When it cannot be; the message names the control and the reason.
+    """
+    kind = REGISTRY.get(parsed.tag)
+    if kind is None or element is None:
+        raise LabelConfigError(f"{parsed.tag} '{parsed.name}' {_why_not(parsed.tag)}")
+    if str(parsed.attr.get("model_skip", "")).lower() == "true":
+        raise LabelConfigError(f"{parsed.tag} '{parsed.name}' has model_skip")
+    return kind(parsed, element)
+
+
+def _why_not(tag: str) -> str:
+    """Return why a kind of control is not learned."""
+    if tag.endswith("Labels") or tag in REGIONS:
+        return "labels regions (spans, boxes)"
+    return "takes free text" if tag == "TextArea" else "is no kind that is learned"
 
 
 def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[Field, ...]:
@@ -127,4 +186,4 @@ def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[F
 
 def _one_line(text: str) -> str:
     line = " ".join(text.split()).encode("latin-1", "replace").decode("latin-1")
-    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 3] + "..."
+    return shorten(line, MAX_REASON_CHARS, placeholder=" ...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import unescape
@@ -12,16 +12,22 @@ from typing import Any, Literal
 
 from ..errors import LabelConfigError
 
-__all__ = ["Field", "field_of", "fields_of"]
+__all__ = ["Field", "field_of", "fields_of", "fields_of_all"]
 
-Markup = Literal["plain", "html", "dialogue"]
+Markup = Literal["plain", "html", "dialogue", "records"]
 
 OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
     "Image": ("image", "plain"),
     "Text": ("text", "plain"),
     "HyperText": ("text", "html"),
     "Paragraphs": ("text", "dialogue"),
+    "Chat": ("text", "dialogue"),
+    "Table": ("text", "records"),
+    "List": ("text", "records"),
 }
+# Keys of who speaks and of what is said, where the tag names none.
+DIALOGUE_KEYS = {"Chat": ("role", "content")}
+DEEPEST = 20  # levels of records that are read
 VARIABLE = re.compile(r"\$([^,\s$]+)")
 # These do not end a word, comments do not either; any other tag does.
 INLINE = re.compile(
@@ -52,7 +58,7 @@ class Field:
         What it holds: an image's address, or text.
     by_url : bool
         Whether it holds the address of the text instead (``valueType="url"``).
-    markup : {'plain', 'html', 'dialogue'}
+    markup : {'plain', 'html', 'dialogue', 'records'}
         What becomes plain text, see `plain_text`.
     name_key, text_key : str
         Keys of who speaks and of what is said, in a dialogue.
@@ -89,8 +95,11 @@ class Field:
         """Make plain text of a value of the data, or of what was loaded from its address.
 
         Tags of HTML are dropped, with scripts and styles. A dialogue (a list of paragraphs, or
-        its JSON) is written a paragraph a line, with who speaks before it.
+        its JSON) is written a paragraph a line, with who speaks before it. Records (a table, a
+        list) are written a value a line, with its key before it.
         """
+        if self.markup == "records":
+            return "\n".join(_record_lines(value)) or None
         if self.markup == "dialogue":
             return self._dialogue(value)
         if not isinstance(value, (str, int, float)):
@@ -113,7 +122,8 @@ class Field:
         lines = []
         for paragraph in value:
             if isinstance(paragraph, Mapping):
-                parts = [paragraph.get(key) for key in (self.name_key, self.text_key)]
+                speaker, said = (paragraph.get(key) for key in (self.name_key, self.text_key))
+                parts = [speaker, _said(said)]
                 lines.append(": ".join(str(p) for p in parts if isinstance(p, (str, int, float))))
         return "\n".join(lines)
 
@@ -151,13 +161,14 @@ def field_of(parsed: Any) -> Field:
             f'value="${parsed.tag.lower()}"'
         )
     kind, markup = OBJECTS[parsed.tag]
+    name_key, text_key = DIALOGUE_KEYS.get(parsed.tag, ("author", "text"))
     return Field(
         variable[1],
         kind,
         by_url=kind == "text" and attributes.get("valuetype") == "url",
         markup=markup,
-        name_key=attributes.get("namekey") or "author",
-        text_key=attributes.get("textkey") or "text",
+        name_key=attributes.get("namekey") or name_key,
+        text_key=attributes.get("textkey") or text_key,
     )
 
 
@@ -182,6 +193,52 @@ def fields_of(labeled: Iterable[Any], others: Iterable[Any]) -> tuple[Field, ...
             field = field_of(parsed)
             fields.setdefault(field.name, replace(field, required=False))
     return tuple(fields.values())
+
+
+def fields_of_all(objects: Iterable[Any]) -> tuple[Field, ...]:
+    """Read all objects that can be encoded, where it does not matter what is labeled.
+
+    A task needs the first of them; the others count as empty where they are missing.
+
+    Raises
+    ------
+    LabelConfigError
+        When none can be encoded; the message gives the reason for each.
+    """
+    fields: dict[str, Field] = {}
+    reasons = []
+    for parsed in objects:
+        try:
+            field = field_of(parsed)
+        except LabelConfigError as error:
+            reasons.append(str(error))
+        else:
+            fields.setdefault(field.name, replace(field, required=not fields))
+    if not fields:
+        raise LabelConfigError("; ".join(dict.fromkeys(reasons)))
+    return tuple(fields.values())
+
+
+def _said(said: Any) -> Any:
+    """Return what is said; of a list of parts (text, images, ...) the texts."""
+    if not isinstance(said, list):
+        return said
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in said]
+    return " ".join(text for text in texts if isinstance(text, str)) or None
+
+
+def _record_lines(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """Write nested records as lines of ``key: value``."""
+    if depth > DEEPEST:
+        return
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _record_lines(one, str(name), depth + 1)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _record_lines(one, key, depth + 1)
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        yield f"{key}: {value}" if key else str(value)
 
 
 def _look_up(data: Mapping[str, Any], name: str) -> Any:

@@ -117,6 +117,7 @@ class Connection:
         self._update(status="active", reason="", mode=mode, last_error="")
         self._store.mark_changed(self._project_id)
         done.append("the annotation stream is ordered" + (" (by polling only)" if pull else ""))
+        done.append(f"its tasks are {task.description}")
         return done
 
     def disconnect(self) -> list[str]:

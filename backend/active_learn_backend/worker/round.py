@@ -175,7 +175,7 @@ class Round:
         self.store.update(self.project.id, activity=activity)
 
     def _head(self, snapshot: Snapshot, encoder: str, number: int) -> TrainedHead | None:
-        """Train the head of this round, or return the one that a person went back to."""
+        """Train the head, or return the one that a person went back to; None without classes."""
         former = self._former_head(encoder, snapshot.embeddings.shape[1])
         if self.project.pinned_round and former is not None:
             return former
@@ -211,9 +211,9 @@ class Round:
             if self.project.pinned_round:  # or the head that replaces it would stay pinned
                 self.store.update(self.project.id, pinned_round=0)
             return None
-        fits = head.problem_type == self.task.control.problem_type and head.reads(
-            encoder, n_features
-        )
+        control = self.task.control
+        fits = control.learned and head.problem_type == control.problem_type
+        fits = fits and head.reads(encoder, n_features)
         if not fits and self.project.pinned_round:
             log.warning(
                 "%s was trained under another config or encoder; a new head is trained",

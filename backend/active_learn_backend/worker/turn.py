@@ -16,6 +16,7 @@ from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from ..learning.engines.base import Engine
+from ..learning.selection.project_params import settings_for
 from ..learning.selection.queue_size import QueueSize, queue_size
 from ..project_settings import project_settings
 from ..settings import LOW_WATER, Settings
@@ -183,7 +184,8 @@ class Turn:
     def _run_round(self, remote: Mapping[str, Any]) -> None:
         project = self._project()
         open_tasks, batch = count_open(self._store, project.id)
-        settings = project_settings(self.settings, project.params)
+        task = parse_label_config(project.label_config)
+        settings = settings_for(task, project_settings(self.settings, project.params))
         reason = round_is_due(
             project, open_tasks, batch, settings, retiring=self.pace.retirement.forced
         )
@@ -191,7 +193,7 @@ class Turn:
             return
         report = Round(
             project=project,
-            task=parse_label_config(project.label_config),
+            task=task,
             store=self._store,
             queue=self._queue,
             settings=settings,

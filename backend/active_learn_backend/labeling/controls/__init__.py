@@ -7,6 +7,7 @@ from .pairwise import PairwiseTag
 from .rating import RatingTag
 from .slider import SliderTag
 from .taxonomy import TaxonomyTag
+from .unlearned import UnlearnedControl
 
 __all__ = [
     "REGISTRY",
@@ -17,4 +18,5 @@ __all__ = [
     "RatingTag",
     "SliderTag",
     "TaxonomyTag",
+    "UnlearnedControl",
 ]

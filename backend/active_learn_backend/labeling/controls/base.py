@@ -47,6 +47,8 @@ class ControlTag(ABC):
         All labels that the config offers (the alias where there is one); empty in regression.
     bounds : (float, float) or None
         Smallest and largest answer in regression, when the config has both.
+    learned : bool
+        Whether a head is trained for it.
     can_prelabel : bool
         Whether Label Studio stores predictions of this tag. If not, a queue row that holds one
         vanishes, so queue rows stay empty.
@@ -56,6 +58,7 @@ class ControlTag(ABC):
     """
 
     tag: ClassVar[str]
+    learned: ClassVar[bool] = True
     can_prelabel: ClassVar[bool] = True
     problem_type: ProblemType
     labels: tuple[str, ...] = ()

@@ -13,7 +13,19 @@ from ...project_settings import project_settings
 from ...settings import REMOVED, Settings
 from ..encoders.names import check_project_value
 
-__all__ = ["check_params"]
+__all__ = ["check_params", "settings_for"]
+
+
+def settings_for(task: LabelingTask, settings: Settings) -> Settings:
+    """Return a project's settings as they hold for its labeling task.
+
+    Where nothing can be learned, `auto` stands for coverage, which needs no model, and there is
+    no audit set: no answers are predicted whose quality it could measure.
+    """
+    if task.control.learned:
+        return settings
+    strategy = "coverage" if settings.strategy == "auto" else settings.strategy
+    return settings.model_copy(update={"strategy": strategy, "audit": 0.0})
 
 
 def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, Any]) -> None:

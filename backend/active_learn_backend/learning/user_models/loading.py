@@ -44,7 +44,8 @@ def load_own_model(
     name = settings.model
     try:
         loaded = _load(name, settings, task)
-        return OwnModel(loaded, task, load, as_is=settings.model_use == "as-is")
+        as_is = settings.model_use == "as-is" and task.control.learned
+        return OwnModel(loaded, task, load, as_is=as_is)
     except (ModelError, DataError, ParameterError) as error:
         raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
 

@@ -104,6 +104,10 @@ class ProjectStatus:
 
     Attributes
     ----------
+    ordering : str
+        How the queue is ordered, what is learned and what is not; empty without a config.
+    learned : bool
+        Whether a head is trained.
     balance : list of (str, int)
         Labels and how often each was given; in regression ranges of numbers.
     batch_done, batch : int
@@ -116,6 +120,8 @@ class ProjectStatus:
 
     summary: Summary
     problem_type: str
+    ordering: str
+    learned: bool
     batch_done: int
     batch: int
     queue: list[QueuedTask]
@@ -156,6 +162,8 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     return ProjectStatus(
         summary=_summary(settings, store, project, points[-1] if points else None),
         problem_type=task.control.problem_type if task else "",
+        ordering=task.description if task else "",
+        learned=task is None or task.control.learned,
         batch_done=batch - left,
         batch=batch,
         queue=_queue(settings, store, project, task),

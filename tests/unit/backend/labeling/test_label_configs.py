@@ -65,15 +65,12 @@ def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
     [
         ("", "is empty"),
         ("<View", "cannot be read"),
-        ("<View></View>", "no control that can be learned; add Choices"),
-        (f"<View>{IMAGE}</View>", "no control that can be learned"),
-        (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
+        ("<View></View>", "has no control; add one, such as Choices"),
+        (f"<View>{IMAGE}</View>", "has no control; add one, such as Choices"),
         (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "reads no task data"),
         (CONFIG.replace('value="$image"', 'valueList="$images"'), "give each task one image"),
         (CONFIG.replace('"$image"', '"$a and $b"'), "set its value to one field"),
         (CONFIG.replace("<Image", '<Text encoding="base64"'), "import decoded text"),
-        (CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1), "remove perRegion"),
-        (CONFIG.replace('<Choice value="B"/>', ""), "add a second <Choice>"),
         (CONFIG.replace("<Image", "<Video"), "cannot be encoded; use one of Image, Text"),
         ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "remove the DOCTYPE"),
         ("<View>" + "x" * 2_000_001, "make it smaller"),
@@ -89,6 +86,82 @@ def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
     assert "\n" not in message
     assert len(message) <= 400
     message.encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1), "remove perRegion"),
+        (CONFIG.replace('<Choice value="B"/>', ""), "add a second <Choice>"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
+        (CONFIG.replace("<Choices", '<Choices model_skip="true"'), "Choices 'c' has model_skip"),
+        (f"<View>{IMAGE}<TextArea name='t' toName='i'/></View>", "TextArea 't' takes free text"),
+        (
+            f"<View>{IMAGE}<RectangleLabels name='r' toName='i'><Label value='A'/>"
+            "</RectangleLabels></View>",
+            "RectangleLabels 'r' labels regions (spans, boxes)",
+        ),
+    ],
+)
+def test_where_nothing_can_be_learned_the_tasks_are_ordered_by_coverage(
+    config: str, reason: str
+) -> None:
+    task = parse_label_config(config)
+    assert task.kind == "ordered by coverage"
+    assert reason in task.description
+    assert [field.name for field in task.fields] == ["image"]
+    assert (task.control.learned, task.control.can_prelabel) == (False, False)
+    assert task.control.read([]) == task.control.read([{"any": "thing"}]) == "annotated"
+    assert task.control.write("annotated") == []
+
+
+def test_what_is_learned_and_what_is_not_is_one_sentence() -> None:
+    assert parse_label_config(f"<View>{IMAGE}{CHOICES}</View>").description == (
+        "learned: Choices 'c' (classification)"
+    )
+    assert parse_label_config(CONFIG).description == (
+        "learned in part: Choices 'c' (classification); not learned: TextArea 't' takes free text"
+    )
+    second = CHOICES.replace('"c"', '"d"')
+    skipped = CHOICES.replace("<Choices", '<Choices model_skip="true"')
+    both = f"<View>{IMAGE}{skipped}{second}</View>"
+    assert parse_label_config(both).description == (
+        "learned in part: Choices 'd' (classification); not learned: Choices 'c' has model_skip"
+    )
+
+
+def test_any_object_will_do_for_coverage_and_a_task_needs_the_first() -> None:
+    task = parse_label_config(
+        """<View><Audio name="a" value="$sound"/><Text name="x" value="$text"/>
+        <Image name="i" value="$image"/><TextArea name="t" toName="a"/></View>"""
+    )
+    assert task.fields == (
+        Field("text", "text"),
+        Field("image", "image", required=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "text"),
+    [
+        ("Table", {"name": "Ann", "age": 7, "seen": True}, "name: Ann\nage: 7"),
+        ("List", [{"title": "One", "body": "b"}, "two"], "title: One\nbody: b\ntwo"),
+        ("Table", {"deep": {"list": [1, {"x": None}]}}, "deep: 1".replace("deep", "list")),
+        ("Table", {}, None),
+        (
+            "Chat",
+            [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"image": 1}]},
+            ],
+            "user: hi\nassistant: a",
+        ),
+    ],
+)
+def test_records_and_chats_are_read_as_text(tag: str, value: Any, text: str | None) -> None:
+    config = f'<View><{tag} name="o" value="$o"/><TextArea name="t" toName="o"/></View>'
+    task = parse_label_config(config)
+    assert task.content({"o": value}) == {"o": text}
 
 
 @given(st.text(max_size=300))

@@ -73,7 +73,7 @@ def test_connect_registers_once_and_disconnect_restores_all(
     studio.rows = {"former": 1}
     other = studio.add(studio.webhooks, url="http://elsewhere.example/", send_for_all_actions=True)
     first = connection.connect(pull=False)
-    assert [line.split()[0] for line in first] == ["model", "webhook", "the"]
+    assert [line.split()[0] for line in first] == ["model", "webhook", "the", "its"]
     assert connection.connect(pull=False)[0] == "model 1 was there already"
     assert [one["url"] for one in studio.models.values()] == [OURS]
     webhook = studio.webhooks[2]
@@ -105,7 +105,10 @@ def test_a_former_version_that_is_gone_is_not_restored(
 
 
 def test_pull_registers_nothing(studio: Studio, store: Store, connection: Connection) -> None:
-    assert connection.connect(pull=True) == ["the annotation stream is ordered (by polling only)"]
+    assert connection.connect(pull=True) == [
+        "the annotation stream is ordered (by polling only)",
+        "its tasks are learned: Choices 'c' (classification)",
+    ]
     assert studio.changed() == [("PATCH", "/api/projects/3/")]
     assert store.known_project(3).mode == "pull"
 

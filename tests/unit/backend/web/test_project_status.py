@@ -204,7 +204,7 @@ def test_errors_and_reasons_are_told(runtime: Runtime) -> None:
     summary = summarize(runtime.settings, store, store.known_project(3))
     assert (summary.state, summary.reason) == ("Paused", "by `active-learn pause`")
     store.update(3, label_config="<View/>")
-    assert "no control that can be learned" in status_of(runtime).errors[0]
+    assert "the labeling config has no control" in status_of(runtime).errors[0]
 
 
 def test_versions_bear_their_quality(runtime: Runtime) -> None:
