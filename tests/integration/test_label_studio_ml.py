@@ -1,16 +1,18 @@
 """The plugin class under other hosts: label-studio-ml 1.0.9 (the real one) and 2.x (a stand-in).
 
-The 2.x line is not on PyPI. The stand-in below does what its server was read to do.
+The 2.x line is not on PyPI: `tests/support/host_2x.py` stands for it.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import active_learn_backend.web.ml_backend as real
 import label_studio_ml.model
@@ -20,86 +22,16 @@ from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.connection_requests import read_connection_requests
-from flask import Flask, jsonify, request
 from flask.testing import FlaskClient
-from label_studio_ml.exceptions import exception_handler
+from host_2x import Base2, init_app
+from label_studio_ml import exceptions
 
 CONFIG = (
     '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
     '<Choice value="A"/><Choice value="B"/></Choices></View>'
 )
+ROOT = Path(__file__).parents[2]
 TASKS = [{"id": 1, "data": {"text": "two pears"}}, {"id": 2, "data": {"text": "a fast car"}}]
-
-
-class Base2:
-    """LabelStudioMLBase of 2.x: read-only properties, a cache, and `setup` at the end."""
-
-    _cache: ClassVar[dict[tuple[str, str], str]] = {}
-
-    def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
-        self.project_id = project_id or ""
-        self._label_config = label_config
-        self.setup()
-
-    def setup(self) -> None: ...
-
-    def get(self, key: str) -> str | None:
-        return self._cache.get((self.project_id, key))
-
-    def set(self, key: str, value: str) -> None:
-        self._cache[self.project_id, key] = value
-
-    def has(self, key: str) -> bool:
-        return (self.project_id, key) in self._cache
-
-    @property
-    def label_config(self) -> str | None:
-        return self._label_config
-
-    @property
-    def model_version(self) -> str | None:
-        return self.get("model_version")
-
-
-TRAIN_EVENTS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATION_DELETED", "START_TRAINING")
-
-
-def server_2x(model_class: Callable[..., Any]) -> FlaskClient:
-    """What 2.x does in /setup, /predict and /webhook with a hosted class."""
-    app = Flask("label-studio-ml 2.x")
-
-    @app.post("/setup")
-    @exception_handler
-    def setup() -> Any:
-        data = request.json
-        project_id = data.get("project").split(".", 1)[0]
-        model = model_class(project_id=project_id, label_config=data.get("schema"))
-        if data.get("extra_params"):
-            model.set_extra_params(data["extra_params"])
-        return jsonify({"model_version": model.get("model_version")})
-
-    @app.post("/predict")
-    @exception_handler
-    def predict() -> Any:
-        data = request.json
-        project_id = str(data.get("project")).split(".", 1)[0]
-        params = data.get("params", {})
-        context = params.pop("context", {})
-        model = model_class(project_id=project_id, label_config=data.get("label_config"))
-        return jsonify({"results": list(model.predict(data["tasks"], context=context, **params))})
-
-    @app.post("/webhook")
-    def webhook() -> Any:
-        data = request.json
-        event = data.pop("action")
-        if event not in TRAIN_EVENTS:
-            return jsonify({"status": "Unknown event"}), 200
-        model = model_class(
-            str(data["project"]["id"]), label_config=data["project"]["label_config"]
-        )
-        return jsonify({"result": model.fit(event, data), "status": "ok"}), 201
-
-    return app.test_client()
 
 
 @pytest.fixture
@@ -156,7 +88,7 @@ TRAIN = {"action": "START_TRAINING", "project": PROJECT}
 
 @pytest.fixture
 def server(module_2x: types.ModuleType) -> Iterator[FlaskClient]:
-    yield server_2x(module_2x.ActiveLearningModel)
+    yield init_app(module_2x.ActiveLearningModel).test_client()
     module_2x._environment_runtime().store.close()
 
 
@@ -278,3 +210,29 @@ def test_1_0_9_trains_through_process_event(
     assert model.predict(TASKS) == [{"result": [], "score": 0.0, "model_version": "head-0"}] * 2
     real.environment_settings.cache_clear()
     real._environment_runtime.cache_clear()
+
+
+def test_the_folder_in_the_layout_of_2x_runs_there(tmp_path: Path) -> None:
+    """Its own tests, with the stand-in as the package."""
+    package = tmp_path / "label_studio_ml"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "exceptions.py").write_text(Path(exceptions.__file__).read_text())
+    (package / "model.py").write_text("from host_2x import Base2 as LabelStudioMLBase\n")
+    (package / "api.py").write_text("from host_2x import init_app\n")
+    found = [str(tmp_path), str(ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider"],
+        cwd=ROOT / "docker" / "ml-backend",
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(found),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "6 passed" in done.stdout

@@ -52,6 +52,24 @@ def test_the_dockerfile_passes_its_linter() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_the_folder_for_label_studio_ml_is_sound() -> None:
+    """The layout of that project's examples, and settings that exist."""
+    folder = DOCKER / "ml-backend"
+    assert {one.name for one in folder.iterdir() if one.is_file()} == {
+        ".dockerignore", "Dockerfile", "README.md", "_wsgi.py", "docker-compose.yml", "model.py",
+        "requirements-base.txt", "requirements-test.txt", "requirements.txt", "test_api.py",
+    }  # fmt: skip
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, folder / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (folder / "docker-compose.yml").read_text())
+    content = yaml.safe_load(text)
+    PyCompose.from_json(json.dumps(content))
+    known = {name.upper() for name in Settings.model_fields} | {"WORKERS", "THREADS"}
+    for service in content["services"].values():
+        assert set(service["environment"]) <= known
+
+
 def test_the_linter_finds_what_is_bad(tmp_path: Path) -> None:
     bad = tmp_path / "Dockerfile"
     bad.write_text(DOCKERFILE.replace("python:3.11.13-slim-bookworm", "python:latest"))

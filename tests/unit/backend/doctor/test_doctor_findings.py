@@ -27,10 +27,16 @@ from active_learn_backend.doctor.environment import (
 )
 from active_learn_backend.doctor.locks import likely_locked
 from active_learn_backend.doctor.models import check_model
-from active_learn_backend.doctor.registration import check_orphans, is_reserved, orphans
+from active_learn_backend.doctor.registration import (
+    check_orphans,
+    check_registration,
+    is_reserved,
+    orphans,
+)
 from active_learn_backend.doctor.servers import check_backend, check_label_studio
 from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.counters import record_heartbeat
 from active_learn_backend.state.store import Project, QueueRow, Store, TaskRow
@@ -419,3 +425,42 @@ def test_what_hangs_is_left_behind(script: Script, tmp_path: Path) -> None:
     late = [one.what for one in findings if one.verdict is Verdict.NOT_CHECKED]
     assert {"Label Studio", "project 5"} <= set(late)
     assert exit_status(findings) == 2
+
+
+# -- the webhook ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "words"),
+    [
+        (200, "ok", "its webhook 7 sends us all events, and they are taken"),
+        (401, "wrong", "its webhook 7 sends us all events, and the server at"),
+    ],
+)
+def test_a_webhook_that_the_server_refuses_is_told(
+    script: Script, tmp_path: Path, status: int, verdict: str, words: str
+) -> None:
+    """The server of label-studio-ml 2.x refuses webhooks without Basic auth."""
+    settings = settings_for(script, tmp_path)
+    project = Project(5, "secret")
+    model = {"id": 1, "url": script.url, "state": "CO", "basic_auth_user": "active-sampler"}
+    webhook = {
+        "id": 7,
+        "project": 5,
+        "url": f"{script.url}/webhook",
+        "headers": {SECRET_HEADER: "secret"},
+        "send_for_all_actions": True,
+    }
+
+    def answer(method: str, path: str, authorization: str | None) -> Answer:
+        if method == "POST":
+            assert path == "/webhook"
+            return status, {}, b"{}"
+        return 200, {}, json.dumps([model if path.startswith("/api/ml/") else webhook]).encode()
+
+    script.answer = answer
+    client = LabelStudioClient(settings)
+    found = list(check_registration(client, settings, project))[-1]
+    client.close()
+    assert (found.verdict.value, words in found.what) == (verdict, True)
+    assert json.loads(script.bodies[-1])["project"]["id"] == 5

@@ -1,0 +1,1 @@
+from active_learn_backend.web.ml_backend import ActiveLearningModel as ActiveLearningModel
