@@ -312,6 +312,9 @@ def test_address_protection_is_told_with_the_variables_to_set(
             harness = Harness(guarded, server)
             with pytest.raises(ServerError, match="ML_BLOCK_LOCAL_IP=false"):
                 server.run("connect", "--project", str(number))
+            assert harness.find(number) is None
+            server.run("connect", "--project", str(number), "--pull")
+            harness.store.update(number, mode="push")  # as if the switches were changed later
             status, lines = doctor(harness)
             assert status == 1
             assert says(lines, "ok: the backend answers at")
