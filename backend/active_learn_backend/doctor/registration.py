@@ -18,6 +18,7 @@ from ..labelstudio.registration import (
     model_user,
     webhook_url,
 )
+from ..labelstudio.transport import trusted_certificates
 from ..settings import Settings
 from ..state.store import Project
 from .finding import Finding, ok, warning, wrong
@@ -122,10 +123,10 @@ def _webhook(registration: Registration, settings: Settings, project: Project) -
             repairable=True,
         )
     else:
-        yield _probe(webhook)
+        yield _probe(settings, webhook)
 
 
-def _probe(webhook: dict[str, Any]) -> Finding:
+def _probe(settings: Settings, webhook: dict[str, Any]) -> Finding:
     """Send an event as Label Studio would, to see whether the server at our address takes it."""
     named = f"its webhook {webhook['id']}"
     event = {"action": "DOCTOR", "project": {"id": webhook["project"], "label_config": None}}
@@ -135,6 +136,7 @@ def _probe(webhook: dict[str, Any]) -> Finding:
             json=event,
             headers=webhook["headers"],
             timeout=PATIENCE,
+            verify=trusted_certificates(settings),
             trust_env=False,
         )
     except (httpx.HTTPError, httpx.InvalidURL):  # `check_backend` says whether we are reached
