@@ -85,5 +85,7 @@ class Studio(Script):
         if method == "DELETE":
             del table[number]
             return 200, {}
+        if method == "PATCH" and table is self.models and "url" not in body:
+            return 500, {"detail": "healthcheck_() missing 1 required positional argument: 'url'"}
         table[number] |= body or {}
         return 200, table[number]

@@ -214,7 +214,8 @@ class Registration:
         if self._settings.basic_auth_user or model.get("basic_auth_user"):
             return
         try:
-            values = {"project": self._project_id, **self._credentials(secret)}
+            # Without the url Label Studio answers 500.
+            values = {"project": self._project_id, "url": model["url"], **self._credentials(secret)}
             self._client.call("PATCH", f"/api/ml/{model['id']}", json=values)
         except ActiveLearnError as error:
             log.warning("the model's requests to train will be refused: %s", error)
