@@ -29,6 +29,8 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
+from active_learn_backend.state.store import Store
 from report import measured_by
 
 RETRAIN_EVERY = 5
@@ -147,8 +149,10 @@ def _webhooks(
     times: list[float] = []
     address = urlsplit(backend.url)
 
+    headers = {"Content-Type": "application/json", **_secret(backend, project)}
+
     def post(connection: http.client.HTTPConnection, data: bytes) -> None:
-        connection.request("POST", "/webhook", data, {"Content-Type": "application/json"})
+        connection.request("POST", "/webhook", data, headers)
         answer = connection.getresponse()
         answer.read()
         if answer.status != 200:
@@ -170,6 +174,15 @@ def _webhooks(
         thread.join()
     _wait_version(studio, project, after=before)
     _row(f"/webhook, {CLIENTS} clients, rounds running", times, "target: p99 under 0.05 s")
+
+
+def _secret(backend: BackendServer, project: int) -> dict[str, str]:
+    """Return the header with which the webhook of a project comes."""
+    store = Store(f"sqlite:///{backend.model_dir / 'state.sqlite3'}")
+    try:
+        return {SECRET_HEADER: store.known_project(project).webhook_secret}
+    finally:
+        store.close()
 
 
 def _row(name: str, times: Sequence[float], note: str = "") -> None:

@@ -29,6 +29,8 @@ from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from active_learn_backend.labelstudio.registration import SECRET_HEADER
+from active_learn_backend.state.store import Store
 from report import measured_by
 
 PEOPLE = 50
@@ -130,13 +132,14 @@ def routes(backend: BackendServer, project: int, events: int) -> None:
     task = {"id": 1, "data": {"text": "the number 12 of 7"}}
     question = {"tasks": [task], "project": str(project), "label_config": CONFIG}
     processes = children(backend)
-    ask(backend, "/webhook", event, events // 10)  # warm
+    secret = _secret(backend, project)
+    ask(backend, "/webhook", event, events // 10, **secret)  # warm
     ask(backend, "/predict", question, 100)
     before = {name: memory(pid) for name, pid in processes.items()}
     half: dict[str, float] = {}
     times: list[float] = []
     for part in range(2):
-        times += ask(backend, "/webhook", event, events // 2)
+        times += ask(backend, "/webhook", event, events // 2, **secret)
         if part == 0:
             half = {name: memory(pid) for name, pid in processes.items()}
     after = {name: memory(pid) for name, pid in processes.items()}
@@ -149,7 +152,18 @@ def routes(backend: BackendServer, project: int, events: int) -> None:
         )
 
 
-def ask(backend: BackendServer, path: str, body: dict[str, object], count: int) -> list[float]:
+def _secret(backend: BackendServer, project: int) -> dict[str, str]:
+    """Return the header with which the webhook of a project comes."""
+    store = Store(f"sqlite:///{backend.model_dir / 'state.sqlite3'}")
+    try:
+        return {SECRET_HEADER: store.known_project(project).webhook_secret}
+    finally:
+        store.close()
+
+
+def ask(
+    backend: BackendServer, path: str, body: dict[str, object], count: int, **headers: str
+) -> list[float]:
     """Send one request again and again from 50 clients; gives the seconds of each."""
     address = urlsplit(backend.url)
     data = json.dumps(body).encode()
@@ -160,7 +174,7 @@ def ask(backend: BackendServer, path: str, body: dict[str, object], count: int) 
             # Label Studio opens a connection for each event.
             connection = http.client.HTTPConnection(address.hostname or "", address.port)
             started = time.perf_counter()
-            connection.request("POST", path, data, {"Content-Type": "application/json"})
+            connection.request("POST", path, data, {"Content-Type": "application/json"} | headers)
             answer = connection.getresponse()
             answer.read()
             times.append(time.perf_counter() - started)

@@ -15,6 +15,7 @@ from typing import Any
 import page_state
 import pytest
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.connection_requests import read_connection_requests
 from active_learn_backend.state.counters import record_error, record_heartbeat
 from active_learn_backend.state.round_report import LabelError
 from active_learn_backend.state.rounds import finish_round
@@ -169,3 +170,54 @@ def test_all_of_it_is_reached_by_keyboard(open_page: Callable[..., Any]) -> None
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.textContent.trim()"))
     assert {"Active sampler", "Reload", "As numbers", "Go back"} <= reached
+
+
+ATTACK = """async ([site, bodies]) => {
+    const kinds = ["text/plain", "application/x-www-form-urlencoded", "application/json"]
+    for (const [path, body] of Object.entries(bodies))
+        for (const kind of kinds)
+            for (const mode of ["no-cors", "cors"])
+                await fetch(site + path, {
+                    method: "POST", mode, body: JSON.stringify(body), credentials: "include",
+                    headers: {"Content-Type": kind},
+                }).catch(() => null)
+}"""
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])  # of another site, of the same site
+def test_a_foreign_page_changes_nothing(browser: Any, site: tuple[str, Any], name: str) -> None:
+    """What a page that an operator visits can make the browser send, as the browser sends it."""
+    address, runtime = site
+    seen: list[tuple[str, str]] = []
+
+    def foreign(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/html")])
+        return [b"<!doctype html><title>Foreign</title>"]
+
+    server = make_server("127.0.0.1", 0, foreign, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    setup = {"project": "77", "schema": page_state.TEXT_CONFIG, "extra_params": {"budget": 1000}}
+    event = {"action": "START_TRAINING", "project": {"id": 3}}
+    bodies = {
+        "/setup": setup,
+        "/predict": {"project": "3", "tasks": [{"id": 1, "data": {}}]},
+        "/webhook": event,
+        "/train": {"project": "3"},
+    }
+    before = runtime.store.projects()
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("response", lambda answer: seen.append((answer.request.method, str(answer.status))))
+    page.goto(f"http://{name}:{server.port}/")
+    page.evaluate(ATTACK, [address, bodies])
+    context.close()
+    server.shutdown()
+    thread.join()
+    # Six tries a route: those that the browser sends at all are refused.
+    refused = [status for method, status in seen if method == "POST"]
+    assert len(refused) >= 12
+    assert set(refused) == {"403"}
+    assert runtime.changes.flush(timeout=10)
+    assert runtime.store.projects() == before
+    assert read_connection_requests(runtime.store) == []
