@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.registration import (
     ALLOW_OUR_ADDRESS,
@@ -18,15 +16,14 @@ from ..labelstudio.registration import (
     model_user,
     webhook_url,
 )
-from ..labelstudio.transport import trusted_certificates
 from ..settings import Settings
 from ..state.store import Project
 from .finding import Finding, ok, warning, wrong
+from .servers import probe_webhook
 
 __all__ = ["check_orphans", "check_registration", "is_reserved", "orphans"]
 
 CONNECTED = "CO"
-PATIENCE = 3.0  # seconds for an answer of our own server
 SHARED_SPACE = ipaddress.ip_network("100.64.0.0/10")
 
 
@@ -123,33 +120,7 @@ def _webhook(registration: Registration, settings: Settings, project: Project) -
             repairable=True,
         )
     else:
-        yield _probe(settings, webhook)
-
-
-def _probe(settings: Settings, webhook: dict[str, Any]) -> Finding:
-    """Send an event as Label Studio would, to see whether the server at our address takes it."""
-    named = f"its webhook {webhook['id']}"
-    event = {"action": "DOCTOR", "project": {"id": webhook["project"], "label_config": None}}
-    try:
-        answer = httpx.post(
-            webhook["url"],
-            json=event,
-            headers=webhook["headers"],
-            timeout=PATIENCE,
-            verify=trusted_certificates(settings),
-            trust_env=False,
-        )
-    except (httpx.HTTPError, httpx.InvalidURL):  # `check_backend` says whether we are reached
-        return ok(f"{named} bears our secret, and sends all events")
-    if answer.is_success:
-        return ok(f"{named} sends us all events, and they are taken")
-    return wrong(
-        f"{named} sends us all events, and the server at {webhook['url']} refuses them "
-        f"({answer.status_code} {answer.reason_phrase})",
-        "run `active-learn connect` again, with the server's own BASIC_AUTH_USER and "
-        "BASIC_AUTH_PASS",
-        repairable=True,
-    )
+        yield probe_webhook(settings, webhook)
 
 
 def orphans(

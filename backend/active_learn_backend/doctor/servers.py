@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
@@ -20,7 +21,7 @@ from ..labelstudio.transport import trusted_certificates
 from ..settings import Settings
 from .finding import Finding, not_checked, ok, warning, wrong
 
-__all__ = ["check_backend", "check_label_studio"]
+__all__ = ["check_backend", "check_label_studio", "probe_webhook"]
 
 TESTED = "1.23"
 CLOCK_APART = 20.0  # seconds: half an access token's life is lost at 150, all of it at 300
@@ -124,6 +125,32 @@ def check_backend(settings: Settings) -> Iterator[Finding]:
         # Of workers, projects and disk there are checks of their own.
         if str(problem).startswith(("store", "label studio")):
             yield warning(f"the backend says: {problem}", "see its log")
+
+
+def probe_webhook(settings: Settings, webhook: Mapping[str, Any]) -> Finding:
+    """Send an event as Label Studio would, to see whether the server at our address takes it."""
+    named = f"its webhook {webhook['id']}"
+    event = {"action": "DOCTOR", "project": {"id": webhook["project"], "label_config": None}}
+    try:
+        answer = httpx.post(
+            webhook["url"],
+            json=event,
+            headers=webhook["headers"],
+            timeout=PATIENCE,
+            verify=trusted_certificates(settings),
+            trust_env=False,
+        )
+    except (httpx.HTTPError, httpx.InvalidURL):  # `check_backend` says whether we are reached
+        return ok(f"{named} bears our secret, and sends all events")
+    if answer.is_success:
+        return ok(f"{named} sends us all events, and they are taken")
+    return wrong(
+        f"{named} sends us all events, and the server at {webhook['url']} refuses them "
+        f"({answer.status_code} {answer.reason_phrase})",
+        "run `active-learn connect` again, with the server's own BASIC_AUTH_USER and "
+        "BASIC_AUTH_PASS",
+        repairable=True,
+    )
 
 
 def _json(answer: httpx.Response) -> dict[str, object]:
