@@ -29,9 +29,7 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from active_learn_backend.labelstudio.registration import SECRET_HEADER
-from active_learn_backend.state.store import Store
-from report import measured_by
+from report import event_headers, measured_by
 
 RETRAIN_EVERY = 5
 CLIENTS = 20
@@ -42,6 +40,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--think", type=float, default=1.0, help="seconds before each submit")
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
@@ -57,7 +56,7 @@ def main() -> None:
             )
             _label_to_queue(studio, project, annotator, arguments.rounds)
             _print_stages(backend)
-            _submits(studio, http_client, project, arguments.images, arguments.pairs)
+            _submits(studio, http_client, project, arguments)
             _webhooks(studio, backend, project, arguments.requests)
 
 
@@ -113,12 +112,15 @@ def _print_stages(backend: BackendServer) -> None:
 
 
 def _submits(
-    studio: LabelStudioServer, http_client: httpx.Client, project: int, images: int, pairs: int
+    studio: LabelStudioServer,
+    http_client: httpx.Client,
+    project: int,
+    arguments: argparse.Namespace,
 ) -> None:
     """Submit in turns where rounds run and where no backend is, by the same person."""
     data = digits.load()
     plain = digits.create_project(studio, "Plain")
-    digits.upload(studio, plain, data.png, data.pool[:images].tolist())
+    digits.upload(studio, plain, data.png, data.pool[: arguments.images].tolist())
     times: dict[int, list[float]] = {plain: [], project: []}
     people = {
         number: Annotator(
@@ -126,11 +128,12 @@ def _submits(
         )
         for number in times
     }
-    for _ in range(pairs):
+    for _ in range(arguments.pairs):
         for number, annotator in people.items():
             task = annotator.next_task()
             if task is None:
                 raise RuntimeError(f"project {number} has no task left")
+            time.sleep(arguments.think)  # the person at work
             started = time.monotonic()
             annotator.submit(task, choice(data.truth[digits.digit_index(task)]))
             times[number].append(time.monotonic() - started)
@@ -148,8 +151,7 @@ def _webhooks(
     before = _version(studio, project)
     times: list[float] = []
     address = urlsplit(backend.url)
-
-    headers = {"Content-Type": "application/json", **_secret(backend, project)}
+    headers = event_headers(backend.model_dir, project)
 
     def post(connection: http.client.HTTPConnection, data: bytes) -> None:
         connection.request("POST", "/webhook", data, headers)
@@ -174,15 +176,6 @@ def _webhooks(
         thread.join()
     _wait_version(studio, project, after=before)
     _row(f"/webhook, {CLIENTS} clients, rounds running", times, "target: p99 under 0.05 s")
-
-
-def _secret(backend: BackendServer, project: int) -> dict[str, str]:
-    """Return the header with which the webhook of a project comes."""
-    store = Store(f"sqlite:///{backend.model_dir / 'state.sqlite3'}")
-    try:
-        return {SECRET_HEADER: store.known_project(project).webhook_secret}
-    finally:
-        store.close()
 
 
 def _row(name: str, times: Sequence[float], note: str = "") -> None:

@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,9 +29,7 @@ from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from active_learn_backend.labelstudio.registration import SECRET_HEADER
-from active_learn_backend.state.store import Store
-from report import measured_by
+from report import JSON, event_headers, measured_by
 
 PEOPLE = 50
 CONFIG = (
@@ -132,14 +130,14 @@ def routes(backend: BackendServer, project: int, events: int) -> None:
     task = {"id": 1, "data": {"text": "the number 12 of 7"}}
     question = {"tasks": [task], "project": str(project), "label_config": CONFIG}
     processes = children(backend)
-    secret = _secret(backend, project)
-    ask(backend, "/webhook", event, events // 10, **secret)  # warm
+    headers = event_headers(backend.model_dir, project)
+    ask(backend, "/webhook", event, events // 10, headers)  # warm
     ask(backend, "/predict", question, 100)
     before = {name: memory(pid) for name, pid in processes.items()}
     half: dict[str, float] = {}
     times: list[float] = []
     for part in range(2):
-        times += ask(backend, "/webhook", event, events // 2, **secret)
+        times += ask(backend, "/webhook", event, events // 2, headers)
         if part == 0:
             half = {name: memory(pid) for name, pid in processes.items()}
     after = {name: memory(pid) for name, pid in processes.items()}
@@ -152,17 +150,12 @@ def routes(backend: BackendServer, project: int, events: int) -> None:
         )
 
 
-def _secret(backend: BackendServer, project: int) -> dict[str, str]:
-    """Return the header with which the webhook of a project comes."""
-    store = Store(f"sqlite:///{backend.model_dir / 'state.sqlite3'}")
-    try:
-        return {SECRET_HEADER: store.known_project(project).webhook_secret}
-    finally:
-        store.close()
-
-
 def ask(
-    backend: BackendServer, path: str, body: dict[str, object], count: int, **headers: str
+    backend: BackendServer,
+    path: str,
+    body: dict[str, object],
+    count: int,
+    headers: Mapping[str, str] = JSON,
 ) -> list[float]:
     """Send one request again and again from 50 clients; gives the seconds of each."""
     address = urlsplit(backend.url)
@@ -174,7 +167,7 @@ def ask(
             # Label Studio opens a connection for each event.
             connection = http.client.HTTPConnection(address.hostname or "", address.port)
             started = time.perf_counter()
-            connection.request("POST", path, data, {"Content-Type": "application/json"} | headers)
+            connection.request("POST", path, data, dict(headers))
             answer = connection.getresponse()
             answer.read()
             times.append(time.perf_counter() - started)

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-TICK = 0.1  # seconds between two looks at the project state
+TICK = 0.2  # seconds between two looks at the project state
 STOP_SECONDS = 4.0  # that running rounds have to break off
 STORE_PAUSE = 2.0
 HEARTBEAT_EVERY = 5.0
