@@ -52,5 +52,6 @@ def queue_size(settings: Settings, *, members: int = 0, kept: int = 0) -> QueueS
         length = settings.batch + settings.reserve
         return QueueSize(length, length)
     kept = min(kept, members)
-    reserve = max(LEAST_RESERVE, 2 * min(members, MOST_MEMBERS))
-    return QueueSize(settings.batch + LEAST_RESERVE + kept, settings.batch + reserve + kept)
+    ranked = settings.batch + LEAST_RESERVE + kept
+    people = max(min(members, MOST_MEMBERS), kept)
+    return QueueSize(ranked, max(ranked, settings.batch + 2 * people))

@@ -242,9 +242,10 @@ def test_a_strategy_that_does_not_fit_is_refused_before_any_round() -> None:
     [
         (0, 0, QueueSize(50, 50)),  # not known
         (15, 0, QueueSize(50, 50)),
-        (100, 40, QueueSize(90, 260)),
+        (100, 40, QueueSize(90, 220)),
         (3, 40, QueueSize(53, 53)),  # nobody keeps more than one
-        (900, 300, QueueSize(350, 820)),
+        (900, 0, QueueSize(50, 520)),
+        (900, 300, QueueSize(350, 620)),
     ],
 )
 def test_the_queue_is_longer_than_what_people_can_keep(

@@ -89,9 +89,9 @@ def test_rows_are_deleted_when_nothing_changed_for_thirty_polls(
 
 def test_too_many_rows_are_deleted_in_any_case() -> None:
     pace = settled()
-    pace.retirement.rounds = {3: 6000, 4: 4001}
+    pace.retirement.rounds = {3: 26_000, 4: 24_001}
     assert pace.is_due(read_at(time.time()), INTERVAL)
-    pace.retirement.rounds = {3: 6000, 4: 4000}
+    pace.retirement.rounds = {3: 26_000, 4: 24_000}
     assert not pace.is_due(read_at(time.time()), INTERVAL)
 
 
