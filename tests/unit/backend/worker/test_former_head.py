@@ -43,7 +43,9 @@ def saved(settings: Settings) -> TrainedHead:
 
 def round_of(settings: Settings, pinned: int) -> tuple[Any, Updates]:
     project: Any = SimpleNamespace(id=PROJECT, head_round=3, pinned_round=pinned)
-    task: Any = SimpleNamespace(control=SimpleNamespace(problem_type="classification"))
+    task: Any = SimpleNamespace(
+        control=SimpleNamespace(problem_type="classification", learned=True)
+    )
     unused: Any = None
     store: Any = Updates()
     return Round(project, task, store, unused, settings, unused, unused, unused), store
