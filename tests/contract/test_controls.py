@@ -160,10 +160,13 @@ class TestChoices(ControlContract):
     name = "Choices"
     problem_type = "classification"
     labels = ("al", "B", "C")
-    read = [({"choices": ["al"]}, "al"), ({"choices": ["B"]}, "B")]
+    read = [
+        ({"choices": ["al"]}, "al"),
+        ({"choices": ["A"]}, "al"),  # imports often name the value
+        ({"choices": ["B"]}, "B"),
+    ]
     unread = [
         {"choices": []},
-        {"choices": ["A"]},  # the alias is the label
         {"choices": ["hidden"]},  # Label Studio does not show it
         {"choices": "B"},
         {"choices": [["B"]]},

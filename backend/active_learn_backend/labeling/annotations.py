@@ -1,9 +1,10 @@
 """From a task's annotations to the one label that the head learns.
 
 Skipped (cancelled) annotations are no labels, and neither are empty results. Several annotations
-of one task are resolved in this order: a ground truth wins (the latest, if there are several);
-else of numbers the median is taken, which one odd annotator cannot move far; else the majority, of
-whole sets in multi-label; a tie goes to the side with the latest annotation.
+of one task are resolved in this order: ground truths win over others (Label Studio marks every
+imported annotation as one, so there may be several); of numbers the median is taken, which one odd
+annotator cannot move far; else the majority, of whole sets in multi-label; a tie goes to the side
+with the latest annotation.
 """
 
 from __future__ import annotations
@@ -44,10 +45,9 @@ def resolve_label(
             votes.append((bool(annotation.get("ground_truth")), when, annotation["id"], label))
     if not votes:
         return None
-    votes.sort(key=lambda vote: vote[:3])
-    truth, _, _, latest = votes[-1]
-    if truth:  # ground truths sort last
-        return latest
+    votes = [vote for vote in votes if vote[0]] or votes
+    votes.sort(key=lambda vote: vote[1:3])
+    latest = votes[-1][-1]
     if isinstance(latest, float):
         return median(label for *_, label in votes)
     names = [json.dumps(label, sort_keys=True) for *_, label in votes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -36,12 +37,27 @@ class ChoicesTag(CategoricalTag):
             list(choices),
             [(name, label) for label, choice in choices.items() for name in model_names(choice)],
         )
+        self._by_value = self._labels_by_value(choices)
+
+    def _labels_by_value(self, choices: Mapping[str, Element]) -> dict[str, str]:
+        """Return the label of each value that has an alias; imports often name the value."""
+        values = Counter(choice.get("value") for choice in choices.values())
+        return {
+            value: label
+            for label, choice in choices.items()
+            if (value := choice.get("value")) and values[value] == 1 and value not in self.offered
+        }
 
     def chosen(self, value: Mapping[str, Any]) -> list[str]:
         choices = value.get("choices")
         if not isinstance(choices, list):
             return []
-        return [one for one in choices if isinstance(one, str) and one in self.offered]
+        names = [one for one in choices if isinstance(one, str)]
+        return [
+            self._by_value.get(one, one)
+            for one in names
+            if one in self.offered or one in self._by_value
+        ]
 
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
         return {"choices": list(labels)}

@@ -21,7 +21,7 @@ class ImageEncoder(Encoder):
     blocks of 2 x 2 cells, each block of unit length). Both parts have unit length.
     """
 
-    fingerprint = "image-pixels-hog-1"
+    fingerprint = "image-pixels-hog-2"
     _side, _cells, _bins, _thumb = 32, 4, 9, 8
     n_features = _thumb * _thumb * 3 + (_cells - 1) ** 2 * 4 * _bins
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import ContentError
 
@@ -33,7 +34,10 @@ PROBE = _gray_square()  #: An image file that shows what a model makes of images
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode an image (PNG, JPEG, ...) to RGB; its size is checked before it is decoded.
+    """Decode an image (PNG, JPEG, ...) to RGB, as Label Studio shows it.
+
+    Its size is checked before it is decoded. It is turned as its EXIF data says, 16 bits are scaled
+    to 8, what is transparent becomes white, and of an animation the first image counts.
 
     Raises
     ------
@@ -47,10 +51,31 @@ def open_image(data: bytes) -> Image.Image:
                 f"an image has {image.width} x {image.height} pixels, more than the "
                 f"{MAX_MEGAPIXELS:g} megapixels that are decoded; make it smaller"
             )
-        return image.convert("RGB")
+        return _flat(_eight_bits(ImageOps.exif_transpose(image)))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ContentError(
             f"a file is no image that can be read; expected {', '.join(FORMATS)}"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ContentError(f"an image is damaged: {error}") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale numbers of more than 8 bits, which Pillow would cut off at 255."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = (0.0, 65535.0) if image.mode.startswith("I") else (values.min(), values.max())
+    high = max(high, values.max())
+    scaled = (values - low) / max(high - low, 1e-12) * 255
+    return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return an image in RGB, on white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")

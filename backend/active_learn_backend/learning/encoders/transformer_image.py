@@ -73,7 +73,7 @@ class TransformerImageEncoder(Encoder):
         self._processor = load_processor(folder, "image")
         model, missing = load_model(AutoModel, folder, device)
         self._model = PooledImage(model, self._processor, trained_pooler=not missing)
-        self.fingerprint = f"image-hf1-{content_digest(folder)}"
+        self.fingerprint = f"image-hf2-{content_digest(folder)}"
         self.n_features = self.encode([PROBE]).shape[1]
 
     def prepare(self, raw: bytes) -> dict[str, torch.Tensor]:

@@ -301,6 +301,9 @@ def test_ground_truth_then_majority_then_the_latest() -> None:
     assert resolve(*latest_first) == "A"
     truths = [annotation(n, label, ground_truth=True) for n, label in ((1, "A"), (2, "B"))]
     assert resolve(*truths) == "B"
+    # Label Studio marks every imported annotation as a ground truth.
+    imported = [annotation(n, label, ground_truth=True) for n, label in enumerate("AAB")]
+    assert resolve(*imported, annotation(9, "B"), annotation(10, "B")) == "A"
 
 
 def test_numbers_give_their_median() -> None:
@@ -313,6 +316,8 @@ def test_numbers_give_their_median() -> None:
     assert resolve_numbers(1.0, 2.0) == 1.5
     assert resolve_numbers(4.0) == 4.0
     assert resolve_numbers(1.0, 2.0, 2.0, ground_truth=True) == 1.0
+    truths = [annotation(n, None, result=[float(n)], ground_truth=True) for n in (1, 2, 9)]
+    assert resolve_label(truths, lambda result: result[0]) == 2.0
 
 
 def test_sets_of_labels_are_resolved_as_a_whole() -> None:

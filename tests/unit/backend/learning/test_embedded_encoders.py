@@ -248,3 +248,48 @@ def test_only_formats_of_the_list_are_decoded(name: str) -> None:
     Image.new(mode, (16, 16)).save(file, name)
     with pytest.raises(ContentError, match="no image that can be read; expected PNG, JPEG, GIF"):
         open_image(file.getvalue())
+
+
+def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_an_image_is_turned_as_its_exif_data_says() -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("black", (0, 0, 20, 20))  # the left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned = open_image(file_of(image, "JPEG", exif=exif, quality=95))
+    assert turned.size == (20, 40)
+    pixels = np.asarray(turned.convert("L"))
+    assert pixels[:16].max() < 60 < 200 < pixels[24:].min()  # the left half is on top
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off() -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    gray = np.asarray(open_image(file_of(Image.fromarray(ramp))).convert("L"))
+    assert (int(gray.min()), int(gray.max())) == (0, 255)
+    assert np.all(np.diff(gray.ravel().astype(int)) >= 0)
+    floats = Image.fromarray(np.linspace(-3, 7, 64, dtype=np.float32).reshape(8, 8))
+    gray = np.asarray(open_image(file_of(floats, "TIFF")).convert("L"))
+    assert (int(gray.min()), int(gray.max())) == (0, 255)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(mode: str) -> None:
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    options = {}
+    if mode == "P":
+        pixels = np.ones((8, 8), np.uint8)
+        pixels[:, :4] = 0
+        image = Image.fromarray(pixels).convert("P")
+        image.putpalette([0, 0, 0, 10, 10, 10])
+        options = {"transparency": 1}
+    else:
+        image = image.convert(mode)
+    shown = np.asarray(open_image(file_of(image, **options)))
+    assert np.all(shown[:, :4] == 0)
+    assert np.all(shown[:, 4:] == 255)
