@@ -202,6 +202,6 @@ def test_what_is_wrong_with_the_proxy_is_said(plain: Script) -> None:
 
 @pytest.mark.parametrize("value", ["proxy:3128", "socks5://proxy:1080", "http://"])
 def test_an_address_that_is_no_proxy_is_refused(value: str) -> None:
-    result = CliRunner().invoke(main, ["doctor", "--label-studio-proxy", value])
+    result = CliRunner().invoke(main, ["doctor"], env={"LABEL_STUDIO_PROXY": value})
     assert result.exit_code == 1
     assert "LABEL_STUDIO_PROXY: expected an address such as http://proxy:3128" in result.output
