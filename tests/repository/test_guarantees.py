@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("backend/docs/promises.md", "SECURITY.md")
+PAGES = ("backend/docs/guarantees.md", "SECURITY.md")
 NAMED = sorted(
     {
         named
