@@ -12,7 +12,7 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import ServerError, wait_until
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {
     "BUDGET": "5",
@@ -174,6 +174,31 @@ def test_what_is_deleted_in_label_studio_is_given_up(
     harness.backend.run("resume", "--project", str(project))
     harness.wait_queue(project)
     assert harness.api("GET", f"/api/ml/?project={project}") == []
+
+
+def test_a_setup_that_label_studio_did_not_send_connects_nothing(
+    harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A forged /setup took over a project that was never connected, with settings of its own."""
+    project, _ = make_text_project(TEXTS)
+    auth = (SETTINGS["BASIC_AUTH_USER"], SETTINGS["BASIC_AUTH_PASS"])
+    for number in (project, 999_999):
+        body = {
+            "project": str(number),
+            "schema": TEXT_CONFIG,
+            "extra_params": {"strategy": "random", "budget": 1000},
+        }
+        answer = httpx.post(f"{harness.backend.url}/setup", json=body, auth=auth)
+        assert answer.status_code == 200
+        foreign = {"Origin": "http://evil.example"}
+        answer = httpx.post(f"{harness.backend.url}/setup", json=body, auth=auth, headers=foreign)
+        assert answer.status_code == 403
+    # They are answered in turn: when the second is dropped, the first was looked up.
+    harness.wait_log("project 999999: was set up and is not connected")
+    assert harness.find(project) is None
+    assert harness.find(999_999) is None
+    assert harness.project(project)["sampling"] == "Sequential sampling"
+    assert harness.rows(project) == []
 
 
 def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
