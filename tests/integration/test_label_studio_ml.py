@@ -5,6 +5,7 @@ The 2.x line is not on PyPI: `tests/support/host_2x.py` stands for it.
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
 import subprocess
@@ -162,6 +163,24 @@ def test_2x_says_refusals_in_the_reason_phrase(
     for path, body in (("/setup", setup), ("/predict", PREDICT), ("/webhook", CREATED)):
         assert server.post(path, json=body, headers=foreign).status_code == 403
     assert environment.store.projects() == []
+
+
+def test_2x_with_a_password_that_its_server_does_not_know(
+    environment: real.Runtime, server: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server reads BASIC_AUTH_PASS, and no file."""
+    (tmp_path / "password").write_text("p")
+    monkeypatch.setenv("BASIC_AUTH_USER", "u")
+    monkeypatch.setenv("BASIC_AUTH_PASS_FILE", str(tmp_path / "password"))
+    environment.store.register(5, CONFIG)
+    setup = {"project": UID, "schema": CONFIG, "extra_params": None}
+    right = {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()}
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"u:q").decode()}
+    requests = (("/setup", setup, 200), ("/predict", PREDICT, 200), ("/webhook", CREATED, 201))
+    for path, body, status in requests:
+        assert server.post(path, json=body, headers=right).status_code == status
+        for headers in ({}, wrong):
+            assert server.post(path, json=body, headers=headers).status_code == 401
 
 
 def test_2x_takes_no_project_for_none(server: FlaskClient) -> None:

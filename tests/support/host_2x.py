@@ -44,7 +44,11 @@ class Base2:
 TRAIN_EVENTS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATION_DELETED", "START_TRAINING")
 
 
-def init_app(model_class: Callable[..., Any]) -> Flask:
+def init_app(
+    model_class: Callable[..., Any],
+    basic_auth_user: str | None = None,  # of which the stand-in makes nothing
+    basic_auth_pass: str | None = None,
+) -> Flask:
     """Return a server that does in /health, /setup, /predict and /webhook what 2.x does."""
     app = Flask("label-studio-ml 2.x")
 

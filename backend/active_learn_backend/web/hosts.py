@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from ..errors import BadRequestError, LabelConfigError, SettingsError, UnauthorizedError
 from ..settings import Settings
 from ..state.store import Store
-from .access import bears_secret, refuse_foreign
+from .access import bears_basic_auth, bears_secret, refuse_foreign
 from .reason_phrases import reason_phrase, status_line
 
 __all__ = ["ForeignHost", "OurHost"]
@@ -64,12 +64,17 @@ class ForeignHost(OurHost):
             raise _answer(refusal) from error
 
     def refuse_foreign(self, settings: Settings) -> None:
-        if has_request_context():
-            refuse_foreign(settings)
+        if not has_request_context():
+            return
+        refuse_foreign(settings)
+        # The server knows no password that stands in a file.
+        if settings.basic_auth_user and not (_is_webhook() or bears_basic_auth(settings)):
+            raise UnauthorizedError("wrong or missing credentials; use the backend's Basic auth")
 
     def require_secret(self, settings: Settings, store: Store, project_id: int) -> None:
-        # With Basic auth the server has checked the password.
-        if not has_request_context() or settings.basic_auth_user:
+        if not has_request_context():
+            return
+        if settings.basic_auth_user and bears_basic_auth(settings):
             return
         with self.refusals():
             if not bears_secret(store, project_id):
@@ -82,9 +87,13 @@ class ForeignHost(OurHost):
         return (request.get_json(silent=True) or {}).get("extra_params")
 
 
+def _is_webhook() -> bool:
+    return request.path.rstrip("/").endswith("/webhook")
+
+
 def _answer(refusal: BadRequestError) -> Exception:
     """Return the exception that the server answers with a refusal's status and reason phrase."""
-    if request.path.rstrip("/").endswith("/webhook"):  # it handles no AnswerException there
+    if _is_webhook():  # it handles no AnswerException there
         response = Response(reason_phrase(str(refusal)), status=status_line(refusal))
         return HTTPException(response=response)
     # It would add a traceback where there is none.
