@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="PEM file of certificate authorities that are trusted besides the public ones, "
         "such as a company's own.",
     )
+    label_studio_public_url: OptionalUrl = Field(
+        "",
+        description="Address that Label Studio itself calls its own (its HOST), where it is not "
+        "LABEL_STUDIO_URL: files that tasks name by it are fetched from LABEL_STUDIO_URL.",
+    )
     label_studio_proxy: ProxyUrl = Field(
         SecretStr(""),
         description="Proxy for the requests to Label Studio, `http://host:3128`, also with "

@@ -45,7 +45,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "prelabel",
     ),
     "models": ("encoder", "model", "model_use", "device"),
-    "content": ("max_content_mb", "content_hosts", "content_private", "content_roots"),
+    "content": (
+        "max_content_mb",
+        "content_hosts",
+        "content_private",
+        "content_roots",
+        "label_studio_public_url",
+    ),
     "engine": ("engine", "ray_address", "ray_workers", "ray_gpus", "ray_shards", "partition_rows"),
     "logs": ("log_level", "log_format"),
 }

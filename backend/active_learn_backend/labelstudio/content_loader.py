@@ -4,20 +4,20 @@ The loader fetches files of Label Studio itself (with its token), of hosts that 
 (without it), and below folders that the operator allows. For another host, every address that its
 name resolves to has to be public, the connection goes to the address that was checked (so that a
 name cannot resolve to another one in between), and every redirect is checked like the first
-address.
+address. Label Studio sends on from its own storage links to an address that it signed, in a bucket:
+the host of that redirect needs no leave, but has to be public all the same.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
 
@@ -26,6 +26,7 @@ import httpx
 from ..errors import ContentError, LabelStudioUnreachableError
 from ..settings import Settings
 from .client import LabelStudioClient
+from .public_addresses import is_public
 from .transport import trusted_certificates
 
 __all__ = ["ContentLoader"]
@@ -37,14 +38,18 @@ FILES = re.compile(
     r"/data/(upload|local-files)/|/storage-data/uploaded/"
     r"|/(tasks|projects)/[0-9]+/(proxy|resolve|presign)/"
 )
+# From these it sends on to an address in cloud storage that it signed.
+SIGNED = re.compile(r"/(tasks|projects)/[0-9]+/(resolve|presign)/")
+STORAGE = {"s3", "gs", "azure-blob", "r2"}
 SHOWN = 120  # characters of an address in a message
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """Target of a redirect."""
+    """Target of a redirect; `signed` when Label Studio's storage sent on to it."""
 
     address: str
+    signed: bool = False
 
 
 CONTENT_TIMEOUT = 60.0  # seconds for one image or document: a round waits for it
@@ -56,8 +61,8 @@ class ContentLoader:
     Parameters
     ----------
     settings : Settings
-        Uses ``content_hosts``, ``content_private``, ``content_roots``,
-        ``label_studio_ca_file`` and ``max_content_mb``.
+        Uses ``content_hosts``, ``content_private``, ``content_roots``, ``label_studio_ca_file``,
+        ``label_studio_public_url`` and ``max_content_mb``.
     client : LabelStudioClient
         For what Label Studio itself serves: uploads, local files, its storage proxy.
     """
@@ -65,6 +70,7 @@ class ContentLoader:
     def __init__(self, settings: Settings, client: LabelStudioClient) -> None:
         self._client = client
         self._origin = urlsplit(settings.label_studio_url)
+        self._public = urlsplit(settings.label_studio_public_url or settings.label_studio_url)
         self._hosts = {host.strip().lower() for host in settings.content_hosts.split(",")} - {""}
         self._private = settings.content_private
         roots = (part.strip() for part in settings.content_roots.split(","))
@@ -90,17 +96,18 @@ class ContentLoader:
             When Label Studio does not answer: that is no fault of the task.
         """
         deadline = time.monotonic() + self._timeout
+        signed = False
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                found = self._load_one(address, deadline)
+                found = self._load_one(address, deadline, signed)
             except httpx.InvalidURL as error:  # is no HTTPError
                 raise ContentError(f"{_short(address)} is no address: {error}") from error
             if isinstance(found, bytes):
                 return found
-            address = found.address
+            address, signed = found.address, found.signed
         raise ContentError(f"{_short(address)} was sent on more than {MAX_REDIRECTS} times")
 
-    def _load_one(self, address: str, deadline: float) -> bytes | _Moved:
+    def _load_one(self, address: str, deadline: float, signed: bool) -> bytes | _Moved:
         try:
             target = urlsplit(address)
             port = target.port
@@ -112,10 +119,15 @@ class ContentLoader:
             return self._read_file(target)
         if not target.scheme and not target.netloc:
             return self._from_label_studio(target, address, deadline)
-        if target[:2] == self._origin[:2]:
+        if target[:2] in (self._origin[:2], self._public[:2]):
             return self._from_label_studio(target, address, deadline)
         if target.scheme in ("http", "https") and target.hostname:
-            return self._from_host(target, port, deadline)
+            return self._from_host(target, port, deadline, signed)
+        if target.scheme in STORAGE:
+            raise ContentError(
+                f"{_short(address)} is in cloud storage that Label Studio does not read; attach "
+                "the bucket to the project under Settings, Cloud Storage, and sync it"
+            )
         raise ContentError(
             f"{_short(address)} cannot be loaded; expected a file of Label Studio, or http(s)"
         )
@@ -125,7 +137,8 @@ class ContentLoader:
     def _from_label_studio(
         self, target: SplitResult, address: str, deadline: float
     ) -> bytes | _Moved:
-        inside = target.path.removeprefix(self._origin.path)
+        ours = self._public if target[:2] == self._public[:2] else self._origin
+        inside = target.path.removeprefix(ours.path)
         segments = unquote_to_bytes(target.path).split(b"/")
         if not FILES.match(inside) or b".." in segments:
             raise ContentError(
@@ -134,13 +147,18 @@ class ContentLoader:
             )
         path = inside + (f"?{target.query}" if target.query else "")
         with self._client.stream(path) as response:
-            return self._take(response, f"{self._origin.geturl()}{path}", deadline)
+            found = self._take(response, f"{self._origin.geturl()}{path}", deadline)
+        if isinstance(found, _Moved) and SIGNED.match(inside):
+            return replace(found, signed=True)
+        return found
 
     # -- other hosts --------------------------------------------------------------------------
 
-    def _from_host(self, target: SplitResult, port: int | None, deadline: float) -> bytes | _Moved:
+    def _from_host(
+        self, target: SplitResult, port: int | None, deadline: float, signed: bool
+    ) -> bytes | _Moved:
         host = str(target.hostname).lower()
-        if host not in self._hosts:
+        if host not in self._hosts and not signed:
             raise ContentError(
                 f"{_short(target.geturl())} is on a host that is not allowed; upload the file, use "
                 f"Label Studio's storage proxy, or add {host[:SHOWN]!r} to CONTENT_HOSTS"
@@ -179,7 +197,7 @@ class ContentLoader:
             raise ContentError(f"the host {host!r} cannot be found: {error}") from error
         addresses = [str(entry[4][0]) for entry in found]
         for address in addresses:
-            if not self._private and not _is_public(address):
+            if not self._private and not is_public(address):
                 raise ContentError(
                     f"the host {host!r} leads to the private address {address}; set "
                     "CONTENT_PRIVATE=true if files may be fetched from there"
@@ -252,34 +270,9 @@ class ContentLoader:
         return data
 
 
-def _is_public(address: str) -> bool:
-    """Check whether an address belongs to the open internet, also one embedded in another."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif any(ip in network for network in _EMBEDDING):
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
-# IPv6 networks that hold IPv4 addresses, or stand for a site of one's own. Python counts some of
-# them as global.
-_EMBEDDING = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "::/96",  # IPv4-compatible: ::127.0.0.1
-        "::ffff:0:0:0/96",  # IPv4-translated
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",  # NAT64 of one's own
-        "2001::/32",  # Teredo
-        "2002::/16",  # 6to4
-        "fec0::/10",  # site-local
-    )
-)
-
-
 def _short(address: str) -> str:
-    """Show an address without its query, which may hold a signature."""
-    plain = address.partition("?")[0]
+    """Show an address without its query, which may hold a signature; a local file's is its path."""
+    plain, _, query = address.partition("?")
+    if plain.endswith("/data/local-files/") and query.startswith("d="):
+        plain = f"{plain}?{query.partition('&')[0]}"
     return repr(plain if len(plain) <= SHOWN else plain[:SHOWN] + "...")

@@ -383,3 +383,58 @@ def test_embedded_files_are_decoded(studio: Script) -> None:
     assert loader(studio).load("data:text/plain,a%20b") == b"a b"
     with pytest.raises(ContentError, match="MAX_CONTENT_MB"):
         loader(studio, max_content_mb=0.0001).load("data:text/plain," + "x" * 1000)
+
+
+# -- cloud storage --------------------------------------------------------------------------------
+
+
+def test_storage_that_signs_its_addresses_is_followed_without_the_token(
+    studio: Script, other: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Label Studio's default for S3, GCS and Azure. The bucket's host needs no CONTENT_HOSTS."""
+    resolve(monkeypatch, bucket_example=["127.0.0.1"])
+    port = other.url.rpartition(":")[2]
+    signed = f"http://bucket.example:{port}/x.png?Signature=abc"
+    studio.answer = lambda *_: (303, {"Location": signed}, b"")
+    other.answer = lambda *_: (200, {}, b"bytes")
+    for path in ("/tasks/3/resolve/?fileuri=czM6Ly9i", "/projects/7/presign/?fileuri=czM6Ly9i"):
+        assert loader(studio, content_private=True).load(path) == b"bytes"
+    assert [request[2] for request in other.asked] == [None, None]
+    assert other.asked[0][1] == "/x.png?Signature=abc"
+    with pytest.raises(ContentError, match=r"leads to the private address 127\.0\.0\.1"):
+        loader(studio).load("/tasks/3/resolve/?fileuri=czM6Ly9i")
+
+
+def test_only_storage_links_of_label_studio_send_on_to_any_host(
+    studio: Script, other: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(monkeypatch, bucket_example=["127.0.0.1"], second_example=["127.0.0.1"])
+    port = other.url.rpartition(":")[2]
+    allowed = loader(studio, content_private=True)
+    studio.answer = lambda *_: (302, {"Location": f"http://bucket.example:{port}/x.png"}, b"")
+    with pytest.raises(ContentError, match="on a host that is not allowed"):
+        allowed.load("/data/upload/1/x.png")
+    # The bucket's host does not send on to another one.
+    other.answer = lambda *_: (302, {"Location": f"http://second.example:{port}/x.png"}, b"")
+    with pytest.raises(ContentError, match=r"on a host that is not allowed.*'second\.example'"):
+        allowed.load("/tasks/3/resolve/?fileuri=czM6Ly9i")
+
+
+def test_files_under_label_studios_own_name_come_from_where_it_is_reached(studio: Script) -> None:
+    studio.answer = lambda *_: (200, {}, b"bytes")
+    named = loader(studio, label_studio_public_url="https://labels.example.com/studio")
+    address = "https://labels.example.com/studio/data/local-files/?d=a/b.png"
+    assert named.load(address) == b"bytes"
+    assert studio.asked[-1][:2] == ("GET", "/data/local-files/?d=a/b.png")
+    with pytest.raises(ContentError, match="is no file of Label Studio"):
+        named.load("https://labels.example.com/studio/api/current-user/token")
+    with pytest.raises(ContentError, match="on a host that is not allowed"):
+        loader(studio).load(address)
+
+
+def test_messages_name_the_bucket_and_the_local_file(studio: Script) -> None:
+    with pytest.raises(ContentError, match="attach the bucket to the project"):
+        loader(studio).load("s3://bucket/x.png")
+    studio.answer = lambda *_: (404, {}, b"")
+    with pytest.raises(ContentError, match=r"d=folder/a.png' answered 404"):
+        loader(studio).load("/data/local-files/?d=folder/a.png&x=1")
