@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn.heads import fit_head
+from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
@@ -232,6 +233,27 @@ def test_webhooks_need_the_secret_also_without_basic_auth(
     )
     assert answer.status_code == 200
     assert connected.known_project(9).round_requested
+
+
+def test_a_webhook_waits_for_no_database_once_its_secret_is_known(
+    client: FlaskClient, app: Flask, connected: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = secret_of(connected)
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 9}}
+    assert client.post("/webhook", json=event, headers=headers).status_code == 200
+    assert app.extensions["active_learn"].changes.flush(timeout=10)
+
+    def fail(_project_id: int) -> None:
+        raise StoreError("the database hangs")
+
+    monkeypatch.setattr(connected, "project", fail)
+    assert client.post("/webhook", json=event, headers=headers).status_code == 200
+    # What is not known has to be read, and a wrong secret may be a new one.
+    assert client.post("/webhook", json=event, headers={SECRET_HEADER: "x"}).status_code == 503
+    monkeypatch.undo()
+    connected.forget(9)
+    assert client.post("/webhook", json=event, headers={SECRET_HEADER: "x"}).status_code == 401
+    assert client.post("/webhook", json=event, headers=headers).status_code == 401  # forgotten
 
 
 def basic(user: str, password: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ leave the last out.
 
 from __future__ import annotations
 
-import hmac
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from ..errors import ForbiddenError, UnsupportedMediaTypeError
 from ..labelstudio.registration import SECRET_HEADER
 from ..security_checks import LOOPBACK
 from ..settings import Settings
-from ..state.store import Store
+from .project_secrets import ProjectSecrets, same
 
 __all__ = ["bears_basic_auth", "bears_secret", "is_our_host", "refuse_foreign"]
 
@@ -73,10 +72,10 @@ def bears_basic_auth(settings: Settings) -> bool:
     given = request.authorization
     user, password = (given.username or "", given.password or "") if given else ("", "")
     expected = settings.basic_auth_pass.get_secret_value()
-    return _same(user, settings.basic_auth_user) & _same(password, expected)
+    return same(user, settings.basic_auth_user) & same(password, expected)
 
 
-def bears_secret(store: Store, project_id: int) -> bool:
+def bears_secret(secrets: ProjectSecrets, project_id: int) -> bool:
     """Check whether the request bears a project's secret.
 
     Webhooks bear it as a header of ours. The model's own requests, such as that to train, bear it
@@ -84,14 +83,7 @@ def bears_secret(store: Store, project_id: int) -> bool:
     """
     password = (request.authorization.password or "") if request.authorization else ""
     given = request.headers.get(SECRET_HEADER) or password
-    if not given:
-        return False
-    project = store.project(project_id)
-    return project is not None and _same(given, project.webhook_secret)
-
-
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+    return given != "" and secrets.fits(project_id, given)
 
 
 def _netloc(origin: str) -> str:

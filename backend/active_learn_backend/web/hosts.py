@@ -18,8 +18,8 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import BadRequestError, LabelConfigError, SettingsError, UnauthorizedError
 from ..settings import Settings
-from ..state.store import Store
 from .access import bears_basic_auth, bears_secret, refuse_foreign
+from .project_secrets import ProjectSecrets
 from .reason_phrases import reason_phrase, status_line
 
 __all__ = ["ForeignHost", "OurHost"]
@@ -38,7 +38,7 @@ class OurHost:
     def refuse_foreign(self, settings: Settings) -> None:
         """Refuse a request that is not Label Studio's."""
 
-    def require_secret(self, settings: Settings, store: Store, project_id: int) -> None:
+    def require_secret(self, settings: Settings, secrets: ProjectSecrets, project_id: int) -> None:
         """Refuse an event that bears no credentials."""
 
     def is_setup(self) -> bool:
@@ -71,13 +71,13 @@ class ForeignHost(OurHost):
         if settings.basic_auth_user and not (_is_webhook() or bears_basic_auth(settings)):
             raise UnauthorizedError("wrong or missing credentials; use the backend's Basic auth")
 
-    def require_secret(self, settings: Settings, store: Store, project_id: int) -> None:
+    def require_secret(self, settings: Settings, secrets: ProjectSecrets, project_id: int) -> None:
         if not has_request_context():
             return
         if settings.basic_auth_user and bears_basic_auth(settings):
             return
         with self.refusals():
-            if not bears_secret(store, project_id):
+            if not bears_secret(secrets, project_id):
                 raise UnauthorizedError("the event does not bear the secret of its project")
 
     def is_setup(self) -> bool:

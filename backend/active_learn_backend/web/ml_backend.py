@@ -35,6 +35,7 @@ from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
 from .hosts import ForeignHost, OurHost
+from .project_secrets import ProjectSecrets
 
 __all__ = [
     "LARGEST_ID",
@@ -74,13 +75,14 @@ def project_number(project_id: Any) -> int:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a web process holds open: settings, the store and its change buffer, Label Studio."""
+    """What a web process holds: settings, the store with changes and secrets, Label Studio."""
 
     settings: Settings
     store: Store
     changes: ChangeBuffer
     client: LabelStudioClient
     content: ContentLoader
+    secrets: ProjectSecrets
 
     @classmethod
     def open(cls, settings: Settings) -> Runtime:
@@ -89,7 +91,7 @@ class Runtime:
         store = Store(settings.store_url)
         client = LabelStudioClient(settings)
         content = ContentLoader(settings, client)
-        return cls(settings, store, ChangeBuffer(store), client, content)
+        return cls(settings, store, ChangeBuffer(store), client, content, ProjectSecrets(store))
 
     def record_event(self, project_id: int, event: str | None) -> None:
         """Record for the worker that something changed; it trains, never the web process."""
@@ -264,7 +266,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         if number is None and data:
             number = project_number((data.get("project") or {}).get("id"))
         if number is not None:
-            self._host.require_secret(self._runtime.settings, self._runtime.store, number)
+            self._host.require_secret(self._runtime.settings, self._runtime.secrets, number)
             self._runtime.record_event(number, event)
         return {}
 

@@ -45,7 +45,7 @@ def _authenticate() -> Response | None:
     if not settings.basic_auth_user or bears_basic_auth(settings):
         return None
     offers_secret = request.path == "/webhook" and SECRET_HEADER in request.headers
-    if offers_secret and bears_secret(current_runtime().store, _event_project()):
+    if offers_secret and bears_secret(current_runtime().secrets, _event_project()):
         return None
     response = jsonify({"error": "wrong or missing credentials; use the backend's Basic auth"})
     response.status_code = 401
@@ -67,7 +67,7 @@ def _event_project() -> int:
 def _require_secret(project_id: int) -> None:
     """Take an event only with Basic auth, which was checked, or with its project's secret."""
     runtime = current_runtime()
-    if runtime.settings.basic_auth_user or bears_secret(runtime.store, project_id):
+    if runtime.settings.basic_auth_user or bears_secret(runtime.secrets, project_id):
         return
     raise UnauthorizedError(
         f"the event does not bear the secret of project {project_id}; the worker adds it to the "
