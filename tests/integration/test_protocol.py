@@ -365,6 +365,8 @@ def test_bad_bodies_are_400_in_one_line_and_change_nothing(
         ("/predict", predict_body("x") | {"tasks": [3]}),
         ("/predict", predict_body("x") | {"tasks": [{"id": 1}]}),
         ("/predict", predict_body("x") | {"project": None}),
+        ("/predict", predict_body("x") | {"project": ""}),
+        ("/predict", predict_body("x") | {"project": "None"}),
         ("/predict", predict_body("x") | {"project": "../../etc"}),
         ("/webhook", {"action": "X", "project": {"id": 0}}),
         ("/webhook", {"action": "X", "project": {"id": 2**63}}),

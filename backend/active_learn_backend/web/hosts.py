@@ -30,6 +30,9 @@ REFUSALS = (BadRequestError, LabelConfigError, ParameterError, SettingsError)
 class OurHost:
     """Our own web process, and a program that uses the class without a server."""
 
+    #: What stands for no project.
+    no_project: tuple[str | None, ...] = (None,)
+
     @contextmanager
     def refusals(self) -> Iterator[None]:
         """Let refusals within the block reach the client in words."""
@@ -52,6 +55,8 @@ class OurHost:
 
 class ForeignHost(OurHost):
     """The server of label-studio-ml 2.x."""
+
+    no_project = (None, "", "None")  # it writes a request without a project as text
 
     @contextmanager
     def refusals(self) -> Iterator[None]:

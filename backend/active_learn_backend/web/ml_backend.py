@@ -131,9 +131,8 @@ class ActiveLearningModel(LabelStudioMLBase):
         self._given_runtime = runtime
         self._host = ForeignHost() if runtime is None and _BASE_TAKES_PROJECT else OurHost()
         with self._host.refusals():
-            # 2.x writes a request without a project as the text "None".
-            known = project_id not in (None, "", "None")
-            self._number = project_number(project_id) if known else None
+            named = project_id not in self._host.no_project
+            self._number = project_number(project_id) if named else None
             if label_config:
                 parse_label_config(label_config)  # refuses it in words, where the base would not
         self._config = label_config
