@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import faulty_proxy
 import pytest
@@ -321,3 +325,46 @@ def test_a_worker_killed_before_and_within_a_round(harness: Harness, project: in
         version = harness.wait_queue(project, after=int(version[3:]))
     harness.wait_labels(project, dict.fromkeys(given, "positive"))
     harness.wait_log("the worker ended with status -9")
+
+
+@pytest.mark.soak  # a lease runs for half a minute
+def test_a_worker_stopped_in_the_switch_is_replaced_and_put_right(
+    backend: Callable[..., BackendServer],
+    label_studio: LabelStudioServer,
+    proxy: FaultyProxy,
+    make_text_project: MakeText,
+) -> None:
+    """SIGSTOP while the switch is on its way, which arrives after another worker's queue."""
+    server = backend(start=False, LABEL_STUDIO_URL=proxy.url, **SETTINGS)
+    server.server("worker").start()
+    harness = Harness(label_studio, server)
+    project, _ = make_text_project([f"text number {n}" for n in range(40)])
+    version = harness.connect(project, "--pull")
+    (first,) = re.findall(r"worker \S+/(\d+)/\w+ is ready", harness.log("worker"))
+    stopped, let_through, arrived = threading.Event(), threading.Event(), threading.Event()
+
+    def late(handler: BaseHTTPRequestHandler, ask: Any) -> None:
+        os.kill(int(first), signal.SIGSTOP)
+        stopped.set()
+        assert let_through.wait(300)
+        ask()
+        arrived.set()
+
+    proxy.fault = lambda method, path: late if method == "PATCH" and not stopped.is_set() else None
+    try:
+        tasks = label_three(harness, project)
+        assert stopped.wait(60)
+        server.server("worker").start()
+        seconds = harness.wait_queue(project, after=int(version[3:]) + 1)
+        let_through.set()
+        assert arrived.wait(60)
+        os.kill(int(first), signal.SIGCONT)
+        wait_until(
+            lambda: harness.version(project) == seconds, timeout=60, what="the switch put right"
+        )
+        tasks += label_three(harness, project)
+        check_recovery(harness, project, seconds, tasks)
+    finally:
+        let_through.set()
+        os.kill(int(first), signal.SIGCONT)
+        proxy.fault = lambda method, path: None
