@@ -62,6 +62,13 @@ def _model(settings: Settings, project: Project, ours: list[dict[str, Any]]) -> 
     model = ours[0]
     if model["state"] == CONNECTED:
         yield ok(f"Label Studio reaches us (model {model['id']} at {settings.url})")
+        if (model.get("basic_auth_user") or "") != model_user(settings):
+            yield warning(
+                f"model {model['id']} does not bear the secret of this project, so *Start "
+                "training* is refused",
+                "run `active-learn connect` again",
+                repairable=True,
+            )
         return
     reason = " ".join(str(model.get("error_message") or "").split())
     if model["state"] == "ER":

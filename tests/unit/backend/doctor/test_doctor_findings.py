@@ -460,7 +460,12 @@ def test_a_webhook_that_the_server_refuses_is_told(
 
     script.answer = answer
     client = LabelStudioClient(settings)
-    found = list(check_registration(client, settings, project))[-1]
-    client.close()
+    reached, found = check_registration(client, settings, project)
+    assert reached.verdict is Verdict.OK
     assert (found.verdict.value, words in found.what) == (verdict, True)
     assert json.loads(script.bodies[-1])["project"]["id"] == 5
+    model["basic_auth_user"] = ""  # of an earlier version, or added by hand a moment ago
+    _, unsafe, _ = check_registration(client, settings, project)
+    client.close()
+    assert unsafe.verdict is Verdict.WARNING
+    assert "*Start training* is refused" in unsafe.what
