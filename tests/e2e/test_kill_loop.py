@@ -18,7 +18,7 @@ import pytest
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
-from active_learn_backend.demo.process import ServerError, wait_until
+from active_learn_backend.demo.process import ServerError, free_port, wait_until
 from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {"BUDGET": "5", "RESERVE": "5", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
@@ -121,7 +121,9 @@ def test_processes_killed_at_random_moments_lose_no_label(
 ) -> None:
     moments = random.Random(0)
     with ExitStack() as stack:
-        studio = stack.enter_context(LabelStudioServer(tmp_path / "label-studio"))
+        # It has to come back at the same port.
+        studio = LabelStudioServer(tmp_path / "label-studio", port=free_port())
+        stack.enter_context(studio)
         backend = stack.enter_context(BackendServer(studio, tmp_path / "backend", env=SETTINGS))
         project = studio.api(
             "POST", "/api/projects/", {"title": "Kills", "label_config": TEXT_CONFIG}
