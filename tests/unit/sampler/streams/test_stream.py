@@ -21,7 +21,10 @@ STEADY = RNG.normal(size=(N, 12)).astype(np.float32)
 SHIFTED = np.concatenate([STEADY[: N // 2], 0.3 * STEADY[N // 2 :] + 1]).astype(np.float32)
 GROWING = STEADY * np.linspace(0.2, 5, N, dtype=np.float32)[:, None]
 HEAD = LinearHead(0.3 * RNG.normal(size=(4, 12)))
-STREAMED = ["aopt", "auto", "bait", "entropy", "least_confidence", "margin", "random", "vessal"]
+STREAMED = [
+    *("aopt", "auto", "bait", "coverage", "entropy", "least_confidence", "margin", "random"),
+    "vessal",
+]
 
 
 def sampler(budget: int | float = 0.1, **arguments: object) -> ActiveSampler:
