@@ -192,6 +192,7 @@ class Harness:
         wait_until(
             lambda: {row["model_version"] for row in self.rows(project)} == {self.version(project)},
             timeout=PATIENCE,
+            interval=0.5,  # Label Studio answers with all rows
             what="the rows of other queues to be removed",
         )
 
