@@ -16,8 +16,8 @@ from ..errors import (
     NotLabelStudioError,
 )
 from ..labelstudio.client import LabelStudioClient
+from ..labelstudio.tls_and_proxy import trusted_certificates
 from ..labelstudio.tokens import is_personal, token_refused
-from ..labelstudio.transport import trusted_certificates
 from ..settings import Settings
 from .finding import Finding, not_checked, ok, warning, wrong
 

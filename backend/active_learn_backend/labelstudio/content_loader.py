@@ -27,7 +27,7 @@ from ..errors import ContentError, LabelStudioUnreachableError
 from ..settings import Settings
 from .client import LabelStudioClient
 from .public_addresses import is_public
-from .transport import trusted_certificates
+from .tls_and_proxy import trusted_certificates
 
 __all__ = ["ContentLoader"]
 

@@ -22,8 +22,8 @@ from tenacity import (
 
 from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
 from ..settings import Settings
+from .tls_and_proxy import client_options, why_unreachable
 from .tokens import TokenAuth, is_personal, not_label_studio, token_refused
-from .transport import client_options, why_unreachable
 
 __all__ = ["LabelStudioHTTP"]
 

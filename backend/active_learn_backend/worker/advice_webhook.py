@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import httpx
 
-from ..labelstudio.transport import trusted_certificates
+from ..labelstudio.tls_and_proxy import trusted_certificates
 from ..learning.quality.stopping import advise, verdict
 from ..settings import Settings
 from ..state.round_report import RoundReport
