@@ -142,10 +142,13 @@ def _read_unseen_annotations(
     """
     there = remote["total_annotations_number"] + remote["skipped_annotations_number"]
     gap = there - count_annotations(store, project.id)
-    differs = gap == project.annotation_gap and gap not in (0, project.accepted_gap)
+    confirmed = gap == project.annotation_gap
+    if confirmed and gap == 0 and project.accepted_gap:
+        store.update(project.id, accepted_gap=0)  # a later one of that size is another one
+    differs = confirmed and gap not in (0, project.accepted_gap)
     now = time.time()
     if not differs and 0 <= now - project.compared_at < COMPARE_EVERY:
-        if gap != project.annotation_gap:
+        if not confirmed:
             store.update(project.id, annotation_gap=gap)
         return 0, 0
     found = _read_annotations(client, store, project, task)

@@ -128,6 +128,13 @@ def look(studio: Studio, store: Store) -> None:
     poll(studio, store, store.known_project(1))  # type: ignore[arg-type]
 
 
+def look_twice(studio: Studio, store: Store) -> None:
+    """A difference counts from the second poll: somebody may have annotated during the first."""
+    for _ in range(2):
+        studio.now += 10.0
+        look(studio, store)
+
+
 def labels_of(store: Store) -> dict[int, str | None]:
     return {row.task_id: row.label for row in read_tasks(store, 1)}
 
@@ -213,9 +220,7 @@ def test_an_annotation_that_moves_no_stamp_is_found_by_the_count(
     studio.now = 100.0
     look(studio, store)
     studio.annotate_without_stamp(1 if label is None else 3, label)
-    for _ in range(2):  # at the second poll, for somebody may have annotated during the first
-        studio.now += 10.0
-        look(studio, store)
+    look_twice(studio, store)
     assert labels_of(store) == studio.truth
     before = studio.reads_in_full
     for _ in range(5):
@@ -242,6 +247,28 @@ def test_a_count_that_never_fits_is_compared_once(
         studio.now += 100.0
         look(studio, store)
     assert studio.reads_in_full == before
+
+
+def test_a_difference_is_found_again_after_the_counts_agreed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was left alone says nothing about a later one of the same size."""
+    store.forget(1)
+    studio = Studio()
+    for task in (1, 2):
+        studio.change(task, task, None)
+    studio.now = 100.0
+    look(studio, store)
+    project, surplus = studio.project, 1
+    monkeypatch.setattr(
+        studio, "project", lambda number: project(number) | {"skipped_annotations_number": surplus}
+    )
+    look_twice(studio, store)
+    surplus = 0
+    look_twice(studio, store)
+    studio.annotate_without_stamp(2, "B")
+    look_twice(studio, store)
+    assert labels_of(store) == studio.truth
 
 
 def test_all_annotations_are_compared_now_and_then(
