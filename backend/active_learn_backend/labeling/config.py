@@ -16,6 +16,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from ..errors import LabelConfigError
 from .controls import REGISTRY, ControlTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
+from .variables import unfold_repeaters
 
 __all__ = ["Field", "LabelingTask", "parse_label_config"]
 
@@ -99,7 +100,10 @@ def parse_label_config(label_config: str) -> LabelingTask:
         raise LabelConfigError(_one_line(str(error))) from None
 
 
-def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
+def _parse_xml(
+    label_config: str,
+) -> tuple[LabelInterface, ElementTree.Element, set[ElementTree.Element]]:
+    """Return the config as the SDK reads it, its tree, and the tags within a `<Repeater>`."""
     if not label_config.strip():
         raise LabelConfigError("the labeling config is empty; set one under Labeling Interface")
     if len(label_config) > MAX_CONFIG_CHARS:
@@ -117,18 +121,27 @@ def _parse_xml(label_config: str) -> tuple[LabelInterface, ElementTree.Element]:
     try:
         # The second parser is for the tree, which LabelInterface flattens. It is safe: entities
         # were refused, and the first parser bounds the depth.
-        return LabelInterface(label_config), ElementTree.fromstring(label_config)  # noqa: S314
+        interface, root = LabelInterface(label_config), ElementTree.fromstring(label_config)  # noqa: S314
+        if repeated := unfold_repeaters(root):
+            interface = LabelInterface(ElementTree.tostring(root, encoding="unicode"))
+        return interface, root, repeated
     except Exception as error:  # the SDK passes on all that its XML library and its tags raise
         raise LabelConfigError(f"the labeling config cannot be read: {error}") from error
 
 
-def _read_controls(interface: LabelInterface, root: ElementTree.Element) -> LabelingTask:
+def _read_controls(
+    interface: LabelInterface, root: ElementTree.Element, repeated: set[ElementTree.Element]
+) -> LabelingTask:
     elements = {(element.tag, element.get("name")): element for element in root.iter()}
     found: tuple[ControlTag, tuple[Field, ...]] | None = None
     left_out = []
     for parsed in interface.controls:
         try:
             element = elements.get((parsed.tag, parsed.name))
+            if element in repeated:
+                raise LabelConfigError(
+                    f"{parsed.tag} '{parsed.name}' labels single items (Repeater)"
+                )
             control = _control(parsed, element)
             if found is None:
                 found = control, _fields(control, parsed, interface.objects)

@@ -11,6 +11,7 @@ from html import unescape
 from typing import Any, Literal
 
 from ..errors import LabelConfigError
+from .variables import evaluate, variable_name
 
 __all__ = ["Field", "field_of", "fields_of", "fields_of_all"]
 
@@ -28,7 +29,7 @@ OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
 # Keys of who speaks and of what is said, where the tag names none.
 DIALOGUE_KEYS = {"Chat": ("role", "content")}
 DEEPEST = 20  # levels of records that are read
-VARIABLE = re.compile(r"\$([^,\s$]+)")
+MAX_TEXT = 200_000  # characters that are read of a text; more would change its embedding little
 # These do not end a word, comments do not either; any other tag does.
 INLINE = re.compile(
     "<[!?]|</?(?:a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|script|small|span"
@@ -53,7 +54,7 @@ class Field:
     Attributes
     ----------
     name : str
-        Its name in the data; ``a.b`` is also looked for as b inside of a.
+        Its name in the data, or its path (``pages[0].text``), see `evaluate`.
     kind : {'image', 'text'}
         What it holds: an image's address, or text.
     by_url : bool
@@ -85,7 +86,7 @@ class Field:
 
     def content(self, data: Mapping[str, Any]) -> str | None:
         """Pick the field's content out of a task's data: text, or an address; None if missing."""
-        value = _look_up(data, self.name)
+        value = evaluate(self.name, data)
         if self.kind == "image" or self.by_url:
             return value if isinstance(value, str) else None
         text = self.plain_text(value)
@@ -96,17 +97,19 @@ class Field:
 
         Tags of HTML are dropped, with scripts and styles. A dialogue (a list of paragraphs, or
         its JSON) is written a paragraph a line, with who speaks before it. Records (a table, a
-        list) are written a value a line, with its key before it.
+        list) are written a value a line, with its key before it. A very long text is cut.
         """
-        if self.markup == "records":
-            return "\n".join(_record_lines(value)) or None
+        text = self._plain_text(value)
+        return text if text is None else text[:MAX_TEXT]
+
+    def _plain_text(self, value: Any) -> str | None:
         if self.markup == "dialogue":
             return self._dialogue(value)
-        if not isinstance(value, (str, int, float)):
-            return None
-        return (
-            _strip_tags(value) if self.markup == "html" and isinstance(value, str) else str(value)
-        )
+        if self.markup == "records" or isinstance(value, (list, Mapping)):
+            value = "\n".join(_record_lines(value)) or None
+        if self.markup == "html" and isinstance(value, str):
+            return _strip_tags(value)
+        return str(value) if isinstance(value, (str, int, float)) else None
 
     def _dialogue(self, value: Any) -> str | None:
         if isinstance(value, str):
@@ -154,18 +157,21 @@ def field_of(parsed: Any) -> Field:
         raise LabelConfigError(
             f'{tag} has encoding="{attributes["encoding"]}"; import decoded text and remove it'
         )
-    variable = VARIABLE.fullmatch(attributes.get("value") or "")
-    if variable is None:
+    name = variable_name(attributes.get("value"))
+    if name is None:
         raise LabelConfigError(
             f"{tag} reads no task data; set its value to one field, such as "
             f'value="${parsed.tag.lower()}"'
         )
     kind, markup = OBJECTS[parsed.tag]
+    by_url = kind == "text" and attributes.get("valuetype") == "url"
+    if "*" in name and (kind == "image" or by_url):
+        raise LabelConfigError(f"{tag} shows a list of files (Repeater); only texts are read so")
     name_key, text_key = DIALOGUE_KEYS.get(parsed.tag, ("author", "text"))
     return Field(
-        variable[1],
+        name,
         kind,
-        by_url=kind == "text" and attributes.get("valuetype") == "url",
+        by_url=by_url,
         markup=markup,
         name_key=attributes.get("namekey") or name_key,
         text_key=attributes.get("textkey") or text_key,
@@ -239,15 +245,6 @@ def _record_lines(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
             yield from _record_lines(one, key, depth + 1)
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         yield f"{key}: {value}" if key else str(value)
-
-
-def _look_up(data: Mapping[str, Any], name: str) -> Any:
-    if name in data:
-        return data[name]
-    value: Any = data
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _strip_tags(markup: str) -> str:

@@ -35,6 +35,8 @@ class ContentReader:
     def __init__(self, fields: Sequence[Field], load: Callable[[str], bytes]) -> None:
         self._fields = tuple(fields)
         self._load = load
+        names = [f"'{field.name}'" for field in fields]
+        self._names = f"its {'field' if len(names) == 1 else 'fields'} {' and '.join(names)}"
         self._loads = any(field.kind == "image" or field.by_url for field in fields)
 
     def map(
@@ -50,9 +52,10 @@ class ContentReader:
 
         def one(content: Mapping[str, Any]) -> Prepared | ContentError:
             try:
-                return prepare(
-                    [self._read(field, content.get(field.name)) for field in self._fields]
-                )
+                values = [self._read(field, content.get(field.name)) for field in self._fields]
+                if not any(value and value.strip() for value in values):
+                    raise ContentError(f"the task is empty in {self._names}")
+                return prepare(values)
             except ContentError as error:
                 return error
 
