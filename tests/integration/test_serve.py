@@ -16,6 +16,7 @@ from active_learn_backend.demo.process import (
     free_port,
     wait_until,
 )
+from running_processes import is_alive
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -82,10 +83,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield running
 
 
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
 def test_a_web_process_killed_at_its_start_comes_back_and_all_end_with_serve(serve: Serve) -> None:
     first = serve.wait_child("web")
     os.kill(first, signal.SIGKILL)
@@ -95,7 +92,7 @@ def test_a_web_process_killed_at_its_start_comes_back_and_all_end_with_serve(ser
     last = [second, *serve.children().values()]
     os.kill(serve.process.pid, signal.SIGTERM)
     wait_until(lambda: not serve.process.running, timeout=30, what="the end of serve")
-    assert not any(map(alive, last))
+    assert not any(map(is_alive, last))
 
 
 def test_children_end_after_serve_was_killed(serve: Serve) -> None:
@@ -104,7 +101,7 @@ def test_children_end_after_serve_was_killed(serve: Serve) -> None:
     left = list(serve.children().values())
     assert len(left) == 2
     os.kill(serve.process.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(alive, left)), timeout=30, what="the end of the children")
+    wait_until(lambda: not any(map(is_alive, left)), timeout=30, what="the end of the children")
 
 
 @pytest.mark.soak
@@ -114,4 +111,4 @@ def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     os.kill(hung, signal.SIGSTOP)
     serve.wait_child("worker", other_than=hung)
     serve.wait_worker(2)
-    assert not alive(hung)
+    assert not is_alive(hung)

@@ -7,7 +7,9 @@ from typing import Any
 
 from fake_server import Answer, Script
 
-__all__ = ["CONFIG", "Studio"]
+__all__ = ["CONFIG", "OURS", "Studio"]
+
+OURS = "http://backend.example:9090"  # where a backend of the tests says it is
 
 CONFIG = (
     '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'

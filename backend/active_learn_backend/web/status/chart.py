@@ -12,6 +12,7 @@ __all__ = ["HEIGHT", "WIDTH", "Drawing", "draw"]
 
 WIDTH, HEIGHT = 360, 220
 LEFT, RIGHT, TOP, BOTTOM = 48, 352, 10, 190  # of the plot inside it
+LEAST_TOP = 1e-6  # of an axis of errors, whose ticks are rounded to ten decimals
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def draw(points: Sequence[Point]) -> Drawing | None:
     # An accuracy is shown on all of its scale; an error from 0 to the largest that was measured,
     # not to the end of its interval, which can be far away.
     is_error = points[0].metric == ERROR
-    top = 1.15 * max(point.value for point in points) or 1.0 if is_error else 1.0
+    top = 1.15 * max(point.value for point in points) if is_error else 1.0
+    top = max(top, LEAST_TOP) if top else 1.0
 
     def x(labels: float) -> float:
         return round(LEFT + (RIGHT - LEFT) * labels / most, 1)

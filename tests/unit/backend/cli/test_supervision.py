@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from active_learn_backend.cli.supervision import Child, stop_all
 from active_learn_backend.demo.process import wait_until
+from running_processes import is_alive, wait_for_end
 
 # Beats, and says who it is and whom it started.
 BEATS = """
@@ -68,18 +69,6 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     yield make
     for one in made:
         one.child.kill()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_for_end(*pids: int) -> None:
-    wait_until(lambda: not any(map(is_alive, pids)), timeout=10, what=f"the end of {pids}")
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

@@ -21,38 +21,12 @@ from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.connection import Connection, recover_projects
 from active_learn_backend.labelstudio.registration import SECRET_HEADER, Registration
 from active_learn_backend.logs import TextFormatter
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import Settings
 from active_learn_backend.state.store import Store
 from click.testing import CliRunner
 from fake_server import KEY, Answer
-from fake_studio import Studio
+from fake_studio import OURS, Studio
 from pydantic import SecretStr
-
-OURS = "http://backend.example:9090"
-
-
-@pytest.fixture
-def studio() -> Iterator[Studio]:
-    server = Studio()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def settings(studio: Studio, tmp_path: Path) -> Settings:
-    return load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=KEY,
-        model_dir=tmp_path,
-        backend_url=OURS,
-    )
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    opened = Store(settings.store_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from active_learn_backend.web.ml_backend import Runtime
 from active_learn_backend.web.status.activity import activity_of
 from active_learn_backend.web.status.chart import HEIGHT, WIDTH, draw
 from active_learn_backend.web.status.project import ProjectStatus, project_status, summarize
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 NUMBER_CONFIG = (
@@ -304,6 +304,7 @@ def test_a_rising_error_promises_nothing() -> None:
     st.sampled_from(["accuracy", "mean absolute error"]),
     st.integers(1, 1000),
 )
+@example([(1, 5e-324, 5e-324, 5e-324)], "mean absolute error", 1)
 def test_any_curve_is_drawn_within_its_frame(
     rows: list[tuple[int, float, float, float]], metric: str, audited: int
 ) -> None:
@@ -319,6 +320,7 @@ def test_any_curve_is_drawn_within_its_frame(
         assert 0 <= x <= WIDTH
         assert 0 <= y <= HEIGHT
     assert 3 <= len(drawing.y_ticks) <= 7
+    assert len({words for _, words in drawing.y_ticks}) == len(drawing.y_ticks)
     gain = expected_gain(points)
     assert gain.least is None or (math.isfinite(gain.least) and gain.least <= gain.most)
 

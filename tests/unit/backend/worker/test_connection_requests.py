@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from active_learn_backend.labelstudio.client import LabelStudioClient
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import Settings
 from active_learn_backend.state.connection_requests import (
     read_connection_requests,
     request_connection,
 )
 from active_learn_backend.state.store import Store
 from active_learn_backend.worker.connection_requests import PATIENCE, ConnectionRequests
-from fake_server import KEY
-from fake_studio import Studio
-
-OURS = "http://backend.example:9090"
-
-
-@pytest.fixture
-def studio() -> Iterator[Studio]:
-    server = Studio()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def settings(studio: Studio, tmp_path: Path) -> Settings:
-    return load_settings(
-        label_studio_url=studio.url,
-        label_studio_api_key=KEY,
-        model_dir=tmp_path,
-        backend_url=OURS,
-    )
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    opened = Store(settings.store_url)
-    yield opened
-    opened.close()
+from fake_studio import OURS, Studio
 
 
 @pytest.fixture

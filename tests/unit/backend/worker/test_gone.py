@@ -11,18 +11,13 @@ import pytest
 from active_learn_backend.cli import main
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
-from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.settings import Settings
 from active_learn_backend.state.store import Project, Store
 from active_learn_backend.web.health import Health
 from active_learn_backend.worker.loop import Worker
 from click.testing import CliRunner
 from fake_server import KEY, Answer, Script
-
-CONFIG = (
-    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
-    '<Choice value="A"/><Choice value="B"/></Choices></View>'
-)
-OURS = "http://backend.example:9090"
+from fake_studio import CONFIG, OURS
 
 
 class Studio(Script):
@@ -72,23 +67,10 @@ def studio() -> Iterator[Studio]:
 
 
 @pytest.fixture
-def settings(studio: Studio, tmp_path: Path) -> Settings:
-    return load_settings(
-        label_studio_url=studio.url, label_studio_api_key=KEY, model_dir=tmp_path, backend_url=OURS
-    )
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    opened = Store(settings.store_url)
-    opened.register(3)
-    opened.update(3, backend_id=7, webhook_id=9, sampling_set=True, former_sampling="Uniform")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def worker(settings: Settings, store: Store) -> Worker:
+    """Return the worker of one connected project."""
+    store.register(3)
+    store.update(3, backend_id=7, webhook_id=9, sampling_set=True, former_sampling="Uniform")
     return Worker(settings, store, LabelStudioClient(settings))
 
 

@@ -13,7 +13,6 @@ from active_learn import ActiveSampler, Ranking
 from active_learn.partitioned import Partitioning, decide
 
 from ....errors import ContentError, EngineError
-from ....labelstudio.client import PAGE_SIZE
 from ....settings import Settings
 from ...embedding.cache import CachedVectors, Vectors
 from ...embedding.embedder import CHUNK, Progress, TaskEmbedder
@@ -55,7 +54,7 @@ class RayEngine(Engine):
             checkpoint(min(done, len(missing)), len(missing))
             progress.tell(done)
 
-        source = Source(tasks.project.id, _ranges(tasks.ids, missing))
+        source = Source.of_project(tasks.project.id, tasks.ids, missing)
         failed = self._embed(embedder, source, tasks.project.label_config, report)
         left = [tasks.keys[at] for at in embedder.cache.missing(tasks.keys)]
         return dict.fromkeys(left, ContentError(CHANGED)) | failed
@@ -151,10 +150,3 @@ def _alone(embedder: TaskEmbedder) -> Iterator[None]:
                 f"another process embeds project {embedder.project_id} on Ray; let it end first"
             ) from error
         yield
-
-
-def _ranges(ids: Sequence[int], missing: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the first and last id of each page of tasks that has a missing one."""
-    pages = sorted({at // PAGE_SIZE for at in missing})
-    last = len(ids) - 1
-    return [(ids[page * PAGE_SIZE], ids[min((page + 1) * PAGE_SIZE - 1, last)]) for page in pages]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....labelstudio.client import PAGE_SIZE
+
 __all__ = ["Source"]
 
 
@@ -18,7 +20,7 @@ class Source:
     project_id : int
         Of Label Studio.
     ranges : sequence of (int, int)
-        The first and the last id of each page there; at most 500 tasks lie between.
+        The first and the last id of each page there; at most `PAGE_SIZE` tasks lie between.
     files : sequence of Path
         Read instead, where there are some.
     """
@@ -26,3 +28,22 @@ class Source:
     project_id: int
     ranges: Sequence[tuple[int, int]] = ()
     files: Sequence[Path] = ()
+
+    @classmethod
+    def of_project(cls, project_id: int, ids: Sequence[int], missing: Sequence[int]) -> Source:
+        """Return the pages of a project that hold a missing task.
+
+        Parameters
+        ----------
+        project_id : int
+        ids : sequence of int
+            Of all its tasks, ascending.
+        missing : sequence of int
+            Positions in `ids`.
+        """
+        pages = sorted({at // PAGE_SIZE for at in missing})
+        last = len(ids) - 1
+        ranges = [
+            (ids[page * PAGE_SIZE], ids[min((page + 1) * PAGE_SIZE - 1, last)]) for page in pages
+        ]
+        return cls(project_id, ranges)
