@@ -20,17 +20,13 @@ from typing import Any, NamedTuple
 import pytest
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import load_settings
-from active_learn_backend.state.counters import (
-    read_counters,
-    record_error,
-    record_heartbeat,
-    worker_heartbeats,
-)
+from active_learn_backend.state.counters import read_counters, record_error
 from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
+from active_learn_backend.state.worker_heartbeats import record_heartbeat, worker_heartbeats
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.health import Health
 from flask import Flask

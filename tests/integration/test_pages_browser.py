@@ -16,9 +16,10 @@ import page_state
 import pytest
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.connection_requests import read_connection_requests
-from active_learn_backend.state.counters import record_error, record_heartbeat
+from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import LabelError
 from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.app import create_app
 from werkzeug.serving import make_server
 

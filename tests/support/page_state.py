@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from active_learn.heads import fit_head
 from active_learn_backend.learning.embedding.cache import EmbeddingCache
-from active_learn_backend.state.counters import record_heartbeat
 from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.round_report import Estimate, Evaluation, RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
+from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.ml_backend import Runtime
 from PIL import Image
 

@@ -78,8 +78,8 @@ def load_model(model: str, settings: Settings, problem_type: str) -> tuple[Any, 
         raise ModelError(f"there is no file or folder '{model}'; correct --model")
     if path.is_file():
         return path, False
+    from ..learning.encoders.devices import pick_device
     from ..learning.encoders.folders import kind_of
-    from ..learning.encoders.loaded import pick_device
     from ..learning.user_models.hugging_face import load_folder  # imports ONNX, which takes seconds
 
     if kind_of(path) != "text":

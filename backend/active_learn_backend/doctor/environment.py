@@ -15,9 +15,9 @@ from ..errors import EngineError
 from ..learning.engines.ray.driver import check_reachable
 from ..security_checks import require_engine, unsafe_packages, unsafe_settings
 from ..settings import Settings
-from ..state.counters import WORKER_SILENT, worker_heartbeats
 from ..state.folders import DISK_LOW
 from ..state.store import Store
+from ..state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 from .finding import Finding, ok, warning, wrong
 
 __all__ = ["check_disk", "check_engine", "check_safety", "check_worker", "has_state"]

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from ..errors import LabelStudioUnreachableError, StoreError
-from ..state.counters import WORKER_SILENT, read_counters, worker_heartbeats
+from ..state.counters import read_counters
 from ..state.folders import DISK_LOW
 from ..state.store import Store
+from ..state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 
 __all__ = ["Health"]
 

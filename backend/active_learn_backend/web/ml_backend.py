@@ -34,7 +34,7 @@ from ..state.folders import heads_folder, make_model_dir
 from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
-from .hosts import ForeignHost, OurHost
+from .host_program import ForeignHost, OurHost
 from .project_secrets import ProjectSecrets
 
 __all__ = [

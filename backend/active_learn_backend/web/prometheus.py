@@ -23,11 +23,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ..errors import StoreError
-from ..state.counters import WORKER_SILENT, EventCount, read_counters, worker_heartbeats
+from ..state.counters import EventCount, read_counters
 from ..state.queue import count_open
 from ..state.rounds import last_round
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
+from ..state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 
 __all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
 

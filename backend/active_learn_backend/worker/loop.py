@@ -31,11 +31,12 @@ from ..labelstudio.content_loader import ContentLoader
 from ..learning.engines.configured import configured_engine
 from ..logs import context
 from ..settings import Settings
-from ..state.counters import record_error, record_heartbeat
+from ..state.counters import record_error
 from ..state.lease import LEASE_SECONDS, Lease, owner_name
 from ..state.rounds import last_round
 from ..state.schedule import read_schedule
 from ..state.store import Store
+from ..state.worker_heartbeats import record_heartbeat
 from .connection_requests import ConnectionRequests
 from .lanes import Lanes
 from .pace import Pace

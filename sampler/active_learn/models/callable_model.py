@@ -11,7 +11,7 @@ import torch
 from ..errors import ModelError
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
-from .reproduce import require_linear, require_linear_fit
+from .linear_check import require_linear, require_linear_fit
 
 __all__ = ["CallableModel"]
 

@@ -15,9 +15,9 @@ from ..errors import DataError, ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
 from .collate import as_tensor, collate
-from .detect import pick_token
+from .linear_check import require_linear
+from .linear_layers import pick_token
 from .onnx_graph import LinearNodes, constant_part, expose, find_last_linear, first_line, load_model
-from .reproduce import require_linear
 
 __all__ = ["OnnxModel"]
 

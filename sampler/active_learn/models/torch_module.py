@@ -15,7 +15,8 @@ from ..errors import ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
-from .detect import (
+from .linear_check import require_linear
+from .linear_layers import (
     LinearCall,
     NoLinearLayer,
     OperatorCalls,
@@ -24,7 +25,6 @@ from .detect import (
     model_logits,
     record_calls,
 )
-from .reproduce import require_linear
 
 __all__ = ["TorchModule"]
 

@@ -11,10 +11,11 @@ from active_learn.errors import MissingOptionalDependencyError, ModelError
 from ...errors import SettingsError
 from ...settings import Settings
 from .base import Encoder
+from .devices import pick_device
 from .folders import kind_of
 from .gradients import ImageEncoder
 from .hub import hub_folder
-from .loaded import LoadedModels, pick_device, signature
+from .loaded_models import LoadedModels, signature
 from .names import find_path, is_hub_name, split_encoders
 from .ngrams import TextEncoder
 

@@ -13,7 +13,7 @@ from ...labeling.config import parse_label_config
 from ..embedding.cache import Vectors
 from ..embedding.embedder import TaskEmbedder
 from .base import Checkpoint, Engine, Failures, ProjectTasks
-from .files import read_pages
+from .task_files import read_pages
 
 __all__ = ["LocalEngine"]
 

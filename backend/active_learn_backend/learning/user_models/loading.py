@@ -10,7 +10,8 @@ from active_learn.errors import DataError, ModelError, ParameterError
 from ...errors import SettingsError
 from ...labeling.config import LabelingTask
 from ...settings import Settings
-from ..encoders.loaded import LoadedModels, pick_device, signature
+from ..encoders.devices import pick_device
+from ..encoders.loaded_models import LoadedModels, signature
 from ..encoders.names import find_path, is_factory
 from .base import LoadedModel
 from .files import load_file

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ...errors import SettingsError
 from ...project_settings import project_settings
 from ...settings import LOW_WATER, Settings
-from ...state.counters import WORKER_SILENT, worker_heartbeats
 from ...state.queue import count_open
 from ...state.store import Project, Store
+from ...state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 
 __all__ = ["Activity", "activity_of"]
 

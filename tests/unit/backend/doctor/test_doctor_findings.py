@@ -38,8 +38,8 @@ from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.state.counters import record_heartbeat
 from active_learn_backend.state.store import Project, QueueRow, Store, TaskRow
+from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from fake_server import KEY, Answer, Script
 from hypothesis import given
 from hypothesis import strategies as st

@@ -30,7 +30,8 @@ from active_learn_backend.learning.encoders import (
 )
 from active_learn_backend.learning.encoders import hub as hub_module
 from active_learn_backend.learning.encoders.content_reader import run_each
-from active_learn_backend.learning.encoders.loaded import LoadedModels, pick_device
+from active_learn_backend.learning.encoders.devices import pick_device
+from active_learn_backend.learning.encoders.loaded_models import LoadedModels
 from active_learn_backend.learning.encoders.transformer_text import TransformerTextEncoder
 from active_learn_backend.settings import Settings
 from PIL import Image

@@ -18,7 +18,7 @@ from ray.data.block import BlockMetadata
 from ....labelstudio.client import LabelStudioClient
 from ....labelstudio.task_filters import Filter
 from ....settings import Settings
-from ..files import read_pages
+from ..task_files import read_pages
 from .source import Source
 
 __all__ = ["Pages", "read_range"]

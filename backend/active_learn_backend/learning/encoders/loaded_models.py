@@ -1,4 +1,4 @@
-"""Models that a process holds: each loaded once, whichever project or thread asks, and where."""
+"""Models that a process holds: each loaded once, whichever project or thread asks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ...errors import SettingsError
-
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["LoadedModels", "pick_device", "signature"]
+__all__ = ["LoadedModels", "signature"]
 
 Model = TypeVar("Model")
 
@@ -56,25 +51,3 @@ def signature(path: Path) -> tuple[tuple[str, int, int], ...]:
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(str(file), file.stat()) for file in files if file.is_file()]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of the setting ``device``; 'auto' takes cuda, then mps, then the CPU.
-
-    Raises
-    ------
-    SettingsError
-        When the machine has no such device.
-    """
-    import torch  # takes seconds: only for those who load a model
-
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(device for device, available in there.items() if available)
-    if not there[name]:
-        raise SettingsError(f"DEVICE is {name}, which PyTorch cannot use here; set cpu or auto")
-    return torch.device(name)
