@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     encoder: str = Field(
         "",
         description="Hugging Face encoders, names or folders, separated by commas: one for text, "
-        "one for images. `minilm`: the packaged one. Empty: the embedded ones.",
+        "one for images, one for audio. `minilm`: the packaged one. Empty: the embedded ones.",
     )
     model: str = Field(
         "",
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
         "queue.",
     )
     max_content_mb: float = Field(
-        32.0, gt=0, description="Largest image or document of a task, in MiB."
+        32.0, gt=0, description="Largest image, audio file or document of a task, in MiB."
     )
     content_hosts: str = Field(
         "",

@@ -25,7 +25,7 @@ LAYERS = {
         learning.encoders
         labelstudio
         state
-        labeling
+        labeling decoders
         heartbeat security_checks logs
         project_settings
         settings

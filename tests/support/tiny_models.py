@@ -73,3 +73,42 @@ def save_vit(folder: Path, kind: str = "ViTModel", **config: Any) -> Path:
     model.save_pretrained(folder)
     save_processor(folder)
     return folder
+
+
+def save_audio(folder: Path, kind: str) -> Path:
+    """Save a model of waves (Wav2Vec2), of 30 seconds (Whisper), or with a text side (Clap)."""
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "Wav2Vec2":
+        config = transformers.Wav2Vec2Config(
+            **size, intermediate_size=24, conv_dim=(8,) * 7, num_conv_pos_embeddings=16
+        )
+        extractor: Any = transformers.Wav2Vec2FeatureExtractor()
+    elif kind == "Whisper":
+        config = transformers.WhisperConfig(
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            vocab_size=16,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+        )
+        extractor = transformers.WhisperFeatureExtractor()
+    else:
+        audio = {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2]}
+        text = {**BERT, "intermediate_size": 24}
+        config = transformers.ClapConfig(
+            text_config=text,
+            audio_config={**audio, "hidden_size": 16, "enable_fusion": False},
+            projection_dim=12,
+        )
+        extractor = transformers.ClapFeatureExtractor(truncation="rand_trunc")
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return folder

@@ -64,7 +64,8 @@ def check_usable(
     """
     _check_params(settings, task, params)
     own = project_settings(settings, params)
-    if not (own.model or own.encoder):
+    needs_no_package = all(field.kind in ("text", "image", "images") for field in task.fields)
+    if needs_no_package and not (own.model or own.encoder):
         return ok("the embedded encoders need no check")
     return _load(client, own, task)
 
@@ -88,10 +89,11 @@ def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> 
 
 
 def _encoders(settings: Settings, task: LabelingTask) -> Finding:
-    from ..learning.encoders import configured_encoders  # imports scikit-learn
+    from ..learning.encoders import configured_encoders, readable_fields  # imports scikit-learn
     from ..learning.encoders.names import split_encoders
 
-    encoders = configured_encoders(settings, {field.kind for field in task.fields})
+    fields = readable_fields(task.fields)
+    encoders = configured_encoders(settings, {field.kind for field in fields})
     names = ", ".join(sorted(encoder.fingerprint for encoder in encoders.values()))
     absent = [name for name in split_encoders(settings.encoder) if _is_absent(name, settings)]
     if absent:

@@ -15,10 +15,12 @@ from .variables import evaluate, variable_name
 
 __all__ = ["Field", "field_of", "fields_of", "fields_of_all"]
 
+Kind = Literal["text", "image", "images", "audio"]
 Markup = Literal["plain", "html", "dialogue", "records"]
 
-OBJECTS: dict[str, tuple[Literal["image", "text"], Markup]] = {
+OBJECTS: dict[str, tuple[Kind, Markup]] = {
     "Image": ("image", "plain"),
+    "Audio": ("audio", "plain"),
     "Text": ("text", "plain"),
     "HyperText": ("text", "html"),
     "Paragraphs": ("text", "dialogue"),
@@ -55,8 +57,8 @@ class Field:
     ----------
     name : str
         Its name in the data, or its path (``pages[0].text``), see `evaluate`.
-    kind : {'image', 'text'}
-        What it holds: an image's address, or text.
+    kind : {'text', 'image', 'images', 'audio'}
+        What it holds: text, or the address of a file; 'images': the addresses of several.
     by_url : bool
         Whether it holds the address of the text instead (``valueType="url"``).
     markup : {'plain', 'html', 'dialogue', 'records'}
@@ -68,12 +70,17 @@ class Field:
     """
 
     name: str
-    kind: Literal["image", "text"]
+    kind: Kind
     by_url: bool = False
     markup: Markup = "plain"
     name_key: str = "author"
     text_key: str = "text"
     required: bool = True
+
+    @property
+    def is_address(self) -> bool:
+        """Whether its content is an address, or several, and not the text itself."""
+        return self.kind != "text" or self.by_url
 
     @property
     def content_kind(self) -> str:
@@ -85,9 +92,15 @@ class Field:
         )
 
     def content(self, data: Mapping[str, Any]) -> str | None:
-        """Pick the field's content out of a task's data: text, or an address; None if missing."""
+        """Pick the field's content out of a task's data; None if missing.
+
+        It is text, or an address; of several images a JSON list of addresses.
+        """
         value = evaluate(self.name, data)
-        if self.kind == "image" or self.by_url:
+        if self.kind == "images":
+            addresses = [one for one in _listed(value) if isinstance(one, str) and one]
+            return json.dumps(addresses) if addresses else None
+        if self.is_address:
             return value if isinstance(value, str) else None
         text = self.plain_text(value)
         return "" if text is None and not self.required else text
@@ -148,25 +161,30 @@ def field_of(parsed: Any) -> Field:
     if parsed.tag not in OBJECTS:
         raise LabelConfigError(f"{tag} cannot be encoded; use one of {', '.join(OBJECTS)}")
     attributes = {name.lower(): value for name, value in parsed.attr.items()}
-    if attributes.get("valuelist"):
+    kind, markup = OBJECTS[parsed.tag]
+    shown = attributes.get("valuelist") or attributes.get("value")
+    if attributes.get("valuelist") and kind != "image":
         raise LabelConfigError(
-            f"{tag} shows a list (valueList), of which it is unclear what a label means; give each "
-            f'task one {parsed.tag.lower()}, value="$field"'
+            f"{tag} shows a list (valueList), which only Image does; give each task one "
+            f'{parsed.tag.lower()}, value="$field"'
         )
     if attributes.get("encoding", "none") != "none":
         raise LabelConfigError(
             f'{tag} has encoding="{attributes["encoding"]}"; import decoded text and remove it'
         )
-    name = variable_name(attributes.get("value"))
+    name = variable_name(shown)
     if name is None:
         raise LabelConfigError(
             f"{tag} reads no task data; set its value to one field, such as "
             f'value="${parsed.tag.lower()}"'
         )
-    kind, markup = OBJECTS[parsed.tag]
     by_url = kind == "text" and attributes.get("valuetype") == "url"
-    if "*" in name and (kind == "image" or by_url):
-        raise LabelConfigError(f"{tag} shows a list of files (Repeater); only texts are read so")
+    if kind == "image" and (attributes.get("valuelist") or "*" in name):
+        kind = "images"
+    if "*" in name and (kind not in ("text", "images") or by_url):
+        raise LabelConfigError(
+            f"{tag} shows a list of files (Repeater); only texts and images are read so"
+        )
     name_key, text_key = DIALOGUE_KEYS.get(parsed.tag, ("author", "text"))
     return Field(
         name,
@@ -223,6 +241,14 @@ def fields_of_all(objects: Iterable[Any]) -> tuple[Field, ...]:
     if not fields:
         raise LabelConfigError("; ".join(dict.fromkeys(reasons)))
     return tuple(fields.values())
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return a list of what is one, or is its JSON, or a single value."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, list) else [value]
 
 
 def _said(said: Any) -> Any:

@@ -18,7 +18,7 @@ from ...errors import ContentError
 from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ...state.folders import embeddings_folder
-from ..encoders import TaskEncoder, configured_encoders
+from ..encoders import TaskEncoder, configured_encoders, readable_fields
 from ..user_models import OwnModel, load_own_model
 from .cache import EmbeddingCache
 
@@ -52,8 +52,9 @@ def load_encoder(
     """
     if settings.model:
         return load_own_model(settings, task, load)
-    encoders = configured_encoders(settings, {field.kind for field in task.fields})
-    return TaskEncoder(task.fields, load, encoders)
+    fields = readable_fields(task.fields)
+    encoders = configured_encoders(settings, {field.kind for field in fields})
+    return TaskEncoder(fields, load, encoders)
 
 
 @lru_cache(maxsize=32)

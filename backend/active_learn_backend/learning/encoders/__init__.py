@@ -1,13 +1,21 @@
 """Encoders: the content of tasks in, embeddings out; one file per encoder.
 
-The embedded ones, of texts and of images, need no download and no training, so an embedding never
-changes under a cache.
+The embedded ones need no download and no training, so an embedding never changes under a cache.
 """
 
 from .base import Encoder
-from .configured import configured_encoders
+from .configured import configured_encoders, readable_fields
 from .gradients import ImageEncoder
+from .log_mel import AudioEncoder
 from .ngrams import TextEncoder
 from .task import TaskEncoder
 
-__all__ = ["Encoder", "ImageEncoder", "TaskEncoder", "TextEncoder", "configured_encoders"]
+__all__ = [
+    "AudioEncoder",
+    "Encoder",
+    "ImageEncoder",
+    "TaskEncoder",
+    "TextEncoder",
+    "configured_encoders",
+    "readable_fields",
+]

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-__all__ = ["Encoder", "FloatArray"]
+from .images import open_image
+
+__all__ = ["Encoder", "FloatArray", "VisionEncoder"]
 
 FloatArray = npt.NDArray[np.float32]
 
 
 class Encoder(ABC):
-    """Turns texts, or image files, into vectors.
+    """Turns texts, or files of one kind, into vectors.
 
     Attributes
     ----------
@@ -31,9 +34,9 @@ class Encoder(ABC):
 
     @abstractmethod
     def prepare(self, raw: Any) -> Any:
-        """Bring one text (str) or image file (bytes) into the form that `run` takes.
+        """Bring one text (str) or file (bytes) into the form that `run` takes.
 
-        Called by several threads at once, since this is where images are decoded.
+        Called by several threads at once, since this is where files are decoded.
 
         Raises
         ------
@@ -46,7 +49,7 @@ class Encoder(ABC):
         """Encode prepared contents, at least one, into an array of shape (n, n_features)."""
 
     def encode(self, raws: Sequence[Any]) -> FloatArray:
-        """Encode texts or image files into an array of shape (n, n_features).
+        """Encode texts or files into an array of shape (n, n_features).
 
         Raises
         ------
@@ -56,3 +59,20 @@ class Encoder(ABC):
         if not raws:
             return np.empty((0, self.n_features), np.float32)
         return self.run([self.prepare(raw) for raw in raws])
+
+
+class VisionEncoder(Encoder):
+    """An encoder of images; others of what consists of images are built on it."""
+
+    def prepare(self, raw: bytes) -> Any:
+        return self.prepare_image(open_image(raw))
+
+    @abstractmethod
+    def prepare_image(self, image: Image.Image) -> Any:
+        """Bring a decoded image, in RGB, into the form that `run` takes.
+
+        Raises
+        ------
+        ContentError
+            When it is refused.
+        """

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from active_learn.errors import MissingOptionalDependencyError, ModelError
 
+from ...decoders.process import require_decoder
 from ...errors import SettingsError
+from ...labeling.config import Field
 from ...settings import Settings
-from .base import Encoder
+from .base import Encoder, VisionEncoder
 from .devices import pick_device
 from .folders import kind_of
 from .gradients import ImageEncoder
 from .hub import hub_folder
 from .loaded_models import LoadedModels, signature
+from .log_mel import AudioEncoder
 from .names import find_path, is_hub_name, split_encoders
 from .ngrams import TextEncoder
+from .several_images import ImagesEncoder
 
-__all__ = ["configured_encoders"]
+__all__ = ["configured_encoders", "readable_fields"]
 
 log = logging.getLogger(__name__)
+
+EMBEDDED: dict[str, Callable[[], Encoder]] = {
+    "text": TextEncoder,
+    "image": ImageEncoder,
+    "audio": AudioEncoder,
+}
+PLURAL = {"text": "texts", "image": "images", "audio": "audio"}
+#: The kinds that others consist of.
+PARTS = {"images": ("image",)}
 
 _encoders = LoadedModels(capacity=4)
 _told: set[str] = set()
 
 
 def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
-    """Return an encoder for each kind of content ('image', 'text').
+    """Return an encoder for each kind of content ('text', 'image', 'images', 'audio').
 
     A name of the hub that cannot be reached is asked for again after ten minutes; until then, and
     for a kind that the setting names no encoder for, the embedded one is used, with one notice in
@@ -39,8 +52,32 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
     SettingsError
         When the setting names what is no encoder, or two for one kind.
     MissingOptionalDependencyError
-        When it names ``minilm`` and the package is not installed.
+        When it names ``minilm`` and the package is not installed, or the decoder of a kind is not.
     """
+    single = {part for kind in kinds for part in PARTS.get(kind, (kind,))}
+    encoders = _single_encoders(settings, single)
+    return {kind: _composed(kind, encoders) if kind in PARTS else encoders[kind] for kind in kinds}
+
+
+def readable_fields(fields: Sequence[Field]) -> list[Field]:
+    """Return the fields of a task, without those beside what is labeled that no decoder is for.
+
+    One notice in the log of each process names them.
+    """
+    found = []
+    for field in fields:
+        try:
+            if not field.required:
+                require_decoder(field.kind)
+        except MissingOptionalDependencyError as error:
+            _tell_once(field.kind, f"'{field.name}' is left out, as it is not labeled: {error}")
+        else:
+            found.append(field)
+    return found
+
+
+def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
+    """Return the encoders of kinds that do not consist of others."""
     named: dict[str, tuple[str, Path]] = {}
     all_there = True
     for name in split_encoders(settings.encoder):
@@ -51,8 +88,8 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
         folder, its_kind = found
         if its_kind in named:
             raise SettingsError(
-                f"ENCODER names two encoders for {its_kind}s, '{named[its_kind][0]}' and '{name}'; "
-                "name at most one for texts and one for images"
+                f"ENCODER names two encoders for {PLURAL[its_kind]}, '{named[its_kind][0]}' and "
+                f"'{name}'; name at most one for texts, one for images and one for audio"
             )
         named[its_kind] = (name, folder)
     encoders = {kind: _load(*named[kind], kind, settings) for kind in kinds if kind in named}
@@ -60,8 +97,8 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
         if all_there:
             _tell_once(
                 kind,
-                f"ENCODER names no encoder for {kind}s: they are embedded without a model, which "
-                "learns slower" + (" (the packaged one is minilm)" if kind == "text" else ""),
+                f"ENCODER names no encoder for {PLURAL[kind]}: they are embedded without a model, "
+                "which learns slower" + (" (the packaged one is minilm)" if kind == "text" else ""),
             )
         encoders[kind] = _embedded(kind)
     return encoders
@@ -112,6 +149,10 @@ def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
             from .transformer_image import TransformerImageEncoder
 
             return TransformerImageEncoder(folder, device)
+        if kind == "audio":
+            from .transformer_audio import TransformerAudioEncoder
+
+            return TransformerAudioEncoder(folder, device)
         from .transformer_text import TransformerTextEncoder
 
         return TransformerTextEncoder(folder, device)
@@ -124,7 +165,14 @@ def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
 
 
 def _embedded(kind: str) -> Encoder:
-    return ImageEncoder() if kind == "image" else TextEncoder()
+    return EMBEDDED[kind]()
+
+
+def _composed(kind: str, encoders: dict[str, Encoder]) -> Encoder:
+    """Return the encoder of what consists of other kinds."""
+    image = encoders["image"]
+    assert isinstance(image, VisionEncoder)
+    return ImagesEncoder(image)
 
 
 def _tell_once(about: str, notice: str) -> None:

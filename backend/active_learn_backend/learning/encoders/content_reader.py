@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,15 @@ from active_learn.errors import DataError, ModelError
 from ...errors import ContentError
 from ...labeling.config import Field
 
-__all__ = ["ContentReader", "run_each"]
+__all__ = ["ContentReader", "Raw", "run_each"]
 
 Prepared = TypeVar("Prepared")
 FloatArray = npt.NDArray[np.float32]
 
+# What is read of a field: text, the bytes of a file or of several, None for what is not there.
+Raw: TypeAlias = str | bytes | Iterator[bytes] | None
+
+MOST_IMAGES = 32  # of one field that are read
 LOADERS = 8  # tasks loaded at once: their way over the network is the slow part
 
 
@@ -37,23 +42,24 @@ class ContentReader:
         self._load = load
         names = [f"'{field.name}'" for field in fields]
         self._names = f"its {'field' if len(names) == 1 else 'fields'} {' and '.join(names)}"
-        self._loads = any(field.kind == "image" or field.by_url for field in fields)
+        self._loads = any(field.is_address for field in fields)
 
     def map(
         self,
         contents: Sequence[Mapping[str, Any]],
-        prepare: Callable[[list[str | bytes | None]], Prepared],
+        prepare: Callable[[list[Raw]], Prepared],
     ) -> list[Prepared | ContentError]:
         """Read and prepare tasks; the error stands in place of one that cannot be.
 
-        ``prepare`` is given a task's fields, in order: texts, and the bytes of images; None for
-        one that the task does without (it stands beside what is labeled).
+        ``prepare`` is given a task's fields, in order: texts, and the bytes of files; None for
+        one that the task does without (it stands beside what is labeled). Of several images it is
+        an iterator, so that only one of them is held.
         """
 
         def one(content: Mapping[str, Any]) -> Prepared | ContentError:
             try:
                 values = [self._read(field, content.get(field.name)) for field in self._fields]
-                if not any(value and value.strip() for value in values):
+                if all(_is_empty(value) for value in values):
                     raise ContentError(f"the task is empty in {self._names}")
                 return prepare(values)
             except ContentError as error:
@@ -64,18 +70,23 @@ class ContentReader:
         with ThreadPoolExecutor(LOADERS) as pool:
             return list(pool.map(one, contents))
 
-    def _read(self, field: Field, value: Any) -> str | bytes | None:
-        loaded = field.kind == "image" or field.by_url
-        if not value and loaded and not field.required:
+    def _read(self, field: Field, value: Any) -> Raw:
+        if not value and field.is_address and not field.required:
             return None
-        if not isinstance(value, str) or (loaded and not value):
+        if not isinstance(value, str) or (field.is_address and not value):
             raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
-        if field.kind == "image":
+        if field.kind == "images":
+            return (self._load(address) for address in json.loads(value)[:MOST_IMAGES])
+        if field.kind != "text":
             return self._load(value)
         if field.by_url:
             text = field.plain_text(self._load(value).decode("utf-8", "replace"))
             return text or ""
         return value.encode("utf-8", "replace").decode()  # no lone surrogates
+
+
+def _is_empty(value: Raw) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def run_each(run: Callable[[Sequence[Any]], FloatArray], prepared: Sequence[Any]) -> list[Any]:

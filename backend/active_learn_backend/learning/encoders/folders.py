@@ -28,8 +28,8 @@ def read_json(path: Path) -> Any:
         raise SettingsError(f"{path.name} of the model '{path.parent.name}' is damaged") from error
 
 
-def kind_of(folder: Path) -> Literal["image", "text"]:
-    """Return whether a folder holds a model of images or of texts.
+def kind_of(folder: Path) -> Literal["image", "text", "audio"]:
+    """Return whether a folder holds a model of images, of audio or of texts.
 
     Raises
     ------
@@ -51,11 +51,13 @@ def kind_of(folder: Path) -> Literal["image", "text"]:
         return "image"
     if any("image_mean" in p for p in processors):  # as written before transformers 4.25
         return "image"
+    if any("feature_extractor_type" in p or "feature_extractor" in p for p in processors):
+        return "audio"  # Whisper and CLAP have a tokenizer too
     if any((folder / name).exists() for name in TOKENIZERS):
         return "text"
     raise SettingsError(
-        f"the model '{folder.name}' has neither a tokenizer nor an image processor; save it with "
-        "its own by save_pretrained into the same folder"
+        f"the model '{folder.name}' has neither a tokenizer, an image processor nor an audio "
+        "feature extractor; save it with its own by save_pretrained into the same folder"
     )
 
 

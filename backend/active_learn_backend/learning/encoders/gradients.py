@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .base import Encoder, FloatArray
-from .images import open_image
+from .base import FloatArray, VisionEncoder
 
 __all__ = ["ImageEncoder"]
 
 
-class ImageEncoder(Encoder):
+class ImageEncoder(VisionEncoder):
     """Pixels and gradient histograms of an image, without a model.
 
     A contrast-normalized 8 x 8 thumbnail in three colors, and histograms of oriented gradients
@@ -25,8 +24,7 @@ class ImageEncoder(Encoder):
     _side, _cells, _bins, _thumb = 32, 4, 9, 8
     n_features = _thumb * _thumb * 3 + (_cells - 1) ** 2 * 4 * _bins
 
-    def prepare(self, raw: bytes) -> FloatArray:
-        image = open_image(raw)
+    def prepare_image(self, image: Image.Image) -> FloatArray:
         thumbnail = np.asarray(
             image.resize((self._thumb, self._thumb), Image.Resampling.BOX), np.float32
         ).ravel()

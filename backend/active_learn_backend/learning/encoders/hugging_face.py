@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ...errors import SettingsError
@@ -29,7 +29,8 @@ def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module
     -------
     model : nn.Module
     missing : set of str
-        Names of the weights that the folder does not hold, which are random: of the pooler only.
+        Names of the weights that the folder does not hold, which are random: of the pooler only,
+        and of what is used in training only.
 
     Raises
     ------
@@ -45,6 +46,7 @@ def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module
             output_loading_info=True,
         )
         missing = set(info["missing_keys"])
+        missing = {name for name in missing if "masked_spec_embed" not in name}
         lost = sorted(name for name in missing if "pooler" not in name)
         if lost or info["mismatched_keys"]:
             raise SettingsError(
@@ -54,15 +56,15 @@ def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module
         return model.float().eval().to(device), missing
 
 
-def load_processor(folder: Path, kind: Literal["image", "text"]) -> Any:
-    """Load the tokenizer, or the image processor.
+def load_processor(folder: Path, kind: Literal["image", "text", "audio"]) -> Any:
+    """Load the tokenizer, the image processor, or the feature extractor of audio.
 
     Raises
     ------
     SettingsError
         When it cannot be loaded.
     """
-    auto = AutoImageProcessor if kind == "image" else AutoTokenizer
+    auto = {"image": AutoImageProcessor, "text": AutoTokenizer, "audio": AutoFeatureExtractor}[kind]
     with _told_shortly(folder):
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ContentError
 from ...labeling.config import Field
 from .base import Encoder, FloatArray
-from .content_reader import ContentReader, run_each
+from .content_reader import ContentReader, Raw, run_each
 
 __all__ = ["TaskEncoder"]
 
@@ -27,7 +27,7 @@ class TaskEncoder:
         What to read of a task's content, in order.
     load : callable
         Gives the bytes of a file, from its address in the task; raises ContentError.
-    encoders : mapping from 'image' and 'text' to Encoder
+    encoders : mapping from kinds of content to Encoder
         One of each kind that the fields have.
 
     Attributes
@@ -81,7 +81,7 @@ class TaskEncoder:
         vectors[list(failed)] = 0.0
         return vectors, failed
 
-    def _prepare(self, raws: list[str | bytes | None]) -> list[Any]:
+    def _prepare(self, raws: list[Raw]) -> list[Any]:
         """Prepare each part; one that the task does without stays zero."""
         return [
             None if raw is None else encoder.prepare(raw)

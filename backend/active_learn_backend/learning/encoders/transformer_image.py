@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from active_learn.models.base import ModelOutput
 from active_learn.models.transformers_model import ImageTransformer
+from PIL import Image
 from transformers import AutoModel
 
 from ...errors import ContentError
-from .base import Encoder, FloatArray
+from .base import FloatArray, VisionEncoder
 from .folders import content_digest
 from .hugging_face import load_model, load_processor
-from .images import PROBE, open_image
+from .images import PROBE
 
 __all__ = ["TransformerImageEncoder", "pixels_of"]
 
@@ -53,7 +54,7 @@ class PooledImage(ImageTransformer):
         return tokens[:, 0] if self._has_class_token else tokens.mean(dim=1)
 
 
-class TransformerImageEncoder(Encoder):
+class TransformerImageEncoder(VisionEncoder):
     """Images by a Hugging Face vision model (ViT, DINO, CLIP, ConvNeXt, ...), in unit length.
 
     Parameters
@@ -76,23 +77,22 @@ class TransformerImageEncoder(Encoder):
         self.fingerprint = f"image-hf2-{content_digest(folder)}"
         self.n_features = self.encode([PROBE]).shape[1]
 
-    def prepare(self, raw: bytes) -> dict[str, torch.Tensor]:
-        return pixels_of(self._processor, raw)
+    def prepare_image(self, image: Image.Image) -> dict[str, torch.Tensor]:
+        return pixels_of(self._processor, image)
 
     def run(self, prepared: Sequence[dict[str, torch.Tensor]]) -> FloatArray:
         with self._lock:
             return self._model(list(prepared)).embedding.numpy()
 
 
-def pixels_of(processor: Any, raw: bytes) -> dict[str, torch.Tensor]:
-    """Bring an image file to a model's size at once, so that no large image is held.
+def pixels_of(processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
+    """Bring an image to a model's size at once, so that no large image is held.
 
     Raises
     ------
     ContentError
-        When it is no image that can be read, or is refused by the processor.
+        When it is refused by the processor.
     """
-    image = open_image(raw)
     try:
         pixels = processor(images=image, return_tensors="pt")["pixel_values"]
     except (ValueError, TypeError) as error:

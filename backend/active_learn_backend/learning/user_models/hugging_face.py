@@ -15,6 +15,7 @@ from active_learn.models import adapt
 from ...errors import SettingsError
 from ...labeling.config import Field
 from ..encoders.folders import content_digest, kind_of, read_json
+from ..encoders.images import open_image
 from .base import Inputs, LoadedModel
 
 __all__ = ["load_folder"]
@@ -30,6 +31,8 @@ def load_folder(name: str, folder: Path, device: torch.device) -> LoadedModel:
     """
     kind = kind_of(folder)
     wanted = "ForImageClassification" if kind == "image" else "ForSequenceClassification"
+    if kind == "audio":
+        raise SettingsError(f"MODEL '{name}' is an audio model; name it as ENCODER instead")
     architectures = read_json(folder / "config.json").get("architectures") or ["unknown"]
     if not str(architectures[0]).endswith(wanted):
         raise SettingsError(
@@ -89,4 +92,4 @@ class Pixels(Inputs):
         from ..encoders.transformer_image import pixels_of
 
         assert isinstance(raws[0], bytes)
-        return pixels_of(self._processor, raws[0])
+        return pixels_of(self._processor, open_image(raws[0]))

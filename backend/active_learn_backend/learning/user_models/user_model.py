@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ContentError
+from ...errors import ContentError, SettingsError
 from ...labeling.config import LabelingTask
 from ..encoders.content_reader import ContentReader, run_each
 from ..encoders.images import PROBE
@@ -59,6 +59,12 @@ class OwnModel:
         self._as_is = as_is
         # What it reads it needs, also where that stands beside what is labeled.
         fields = [replace(field, required=True) for field in loaded.inputs.choose(task.fields)]
+        strange = next((field for field in fields if field.kind not in ("text", "image")), None)
+        if strange is not None:
+            raise SettingsError(
+                f"MODEL reads texts and single images, and '{strange.name}' of the labeling config "
+                f"is {strange.kind}; unset MODEL, and name an encoder by ENCODER"
+            )
         self._reader = ContentReader(fields, load)
         self._prepare = partial(loaded.inputs.prepare, fields)
         probe = self._prepare([PROBE if field.kind == "image" else "text" for field in fields])

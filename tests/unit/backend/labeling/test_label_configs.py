@@ -68,9 +68,12 @@ def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
         ("<View></View>", "has no control; add one, such as Choices"),
         (f"<View>{IMAGE}</View>", "has no control; add one, such as Choices"),
         (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "reads no task data"),
-        (CONFIG.replace('value="$image"', 'valueList="$images"'), "give each task one image"),
+        (
+            CONFIG.replace('Image name="i" value', 'Text name="i" valueList'),
+            "give each task one text",
+        ),
         (CONFIG.replace("<Image", '<Text encoding="base64"'), "import decoded text"),
-        (CONFIG.replace("<Image", "<Video"), "cannot be encoded; use one of Image, Text"),
+        (CONFIG.replace("<Image", "<Video"), "cannot be encoded; use one of Image, Audio, Text"),
         ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "remove the DOCTYPE"),
         ("<View>" + "x" * 2_000_001, "make it smaller"),
     ],
@@ -135,7 +138,8 @@ def test_any_object_will_do_for_coverage_and_a_task_needs_the_first() -> None:
         <Image name="i" value="$image"/><TextArea name="t" toName="a"/></View>"""
     )
     assert task.fields == (
-        Field("text", "text"),
+        Field("sound", "audio"),
+        Field("text", "text", required=False),
         Field("image", "image", required=False),
     )
 
@@ -205,13 +209,17 @@ def test_all_that_annotators_see_is_encoded_the_labeled_first() -> None:
     assert task.fields == (
         Field("page", "text", by_url=True, markup="html"),
         Field("about", "text", required=False),
+        Field("sound", "audio", required=False),
+        Field("all", "images", required=False),
         Field("talk", "text", markup="dialogue", name_key="who", required=False),
         Field("a.b", "image", required=False),
     )
     data = {"page": "s3://x.html", "about": 3, "a": {"b": "/i.png"}, "talk": [{"text": "hi"}]}
+    files = {"sound": None, "all": None}
     content = {"page": "s3://x.html", "about": "3", "talk": "hi", "a.b": "/i.png"}
-    assert task.content(data) == content
-    assert task.content({}) == {"page": None, "about": "", "talk": "", "a.b": None}
+    assert task.content(data) == {**content, **files}
+    empty = {"page": None, "about": "", "talk": "", "a.b": None}
+    assert task.content({}) == {**empty, **files}
 
 
 def test_a_control_may_label_several_objects() -> None:

@@ -95,9 +95,9 @@ def test_what_stands_beside_a_repeater_is_learned() -> None:
 
 
 def test_files_in_a_repeater_are_refused_when_nothing_else_is_shown() -> None:
-    images = (REPEATER % "").replace("<Text", "<Image").replace("].text", "].image")
+    sounds = (REPEATER % "").replace("<Text", "<Audio").replace("].text", "].sound")
     with pytest.raises(LabelConfigError, match=r"shows a list of files \(Repeater\)"):
-        parse_label_config(images)
+        parse_label_config(sounds)
 
 
 @pytest.mark.parametrize("empty", ["", " \n", None])

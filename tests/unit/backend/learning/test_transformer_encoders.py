@@ -452,7 +452,7 @@ def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "bert")
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(SettingsError, match="neither a tokenizer nor an image processor"):
+    with pytest.raises(SettingsError, match="neither a tokenizer, an image processor nor an audio"):
         configured_encoders(settings_of(tmp_path, encoder=str(folder)), {"text"})
 
 

@@ -1,0 +1,215 @@
+"""Embedded encoders of audio and of several images, and Hugging Face encoders of audio."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from active_learn.errors import MissingOptionalDependencyError
+from active_learn_backend.decoders import process
+from active_learn_backend.errors import ContentError, SettingsError
+from active_learn_backend.labeling.config import Field, parse_label_config
+from active_learn_backend.learning.encoders import (
+    AudioEncoder,
+    ImageEncoder,
+    TaskEncoder,
+    configured_encoders,
+    readable_fields,
+)
+from active_learn_backend.learning.encoders.content_reader import MOST_IMAGES
+from active_learn_backend.settings import Settings
+from media_files import RATE, audio_file, tone
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from tiny_models import save_audio
+
+CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(256, size=(20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+# -- audio ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        tone(440),
+        tone(440, 0.001),
+        np.stack([tone(300), tone(900)]),
+        np.random.default_rng(0).normal(size=RATE) / 10,
+        np.ones(RATE),
+    ],
+)
+def test_any_sound_gives_a_vector_of_unit_length(samples: np.ndarray) -> None:
+    vector = AudioEncoder().encode([audio_file(samples)])[0]
+    assert vector.shape == (AudioEncoder.n_features,)
+    assert np.linalg.norm(vector) == pytest.approx(1, rel=1e-3)
+
+
+def test_silence_is_zero_and_not_nan() -> None:
+    vector = AudioEncoder().encode([audio_file(np.zeros(RATE))])[0]
+    assert np.array_equal(vector, np.zeros_like(vector))
+
+
+def test_the_volume_of_a_recording_does_not_count() -> None:
+    loud, soft, other = AudioEncoder().encode(
+        [audio_file(tone(440)), audio_file(tone(440) / 8), audio_file(tone(1760))]
+    )
+    assert loud @ soft > 0.9 > loud @ other
+
+
+def test_audio_features_tell_sounds_apart() -> None:
+    """Tones, noise, and tones that rise or fall: the last two differ in their order only."""
+    random = np.random.default_rng(0)
+    files, truth = [], []
+    for at in range(120):
+        kind = at % 4
+        low, seconds = random.uniform(300, 600), random.uniform(0.4, 0.8)
+        time = np.arange(int(seconds * RATE)) / RATE
+        sweep = time**2 / seconds * low / 2
+        phase = low * time + (0, 0, sweep, -sweep / 2)[kind]
+        samples = random.normal(size=len(time)) if kind == 1 else np.sin(2 * np.pi * phase)
+        files.append(audio_file(0.2 * samples + 0.005 * random.normal(size=len(time))))
+        truth.append(kind)
+    vectors = AudioEncoder().encode(files)
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors[:60], truth[:60])
+    assert model.score(vectors[60:], truth[60:]) > 0.9
+
+
+def test_an_audio_file_that_cannot_be_read_leaves_the_others() -> None:
+    files = {"/good.wav": audio_file(tone(440)), "/bad.wav": b"no audio"}
+    encoders = configured_encoders(Settings(), {"audio"})
+    encoder = TaskEncoder([Field("audio", "audio")], files.__getitem__, encoders)
+    vectors, failed = encoder.encode([{"audio": "/bad.wav"}, {"audio": "/good.wav"}])
+    assert list(failed) == [0]
+    assert not vectors[0].any()
+    assert vectors[1].any()
+
+
+def test_without_its_decoder_the_config_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "find_spec", lambda _: None)
+    with pytest.raises(MissingOptionalDependencyError, match="pip install"):
+        configured_encoders(Settings(), {"audio"})
+    beside = [Field("text", "text"), Field("sound", "audio", required=False)]
+    assert readable_fields(beside) == beside[:1]
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Whisper", "Clap"])
+def test_a_hugging_face_audio_model_is_pooled_over_the_time(tmp_path: Path, kind: str) -> None:
+    folder = save_audio(tmp_path / kind, kind)
+    settings = Settings(model_dir=tmp_path, encoder=str(folder), device="cpu")
+    encoder = configured_encoders(settings, {"audio"})["audio"]
+    rate = 48_000 if kind == "Clap" else 16_000
+    sounds = [tone(frequency, seconds, rate) for frequency, seconds in ((300, 0.5), (2000, 0.7))]
+    vectors = encoder.encode([audio_file(samples, "flac", rate) for samples in sounds])
+    processor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model: Any = transformers.AutoModel.from_pretrained(folder).eval()
+    for samples, vector in zip(sounds, vectors, strict=True):
+        inputs = processor(samples, sampling_rate=rate, return_tensors="pt")
+        inputs.pop("attention_mask", None)
+        with torch.no_grad():
+            if kind == "Clap":
+                pooled = model.get_audio_features(**inputs).pooler_output[0]
+            else:
+                whole = model.get_encoder() if kind == "Whisper" else model
+                pooled = whole(**inputs).last_hidden_state[0].mean(dim=0)
+        expected = (pooled / pooled.norm()).numpy()
+        np.testing.assert_allclose(vector, expected, atol=2e-2)  # FLAC rounds to 16 bits
+    assert not np.allclose(vectors[0], vectors[1], atol=1e-4)
+    assert encoder.fingerprint.startswith("audio-hf1-")
+
+
+def test_very_short_and_very_long_audio_pass_a_hugging_face_model(tmp_path: Path) -> None:
+    for kind in ("Wav2Vec2", "Clap"):
+        folder = save_audio(tmp_path / kind, kind)
+        settings = Settings(model_dir=tmp_path, encoder=str(folder), device="cpu")
+        encoder = configured_encoders(settings, {"audio"})["audio"]
+        files = [audio_file(tone(440, seconds)) for seconds in (0.01, 31.0)]
+        first, again = encoder.encode(files), encoder.encode(files)
+        assert np.isfinite(first).all()
+        np.testing.assert_array_equal(first, again)
+
+
+def test_the_setting_names_one_encoder_for_audio(tmp_path: Path) -> None:
+    folders = [save_audio(tmp_path / name, "Wav2Vec2") for name in ("one", "two")]
+    settings = Settings(model_dir=tmp_path, encoder=",".join(map(str, folders)), device="cpu")
+    with pytest.raises(SettingsError, match=r"two encoders for audio, .* and one for audio"):
+        configured_encoders(settings, {"audio"})
+
+
+# -- several images of a task ----------------------------------------------------------------------
+
+
+def test_several_images_are_the_mean_of_their_vectors() -> None:
+    task = parse_label_config(f'<View><Image name="o" valueList="$pages"/>{CHOICES}</View>')
+    (field,) = task.fields
+    assert field.kind == "images"
+    content = task.content({"pages": ["/1", "/2", "/3"]})
+    assert content == {"pages": '["/1", "/2", "/3"]'}
+    encoders = configured_encoders(Settings(), {"images"})
+    encoder = TaskEncoder(task.fields, lambda address: png(int(address[1:])), encoders)
+    vectors, failed = encoder.encode([content, task.content({"pages": ["/3"]}), {"pages": None}])
+    each = ImageEncoder().encode([png(1), png(2), png(3)])
+    np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(vectors[1], each[2], atol=1e-6)
+    assert list(failed) == [2]
+
+
+def test_one_image_after_the_other_is_held_and_not_more_than_needed() -> None:
+    opened: list[str] = []
+
+    def load(address: str) -> bytes:
+        opened.append(address)
+        if address == "/2":
+            raise ContentError("it is gone")
+        return png(1)
+
+    encoders = configured_encoders(Settings(), {"images"})
+    encoder = TaskEncoder([Field("pages", "images")], load, encoders)
+    _, failed = encoder.encode([{"pages": json.dumps(["/1", "/2", "/3"])}])
+    assert str(failed[0]) == "it is gone"
+    assert opened == ["/1", "/2"]
+    opened.clear()
+    encoder.encode([{"pages": json.dumps(["/1"] * 50)}])
+    assert len(opened) == MOST_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("pages", "content"),
+    [
+        ("/1", '["/1"]'),
+        ('["/1", "/2"]', '["/1", "/2"]'),
+        (["/1", None, "", 3], '["/1"]'),
+        ([], None),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_lists_of_images_are_read_in_every_shape(pages: Any, content: str | None) -> None:
+    task = parse_label_config(f'<View><Image name="o" valueList="$pages"/>{CHOICES}</View>')
+    assert task.content({"pages": pages}) == {"pages": content}
+
+
+def test_images_of_a_repeater_are_several_images() -> None:
+    config = (
+        '<View><Repeater on="$pages"><Image name="i{{idx}}" value="$pages[{{idx}}].image"/>'
+        '</Repeater><Text name="o" value="$text"/>' + CHOICES + "</View>"
+    )
+    task = parse_label_config(config)
+    assert [field.kind for field in task.fields] == ["text", "images"]
+    data = {"text": "t", "pages": [{"image": "/1"}, {"image": "/2"}]}
+    assert task.content(data)[task.fields[1].name] == '["/1", "/2"]'
