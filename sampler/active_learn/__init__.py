@@ -1,7 +1,8 @@
 """Choose what to label next.
 
-``from active_learn import ActiveSampler``. What needs torch is imported when it is first asked
-for, so that a program that only wants the errors (a command line, a web server) starts at once.
+``from active_learn import ActiveSampler``. torch, which takes seconds to import, is imported when a
+sampler is made, or when `LinearHead`, `ModelOutput` or `rank_partitioned` are asked for, so that a
+program that imports this package (a command line, a web server) starts at once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .errors import (
 if TYPE_CHECKING:
     from .models import LinearHead, ModelOutput
     from .partitioned import rank_partitioned
-    from .sampler import ActiveSampler, Ranking
+    from .ranking import Ranking
+    from .sampler import ActiveSampler
 
 __version__ = "0.1.0"
 
@@ -46,7 +48,7 @@ _ROOMS = {
     "ActiveSampler": ".sampler",
     "LinearHead": ".models",
     "ModelOutput": ".models",
-    "Ranking": ".sampler",
+    "Ranking": ".ranking",
     "rank_partitioned": ".partitioned",
 }
 

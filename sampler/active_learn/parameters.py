@@ -1,25 +1,24 @@
-"""scikit-learn's conventions for parameters, without an import of scikit-learn (seconds)."""
+"""scikit-learn's conventions for parameters, without an import of scikit-learn (seconds).
+
+Nor does this module import torch before a sampler is made.
+"""
 
 from __future__ import annotations
 
 import inspect
 import os
-from typing import Any, ClassVar, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .errors import ParameterError
-from .models import LinearHead, ModelOutput
-from .problem import SelectionProblem
-from .strategies import parameters_of
-from .streams.stream import Stream
+from .validation import check_flag
+
+if TYPE_CHECKING:
+    from .problem import SelectionProblem
+    from .streams.stream import Stream
 
 __all__ = ["Parameters"]
 
 S = TypeVar("S", bound="Parameters")
-
-# Values that are short when printed; of others the type is printed.
-PRINTED = (str, int, float, type(None), os.PathLike, torch.device, LinearHead)
 
 
 class Parameters:
@@ -72,6 +71,9 @@ class Parameters:
             When a name is unknown (the message lists the known ones), a value cannot be used, or a
             stream is in progress.
         """
+        from .models import ModelOutput
+        from .strategies import parameters_of
+
         if not params:
             return self
         if self._stream is not None:
@@ -86,6 +88,7 @@ class Parameters:
         if strategy != arguments["strategy"]:
             arguments = {name: arguments[name] for name in defaults} | {"rank": defaults["rank"]}
         arguments |= params
+        check_flag("precompute_covariance", arguments["precompute_covariance"])
         changed = self._of_outputs & params.keys()
         outputs_only = isinstance(arguments["labeled_data"], ModelOutput)
         if changed and outputs_only and "labeled_data" not in changed:
@@ -103,6 +106,8 @@ class Parameters:
 
     def _strategy_parameters(self) -> dict[str, Any]:
         """Return the strategy's own parameters that are set."""
+        from .strategies import parameters_of
+
         own = parameters_of(self.problem.strategy.name)
         given = {name: value for name, value in self._arguments.items() if name in own}
         if given.get("rank") == 1:
@@ -119,13 +124,19 @@ class Parameters:
         return {**vars(self), "_arguments": {**self._arguments, **replaced}}
 
     def __repr__(self) -> str:
+        import torch
+
+        from .models import LinearHead
+
+        # Values that are short when printed; of others the type is printed.
+        printed = (str, int, float, type(None), os.PathLike, torch.device, LinearHead)
         defaults = self._defaults()
         shown = []
         for name, value in self._arguments.items():
             if name == "labeled_data":
                 if self.problem.labeled is not None:
                     shown.append(f"labeled_data=<{len(self.problem.labeled)} samples>")
-            elif not isinstance(value, PRINTED):
+            elif not isinstance(value, printed):
                 shown.append(f"{name}=<{type(value).__name__}>")
             elif name not in defaults or value != defaults[name]:
                 shown.append(f"{name}={value!r}")

@@ -41,7 +41,8 @@ from .inputs.pool import OutputPool, Pool
 from .inputs.samples import Samples
 from .models import ModelOutput
 from .partitioning import CPU, Part, Partitioning, check_partitioned
-from .ranking import Ranking, explain
+from .ranking import Ranking
+from .reasons import explain
 from .sampler import ActiveSampler
 from .strategies import PoolSummary, Selection
 

@@ -7,14 +7,15 @@ import os
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from .errors import StateError
-from .models import LinearHead, ModelOutput
 from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from .models import LinearHead, ModelOutput
 
 __all__ = ["Persistent", "read_state", "write_state"]
 
@@ -96,6 +97,10 @@ def pack_output(output: ModelOutput) -> dict[str, np.ndarray]:
 
 def unpack_output(group: dict[str, np.ndarray]) -> ModelOutput:
     """Return the model outputs of a group."""
+    import torch
+
+    from .models import ModelOutput
+
     return ModelOutput(torch.from_numpy(group["logits"]), torch.from_numpy(group["embedding"]))
 
 
@@ -110,6 +115,8 @@ def recompute_logits(groups: Groups, head: LinearHead) -> None:
     ValueError
         When the head reads embeddings of another size.
     """
+    import torch
+
     for arrays in groups.values():
         for name in [name for name in arrays if name.endswith("embedding")]:
             of = name.removesuffix("embedding") + "logits"
@@ -171,6 +178,8 @@ class Persistent(Parameters):
         StateError
             When the file is missing, damaged, foreign, or does not fit together.
         """
+        from .models import LinearHead
+
         meta, groups = read_state(path)
         try:
             if isinstance(model, LinearHead):

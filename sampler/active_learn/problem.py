@@ -10,19 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import DataError
+from .errors import BudgetError, DataError, ParameterError
 from .inputs.model_runner import check_output, run_batch, run_model
 from .inputs.pool import LazyPool, Pool, open_pool
 from .inputs.samples import Samples
-from .models import Adapter, ModelOutput
-from .strategies import Context, PoolSummary, Strategy
+from .models import Adapter, ModelOutput, adapt
+from .ranking import Ranking
+from .reasons import explain
+from .strategies import Context, PoolSummary, Strategy, build_strategy, parameters_of
+from .strategies.base import names_of
 from .streams.stream import RateController, Stream
-from .validation import ProblemType, pool_budget
+from .validation import (
+    ProblemType,
+    check_batch_size,
+    check_budget,
+    check_count,
+    check_device,
+    check_flag,
+    check_problem_type,
+    check_ranked,
+    check_seed,
+    pool_budget,
+)
 
 __all__ = ["SelectionProblem"]
 
 # Greedy picks of a ranking, whatever its length: what is labeled before the next ranking.
 N_GREEDY = 200
+# Samples of a pipe that are read before they are decided, without a batch size.
+STREAM_ROWS = 64
 
 
 @dataclass
@@ -48,6 +64,8 @@ class SelectionProblem:
     precompute_covariance : bool
     max_conditioned : int
     progress : bool
+    stream_rows : int
+        Samples of a pipe that are read before they are decided.
     labeled : ModelOutput, optional
         Of all labeled samples.
     """
@@ -62,7 +80,64 @@ class SelectionProblem:
     precompute_covariance: bool
     max_conditioned: int
     progress: bool
+    stream_rows: int = STREAM_ROWS
     labeled: ModelOutput | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        problem_type: ProblemType,
+        model: Any,
+        budget: int | float,
+        precompute_covariance: bool,
+        seed_fisher: bool,
+        labeled_data: Any,
+        strategy: str,
+        rank: int,
+        random_state: int | None,
+        device: str | torch.device | None,
+        batch_size: int | str,
+        progress: bool,
+        max_conditioned: int,
+        layer: Any,
+        **strategy_parameters: Any,
+    ) -> SelectionProblem:
+        """Return the problem that the arguments of `ActiveSampler` describe.
+
+        Raises
+        ------
+        ParameterError, DataError, ModelError
+        """
+        check_problem_type(problem_type)
+        check_count("rank", rank)
+        check_count("max_conditioned", max_conditioned)
+        if rank != 1:
+            check_rank(strategy, rank)
+            strategy_parameters["rank"] = rank
+        budget = check_budget(budget)
+        chosen = build_strategy(strategy, strategy_parameters)
+        chosen.check(problem_type)
+        problem = cls(
+            problem_type=problem_type,
+            budget=budget,
+            strategy=chosen,
+            device=check_device(device),
+            seed=check_seed(random_state),
+            seed_fisher=check_flag("seed_fisher", seed_fisher),
+            precompute_covariance=check_flag("precompute_covariance", precompute_covariance),
+            max_conditioned=max_conditioned,
+            progress=check_flag("progress", progress),
+            stream_rows=check_batch_size(batch_size) or STREAM_ROWS,
+            adapter=adapt(model, layer=layer, device=device, batch_size=batch_size),
+        )
+        if labeled_data is not None:
+            problem.add_labeled(labeled_data)
+        return problem
+
+    def use_strategy(self, name: str, parameters: dict[str, Any]) -> None:
+        """Select by another strategy from now on."""
+        self.strategy = build_strategy(name, parameters)
 
     def add_labeled(self, samples: Any) -> ModelOutput | None:
         """Add labeled samples, or their model outputs; return the outputs, None where none came."""
@@ -139,6 +214,32 @@ class SelectionProblem:
             preselected=preselected,
         )
 
+    def rank(self, X: Any, n: int | None) -> Ranking:
+        """Return the candidates of a pool in the order in which they are worth labeling."""
+        pool = self.open_pool(X)
+        found = self.strategy.rank_pool(self.context(pool, check_ranked(n, len(pool))))
+        reasons = explain(pool, found.indices, self.problem_type, self.labeled)
+        return Ranking(found.indices, found.scores, *reasons)
+
+    def choose(self, X: Any) -> tuple[Any, np.ndarray]:
+        """Return the samples of a pool that the budget chooses, and their positions.
+
+        Raises
+        ------
+        BudgetError
+            When the pool has fewer candidates than the budget.
+        """
+        samples = Samples(X)
+        pool = self.open_pool(samples)
+        k = pool_budget(self.budget, len(pool))
+        if k > len(pool):
+            raise BudgetError(
+                f"the budget is {k}, the pool has {len(pool)} candidates; "
+                "lower the budget or add candidates"
+            )
+        indices = self.strategy.rank_pool(self.context(pool, k)).indices
+        return samples.choose(indices), indices
+
     def begin_stream(self, total: int | None) -> Stream:
         """Return a new stream.
 
@@ -154,4 +255,14 @@ class SelectionProblem:
             np.random.default_rng(self.seed),
             self.labeled if self.seed_fisher else None,
             self.max_conditioned,
+        )
+
+
+def check_rank(strategy: str, rank: int) -> None:
+    """Check that a strategy uses several Fisher factors per sample."""
+    if "rank" not in parameters_of(strategy):
+        using = names_of(lambda one: "rank" in parameters_of(one.name))
+        raise ParameterError(
+            f"rank is {rank}, and strategy {strategy!r} has no Fisher factors; leave it off, or "
+            f"use {using}"
         )

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from .errors import BudgetError, DataError, ParameterError
-from .evaluation.replay import Candidate
-from .evaluation.tuning import Tuning, tune
-from .inputs.samples import Samples
-from .models import adapt
+from .errors import DataError, ParameterError
 from .persistence import Persistent
-from .problem import SelectionProblem
-from .ranking import Ranking, explain
-from .strategies import build_strategy
-from .streams.iterables import is_pipe, select_from_pipe
-from .streams.stream import Stream
-from .validation import (
-    ProblemType,
-    check_batch_size,
-    check_budget,
-    check_count,
-    check_device,
-    check_pipe,
-    check_problem_type,
-    check_ranked,
-    check_seed,
-    pool_budget,
-)
+from .ranking import Ranking
+from .validation import ProblemType, check_flag, check_pipe
+
+# What runs models imports torch, which takes seconds: imported when a sampler is made.
+if TYPE_CHECKING:
+    import torch
+
+    from .evaluation.replay import Candidate
+    from .evaluation.tuning import Tuning
+    from .streams.stream import Stream
 
 __all__ = ["ActiveSampler", "Ranking"]
 
-# Samples of a pipe that are read before they are decided, without a batch size.
-STREAM_ROWS = 64
+# What is never taken for labeled data where a boolean belongs.
+SCALARS = (str, bytes, int, float, np.generic)
 
 
 class ActiveSampler(Persistent):
@@ -54,6 +42,7 @@ class ActiveSampler(Persistent):
     precompute_covariance : bool
         Compute the covariance of the whole pool before the first decision, which needs a pool that
         can be read twice. It changes nothing for strategies that see the whole pool anyway.
+        Labeled data in its place are taken as ``labeled_data``.
     seed_fisher : bool
         Condition on the labeled data, so that similar samples are not chosen again.
     labeled_data : tensor, array, list, Dataset or ModelOutput, optional
@@ -97,7 +86,7 @@ class ActiveSampler(Persistent):
         problem_type: ProblemType,
         model: Any,
         budget: int | float,
-        precompute_covariance: bool = False,
+        precompute_covariance: bool | Any = False,
         seed_fisher: bool = False,
         *,
         labeled_data: Any = None,
@@ -111,33 +100,15 @@ class ActiveSampler(Persistent):
         layer: Any = None,
         **strategy_parameters: Any,
     ) -> None:
+        if not isinstance(precompute_covariance, SCALARS):  # labeled data as the fourth argument
+            labeled_data = given_once(precompute_covariance, labeled_data)
+            precompute_covariance = False
         arguments = {name: value for name, value in locals().items() if name in self._defaults()}
-        check_problem_type(problem_type)
-        check_count("rank", rank)
-        check_count("max_conditioned", max_conditioned)
+        from .problem import SelectionProblem
+
         self._arguments = {**arguments, **strategy_parameters}
-        if rank != 1:
-            strategy_parameters["rank"] = rank
-        budget = check_budget(budget)
-        chosen = build_strategy(strategy, strategy_parameters)
-        chosen.check(problem_type)
-        where = check_device(device)
-        self._stream_rows = check_batch_size(batch_size) or STREAM_ROWS
         self._stream: Stream | None = None
-        self.problem = SelectionProblem(
-            problem_type=problem_type,
-            budget=budget,
-            adapter=adapt(model, layer=layer, device=device, batch_size=batch_size),
-            strategy=chosen,
-            device=where,
-            seed=check_seed(random_state),
-            seed_fisher=bool(seed_fisher),
-            precompute_covariance=bool(precompute_covariance),
-            max_conditioned=max_conditioned,
-            progress=progress,
-        )
-        if labeled_data is not None:
-            self.problem.add_labeled(labeled_data)
+        self.problem = SelectionProblem.build(**self._arguments)
 
     problem_type = property(lambda self: self.problem.problem_type)
     budget = property(lambda self: self.problem.budget)
@@ -168,12 +139,12 @@ class ActiveSampler(Persistent):
         if self._stream is not None and self.problem.seed_fisher:
             self._stream.update(new)
 
-    def rank(self, X: Any, n: int | None = None) -> Ranking:
+    def rank(self, X_candidates: Any, n: int | None = None) -> Ranking:
         """Return the candidates of a pool in the order in which they are worth labeling.
 
         Parameters
         ----------
-        X : tensor, array, list or Dataset
+        X_candidates : tensor, array, list or Dataset
             N candidates.
         n : int, optional
             How many to order; all when omitted.
@@ -188,19 +159,16 @@ class ActiveSampler(Persistent):
         ------
         DataError, BudgetError
         """
-        problem = self.problem
-        pool = problem.open_pool(X)
-        context = problem.context(pool, check_ranked(n, len(pool)))
-        found = problem.strategy.rank_pool(context)
-        reasons = explain(pool, found.indices, problem.problem_type, problem.labeled)
-        return Ranking(found.indices, found.scores, *reasons)
+        return self.problem.rank(X_candidates, n)
 
-    def select(self, X: Any, *, return_indices: bool = False, total: int | None = None) -> Any:
+    def select(
+        self, X_candidates: Any, *, return_indices: bool = False, total: int | None = None
+    ) -> Any:
         """Choose the most valuable candidates of a pool, or of a stream as it passes.
 
         Parameters
         ----------
-        X : tensor, array, list or Dataset; or any iterable
+        X_candidates : tensor, array, list or Dataset; or any iterable
             A pool; or a pipe that is read once: an iterator, a generator, a DataLoader (its batches
             are split into samples), a file of lines. Items that are tuples are read as
             (input, target, ...).
@@ -211,8 +179,8 @@ class ActiveSampler(Persistent):
 
         Returns
         -------
-        of a pool : samples in the type of ``X`` (of a Dataset, a Subset), the most valuable
-            first; with ``return_indices`` also an ndarray of int64
+        of a pool : samples in the type of the candidates (of a Dataset, a Subset), the most
+            valuable first; with ``return_indices`` also an ndarray of int64
         of a pipe : a generator of samples, or of (sample, index)
             Each is decided within one batch of the model. A further pipe continues the stream.
 
@@ -222,26 +190,25 @@ class ActiveSampler(Persistent):
             When the pool has fewer candidates than the budget, ``total`` is missing, or the stream
             ends before it.
         ParameterError
-            When ``precompute_covariance`` or the strategy need the whole pool and ``X`` is a pipe.
+            When ``precompute_covariance`` or the strategy need the whole pool, and a pipe is given.
         DataError
         """
+        from .streams.iterables import is_pipe, select_from_pipe
+
         problem = self.problem
-        if is_pipe(X):
+        check_flag("return_indices", return_indices)
+        if is_pipe(X_candidates):
             check_pipe(problem.budget, total, problem.precompute_covariance)
-            stream = self._continue_stream(total)
-            return select_from_pipe(X, stream, problem.run_batch, self._stream_rows, return_indices)
+            return select_from_pipe(
+                X_candidates,
+                self._continue_stream(total),
+                problem.run_batch,
+                problem.stream_rows,
+                return_indices,
+            )
         if total is not None:
             raise ParameterError("total is the length of a stream; leave it out with a pool")
-        samples = Samples(X)
-        pool = problem.open_pool(samples)
-        k = pool_budget(problem.budget, len(pool))
-        if k > len(pool):
-            raise BudgetError(
-                f"the budget is {k}, the pool has {len(pool)} candidates; "
-                "lower the budget or add candidates"
-            )
-        indices = problem.strategy.rank_pool(problem.context(pool, k)).indices
-        chosen = samples.choose(indices)
+        chosen, indices = problem.choose(X_candidates)
         return (chosen, indices) if return_indices else chosen
 
     def hyperparameter_tune(
@@ -280,6 +247,9 @@ class ActiveSampler(Persistent):
         ParameterError
             When a stream is in progress, which began with another strategy.
         """
+        from .evaluation.replay import Candidate
+        from .evaluation.tuning import tune
+
         if self._stream is not None:
             raise ParameterError("a stream is in progress; tune before it starts")
         problem = self.problem
@@ -304,7 +274,7 @@ class ActiveSampler(Persistent):
             progress=problem.progress,
         )
         best = tuning.best
-        problem.strategy = build_strategy(best.strategy, dict(best.parameters))
+        problem.use_strategy(best.strategy, dict(best.parameters))
         constructor = {name: self._arguments[name] for name in self._defaults()}
         self._arguments = {**constructor, "strategy": best.strategy, "rank": 1, **best.parameters}
         return tuning
@@ -320,3 +290,12 @@ class ActiveSampler(Persistent):
         if stream is None or stream.controller.total != total or stream.controller.done:
             self._stream = stream = self.problem.begin_stream(total)
         return stream
+
+
+def given_once(by_place: Any, by_name: Any) -> Any:
+    """Return the labeled data that were given as the fourth argument or by their name."""
+    if by_place is not None and by_name is not None:
+        raise ParameterError(
+            "labeled data is given twice, as the fourth argument and as labeled_data=; give it once"
+        )
+    return by_name if by_place is None else by_place

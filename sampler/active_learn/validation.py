@@ -18,6 +18,7 @@ __all__ = [
     "check_budget",
     "check_count",
     "check_device",
+    "check_flag",
     "check_parameter",
     "check_pipe",
     "check_problem_type",
@@ -35,6 +36,15 @@ def check_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ParameterError(f"{name} is {value!r}; expected a whole number of at least 1")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Check that a value is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        short = isinstance(value, str | int | float)
+        shown = repr(value) if short else f"a {type(value).__name__}"
+        raise ParameterError(f"{name} is {shown}; expected True or False")
+    return bool(value)
 
 
 def check_ranked(n: Any, size: int) -> int:
@@ -106,8 +116,7 @@ def check_parameter(name: str, kind: Any, value: Any) -> None:
         return
     kind = next((part for part in get_args(kind) if part in (float, int)), kind)
     if kind is bool:
-        if not isinstance(value, bool):
-            raise ParameterError(f"{name} is {value!r}; expected True or False")
+        check_flag(name, value)
     elif kind is int:
         check_count(name, value)
     elif kind is float:

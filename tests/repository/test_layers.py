@@ -38,7 +38,8 @@ LAYERS = {
         sampler
         persistence
         parameters
-        problem ranking
+        problem
+        ranking reasons
         strategies streams evaluation
         selectors
         posterior inputs

@@ -226,6 +226,16 @@ def test_the_repr_shows_what_is_set() -> None:
     assert plain == f"ActiveSampler({expected})"
 
 
-def test_scikit_learn_is_not_imported_for_it() -> None:
-    code = "import sys, active_learn.parameters; sys.exit('sklearn' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_torch_is_imported_when_a_sampler_is_made() -> None:
+    """Also no other library that takes seconds to import."""
+    code = """
+import sys
+from active_learn import ActiveLearnError, ActiveSampler, Ranking
+import active_learn.validation
+heavy = {"torch", "scipy", "sklearn", "onnx", "onnxruntime", "transformers", "pandas"}
+print(*heavy & {*sys.modules})
+ActiveSampler("classification", lambda batch: None, 1)
+print("torch" in sys.modules, "sklearn" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["", "True False", ""]

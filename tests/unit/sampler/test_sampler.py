@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -100,8 +102,56 @@ def test_wrong_inputs_are_named() -> None:
         sampler(strategy="margin", gamma=3.0)
     with pytest.raises(ParameterError, match="unknown; choose one of"):
         sampler(strategy="best")
-    with pytest.raises(ParameterError, match="rank"):
+    with pytest.raises(ParameterError) as refused:
         sampler(strategy="random", rank=2)
+    assert str(refused.value) == (
+        "rank is 2, and strategy 'random' has no Fisher factors; leave it off, or use 'bait', "
+        "'logdet' or 'vessal'"
+    )
+
+
+def test_candidates_may_be_given_by_name() -> None:
+    chosen = sampler().select(X_candidates=POOL)
+    assert np.array_equal(chosen, sampler().select(POOL))
+    assert np.array_equal(sampler().rank(X_candidates=POOL).indices, sampler().rank(POOL).indices)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, torch.as_tensor, HEAD])
+def test_labeled_data_may_be_the_fourth_argument(kind: Callable[[object], object]) -> None:
+    labeled = kind(POOL[:10])
+    by_place = ActiveSampler("classification", HEAD, 5, labeled, True, random_state=0)
+    by_name = sampler(5, labeled_data=labeled, seed_fisher=True)
+    assert not by_place.precompute_covariance
+    assert by_place.get_params().keys() == by_name.get_params().keys()
+    assert by_place.get_params()["precompute_covariance"] is False
+    assert by_place.get_params()["labeled_data"] is labeled
+    assert np.array_equal(by_place.rank(POOL).indices, by_name.rank(POOL).indices)
+
+
+def test_nothing_as_the_fourth_argument_is_no_labeled_data() -> None:
+    nothing = ActiveSampler("classification", HEAD, 5, None)
+    assert not nothing.precompute_covariance
+    assert nothing.problem.labeled is None
+
+
+def test_labeled_data_given_twice_is_refused() -> None:
+    with pytest.raises(ParameterError, match="labeled data is given twice"):
+        ActiveSampler("classification", HEAD, 5, POOL[:3], labeled_data=POOL[:3])
+    with pytest.raises(ParameterError, match="precompute_covariance is a ndarray; expected True"):
+        sampler().set_params(precompute_covariance=POOL[:3])
+
+
+@pytest.mark.parametrize("value", ["no", 1, 0, 1.0])
+@pytest.mark.parametrize("name", ["precompute_covariance", "seed_fisher", "progress"])
+def test_only_booleans_are_booleans(name: str, value: object) -> None:
+    with pytest.raises(ParameterError, match=f"{name} is {value!r}; expected True or False"):
+        sampler(**{name: value})
+    assert getattr(sampler(**{name: np.bool_(True)}), name) is True
+
+
+def test_return_indices_is_a_boolean() -> None:
+    with pytest.raises(ParameterError, match="return_indices is 'no'; expected True or False"):
+        sampler().select(POOL, return_indices="no")
 
 
 def test_update_equals_starting_over() -> None:
