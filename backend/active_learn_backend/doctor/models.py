@@ -64,7 +64,7 @@ def check_usable(
     """
     _check_params(settings, task, params)
     own = project_settings(settings, params)
-    needs_no_package = all(field.kind in ("text", "image", "images") for field in task.fields)
+    needs_no_package = all(field.kind not in ("audio", "video", "pdf") for field in task.fields)
     if needs_no_package and not (own.model or own.encoder):
         return ok("the embedded encoders need no check")
     return _load(client, own, task)

@@ -9,18 +9,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
+from xml.etree.ElementTree import Element
 
 from ..errors import LabelConfigError
+from .time_series import inline_channels
 from .variables import evaluate, variable_name
 
 __all__ = ["Field", "field_of", "fields_of", "fields_of_all"]
 
-Kind = Literal["text", "image", "images", "audio"]
+Kind = Literal["text", "image", "images", "audio", "time series"]
 Markup = Literal["plain", "html", "dialogue", "records"]
 
 OBJECTS: dict[str, tuple[Kind, Markup]] = {
     "Image": ("image", "plain"),
     "Audio": ("audio", "plain"),
+    "TimeSeries": ("time series", "plain"),
     "Text": ("text", "plain"),
     "HyperText": ("text", "html"),
     "Paragraphs": ("text", "dialogue"),
@@ -57,14 +60,19 @@ class Field:
     ----------
     name : str
         Its name in the data, or its path (``pages[0].text``), see `evaluate`.
-    kind : {'text', 'image', 'images', 'audio'}
+    kind : {'text', 'image', 'images', 'audio', 'time series'}
         What it holds: text, or the address of a file; 'images': the addresses of several.
     by_url : bool
-        Whether it holds the address of the text instead (``valueType="url"``).
+        Whether it holds the address of the text, or of the time series, instead
+        (``valueType="url"``).
     markup : {'plain', 'html', 'dialogue', 'records'}
         What becomes plain text, see `plain_text`.
     name_key, text_key : str
         Keys of who speaks and of what is said, in a dialogue.
+    columns : tuple of str
+        Of the channels of a time series.
+    separator : str
+        Between its cells.
     required : bool
         Whether a task that lacks its text cannot be learned from; else the text counts as empty.
     """
@@ -75,6 +83,8 @@ class Field:
     markup: Markup = "plain"
     name_key: str = "author"
     text_key: str = "text"
+    columns: tuple[str, ...] = ()
+    separator: str = ","
     required: bool = True
 
     @property
@@ -85,6 +95,8 @@ class Field:
     @property
     def content_kind(self) -> str:
         """Return the kind of `content`; of an address also how the text behind it is read."""
+        if self.kind == "time series":
+            return f"{self.kind} ({self.separator.join(self.columns)})"
         if not self.by_url:
             return self.kind
         return f"{self.markup} by url" + (
@@ -94,12 +106,15 @@ class Field:
     def content(self, data: Mapping[str, Any]) -> str | None:
         """Pick the field's content out of a task's data; None if missing.
 
-        It is text, or an address; of several images a JSON list of addresses.
+        It is text, or an address; of several images a JSON list of addresses; of a time series in
+        the task itself its JSON.
         """
         value = evaluate(self.name, data)
         if self.kind == "images":
             addresses = [one for one in _listed(value) if isinstance(one, str) and one]
             return json.dumps(addresses) if addresses else None
+        if self.kind == "time series":
+            return inline_channels(value, self.columns)
         if self.is_address:
             return value if isinstance(value, str) else None
         text = self.plain_text(value)
@@ -179,6 +194,12 @@ def field_of(parsed: Any) -> Field:
             f'value="${parsed.tag.lower()}"'
         )
     by_url = kind == "text" and attributes.get("valuetype") == "url"
+    columns: tuple[str, ...] = ()
+    if kind == "time series":
+        by_url = attributes.get("valuetype", "url") == "url"
+        columns = _columns(parsed.children or ())
+        if not columns:
+            raise LabelConfigError(f"{tag} shows no channel; add one, such as <Channel column=..>")
     if kind == "image" and (attributes.get("valuelist") or "*" in name):
         kind = "images"
     if "*" in name and (kind not in ("text", "images") or by_url):
@@ -193,6 +214,8 @@ def field_of(parsed: Any) -> Field:
         markup=markup,
         name_key=attributes.get("namekey") or name_key,
         text_key=attributes.get("textkey") or text_key,
+        columns=columns,
+        separator=attributes.get("sep") or ",",
     )
 
 
@@ -241,6 +264,12 @@ def fields_of_all(objects: Iterable[Any]) -> tuple[Field, ...]:
     if not fields:
         raise LabelConfigError("; ".join(dict.fromkeys(reasons)))
     return tuple(fields.values())
+
+
+def _columns(children: Iterable[Element]) -> tuple[str, ...]:
+    """Return the columns of the channels of a time series, each once."""
+    channels = [tag for child in children for tag in child.iter() if tag.tag.lower() == "channel"]
+    return tuple(dict.fromkeys(tag.get("column") or "" for tag in channels if tag.get("column")))
 
 
 def _listed(value: Any) -> list[Any]:

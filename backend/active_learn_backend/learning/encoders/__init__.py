@@ -8,6 +8,7 @@ from .configured import configured_encoders, readable_fields
 from .gradients import ImageEncoder
 from .log_mel import AudioEncoder
 from .ngrams import TextEncoder
+from .segments_and_spectrum import TimeSeriesEncoder
 from .task import TaskEncoder
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ImageEncoder",
     "TaskEncoder",
     "TextEncoder",
+    "TimeSeriesEncoder",
     "configured_encoders",
     "readable_fields",
 ]

@@ -21,6 +21,7 @@ from .loaded_models import LoadedModels, signature
 from .log_mel import AudioEncoder
 from .names import find_path, is_hub_name, split_encoders
 from .ngrams import TextEncoder
+from .segments_and_spectrum import TimeSeriesEncoder
 from .several_images import ImagesEncoder
 
 __all__ = ["configured_encoders", "readable_fields"]
@@ -31,7 +32,9 @@ EMBEDDED: dict[str, Callable[[], Encoder]] = {
     "text": TextEncoder,
     "image": ImageEncoder,
     "audio": AudioEncoder,
+    "time series": TimeSeriesEncoder,
 }
+#: The kinds that ENCODER may name one for.
 PLURAL = {"text": "texts", "image": "images", "audio": "audio"}
 #: The kinds that others consist of.
 PARTS = {"images": ("image",)}
@@ -41,7 +44,7 @@ _told: set[str] = set()
 
 
 def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
-    """Return an encoder for each kind of content ('text', 'image', 'images', 'audio').
+    """Return an encoder for each kind of content ('text', 'image', 'audio', ...).
 
     A name of the hub that cannot be reached is asked for again after ten minutes; until then, and
     for a kind that the setting names no encoder for, the embedded one is used, with one notice in
@@ -94,7 +97,7 @@ def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, En
         named[its_kind] = (name, folder)
     encoders = {kind: _load(*named[kind], kind, settings) for kind in kinds if kind in named}
     for kind in set(kinds) - named.keys():
-        if all_there:
+        if all_there and kind in PLURAL:
             _tell_once(
                 kind,
                 f"ENCODER names no encoder for {PLURAL[kind]}: they are embedded without a model, "

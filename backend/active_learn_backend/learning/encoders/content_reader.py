@@ -13,14 +13,16 @@ from active_learn.errors import DataError, ModelError
 
 from ...errors import ContentError
 from ...labeling.config import Field
+from ...labeling.time_series import is_inline, read_channels
 
 __all__ = ["ContentReader", "Raw", "run_each"]
 
 Prepared = TypeVar("Prepared")
 FloatArray = npt.NDArray[np.float32]
 
-# What is read of a field: text, the bytes of a file or of several, None for what is not there.
-Raw: TypeAlias = str | bytes | Iterator[bytes] | None
+# What is read of a field: text, the bytes of a file or of several, the channels of a time series,
+# None for what is not there.
+Raw: TypeAlias = str | bytes | Iterator[bytes] | npt.NDArray[np.float32] | None
 
 MOST_IMAGES = 32  # of one field that are read
 LOADERS = 8  # tasks loaded at once: their way over the network is the slow part
@@ -51,9 +53,9 @@ class ContentReader:
     ) -> list[Prepared | ContentError]:
         """Read and prepare tasks; the error stands in place of one that cannot be.
 
-        ``prepare`` is given a task's fields, in order: texts, and the bytes of files; None for
-        one that the task does without (it stands beside what is labeled). Of several images it is
-        an iterator, so that only one of them is held.
+        ``prepare`` is given a task's fields, in order: texts, the bytes of files, and the channels
+        of time series; None for one that the task does without (it stands beside what is
+        labeled). Of several images it is an iterator, so that only one of them is held.
         """
 
         def one(content: Mapping[str, Any]) -> Prepared | ContentError:
@@ -77,6 +79,10 @@ class ContentReader:
             raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
         if field.kind == "images":
             return (self._load(address) for address in json.loads(value)[:MOST_IMAGES])
+        if field.kind == "time series":
+            if field.by_url and not is_inline(value):
+                value = self._load(value).decode("utf-8", "replace")
+            return read_channels(value, field.columns, field.separator)
         if field.kind != "text":
             return self._load(value)
         if field.by_url:

@@ -1,4 +1,4 @@
-"""Embedded encoders of audio and of several images, and Hugging Face encoders of audio."""
+"""Embedded encoders of audio, time series and several images; Hugging Face encoders of audio."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from active_learn_backend.learning.encoders import (
     AudioEncoder,
     ImageEncoder,
     TaskEncoder,
+    TimeSeriesEncoder,
     configured_encoders,
     readable_fields,
 )
@@ -149,6 +150,67 @@ def test_the_setting_names_one_encoder_for_audio(tmp_path: Path) -> None:
     settings = Settings(model_dir=tmp_path, encoder=",".join(map(str, folders)), device="cpu")
     with pytest.raises(SettingsError, match=r"two encoders for audio, .* and one for audio"):
         configured_encoders(settings, {"audio"})
+
+
+# -- time series ----------------------------------------------------------------------------------
+
+
+def series(kind: int, random: np.random.Generator) -> np.ndarray:
+    """Two channels: slow and fast waves, a rise, or noise; of different length and scale."""
+    n = random.integers(100, 300)
+    at = np.arange(n) / n
+    first = [
+        np.sin(2 * np.pi * random.uniform(2, 4) * at),
+        np.sin(2 * np.pi * random.uniform(20, 40) * at),
+        3 * at,
+        random.normal(size=n),
+    ][kind]
+    noisy = np.stack([first, random.normal(size=n)])
+    return (noisy + 0.3 * random.normal(size=noisy.shape)).astype(np.float32)
+
+
+def test_time_series_features_tell_kinds_apart() -> None:
+    random = np.random.default_rng(0)
+    truth = [at % 4 for at in range(120)]
+    vectors = TimeSeriesEncoder().encode([series(kind, random) for kind in truth])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-3)
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectors[:60], truth[:60])
+    assert model.score(vectors[60:], truth[60:]) > 0.9
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        np.zeros((1, 1)),
+        np.zeros((2, 50)),
+        np.full((1, 9), 1e30),
+        np.ones((1, 3)) * 7,
+        np.array([[1.0, -2.0]]),
+        np.random.default_rng(0).normal(size=(40, 30)) * 1e6,
+    ],
+)
+def test_any_series_gives_finite_numbers(channels: np.ndarray) -> None:
+    vector = TimeSeriesEncoder().encode([channels.astype(np.float32)])[0]
+    assert vector.shape == (TimeSeriesEncoder.n_features,)
+    assert np.isfinite(vector).all()
+    assert np.linalg.norm(vector) == pytest.approx(float(channels.any()), rel=1e-3)
+
+
+def test_series_of_tasks_and_of_files_are_encoded_alike() -> None:
+    config = (
+        '<View><TimeSeries name="o" value="$s"><Channel column="x"/></TimeSeries>' + CHOICES
+    ) + "</View>"
+    task = parse_label_config(config)
+    encoder = TaskEncoder(
+        task.fields,
+        lambda address: {"/a.csv": b"t,x\n0,1\n1,4\n2,2\n", "/b.csv": b"t\n1\n"}[address],
+        configured_encoders(Settings(), {"time series"}),
+    )
+    values = [{"x": [1, 4, 2]}, "/a.csv", "/b.csv", None]
+    vectors, failed = encoder.encode([task.content({"s": value}) for value in values])
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert "has no column 'x'" in str(failed[2])
+    assert str(failed[3]) == "the task has no time series in its field 's'"
 
 
 # -- several images of a task ----------------------------------------------------------------------

@@ -1,0 +1,163 @@
+"""Reads the channels of a time series: columns of a CSV file, or arrays of JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ContentError
+
+__all__ = ["inline_channels", "is_inline", "read_channels"]
+
+MAX_ROWS = 1_000_000  # that are read
+SHOWN = 8  # columns in a message
+SEPARATORS = {"\\t": "\t", "tab": "\t", "": ","}
+
+
+def inline_channels(value: Any, columns: Sequence[str]) -> str | None:
+    """Return the channels of a series that stands in the task itself, as JSON.
+
+    It is a mapping from columns to values, a list of rows, or the text of one; None of anything
+    else.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(row, Mapping) for row in value):
+        value = {name: [row.get(name) for row in value] for row in value[:1] for name in row}
+    if not isinstance(value, Mapping):
+        return None
+    wanted = {_find(column, value) for column in columns} & value.keys()
+    return json.dumps({name: value[name] for name in sorted(wanted or value.keys())})
+
+
+def is_inline(text: str) -> bool:
+    """Return whether a text is the JSON of a series, and no address."""
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def read_channels(text: str, columns: Sequence[str], separator: str) -> npt.NDArray[np.float32]:
+    """Read the values of each channel, in the order of the rows.
+
+    Values that are missing or no numbers are interpolated.
+
+    Parameters
+    ----------
+    text : str
+        CSV, or JSON: a mapping from columns to values, or a list of rows.
+    columns : sequence of str
+        Of the channels: names in the first row or, where that holds numbers, indices from 0.
+    separator : str
+        Between two cells of CSV.
+
+    Returns
+    -------
+    array of shape (channels, rows)
+
+    Raises
+    ------
+    ContentError
+        When it cannot be read, a column is missing, or most of its cells are no numbers.
+    """
+    table = _json_table(text) if is_inline(text) else _csv_table(text, separator)
+    channels = []
+    for column in columns:
+        name = _find(column, table)
+        if name not in table:
+            raise ContentError(
+                f"the time series has no column '{column}'; it has "
+                f"{', '.join(map(repr, islice(table, SHOWN))) or 'none'}"
+            )
+        channels.append(_numbers(column, table[name]))
+    longest = max((len(channel) for channel in channels), default=0)
+    return np.stack([_filled(channel, longest) for channel in channels])
+
+
+def _find(column: str, names: Iterable[str]) -> str:
+    """Return the name that is meant: the same, or one that differs in case or in blanks."""
+    if column in names:
+        return column
+    alike = {name.strip().lower(): name for name in names}
+    return alike.get(column.strip().lower(), column)
+
+
+def _json_table(text: str) -> Mapping[str, Sequence[Any]]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"the time series is no JSON that can be read: {error}") from error
+    if isinstance(value, list) and all(isinstance(row, Mapping) for row in value):
+        names = dict.fromkeys(name for row in value[:1] for name in row)
+        return {name: [row.get(name) for row in value[:MAX_ROWS]] for name in names}
+    if not isinstance(value, Mapping):
+        raise ContentError("the time series is JSON, but no mapping from columns to values")
+    return {name: values[:MAX_ROWS] for name, values in value.items() if isinstance(values, list)}
+
+
+def _csv_table(text: str, separator: str) -> Mapping[str, Sequence[str]]:
+    separator = SEPARATORS.get(separator, separator)
+    try:
+        lines = io.StringIO(text.lstrip("\ufeff"), newline="")
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        rows = [row for row in islice(reader, MAX_ROWS + 1) if row]
+    except (csv.Error, TypeError) as error:
+        raise ContentError(f"the time series is no CSV that can be read: {error}") from error
+    if not rows:
+        raise ContentError("the time series is empty")
+    width = max(len(row) for row in rows)
+    names = [cell.strip() for cell in rows[0]]
+    indices = [str(at) for at in range(width)]
+    if all(_number(name) is not None for name in names):
+        names = indices
+    else:
+        rows = rows[1:]
+    cells = {at: [row[at] if at < len(row) else "" for row in rows] for at in range(width)}
+    table = {name: cells[at] for at, name in enumerate(names)}
+    return table | {index: cells[at] for at, index in enumerate(indices) if index not in table}
+
+
+def _numbers(column: str, cells: Sequence[Any]) -> npt.NDArray[np.float64]:
+    values = [_number(cell) for cell in cells]
+    strange = [
+        cell
+        for cell, value in zip(cells, values, strict=True)
+        if value is None and not _empty(cell)
+    ]
+    read = sum(value is not None for value in values)
+    if not read or len(strange) > read:
+        what = f"holds {str(strange[0])[:20]!r}" if strange else "is empty"
+        raise ContentError(f"column '{column}' of the time series {what}; expected numbers")
+    return np.array([math.nan if value is None else value for value in values])
+
+
+def _number(cell: Any) -> float | None:
+    if isinstance(cell, str):
+        cell = cell.strip()
+        if cell.count(",") == 1 and "." not in cell:
+            cell = cell.replace(",", ".")  # as much of the world writes it
+        try:
+            cell = float(cell)
+        except ValueError:
+            return None
+    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+        return None
+    return float(cell) if abs(cell) < 1e30 else None  # not NaN either
+
+
+def _empty(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.strip().lower() in ("", "nan", "null", "none", "na", "n/a", "inf", "-inf")
+    return cell is None or (isinstance(cell, float) and not math.isfinite(cell))
+
+
+def _filled(values: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.float32]:
+    """Interpolate what is missing; before the first value and after the last these go on."""
+    there = np.flatnonzero(~np.isnan(values))
+    return np.interp(np.arange(length), there, values[there]).astype(np.float32)
