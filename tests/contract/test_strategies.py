@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from active_learn import ActiveSampler, LinearHead, ParameterError, rank_partitioned, ranking
+from active_learn import ActiveSampler, LinearHead, ParameterError, rank_partitioned, reasons
 from active_learn.inputs import model_runner
 from active_learn.inputs import pool as pool_module
 from active_learn.posterior import incremental as tracked
@@ -100,7 +100,7 @@ class StrategyContract:
     def test_does_not_depend_on_the_size_of_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         labeled = {"labeled_data": LABELED, "seed_fisher": True}
         expected = self.sampler(**labeled).rank(POOL).indices
-        for module in (gram, ranking, tracked, volume):
+        for module in (gram, reasons, tracked, volume):
             monkeypatch.setattr(module, "BLOCK_ROWS", 14)
         monkeypatch.setattr(design, "BLOCK_SIZE", 600)
         monkeypatch.setattr(pool_module, "EMBEDDING_ROWS", 11)
