@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from active_learn.errors import ActiveLearnError
@@ -118,7 +119,33 @@ class LabelConfigError(ActiveLearnError):
 
 
 class ContentError(ActiveLearnError):
-    """The content of one task (text, image) cannot be loaded; the other tasks go on."""
+    """The content of one task (text, image) cannot be loaded; the other tasks go on.
+
+    Attributes
+    ----------
+    cause : str
+        The message without what is special to this task, such as its file's name.
+    source : str
+        Host that did not send it; empty where it is not a host's fault.
+    """
+
+    def __init__(self, message: str, *, cause: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.cause, self.source = cause or message, source
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Message, cause and source, to make it anew in another process."""
+        return str(self), self.cause, self.source
+
+    @classmethod
+    def of(cls, parts: Sequence[str]) -> ContentError:
+        """Return the error with those parts."""
+        message, cause, source = parts
+        return cls(message, cause=cause, source=source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).of, (self.parts,)
 
 
 class EngineError(ActiveLearnError):

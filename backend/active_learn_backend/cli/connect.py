@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from active_learn.errors import ActiveLearnError
 
 from ..project_settings import parse_params
 from ..settings import Settings
@@ -38,9 +39,30 @@ def connect_command(project_id: int, pull: bool, params: str | None, **given: An
     own = None if params is None else parse_params(params)
 
     def connect(connection: Connection, client: LabelStudioClient) -> list[str]:
-        return connection.connect(pull=pull, params=own, check_params=partial(_check, client))
+        done = connection.connect(pull=pull, params=own, check_params=partial(_check, client))
+        return _with_contents(done, client, read_settings(given), project_id)
 
     _change(project_id, given, connect)
+
+
+def _with_contents(
+    done: list[str], client: LabelStudioClient, settings: Settings, project_id: int
+) -> list[str]:
+    """Add whether the first tasks can be read; while none can be, the stream is not ordered."""
+    from ..doctor.contents import check_contents
+    from ..doctor.finding import Verdict
+    from ..labelstudio.connection import STREAM_IS_ORDERED
+
+    try:
+        finding = check_contents(client, settings, project_id)
+    except ActiveLearnError as error:
+        return [*done, f"not checked whether its tasks can be read: {error}"]
+    if finding.verdict == Verdict.OK:
+        return [*done, finding.what]
+    if finding.verdict == Verdict.WRONG:
+        waits = "the annotation stream will be ordered once a task can be read"
+        done = [line.replace(STREAM_IS_ORDERED, waits) for line in done]
+    return [*done, str(finding)]
 
 
 def _check(

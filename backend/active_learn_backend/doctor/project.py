@@ -11,7 +11,11 @@ from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, round_of
 from ..settings import Settings
+from ..state.rounds import last_round
+from ..state.status_queries import count_tasks
 from ..state.store import Project, Store
+from ..state.unreadable import describe_unreadable, unreadable_tasks
+from .contents import RETRIED
 from .finding import Finding, ok, warning, wrong
 from .locks import check_locks
 from .registration import check_registration
@@ -60,6 +64,7 @@ def _examine(
     else:
         yield from check_registration(client, settings, project)
     yield from _stream(client, store, project, remote)
+    yield from _contents(store, project)
     yield from check_locks(client, store, project)
 
 
@@ -104,7 +109,7 @@ def _version(
         served = str(remote["model_version"] or "")
         published = store.known_project(project.id).queue_version
     if not published:
-        yield ok("no queue is published: the first round is not done, or all is labeled")
+        yield ok(f"no queue is published: {_why_no_queue(store, project)}")
         return
     newer = (round_of(served) or 0) > (round_of(published) or 0)
     if served != published and not newer:
@@ -122,3 +127,20 @@ def _version(
         )
         return
     yield ok(f"its queue {served} is served")
+
+
+def _why_no_queue(store: Store, project: Project) -> str:
+    if last_round(store, project.id) is None:
+        return "the first round is not done"
+    if unreadable_tasks(store, project.id):
+        return "no task that can be read is left to label"
+    return "all is labeled"
+
+
+def _contents(store: Store, project: Project) -> Iterator[Finding]:
+    """Report the tasks that the worker could not read."""
+    found, total = unreadable_tasks(store, project.id), count_tasks(store, project.id).total
+    if not found:
+        return
+    report = wrong if sum(one.n for one in found) == total else warning
+    yield report(describe_unreadable(found, total), RETRIED)

@@ -18,7 +18,7 @@ from .client import LabelStudioClient
 from .published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from .registration import Registration
 
-__all__ = ["PROJECT_DELETED", "Connection", "ParamsCheck", "recover_projects"]
+__all__ = ["PROJECT_DELETED", "STREAM_IS_ORDERED", "Connection", "ParamsCheck", "recover_projects"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ MODEL_DELETED = (
     "its model was deleted in Label Studio; run `active-learn resume` to go on by polling, or "
     "`active-learn connect` to register the model again"
 )
+#: What `connect` did last.
+STREAM_IS_ORDERED = "the annotation stream is ordered"
 PROJECT_DELETED = "Label Studio has no such project any more"
 
 #: Raises when the settings, with a project's own over them, cannot be used for what it labels.
@@ -116,7 +118,7 @@ class Connection:
         mode = "pull" if pull else "push"
         self._update(status="active", reason="", mode=mode, last_error="")
         self._store.mark_changed(self._project_id)
-        done.append("the annotation stream is ordered" + (" (by polling only)" if pull else ""))
+        done.append(STREAM_IS_ORDERED + (" (by polling only)" if pull else ""))
         done.append(f"its tasks are {task.description}")
         return done
 

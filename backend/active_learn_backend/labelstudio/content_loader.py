@@ -27,6 +27,7 @@ from ..errors import ContentError, LabelStudioUnreachableError
 from ..settings import Settings
 from .client import LabelStudioClient
 from .public_addresses import is_public
+from .silent_hosts import SilentHosts
 from .tls_and_proxy import trusted_certificates
 
 __all__ = ["ContentLoader"]
@@ -77,8 +78,8 @@ class ContentLoader:
         self._roots = [Path(part).expanduser().resolve() for part in roots if part]
         self._most = int(settings.max_content_mb * 2**20)
         self._timeout = CONTENT_TIMEOUT
+        self._silent = SilentHosts()
         self._http = httpx.Client(
-            timeout=httpx.Timeout(min(self._timeout, 30.0), connect=5.0),
             headers={"User-Agent": "label-studio-active-sampler", "Accept-Encoding": "identity"},
             verify=trusted_certificates(settings),
             trust_env=False,  # no proxy and no .netrc: the address that was checked is the one used
@@ -101,18 +102,18 @@ class ContentLoader:
             try:
                 found = self._load_one(address, deadline, signed)
             except httpx.InvalidURL as error:  # is no HTTPError
-                raise ContentError(f"{_short(address)} is no address: {error}") from error
+                raise _refused(address, f"is no address: {error}") from error
             if isinstance(found, bytes):
                 return found
             address, signed = found.address, found.signed
-        raise ContentError(f"{_short(address)} was sent on more than {MAX_REDIRECTS} times")
+        raise _refused(address, f"was sent on more than {MAX_REDIRECTS} times")
 
     def _load_one(self, address: str, deadline: float, signed: bool) -> bytes | _Moved:
         try:
             target = urlsplit(address)
             port = target.port
         except ValueError as error:
-            raise ContentError(f"{_short(address)} is no address: {error}") from error
+            raise _refused(address, f"is no address: {error}") from error
         if target.scheme == "data":
             return self._decode(address)
         if target.scheme == "file":
@@ -124,13 +125,12 @@ class ContentLoader:
         if target.scheme in ("http", "https") and target.hostname:
             return self._from_host(target, port, deadline, signed)
         if target.scheme in STORAGE:
-            raise ContentError(
-                f"{_short(address)} is in cloud storage that Label Studio does not read; attach "
-                "the bucket to the project under Settings, Cloud Storage, and sync it"
+            raise _refused(
+                address,
+                "is in cloud storage that Label Studio does not read; attach the bucket to the "
+                "project under Settings, Cloud Storage, and sync it",
             )
-        raise ContentError(
-            f"{_short(address)} cannot be loaded; expected a file of Label Studio, or http(s)"
-        )
+        raise _refused(address, "cannot be loaded; expected a file of Label Studio, or http(s)")
 
     # -- Label Studio itself ------------------------------------------------------------------
 
@@ -141,9 +141,10 @@ class ContentLoader:
         inside = target.path.removeprefix(ours.path)
         segments = unquote_to_bytes(target.path).split(b"/")
         if not FILES.match(inside) or b".." in segments:
-            raise ContentError(
-                f"{_short(address)} is no file of Label Studio; expected an upload, a local file "
-                "or an address of its storage proxy"
+            raise _refused(
+                address,
+                "is no file of Label Studio; expected an upload, a local file or an address of its "
+                "storage proxy",
             )
         path = inside + (f"?{target.query}" if target.query else "")
         with self._client.stream(path) as response:
@@ -159,12 +160,14 @@ class ContentLoader:
     ) -> bytes | _Moved:
         host = str(target.hostname).lower()
         if host not in self._hosts and not signed:
-            raise ContentError(
-                f"{_short(target.geturl())} is on a host that is not allowed; upload the file, use "
-                f"Label Studio's storage proxy, or add {host[:SHOWN]!r} to CONTENT_HOSTS"
+            raise _refused(
+                target.geturl(),
+                "is on a host that is not allowed; upload the file, use Label Studio's storage "
+                f"proxy, or add {host[:SHOWN]!r} to CONTENT_HOSTS",
             )
         if target.username or target.password:
             raise ContentError(f"an address on {host!r} holds a user name; remove it")
+        self._silent.check(host)
         port = port or (443 if target.scheme == "https" else 80)
         address = self._resolve(host, port)
         literal = f"[{address}]" if ":" in address else address
@@ -174,6 +177,7 @@ class ContentLoader:
             f"{target.scheme}://{literal}:{port}{target.path or '/'}{query}",
             headers={"Host": target.netloc},
             extensions={"sni_hostname": host},  # the certificate has to be the name's
+            timeout=httpx.Timeout(min(self._timeout, self._silent.patience(host)), connect=5.0),
         )
         with self._sent(request, host) as response:
             return self._take(response, target.geturl(), deadline)
@@ -182,19 +186,24 @@ class ContentLoader:
     def _sent(self, request: httpx.Request, host: str) -> Iterator[httpx.Response]:
         try:
             response = self._http.send(request, stream=True)
+            self._silent.record_answer(host)
             try:
                 yield response
             finally:
                 response.close()
         except httpx.HTTPError as error:
-            raise ContentError(f"{host} does not answer ({type(error).__name__})") from error
+            raise self._silent.record_failure(
+                host, f"{host} does not answer ({type(error).__name__})"
+            ) from error
 
     def _resolve(self, host: str, port: int) -> str:
         """Return an address of a host, after a check of all that it has."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise ContentError(f"the host {host!r} cannot be found: {error}") from error
+            raise self._silent.record_failure(
+                host, f"the host {host!r} cannot be found: {error}"
+            ) from error
         addresses = [str(entry[4][0]) for entry in found]
         for address in addresses:
             if not self._private and not is_public(address):
@@ -210,32 +219,33 @@ class ContentLoader:
         if response.is_redirect and "Location" in response.headers:
             return _Moved(urljoin(where, response.headers["Location"]))
         if not response.is_success:
-            raise ContentError(f"{_short(where)} answered {response.status_code}")
+            raise _refused(where, f"answered {response.status_code}{_meaning(response)}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise ContentError(f"{_short(where)} is sent compressed, although that was not asked")
+            raise _refused(where, "is sent compressed, although that was not asked")
         data = bytearray()
         try:
             for chunk in response.iter_raw():
                 data += chunk
                 self._check_size(len(data), where)
                 if time.monotonic() > deadline:
-                    raise ContentError(
-                        f"{_short(where)} took longer than {self._timeout:g} s; "
-                        "make it smaller, or serve it from a faster place"
+                    raise _refused(
+                        where,
+                        f"took longer than {self._timeout:g} s; make it smaller, or serve it from "
+                        "a faster place",
                     )
         except httpx.HTTPError as error:
             if where.startswith(self._origin.geturl()):
                 raise LabelStudioUnreachableError(
                     f"Label Studio broke off while sending {_short(where)} ({type(error).__name__})"
                 ) from error
-            raise ContentError(f"{_short(where)} broke off ({type(error).__name__})") from error
+            raise _refused(where, f"broke off ({type(error).__name__})") from error
         return bytes(data)
 
     def _check_size(self, size: int, where: str) -> None:
         if size > self._most:
-            raise ContentError(
-                f"{_short(where)} is larger than {self._most / 2**20:g} MiB; raise MAX_CONTENT_MB "
-                "to take it"
+            raise _refused(
+                where,
+                f"is larger than {self._most / 2**20:g} MiB; raise MAX_CONTENT_MB to take it",
             )
 
     # -- without a network --------------------------------------------------------------------
@@ -250,24 +260,36 @@ class ContentLoader:
                 return base64.b64decode(body, validate=True)
             return unquote_to_bytes(body)
         except (ValueError, binascii.Error) as error:
-            raise ContentError(f"{_short(address)} is no data address: {error}") from error
+            raise _refused(address, f"is no data address: {error}") from error
 
     def _read_file(self, target: SplitResult) -> bytes:
         name = unquote_to_bytes(target.path).decode("utf-8", "surrogateescape")
         if target.netloc not in ("", "localhost") or "\0" in name:
-            raise ContentError(f"{_short(target.geturl())} is no file of this machine")
+            raise _refused(target.geturl(), "is no file of this machine")
         try:
             path = Path(name).resolve()
             if not any(path.is_relative_to(root) for root in self._roots):
-                raise ContentError(
-                    f"{_short(target.geturl())} is not below a folder of CONTENT_ROOTS"
-                )
+                raise _refused(target.geturl(), "is not below a folder of CONTENT_ROOTS")
             with path.open("rb") as file:
                 data = file.read(self._most + 1)
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-            raise ContentError(f"{_short(target.geturl())} cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise _refused(target.geturl(), f"cannot be read: {reason}") from error
         self._check_size(len(data), target.geturl())
         return data
+
+
+def _refused(address: str, problem: str) -> ContentError:
+    """Return the error of one file; its cause names none, and so is one for many."""
+    return ContentError(f"{_short(address)} {problem}", cause=f"a file {problem}")
+
+
+def _meaning(response: httpx.Response) -> str:
+    if response.status_code in (404, 410):
+        return ", it is not there; check that the file exists, and the storage that serves it"
+    if response.status_code in (401, 403):
+        return ", which refuses us; check who may read the file"
+    return ""
 
 
 def _short(address: str) -> str:

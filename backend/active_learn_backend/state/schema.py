@@ -27,10 +27,11 @@ __all__ = [
     "Project",
     "QueueRow",
     "TaskRow",
+    "UnreadableContent",
     "insert_if_new",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -148,6 +149,8 @@ class TaskRow:
         Probability with which it was drawn from the tasks then left, if our queue served it.
     annotations : int
         How many annotations Label Studio holds of it, skips among them.
+    unmatched : str
+        Why its annotations give no label although nobody skipped it, in words; else empty.
     """
 
     task_id: int
@@ -159,6 +162,29 @@ class TaskRow:
     labeled_at: float | None = None
     selection_probability: float | None = None
     annotations: int = 0
+    unmatched: str = ""
+
+
+@dataclass(frozen=True)
+class UnreadableContent:
+    """A content that could not be loaded; all tasks that bear it are left out.
+
+    Attributes
+    ----------
+    reason, cause, source : str
+        See `ContentError`.
+    tries : int
+        How often its source was tried in vain.
+    retry_at : float
+        When it is tried again, in seconds since 1970.
+    """
+
+    content_key: str
+    reason: str
+    cause: str
+    source: str
+    tries: int
+    retry_at: float
 
 
 @dataclass(frozen=True)
@@ -274,6 +300,7 @@ def _table(name: str, record: type, *key: str) -> sa.Table:
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
 projects = _table("projects", Project, "id")
 tasks = _table("tasks", TaskRow, "project_id", "task_id")
+unreadable = _table("unreadable", UnreadableContent, "project_id", "content_key")
 queue = _table("queue", QueueRow, "project_id", "task_id")
 rounds = _table("rounds", _RoundRow, "project_id", "round")
 counters = _table("counters", EventCount, "project_id", "event", "name")

@@ -173,6 +173,11 @@ class Store:
                 .where(_projects.c.id == project_id, _projects.c.params != params)
                 .values(changed | {"change_seq": _projects.c.change_seq + 1})
             )
+            # What could not be read may be readable now.
+            unreadable = schema.unreadable
+            connection.execute(
+                unreadable.update().where(unreadable.c.project_id == project_id).values(retry_at=0)
+            )
             return bool(done.rowcount)
 
     def change_status(self, project_id: int, before: str, after: str, reason: str) -> bool:

@@ -159,7 +159,7 @@ def _write_changes(
     return n_labels, n_tasks
 
 
-_FROM_LABEL_STUDIO = ("content_key", "label", "skipped", "annotations")
+_FROM_LABEL_STUDIO = ("content_key", "label", "skipped", "annotations", "unmatched")
 _OF_THE_TASK = ("content_key", "skipped")
 
 

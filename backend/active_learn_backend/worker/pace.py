@@ -36,6 +36,8 @@ class Pace:
         How long the last round took; None before the first.
     check_model_at : float
         When our model in Label Studio has to be looked at again.
+    has_retried : bool
+        Whether this worker has tried again what could not be read.
     """
 
     active_at: float = field(default_factory=time.monotonic)
@@ -43,6 +45,7 @@ class Pace:
     failures: int = 0
     not_before: float = 0.0
     check_model_at: float = 0.0
+    has_retried: bool = False
     round_seconds: float | None = None
     retirement: Retirement = field(default_factory=Retirement)
 

@@ -18,7 +18,7 @@ from active_learn.heads import Head, TrainedHead, fit_head, load_head, prune_hea
 from ..labeling.config import LabelingTask
 from ..labelstudio.published_queue import Queue
 from ..learning.embedding.embedder import TaskEmbedder
-from ..learning.engines.base import Engine, ProjectTasks
+from ..learning.engines.base import Engine
 from ..learning.engines.local import LocalEngine
 from ..learning.quality.auto_strategy import (
     chooses_strategy,
@@ -43,6 +43,7 @@ from ..state.rounds import finish_round, last_round, read_rounds
 from ..state.store import Project, QueueRow, Store
 from ..state.tasks import read_tasks, record_decisions
 from .advice_webhook import notify_if_changed
+from .unreadable import Loads
 
 __all__ = ["Round"]
 
@@ -149,17 +150,8 @@ class Round:
     def _embed(self, embedder: TaskEmbedder) -> Snapshot:
         """Embed all tasks; leave out those whose content cannot be loaded."""
         rows = read_tasks(self.store, self.project.id, contents=False)
-        tasks = ProjectTasks(
-            self.project,
-            [row.task_id for row in rows],
-            [row.content_key for row in rows],
-            self.store,
-        )
-        failed = self.engine.fill(embedder, tasks, self._checkpoint)
-        usable = [row for row in rows if row.content_key not in failed]
-        for row in rows:
-            if error := failed.get(row.content_key):
-                log.warning("task %s is left out: %s", row.task_id, error)
+        loads = Loads(self.project, self.store, self.engine, embedder, self._checkpoint)
+        usable = loads.readable(rows)
         vectors = self.engine.vectors(embedder, [row.content_key for row in usable])
         return Snapshot.take(self.project, usable, vectors, self.settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
+from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine
 from ..learning.selection.project_params import settings_for
 from ..learning.selection.queue_size import QueueSize, queue_size
@@ -24,8 +25,10 @@ from ..state.lease import Lease
 from ..state.queue import count_kept, count_open
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
+from ..state.unreadable import keys_to_retry
 from .pace import Pace
 from .round import Round
+from .unreadable import Loads
 
 __all__ = ["Turn", "round_is_due"]
 
@@ -99,7 +102,9 @@ class Turn:
             if not self._reconcile(project, changes):
                 pace.retirement.rounds = {}
                 return
+            unreadable = self._due_contents()
             self._run_round(changes.project)
+            self._retry(unreadable)
         self._retire()
         if project.last_error:
             self._update(last_error="")
@@ -212,9 +217,27 @@ class Turn:
             reason,
             report.labeled,
             report.unlabeled,
-            report.queue_version or "nothing, all is labeled",
+            report.queue_version or "nothing: no task that can be read is left to label",
             ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
+
+    def _due_contents(self) -> list[str]:
+        """Return the keys of contents to try again; of all in the first turn of a worker."""
+        first, self.pace.has_retried = not self.pace.has_retried, True
+        return keys_to_retry(self._store, self.project_id, all_of_them=first)
+
+    def _retry(self, keys: Sequence[str]) -> None:
+        """Try again what could not be read; what can be now is queued by the next round."""
+        if not keys:
+            return
+        project = self._project()
+        task = parse_label_config(project.label_config)
+        settings = settings_for(task, project_settings(self.settings, project.params))
+        embedder = TaskEmbedder(settings, project.id, task, self.load)
+        loads = Loads(project, self._store, self.engine, embedder, lambda *_: self._check())
+        if readable := loads.retry(keys):
+            log.info("%d contents that could not be read can be read now", readable)
+            self._store.mark_changed(project.id, round_requested=True)
 
     def _queue_size(self, settings: Settings, remote: Mapping[str, Any]) -> QueueSize:
         if settings.reserve is not None:

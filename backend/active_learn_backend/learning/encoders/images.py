@@ -49,7 +49,8 @@ def open_image(data: bytes) -> Image.Image:
         if image.width * image.height > MAX_MEGAPIXELS * 1e6:
             raise ContentError(
                 f"an image has {image.width} x {image.height} pixels, more than the "
-                f"{MAX_MEGAPIXELS:g} megapixels that are decoded; make it smaller"
+                f"{MAX_MEGAPIXELS:g} megapixels that are decoded; make it smaller",
+                cause="an image has too many pixels",
             )
         return _flat(_eight_bits(ImageOps.exif_transpose(image)))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -57,7 +58,7 @@ def open_image(data: bytes) -> Image.Image:
             f"a file is no image that can be read; expected {', '.join(FORMATS)}"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise ContentError(f"an image is damaged: {error}") from error
+        raise ContentError(f"an image is damaged: {error}", cause="an image is damaged") from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -10,7 +10,9 @@ from ...errors import SettingsError
 from ...project_settings import project_settings
 from ...settings import LOW_WATER, Settings
 from ...state.queue import count_open
+from ...state.status_queries import count_tasks
 from ...state.store import Project, Store
+from ...state.unreadable import unreadable_tasks
 from ...state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 
 __all__ = ["Activity", "activity_of"]
@@ -71,7 +73,7 @@ def _wait(settings: Settings, store: Store, project: Project) -> str:
     """Write how many more labels start a round, slightly less exact than the worker's own rule."""
     left, batch = count_open(store, project.id)
     if not batch:
-        return "Waiting for new tasks: all that could be queued is labeled."
+        return _nothing_queued(store, project)
     try:
         settings = project_settings(settings, project.params)
     except SettingsError as error:
@@ -80,3 +82,16 @@ def _wait(settings: Settings, store: Store, project: Project) -> str:
     by_batch = math.ceil(left - LOW_WATER * batch)
     more = max(min(by_count, by_batch), 1)
     return f"Waiting for labels: {more} more, and the next round starts."
+
+
+def _nothing_queued(store: Store, project: Project) -> str:
+    counts = count_tasks(store, project.id)
+    unreadable = sum(one.n for one in unreadable_tasks(store, project.id))
+    if not unreadable:
+        return "Waiting for new tasks: all that could be queued is labeled."
+    if unreadable == counts.total:
+        return f"Nothing can be queued: none of the {counts.total} tasks can be read."
+    return (
+        f"Waiting for new tasks: {unreadable} of {counts.total} cannot be read, and all others are "
+        "labeled."
+    )

@@ -25,6 +25,7 @@ from ...state.round_report import LabelError
 from ...state.rounds import last_round, read_rounds
 from ...state.status_queries import NextTask, TaskCounts, count_labels, count_tasks, next_tasks
 from ...state.store import Project, Store
+from ...state.unreadable import describe_unreadable, unreadable_tasks
 from .activity import Activity, activity_of
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
@@ -155,6 +156,9 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
         task = parse_label_config(project.label_config) if project.label_config else None
     except LabelConfigError as error:
         errors.append(str(error))
+    unreadable = unreadable_tasks(store, project.id)
+    if unreadable:
+        errors.append(describe_unreadable(unreadable, count_tasks(store, project.id).total))
     reports = read_rounds(store, project.id)
     label_errors = reports[-1].label_errors if reports else ()
     points = points_of(reports)

@@ -23,6 +23,7 @@ from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import count_kept, count_open, read_queue, set_queue
 from active_learn_backend.state.round_report import FORMAT_VERSION, Evaluation, RoundReport
 from active_learn_backend.state.rounds import finish_round, last_round, read_rounds
+from active_learn_backend.state.schema import SCHEMA_VERSION
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes, read_tasks, record_decisions, task_ids
 from active_learn_backend.web.change_buffer import ChangeBuffer
@@ -413,7 +414,7 @@ def test_projects_of_the_schema_before_are_carried_over(
     with sqlite3.connect(path) as connection:
         connection.executescript(SCHEMA_2)
     store = Store(f"sqlite:///{path}")
-    assert "has schema version 2, this is version 4" in caplog.text
+    assert f"has schema version 2, this is version {SCHEMA_VERSION}" in caplog.text
     project, other = store.projects()
     assert (project.status, project.reason) == ("paused_by_user", "by a person")
     assert (project.webhook_secret, project.webhook_id, project.backend_id) == ("a secret", 4, 3)

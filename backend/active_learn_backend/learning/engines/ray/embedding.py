@@ -60,7 +60,7 @@ def embed_all(job: EmbeddingJob) -> Embedded:
         num_cpus=ENCODER_CPUS,
         num_gpus=settings.ray_gpus,
     )  # fmt: skip
-    failed: dict[str, str] = {}
+    failed: dict[str, Sequence[str]] = {}
     done = 0
     for block in report.iter_batches(batch_size=None, batch_format="pyarrow"):
         for page in map(json.loads, block["report"].to_pylist()):
@@ -131,7 +131,7 @@ class ShardEncoder:
         keys = self._unknown(list(by_key))
         order = longest_first([by_key[key] for key in keys])
         done = 0
-        failed: dict[str, str] = {}
+        failed: dict[str, Sequence[str]] = {}
         for start in range(0, len(order), CHUNK):
             chunk = [keys[at] for at in order[start : start + CHUNK]]
             errors = self._embed_chunk(chunk, by_key)
@@ -149,7 +149,7 @@ class ShardEncoder:
 
     def _embed_chunk(
         self, keys: list[str], by_key: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, str]:
+    ) -> dict[str, Sequence[str]]:
         """Write the shard of a chunk; return the reason, by key, of what cannot be embedded."""
         # Of a page whose worker was lost, the chunks that it had finished are there.
         present = self._shards.present(keys)
@@ -159,4 +159,4 @@ class ShardEncoder:
         vectors, errors = self._encoder.encode([by_key[key] for key in keys])
         good = [row for row in range(len(keys)) if row not in errors]
         self._shards.write(keys, good, vectors[good])
-        return {keys[row]: str(error) for row, error in errors.items()}
+        return {keys[row]: error.parts for row, error in errors.items()}

@@ -123,7 +123,7 @@ class RayEngine(Engine):
                     "are seen here; set RAY_SHARDS to a folder or an address that all machines see"
                 )
             intake.clear()
-            return {key: ContentError(reason) for key, reason in result.failed.items()}
+            return {key: ContentError.of(parts) for key, parts in result.failed.items()}
 
     def _shards_of(self, embedder: TaskEmbedder) -> str:
         if not self._settings.ray_shards:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,12 @@ class Embedded:
     Attributes
     ----------
     failed : dict
-        The reason, by key, of contents that cannot be loaded.
+        The parts of the error, by key, of contents that cannot be loaded.
     done : int
         Embeddings that lie in shards now.
     """
 
-    failed: dict[str, str]
+    failed: Mapping[str, Sequence[str]]
     done: int
 
 

@@ -1,0 +1,153 @@
+"""Contents that could not be loaded: remembered, counted by cause, and tried again later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ..errors import ContentError
+from .schema import UnreadableContent
+from .schema import tasks as _tasks
+from .schema import unreadable as _unreadable
+from .store import Store
+
+__all__ = [
+    "UnreadableTasks",
+    "keys_to_retry",
+    "record_loads",
+    "unreadable_keys",
+    "unreadable_tasks",
+]
+
+SHOWN = 3  # causes in a description
+SHORTEST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0  # seconds until a source is tried again
+
+
+@dataclass(frozen=True)
+class UnreadableTasks:
+    """Tasks that cannot be read for one cause.
+
+    Attributes
+    ----------
+    n : int
+        How many.
+    task_id : int
+        One of them.
+    reason : str
+        Why that one cannot be read, and what to do.
+    """
+
+    cause: str
+    n: int
+    task_id: int
+    reason: str
+
+
+def describe_unreadable(found: Sequence[UnreadableTasks], total: int | str) -> str:
+    """Write in one line how many of a total of tasks cannot be read, and why; empty if all can."""
+    if not found:
+        return ""
+    reasons = [
+        f"{one.reason} ({one.n} tasks, such as {one.task_id})"
+        if one.n > 1
+        else f"{one.reason} (task {one.task_id})"
+        for one in found[:SHOWN]
+    ]
+    more = sum(one.n for one in found[SHOWN:])
+    rest = [f"other reasons ({more} tasks)"] if more else []
+    count = sum(one.n for one in found)
+    return f"{count} of {total} tasks cannot be read: {'; '.join(reasons + rest)}"
+
+
+def unreadable_keys(store: Store, project_id: int) -> set[str]:
+    """Return the keys of all contents that could not be loaded."""
+    query = sa.select(_unreadable.c.content_key).where(_unreadable.c.project_id == project_id)
+    with store.read() as connection:
+        return set(connection.scalars(query))
+
+
+def keys_to_retry(store: Store, project_id: int, *, all_of_them: bool = False) -> list[str]:
+    """Return the keys of the contents whose source is due to be tried again, or of all."""
+    query = sa.select(_unreadable.c.content_key).where(_unreadable.c.project_id == project_id)
+    if not all_of_them:
+        query = query.where(_unreadable.c.retry_at <= time.time())
+    with store.read() as connection:
+        return sorted(connection.scalars(query))
+
+
+def unreadable_tasks(store: Store, project_id: int) -> list[UnreadableTasks]:
+    """Count the tasks that cannot be read by cause, the most frequent first."""
+    same = (_tasks.c.project_id == _unreadable.c.project_id) & (
+        _tasks.c.content_key == _unreadable.c.content_key
+    )
+    joined = _unreadable.join(_tasks, same)
+    first = sa.func.min(_tasks.c.task_id)
+    causes = (
+        sa.select(_unreadable.c.cause, sa.func.count(), first)
+        .select_from(joined)
+        .where(_unreadable.c.project_id == project_id)
+        .group_by(_unreadable.c.cause)
+        .order_by(sa.func.count().desc(), first)
+    )
+    with store.read() as connection:
+        found = [tuple(row) for row in connection.execute(causes)]
+        some = [task_id for *_, task_id in found]
+        reasons = sa.select(_tasks.c.task_id, _unreadable.c.reason).select_from(joined)
+        rows = connection.execute(
+            reasons.where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
+        )
+        reason = {row.task_id: row.reason for row in rows}
+    return [UnreadableTasks(cause, n, task, reason[task]) for cause, n, task in found]
+
+
+def record_loads(
+    store: Store, project_id: int, tried: Collection[str], failed: Mapping[str, ContentError]
+) -> None:
+    """Record which contents were tried and which of them failed.
+
+    A source that fails again is left alone for twice as long; a failure without a source counts
+    for itself.
+    """
+    with store.write() as connection:
+        mine = _unreadable.c.project_id == project_id
+        known = {
+            row.content_key: row
+            for row in connection.execute(sa.select(_unreadable).where(mine)).all()
+        }
+        if not known and not failed:
+            return
+        tries = _tries(known.values())
+        for keys in _chunks([key for key in tried if key in known]):
+            connection.execute(
+                _unreadable.delete().where(mine, _unreadable.c.content_key.in_(keys))
+            )
+        now = time.time()
+        rows = []
+        for key, error in failed.items():
+            before = tries.get(error.source or key, 0)
+            pause = min(SHORTEST_PAUSE * 2.0 ** min(before, 10), LONGEST_PAUSE)
+            row = UnreadableContent(
+                key, str(error), error.cause, error.source, before + 1, now + pause
+            )
+            rows.append({"project_id": project_id, **vars(row)})
+        if rows:
+            connection.execute(_unreadable.insert(), rows)
+        gone = sa.select(_tasks.c.content_key).where(_tasks.c.project_id == project_id)
+        connection.execute(_unreadable.delete().where(mine, _unreadable.c.content_key.not_in(gone)))
+
+
+def _tries(known: Iterable[sa.Row[tuple[object, ...]]]) -> dict[str, int]:
+    """Return how often each source was tried."""
+    tries: dict[str, int] = {}
+    for row in known:
+        name = row.source or row.content_key
+        tries[name] = max(tries.get(name, 0), row.tries)
+    return tries
+
+
+def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,327 @@
+"""Tasks that cannot be read: counted by cause, remembered, tried again, in nobody's way."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from active_learn_backend.cli import main
+from active_learn_backend.doctor.project import examine_project
+from active_learn_backend.errors import ContentError
+from active_learn_backend.labelstudio import silent_hosts
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.labelstudio.silent_hosts import SilentHosts
+from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.logs import context
+from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state import unreadable
+from active_learn_backend.state.lease import Lease
+from active_learn_backend.state.store import Store
+from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.state.unreadable import describe_unreadable, unreadable_tasks
+from active_learn_backend.state.worker_heartbeats import record_heartbeat
+from active_learn_backend.web.status.activity import activity_of
+from active_learn_backend.web.status.project import project_status
+from active_learn_backend.worker.turn import Pace, Turn
+from click.testing import CliRunner
+from fake_label_studio import FakeLabelStudio
+from fake_server import KEY, Answer, Script
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+IMAGES = (
+    '<View><Image name="text" value="$image"/><Choices name="label" toName="text">'
+    '<Choice value="even"/><Choice value="odd"/></Choices></View>'
+)
+
+
+def picture(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+class SilentHost:
+    """A host that takes requests and says nothing, until it `speaks`."""
+
+    def __init__(self) -> None:
+        self.speaks = threading.Event()
+        self._server = Script()
+        self._server.answer = self._answer
+        self.url = self._server.url.replace("127.0.0.1", "localhost")
+
+    def _answer(self, _method: str, path: str, _authorization: str | None) -> Answer:
+        self.speaks.wait()
+        return 200, {}, picture(int(path.strip("/")))
+
+    @property
+    def requests(self) -> int:
+        return len(self._server.asked)
+
+    def close(self) -> None:
+        self.speaks.set()
+        self._server.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[SilentHost]:
+    host = SilentHost()
+    yield host
+    host.close()
+
+
+class Project:
+    """A project of images in a Label Studio in memory, and the worker that orders it."""
+
+    def __init__(self, folder: Path, addresses: list[Any]) -> None:
+        self.studio = FakeLabelStudio()
+        self.studio.before = self._file
+        self.id = self.studio.add_project("x" for _ in addresses)
+        self.studio.projects[self.id]["label_config"] = IMAGES
+        self.tasks = sorted(self.studio.tasks)
+        for task, address in zip(self.tasks, addresses, strict=True):
+            self.studio.tasks[task]["data"] = {"image": address}
+        self.settings = load_settings(
+            label_studio_url=self.studio.url,
+            label_studio_api_key=KEY,
+            model_dir=folder,
+            content_hosts="localhost",
+            content_private=True,
+            budget=4,
+            audit=0,
+        )
+        self.store = Store(self.settings.store_url)
+        self.store.register(self.id)
+        self.store.update(self.id, mode="pull")
+        self.pace = Pace()
+        self.client = self.studio.client()
+        self.load = ContentLoader(self.settings, self.client).load
+
+    def _file(self, _method: str, path: str, _body: Any) -> Answer | None:
+        if path == "/api/version/":
+            return 200, {}, b'{"release": "1.23.2"}'
+        if not path.startswith("/data/upload/"):
+            return None
+        name = path.rpartition("/")[2]
+        return (200, {}, picture(int(name))) if name.isdigit() else (404, {}, b"")
+
+    def turn(self) -> None:
+        self.store.mark_changed(self.id)
+        taken = Lease(self.store, self.id, "elsewhere/0/x")
+        assert taken.acquire()
+        turn = Turn(
+            project_id=self.id,
+            settings=self.settings,
+            client=self.client,
+            lease=taken,
+            pace=self.pace,
+            stopping=threading.Event(),
+            load=self.load,
+            engine=LocalEngine(),
+        )
+        try:
+            with context(project=self.id):
+                turn.run()
+        finally:
+            taken.release()
+
+    @property
+    def queued(self) -> set[int]:
+        version = self.studio.projects[self.id]["model_version"]
+        return {row["task"] for row in self.studio.rows.values() if row["model_version"] == version}
+
+    @property
+    def sentence(self) -> str:
+        return describe_unreadable(unreadable_tasks(self.store, self.id), len(self.tasks))
+
+    @property
+    def shown(self) -> list[str]:
+        return project_status(self.settings, self.store, self._row).errors
+
+    @property
+    def activity(self) -> str:
+        return activity_of(self.settings, self.store, self._row).words
+
+    @property
+    def _row(self) -> Any:
+        return self.store.known_project(self.id)
+
+    def doctor(self) -> list[str]:
+        return [
+            str(finding)
+            for finding in examine_project(self.client, self.store, self.settings, self.id)
+        ]
+
+    def connect(self, settings: Settings) -> str:
+        given = {
+            "LABEL_STUDIO_URL": settings.label_studio_url,
+            "LABEL_STUDIO_API_KEY": KEY,
+            "MODEL_DIR": str(settings.model_dir),
+        }
+        done = CliRunner().invoke(main, ["connect", "--project", str(self.id), "--pull"], env=given)
+        return done.output
+
+    def close(self) -> None:
+        self.store.close()
+        self.client.close()
+        self.studio.close()
+
+
+def good(n: int) -> str:
+    return f"/data/upload/1/{n}"
+
+
+def test_what_cannot_be_read_is_counted_by_cause_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = [f"/data/upload/1/missing{n}.png" for n in range(5)]
+    project = Project(tmp_path, [*missing, "s3://bucket/x.png", None, *map(good, range(3))])
+    with caplog.at_level(logging.WARNING, "active_learn_backend.worker"):
+        project.turn()
+    lines = [one.getMessage() for one in caplog.records if "cannot be read" in one.getMessage()]
+    assert len(lines) == 3
+    first = project.tasks[0]
+    assert project.sentence == (
+        f"7 of 10 tasks cannot be read: '{project.studio.url}/data/upload/1/missing0.png' answered "
+        "404, it is not there; check that the file exists, and the storage that serves it "
+        f"(5 tasks, such as {first}); 's3://bucket/x.png' is in cloud storage that Label Studio "
+        "does not read; attach the bucket to the project under Settings, Cloud Storage, and sync "
+        f"it (task {first + 5}); the task has no image in its field 'image' (task {first + 6})"
+    )
+    assert project.queued == set(project.tasks[-3:])
+    assert project.sentence in project.shown
+    assert f"warning: project {project.id}: {project.sentence}; " in "\n".join(project.doctor())
+    caplog.clear()
+    project.store.mark_changed(project.id, round_requested=True)
+    project.turn()
+    assert not [one for one in caplog.records if "cannot be read" in one.getMessage()]
+    for task in project.tasks[-3:]:
+        project.studio.annotate(task, "even")
+    project.store.mark_changed(project.id, round_requested=True)
+    project.turn()
+    assert project.shown == [project.sentence]
+    project.close()
+
+
+def test_where_nothing_can_be_read_nothing_is_said_to_be_ordered_or_labeled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("active_learn_backend.web.status.activity.WORKER_SILENT", float("inf"))
+    project = Project(tmp_path, [f"/data/upload/1/missing{n}.png" for n in range(12)])
+    said = project.connect(project.settings)
+    assert "the annotation stream will be ordered once a task can be read (by polling only)" in said
+    assert "stream is ordered" not in said
+    assert "wrong: 12 of the first 12 tasks cannot be read: '" in said
+    project.turn()
+    project.store.update(project.id, polled_at=1.0)
+    record_heartbeat(project.store, "elsewhere/0/x")
+    assert project.activity == "Nothing can be queued: none of the 12 tasks can be read."
+    found = "\n".join(project.doctor())
+    assert f"wrong: project {project.id}: 12 of 12 tasks cannot be read" in found
+    assert "no queue is published: no task that can be read is left to label" in found
+    project.close()
+
+
+def test_readable_tasks_are_connected_without_a_complaint(tmp_path: Path) -> None:
+    project = Project(tmp_path, [good(1), good(2)])
+    said = project.connect(project.settings)
+    assert "the annotation stream is ordered (by polling only)" in said
+    assert "the first 2 tasks can be read" in said
+    project.close()
+
+
+def test_a_silent_host_is_asked_once_and_again_later_and_is_in_nobodys_way(
+    tmp_path: Path, silent: SilentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 tasks on a host that says nothing took 90 seconds in every round."""
+    monkeypatch.setattr(silent_hosts, "SHORTEST_PATIENCE", 0.3)
+    away = [f"{silent.url}/{n}" for n in range(24)]
+    project = Project(tmp_path, [*away, *map(good, range(6))])
+    project.turn()
+    assert project.queued <= set(project.tasks[24:])
+    assert len(project.queued) >= 4
+    asked = silent.requests
+    assert 1 <= asked <= 8  # as many as are loaded at once
+    assert "24 of 30 tasks cannot be read" in project.sentence
+    for _ in range(2):
+        project.store.mark_changed(project.id, round_requested=True)
+        project.turn()
+    assert silent.requests == asked
+    silent.speaks.set()
+    monkeypatch.setattr(SilentHosts, "check", lambda _self, _host: None)
+    monkeypatch.setattr(unreadable.time, "time", lambda now=unreadable.time.time: now() + 3600)
+    project.turn()  # reads them, after the queue
+    monkeypatch.undo()
+    assert project.sentence == ""
+    project.turn()
+    assert project._row.round_requested is False
+    for task in project.tasks[24:]:
+        project.studio.annotate(task, "even")
+    project.store.mark_changed(project.id, round_requested=True)
+    project.turn()
+    assert project.queued <= set(project.tasks[:24])
+    project.close()
+
+
+def test_a_new_worker_tries_all_again_at_once(tmp_path: Path) -> None:
+    """The operator may have allowed a host, and restarted it."""
+    project = Project(tmp_path, ["http://127.0.0.2:9/x.png", good(1), good(2)])
+    project.turn()
+    assert "add '127.0.0.2' to CONTENT_HOSTS (task" in project.sentence
+    project.load = lambda _address: picture(9)
+    project.turn()
+    assert project.sentence != ""
+    project.pace = Pace()
+    project.turn()
+    assert project.sentence == ""
+    project.close()
+
+
+def test_a_source_that_fails_again_is_left_alone_for_twice_as_long(tmp_path: Path) -> None:
+    project = Project(tmp_path, [good(1), good(2)])
+    project.turn()
+    keys = [row.content_key for row in read_tasks(project.store, project.id)]
+    error = ContentError("silent", source="h")
+    pauses = []
+    for _ in range(8):
+        unreadable.record_loads(project.store, project.id, keys, dict.fromkeys(keys, error))
+        with project.store.read() as connection:
+            rows = connection.execute(unreadable.sa.select(unreadable._unreadable)).all()
+        now = unreadable.time.time()
+        assert len({row.tries for row in rows}) == 1
+        pauses.append(round((rows[0].retry_at - now) / 60))
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    unreadable.record_loads(project.store, project.id, keys, {})
+    assert project.sentence == ""
+    project.close()
+
+
+def test_a_host_that_answers_may_fail_now_and_then() -> None:
+    hosts = SilentHosts()
+    hosts.record_answer("h")
+    for _ in range(2):
+        hosts.record_failure("h", "late")
+        hosts.check("h")
+    hosts.record_answer("h")
+    for _ in range(3):
+        hosts.record_failure("h", "late")
+    with pytest.raises(ContentError, match="late") as refused:
+        hosts.check("h")
+    assert refused.value.source == "h"
+    hosts.check("other")
+
+
+def test_a_silent_host_is_waited_for_longer_each_time() -> None:
+    hosts = SilentHosts()
+    patience = []
+    for _ in range(4):
+        patience.append(hosts.patience("h"))
+        hosts._hosts.setdefault("h", silent_hosts._Host()).silent_until = 0.0
+        hosts.record_failure("h", "late")
+    assert patience == [5.0, 10.0, 20.0, 30.0]
