@@ -168,10 +168,10 @@ class ActiveSampler(Persistent):
 
         Parameters
         ----------
-        X_candidates : tensor, array, list or Dataset; or any iterable
-            A pool; or a pipe that is read once: an iterator, a generator, a DataLoader (its batches
-            are split into samples), a file of lines. Items that are tuples are read as
-            (input, target, ...).
+        X_candidates : tensor, array, list, Dataset, table of numbers, column; or any iterable
+            A pool, which has a length and integer positions; or a pipe that is read once: an
+            iterator, a generator, a DataLoader (its batches are split into samples), a file of
+            lines. Items that are tuples are read as (input, target, ...).
         return_indices : bool
             Return the indices too: positions in the pool, or in the stream since its start.
         total : int, optional

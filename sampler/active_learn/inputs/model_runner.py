@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,16 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..models import Adapter, LinearHead, ModelOutput
+from ..models.tensors import as_tensor
 from .samples import Samples
 
-__all__ = ["as_tensor", "check_output", "run_batch", "run_model"]
+__all__ = ["as_embeddings", "check_output", "run_batch", "run_model"]
 
 # Samples that are passed to a model at once; it runs them in batches of its own size.
 MODEL_ROWS = 4096
+LINEAR_HEAD_ADVICE = (
+    " (a linear head takes embeddings; give the model that makes them to select from anything else)"
+)
 
 
 def check_output(output: ModelOutput, positions: int | np.ndarray, what: str) -> ModelOutput:
@@ -94,34 +97,11 @@ def run_batch(
 ) -> ModelOutput:
     """Return the model's outputs of one batch; for ``positions`` see `check_output`."""
     if isinstance(adapter, LinearHead):
-        batch = as_tensor(batch)
+        batch = as_embeddings(batch)
     output = check_output(adapter(batch), positions, what)
     return ModelOutput(output.logits.detach().float(), output.embedding.detach().float()).to(device)
 
 
-def as_tensor(embeddings: Any) -> torch.Tensor:
-    """Return embeddings as a tensor that shares their memory, so that it must not be written to.
-
-    Raises
-    ------
-    DataError
-        When they are not real numbers, or rows differ in length.
-    """
-    if not isinstance(embeddings, torch.Tensor):
-        try:
-            embeddings = np.asarray(embeddings)
-        except ValueError as error:
-            raise DataError(
-                "embeddings differ in length; expected rows of one length, (n, d)"
-            ) from error
-        if embeddings.dtype.kind not in "fiub":
-            raise DataError(
-                f"embeddings hold {embeddings.dtype}; expected real numbers (a linear head takes "
-                "embeddings; give the model that makes them to select from anything else)"
-            )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            embeddings = torch.as_tensor(embeddings)
-    if embeddings.is_complex():
-        raise DataError(f"embeddings hold {embeddings.dtype}; expected real numbers")
-    return embeddings
+def as_embeddings(batch: Any) -> torch.Tensor:
+    """Return embeddings as a tensor that shares their memory, so that it must not be written to."""
+    return as_tensor(batch, "embeddings", LINEAR_HEAD_ADVICE)

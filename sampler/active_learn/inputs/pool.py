@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..models import BLOCK_ROWS, Adapter, LinearHead, ModelOutput
-from .model_runner import as_tensor, check_output, run_batch, run_model
+from .model_runner import as_embeddings, check_output, run_batch, run_model
 from .samples import Samples
 
 __all__ = ["EmbeddingPool", "LazyPool", "OutputPool", "Pool", "open_pool"]
@@ -170,7 +170,7 @@ class EmbeddingPool(Pool):
     Parameters
     ----------
     samples : Samples
-        An array or a tensor of shape (N, d).
+        An array, a tensor or a table of shape (N, d), perhaps stored elsewhere.
     head : LinearHead
     device, progress, positions
         See `Pool`.
@@ -208,9 +208,10 @@ class EmbeddingPool(Pool):
 
     def _in_memory(self) -> torch.Tensor | None:
         """Return the embeddings without a copy, where they are float32 in memory already."""
-        if isinstance(self._samples.samples, np.memmap):
+        ready = self._samples.in_memory
+        if ready is None:
             return None
-        h = as_tensor(self._samples.samples)
+        h = as_embeddings(ready)
         return h if h.dtype == torch.float32 and h.device == self._device else None
 
     def _output(self, rows: Rows) -> ModelOutput:
@@ -219,7 +220,7 @@ class EmbeddingPool(Pool):
         return run_batch(self._head, self._samples[rows], self._numbers(rows), self._device)
 
     def _embedding(self, rows: Rows) -> torch.Tensor:
-        return as_tensor(self._samples[rows]).to(self._device, torch.float32)
+        return as_embeddings(self._samples[rows]).to(self._device, torch.float32)
 
 
 class LazyPool(Pool):

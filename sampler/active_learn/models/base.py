@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError, ModelError
+from .tensors import as_tensor
 
 __all__ = ["BLOCK_ROWS", "Adapter", "LinearHead", "ModelOutput"]
 
@@ -93,7 +94,7 @@ class LinearHead:
     """
 
     def __init__(self, weight: Any, bias: Any | None = None) -> None:
-        self.weight = torch.as_tensor(np.asarray(weight), dtype=torch.float32)
+        self.weight = as_tensor(weight, "weights of a LinearHead").to(torch.float32)
         if self.weight.ndim != 2 or 0 in self.weight.shape:
             raise ModelError(
                 f"weight of a LinearHead has shape {tuple(self.weight.shape)}; "
@@ -101,8 +102,8 @@ class LinearHead:
             )
         n_outputs = self.weight.shape[0]
         zeros = np.zeros(n_outputs)
-        self.bias = torch.as_tensor(
-            np.asarray(zeros if bias is None else bias), dtype=torch.float32
+        self.bias = as_tensor(zeros if bias is None else bias, "biases of a LinearHead").to(
+            self.weight
         )
         if self.bias.shape != (n_outputs,):
             raise ModelError(
@@ -122,9 +123,7 @@ class LinearHead:
 
     def __call__(self, batch: Sequence[Any] | np.ndarray | torch.Tensor) -> ModelOutput:
         """Return logits for a batch of embeddings of shape (n, d)."""
-        embedding = (
-            batch if isinstance(batch, torch.Tensor) else torch.as_tensor(np.asarray(batch))
-        ).to(dtype=torch.float32, device=self.weight.device)
+        embedding = as_tensor(batch, "embeddings").to(self.weight)
         if embedding.ndim != 2 or embedding.shape[1] != self.weight.shape[1]:
             raise DataError(
                 f"embeddings have shape {tuple(embedding.shape)}; "

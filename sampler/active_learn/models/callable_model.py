@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..errors import ModelError
+from ..errors import DataError, ModelError
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
 from .linear_check import require_linear, require_linear_fit
+from .tensors import as_tensor
 
 __all__ = ["CallableModel"]
 
@@ -82,5 +82,8 @@ class CallableModel(BatchedAdapter):
 
 
 def as_matrix(values: Any) -> torch.Tensor:
-    tensor = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
-    return tensor.detach().float()
+    """Return logits or embeddings that a callable returned, as float32."""
+    try:
+        return as_tensor(values, "logits or embeddings").float()
+    except DataError as error:
+        raise ModelError(f"of what the callable returns, {error}") from error

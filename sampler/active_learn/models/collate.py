@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError
+from . import tensors
 
 __all__ = ["as_tensor", "collate", "describe"]
 
@@ -39,15 +40,10 @@ def stack(values: list[Any]) -> torch.Tensor:
 
 
 def as_tensor(values: Any) -> torch.Tensor:
-    array = np.asarray(values)
-    if array.dtype == object or array.dtype.kind not in "fiub":
-        raise DataError(
-            f"samples hold {array.dtype} values; expected numbers. For texts give "
-            "(model, tokenizer)"
-        )
-    if not array.flags.writeable:  # a read-only memory map: torch cannot share it
-        array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array))
+    """Return one input as a tensor that a model may write to."""
+    tensor = tensors.as_tensor(values, "samples", "; for texts give (model, tokenizer)")
+    read_only = isinstance(values, np.ndarray) and not values.flags.writeable
+    return tensor.clone() if read_only else tensor
 
 
 def is_array(value: Any) -> bool:

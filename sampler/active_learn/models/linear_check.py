@@ -24,8 +24,8 @@ def require_linear(
     logits, embedding, weight, bias : Tensor
         float32, of shapes (n, K), (n, d), (K, d) and (K,).
     dtype : torch.dtype
-        What the model computed in: the bound is the rounding error of that type,
-        ``8 sqrt(d) eps (|embedding| @ |weight|.T + |bias|)`` in each logit.
+        What the model computed in: the bound is the rounding error of that type, or of float32
+        where that is larger, ``8 sqrt(d) eps (|embedding| @ |weight|.T + |bias|)`` in each logit.
     source : str
         Names the layer or node in the message.
 
@@ -41,7 +41,7 @@ def require_linear(
         )
     error = (embedding @ weight.T + bias - logits).abs()
     size = embedding.abs() @ weight.abs().T + bias.abs() + logits.abs()
-    eps = torch.finfo(dtype).eps
+    eps = max(torch.finfo(dtype).eps, torch.finfo(logits.dtype).eps)
     if dtype == torch.float32 and logits.is_cuda and torch.backends.cuda.matmul.allow_tf32:
         eps = 2.0**-10
     bound = 8 * max(1.0, embedding.shape[1] ** 0.5) * eps * size

@@ -174,8 +174,8 @@ def to_numpy(column: Any, node: Input) -> np.ndarray:
     dtype = NUMPY_TYPES.get(node.type)
     if dtype is None:
         raise ModelError(f"input {node.name!r} of the ONNX model is {node.type}; not supported")
-    tensor = column if isinstance(column, torch.Tensor) else as_tensor(column)
-    values = tensor.detach().cpu().numpy()
+    tensor = as_tensor(column).cpu()
+    values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     if np.issubdtype(values.dtype, np.floating) and not np.issubdtype(dtype, np.floating):
         raise DataError(
             f"input {node.name!r} of the ONNX model takes {np.dtype(dtype)}; "

@@ -79,6 +79,7 @@ class TorchModule(BatchedAdapter):
         self.input_names = required_inputs(self.module)
 
     def _run(self, batch: Any) -> ModelOutput:
+        check_loaded(self.module)
         with evaluating(self.module), placed_on(self.module, self.device), torch.no_grad():
             return super()._run(batch)
 
@@ -149,7 +150,7 @@ class TorchModule(BatchedAdapter):
         )
 
         def convert(column: Any) -> torch.Tensor:
-            tensor = column if isinstance(column, torch.Tensor) else as_tensor(column)
+            tensor = as_tensor(column)
             dtype = parameter.dtype if tensor.is_floating_point() else tensor.dtype
             return tensor.to(device=parameter.device, dtype=dtype)
 
@@ -187,6 +188,16 @@ def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linea
     wanted = layer if isinstance(layer, str) else type(layer).__name__
     names = ", ".join(repr(name) for name in list(layers)[-8:]) or "none"
     raise ModelError(f"layer {wanted!r} is no nn.Linear of the model; its linear layers: {names}")
+
+
+def check_loaded(module: nn.Module) -> None:
+    """Check that weights have values, which those on the meta device have not."""
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name!r} of the model is on the meta device, which holds no values; load its "
+                "weights on a real device first"
+            )
 
 
 def torch_device(device: str | torch.device) -> torch.device:

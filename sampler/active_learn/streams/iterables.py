@@ -8,8 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ..errors import DataError
-from ..inputs.samples import is_pool, model_input, to_batch
+from ..inputs.containers import has_names, is_pool, model_input, refusal, to_batch
 from ..models import ModelOutput
 from .stream import Stream
 
@@ -24,11 +23,8 @@ def is_pipe(samples: Any) -> bool:
     DataError
         When they are of a kind whose elements are no samples (a string, a mapping).
     """
-    if isinstance(samples, str | bytes | Mapping):
-        raise DataError(
-            f"candidates are of type {type(samples).__name__}; expected a tensor, an array, "
-            "a list, a Dataset or an iterator of samples"
-        )
+    if isinstance(samples, str | bytes) or has_names(samples):
+        raise refusal(samples, "candidates")
     return isinstance(samples, Iterable) and not is_pool(samples)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from active_learn import DataError, LinearHead
 from active_learn.inputs import pool as pool_module
+from active_learn.inputs.containers import is_pool
 from active_learn.inputs.pool import EmbeddingPool, LazyPool, OutputPool, Pool, open_pool
-from active_learn.inputs.samples import Samples, is_pool
+from active_learn.inputs.samples import Samples
 from active_learn.streams.iterables import is_pipe
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 

@@ -32,8 +32,9 @@ def build(nodes, tensors, *, output="y", batch="n", dtype=TensorProto.FLOAT, out
         helper.make_node("Relu", ["product"], ["h"]),
     ]
     values = {"body": BODY, **tensors}
-    if dtype == TensorProto.FLOAT16:
-        values = {name: value.astype(np.float16) for name, value in values.items()}
+    if dtype != TensorProto.FLOAT:
+        of = helper.tensor_dtype_to_np_dtype(dtype)
+        values = {name: value.astype(of) for name, value in values.items()}
     graph = helper.make_graph(
         body + nodes,
         "model",
@@ -149,6 +150,17 @@ def test_labels_and_a_zipmap_as_scikit_learn_exports_them():
 def test_half_precision():
     nodes, tensors = gemm()
     assert_reads(build(nodes, tensors, dtype=TensorProto.FLOAT16), rtol=2e-2, atol=2e-2)
+
+
+def test_double_precision():
+    nodes, tensors = gemm()
+    assert_reads(build(nodes, tensors, dtype=TensorProto.DOUBLE))
+
+
+def test_a_tensor_of_bfloat16_is_taken():
+    half = torch.tensor(X).bfloat16()
+    expected = run(build(*gemm()), half.float())[1].logits
+    torch.testing.assert_close(run(build(*gemm()), half)[1].logits, expected)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])

@@ -173,6 +173,23 @@ def test_a_layer_that_does_more_than_its_weight_says_is_refused():
         classify(LowRank(5, 3), torch.randn(6, 5))
 
 
+@pytest.mark.parametrize("size", [5, 500])
+def test_a_module_of_float64(size):
+    """Its logits are float64 and are cut to float32, so they are held to that precision."""
+    module = nn.Sequential(nn.Linear(5, size), nn.ReLU(), nn.Linear(size, 3)).double()
+    x = torch.randn(300, 5)
+    with torch.no_grad():
+        expected = module(x.double()).float()
+    torch.testing.assert_close(classify(module, x).logits, expected)
+
+
+def test_weights_without_values_are_refused():
+    with torch.device("meta"):
+        module = Ending(lambda z: z)
+    with pytest.raises(ModelError, match=r"'body.weight' of the model is on the meta device"):
+        classify(module, torch.randn(6, 5))
+
+
 def test_rows_with_labels_give_the_input_only():
     module, x = Ending(lambda z: z), torch.randn(6, 5)
     rows = [(row, 1) for row in x]
