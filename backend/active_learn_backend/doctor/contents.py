@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from ..errors import ContentError
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..settings import Settings
-from ..state.unreadable import UnreadableTasks, describe_unreadable
+from ..state.task_groups import TaskGroup
+from ..state.unreadable import describe_unreadable
 from .finding import Finding, ok, warning, wrong
 
 __all__ = ["RETRIED", "check_contents"]
@@ -32,14 +36,21 @@ def check_contents(client: LabelStudioClient, settings: Settings, project_id: in
     task = parse_label_config(client.project(project_id)["label_config"] or "")
     items = client.first_tasks(project_id, LOOKED_AT)
     reader = ContentReader(task.fields, ContentLoader(settings, client).load)
-    found = reader.map([task.content(item["data"]) for item in items], lambda _: None)
+    found = reader.map([task.content(item["data"]) for item in items], _load_all)
     causes: dict[str, list[tuple[int, str]]] = {}
     for item, error in zip(items, found, strict=True):
         if isinstance(error, ContentError):
             causes.setdefault(error.cause, []).append((item["id"], str(error)))
-    failed = [UnreadableTasks(cause, len(of), *of[0]) for cause, of in causes.items()]
+    failed = [TaskGroup(cause, len(of), *of[0]) for cause, of in causes.items()]
     failed.sort(key=lambda one: -one.n)
     if not failed:
         return ok(f"the first {len(items)} tasks can be read" if items else "it has no tasks yet")
     report = wrong if sum(one.n for one in failed) == len(items) else warning
     return report(describe_unreadable(failed, f"the first {len(items)}"), RETRIED)
+
+
+def _load_all(values: Iterable[Any]) -> None:
+    """Load what comes one by one: the images of a list."""
+    for value in values:
+        if isinstance(value, Iterator):
+            list(value)

@@ -12,8 +12,9 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, round_of
 from ..settings import Settings
 from ..state.rounds import last_round
-from ..state.status_queries import count_tasks
+from ..state.status_queries import count_tasks, unmatched_tasks
 from ..state.store import Project, Store
+from ..state.task_groups import describe_groups
 from ..state.unreadable import describe_unreadable, unreadable_tasks
 from .contents import RETRIED
 from .finding import Finding, ok, warning, wrong
@@ -65,6 +66,7 @@ def _examine(
         yield from check_registration(client, settings, project)
     yield from _stream(client, store, project, remote)
     yield from _contents(store, project)
+    yield from _unmatched(store, project)
     yield from check_locks(client, store, project)
 
 
@@ -144,3 +146,14 @@ def _contents(store: Store, project: Project) -> Iterator[Finding]:
         return
     report = wrong if sum(one.n for one in found) == total else warning
     yield report(describe_unreadable(found, total), RETRIED)
+
+
+def _unmatched(store: Store, project: Project) -> Iterator[Finding]:
+    """Report annotations that answer nothing that is learned."""
+    found, total = unmatched_tasks(store, project.id), count_tasks(store, project.id).total
+    if found:
+        yield warning(
+            describe_groups(found, total, "are annotated without a label"),
+            "if that is a mistake, let the labeling config name the control and its choices as the "
+            "annotations do",
+        )

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
-__all__ = ["is_skipped", "resolve_label"]
+__all__ = ["is_skipped", "no_label_because", "resolve_label"]
+
+SHOWN = 60  # characters of an answer in a reason
 
 
 def resolve_label(
@@ -60,3 +63,40 @@ def resolve_label(
 def is_skipped(annotations: Sequence[Mapping[str, Any]]) -> bool:
     """Check whether somebody skipped the task."""
     return any(annotation.get("was_cancelled") for annotation in annotations)
+
+
+def no_label_because(
+    annotations: Sequence[Mapping[str, Any]], learned: Collection[str], others: Collection[str]
+) -> str:
+    """Return in words why annotations that nobody skipped hold no label.
+
+    Parameters
+    ----------
+    annotations : sequence of dict
+        As Label Studio sends them; no label was read out of any.
+    learned, others : collections of str
+        Names of the controls that are learned, and patterns of the names of the others.
+    """
+    items = [
+        item
+        for annotation in annotations
+        if isinstance(result := annotation.get("result"), list)
+        for item in result
+        if isinstance(item, Mapping) and isinstance(item.get("from_name"), str)
+    ]
+    for item in items:
+        name = item["from_name"]
+        if name in learned:
+            return f"'{name}' is answered with {_answer(item)}, which is none of its labels"
+        if not any(fnmatchcase(name, other) for other in others):
+            return f"'{name}' is answered, which is no control of the labeling config"
+    return "only controls that are not learned are answered" if items else "the annotation is empty"
+
+
+def _answer(item: Mapping[str, Any]) -> str:
+    """Write what an item of a result answers, such as 'cat'."""
+    value = item.get("value")
+    if isinstance(value, Mapping):
+        value = value.get(str(item.get("type")), value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else "a long answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from textwrap import shorten
@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
+from .annotations import no_label_because
 from .controls import REGISTRY, ControlTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
 from .variables import unfold_repeaters
@@ -39,11 +40,14 @@ class LabelingTask:
     fields : tuple of Field
     left_out : tuple of str
         The other controls, each with the reason why it is not learned.
+    names_left_out : tuple of str
+        Their names; ``*`` stands for the index within a Repeater.
     """
 
     control: ControlTag
     fields: tuple[Field, ...]
     left_out: tuple[str, ...] = ()
+    names_left_out: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["learned", "learned in part", "ordered by coverage"]:
@@ -61,6 +65,10 @@ class LabelingTask:
         control = self.control
         learned = f"{self.kind}: {control.tag} '{control.from_name}' ({control.problem_type})"
         return f"{learned}; not learned: {reasons}" if reasons else learned
+
+    def no_label_because(self, annotations: Sequence[Mapping[str, Any]]) -> str:
+        """Return in words why annotations, of which nobody skipped the task, hold no label."""
+        return no_label_because(annotations, {self.control.from_name}, self.names_left_out)
 
     def content(self, data: Mapping[str, Any]) -> dict[str, str | None]:
         """Pick what the encoder reads out of a task's data: text, addresses, None if missing."""
@@ -150,7 +158,8 @@ def _read_controls(
         except LabelConfigError as error:
             left_out.append(str(error))
     if found is not None:
-        return LabelingTask(*found, tuple(left_out))
+        names = tuple(one.name for one in interface.controls if one.name != found[0].from_name)
+        return LabelingTask(*found, tuple(left_out), names)
     if not left_out:
         raise LabelConfigError(
             "the labeling config has no control; add one, such as Choices, under Labeling Interface"

@@ -182,15 +182,17 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         if one.get("created_at") and not one.get("was_cancelled")
     ]
     label = resolve_label(annotations, task.control.read)
+    unmatched = label is None and bool(annotations) and not is_skipped(annotations)
     return TaskRow(
         task_id=item["id"],
         content=content,
         content_key=task.content_key(content),
         label=label,
         # Label Studio serves the task no more, also after an annotation without our control.
-        skipped=is_skipped(annotations) or (label is None and bool(annotations)),
+        skipped=is_skipped(annotations) or unmatched,
         labeled_at=min(map(_seconds, stamps), default=None),
         annotations=len(annotations),
+        unmatched=task.no_label_because(annotations) if unmatched else "",
     )
 
 

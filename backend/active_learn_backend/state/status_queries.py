@@ -13,8 +13,17 @@ from .schema import QueueRow
 from .schema import queue as _queue
 from .schema import tasks as _tasks
 from .store import Store
+from .task_groups import TaskGroup
 
-__all__ = ["NextTask", "TaskCounts", "count_labels", "count_tasks", "next_tasks", "queued_content"]
+__all__ = [
+    "NextTask",
+    "TaskCounts",
+    "count_labels",
+    "count_tasks",
+    "next_tasks",
+    "queued_content",
+    "unmatched_tasks",
+]
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class TaskCounts:
     Attributes
     ----------
     total, labeled, skipped : int
+    unmatched : int
+        Annotated tasks that nobody skipped, whose annotations give no label.
     last_hour, last_day : int
         Tasks first labeled within that time.
     """
@@ -33,6 +44,7 @@ class TaskCounts:
     skipped: int
     last_hour: int
     last_day: int
+    unmatched: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,24 @@ def count_tasks(store: Store, project_id: int) -> TaskCounts:
         return TaskCounts(
             total=number(mine),
             labeled=number(labeled),
-            skipped=number(mine, _tasks.c.skipped.is_(True)),
+            skipped=number(mine, _tasks.c.skipped.is_(True), _tasks.c.unmatched == ""),
+            unmatched=number(mine, _tasks.c.skipped.is_(True), _tasks.c.unmatched != ""),
             last_hour=number(labeled, _tasks.c.labeled_at > now - 3600),
             last_day=number(labeled, _tasks.c.labeled_at > now - 86400),
         )
+
+
+def unmatched_tasks(store: Store, project_id: int) -> list[TaskGroup]:
+    """Count the annotated tasks without a label by cause, the most frequent first."""
+    cause, first = _tasks.c.unmatched, sa.func.min(_tasks.c.task_id)
+    query = (
+        sa.select(cause, sa.func.count(), first, cause)
+        .where(_tasks.c.project_id == project_id, _tasks.c.skipped.is_(True), cause != "")
+        .group_by(cause)
+        .order_by(sa.func.count().desc(), first)
+    )
+    with store.read() as connection:
+        return [TaskGroup(*row) for row in connection.execute(query)]
 
 
 def count_labels(store: Store, project_id: int) -> list[tuple[Any, int]]:

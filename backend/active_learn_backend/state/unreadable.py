@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -13,53 +12,21 @@ from .schema import UnreadableContent
 from .schema import tasks as _tasks
 from .schema import unreadable as _unreadable
 from .store import Store
+from .task_groups import TaskGroup, describe_groups
 
 __all__ = [
-    "UnreadableTasks",
     "keys_to_retry",
     "record_loads",
     "unreadable_keys",
     "unreadable_tasks",
 ]
 
-SHOWN = 3  # causes in a description
 SHORTEST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0  # seconds until a source is tried again
 
 
-@dataclass(frozen=True)
-class UnreadableTasks:
-    """Tasks that cannot be read for one cause.
-
-    Attributes
-    ----------
-    n : int
-        How many.
-    task_id : int
-        One of them.
-    reason : str
-        Why that one cannot be read, and what to do.
-    """
-
-    cause: str
-    n: int
-    task_id: int
-    reason: str
-
-
-def describe_unreadable(found: Sequence[UnreadableTasks], total: int | str) -> str:
+def describe_unreadable(found: Sequence[TaskGroup], total: int | str) -> str:
     """Write in one line how many of a total of tasks cannot be read, and why; empty if all can."""
-    if not found:
-        return ""
-    reasons = [
-        f"{one.reason} ({one.n} tasks, such as {one.task_id})"
-        if one.n > 1
-        else f"{one.reason} (task {one.task_id})"
-        for one in found[:SHOWN]
-    ]
-    more = sum(one.n for one in found[SHOWN:])
-    rest = [f"other reasons ({more} tasks)"] if more else []
-    count = sum(one.n for one in found)
-    return f"{count} of {total} tasks cannot be read: {'; '.join(reasons + rest)}"
+    return describe_groups(found, total, "cannot be read")
 
 
 def unreadable_keys(store: Store, project_id: int) -> set[str]:
@@ -78,7 +45,7 @@ def keys_to_retry(store: Store, project_id: int, *, all_of_them: bool = False) -
         return sorted(connection.scalars(query))
 
 
-def unreadable_tasks(store: Store, project_id: int) -> list[UnreadableTasks]:
+def unreadable_tasks(store: Store, project_id: int) -> list[TaskGroup]:
     """Count the tasks that cannot be read by cause, the most frequent first."""
     same = (_tasks.c.project_id == _unreadable.c.project_id) & (
         _tasks.c.content_key == _unreadable.c.content_key
@@ -100,7 +67,7 @@ def unreadable_tasks(store: Store, project_id: int) -> list[UnreadableTasks]:
             reasons.where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
         )
         reason = {row.task_id: row.reason for row in rows}
-    return [UnreadableTasks(cause, n, task, reason[task]) for cause, n, task in found]
+    return [TaskGroup(cause, n, task, reason[task]) for cause, n, task in found]
 
 
 def record_loads(

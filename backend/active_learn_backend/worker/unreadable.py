@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Checkpoint, Engine, Failures, ProjectTasks
 from ..state.store import Project, Store, TaskRow
+from ..state.task_groups import TaskGroup
 from ..state.tasks import read_tasks
-from ..state.unreadable import UnreadableTasks, describe_unreadable, record_loads, unreadable_keys
+from ..state.unreadable import describe_unreadable, record_loads, unreadable_keys
 
 __all__ = ["Loads"]
 
@@ -68,5 +69,5 @@ class Loads:
                 causes.setdefault(error.cause, []).append(row)
         for cause, some in causes.items():
             first = some[0]
-            told = UnreadableTasks(cause, len(some), first.task_id, str(failed[first.content_key]))
+            told = TaskGroup(cause, len(some), first.task_id, str(failed[first.content_key]))
             log.warning("%s", describe_unreadable([told], len(rows)))

@@ -23,8 +23,16 @@ from ...state.folders import heads_folder, project_folder
 from ...state.queue import count_open
 from ...state.round_report import LabelError
 from ...state.rounds import last_round, read_rounds
-from ...state.status_queries import NextTask, TaskCounts, count_labels, count_tasks, next_tasks
+from ...state.status_queries import (
+    NextTask,
+    TaskCounts,
+    count_labels,
+    count_tasks,
+    next_tasks,
+    unmatched_tasks,
+)
 from ...state.store import Project, Store
+from ...state.task_groups import describe_groups
 from ...state.unreadable import describe_unreadable, unreadable_tasks
 from .activity import Activity, activity_of
 
@@ -107,6 +115,8 @@ class ProjectStatus:
     ----------
     ordering : str
         How the queue is ordered, what is learned and what is not; empty without a config.
+    unmatched : str
+        How many annotations give no label, and why; empty if all do.
     learned : bool
         Whether a head is trained.
     balance : list of (str, int)
@@ -122,6 +132,7 @@ class ProjectStatus:
     summary: Summary
     problem_type: str
     ordering: str
+    unmatched: str
     learned: bool
     batch_done: int
     batch: int
@@ -167,6 +178,11 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
         summary=_summary(settings, store, project, points[-1] if points else None),
         problem_type=task.control.problem_type if task else "",
         ordering=task.description if task else "",
+        unmatched=describe_groups(
+            unmatched_tasks(store, project.id),
+            count_tasks(store, project.id).total,
+            "are annotated without a label",
+        ),
         learned=task is None or task.control.learned,
         batch_done=batch - left,
         batch=batch,

@@ -297,6 +297,35 @@ def test_skipped_and_empty_annotations_are_no_labels() -> None:
     assert not is_skipped([annotation(2, "A")])
 
 
+@pytest.mark.parametrize(
+    ("from_name", "value", "reason"),
+    [
+        ("c", {"choices": ["Old"]}, "'c' is answered with [\"Old\"], which is none of its labels"),
+        ("c", {"choices": ["x" * 99]}, "'c' is answered with a long answer, which is none of its"),
+        ("c", 3, "'c' is answered with 3, which is none of its labels"),
+        ("t", {"text": ["a"]}, "only controls that are not learned are answered"),
+        ("sentiment", {"choices": ["B"]}, "'sentiment' is answered, which is no control of the"),
+        ([], {}, "the annotation is empty"),
+    ],
+)
+def test_annotations_without_a_label_have_a_reason(from_name: Any, value: Any, reason: str) -> None:
+    task = parse_label_config(CONFIG)
+    item = {"from_name": from_name, "type": "choices", "value": value}
+    found = task.no_label_because([{"id": 1, "result": [item]}])
+    assert found.startswith(reason)
+
+
+def test_what_a_repeater_labels_is_no_unknown_control() -> None:
+    repeated = (
+        '<Repeater on="$p"><Text name="x_{{idx}}" value="$p[{{idx}}]"/><TextArea '
+        'name="d_{{idx}}" toName="x_{{idx}}"/></Repeater>'
+    )
+    task = parse_label_config(CONFIG.replace("<Header", repeated + "<Header"))
+    items = [{"from_name": f"d_{n}", "type": "textarea", "value": {}} for n in range(2)]
+    found = task.no_label_because([{"id": 1, "result": items}])
+    assert found == "only controls that are not learned are answered"
+
+
 def test_ground_truth_then_majority_then_the_latest() -> None:
     assert (
         resolve(annotation(1, "A", ground_truth=True), annotation(2, "B"), annotation(3, "B"))

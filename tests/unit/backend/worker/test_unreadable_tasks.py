@@ -325,3 +325,33 @@ def test_a_silent_host_is_waited_for_longer_each_time() -> None:
         hosts._hosts.setdefault("h", silent_hosts._Host()).silent_until = 0.0
         hosts.record_failure("h", "late")
     assert patience == [5.0, 10.0, 20.0, 30.0]
+
+
+def answer(from_name: str, choice: str) -> dict[str, Any]:
+    item = {"from_name": from_name, "to_name": "text", "type": "choices"}
+    return {"id": 1, "result": [item | {"value": {"choices": [choice]}}]}
+
+
+def test_annotations_that_give_no_label_are_counted_apart(tmp_path: Path) -> None:
+    """They counted as skipped, nothing said so, and doctor warned of locks."""
+    project = Project(tmp_path, [good(n) for n in range(12)])
+    project.turn()
+    annotations = [answer("sentiment", "even")] * 3 + [answer("label", "former")] * 2
+    annotations += [{"id": 1, "result": [], "was_cancelled": True}, answer("label", "odd")]
+    queue = [row["task"] for row in sorted(project.studio.rows.values(), key=lambda r: r["score"])]
+    for task, annotation in zip(queue, annotations, strict=False):
+        project.studio.tasks[task]["annotations"] = [annotation]
+    project.store.update(project.id, cursor="")
+    project.turn()
+    status = project_status(project.settings, project.store, project._row)
+    counts = status.summary.counts
+    assert (counts.labeled, counts.skipped, counts.unmatched) == (1, 1, 5)
+    assert status.unmatched == (
+        "5 of 12 tasks are annotated without a label: 'sentiment' is answered, which is no control "
+        f"of the labeling config (3 tasks, such as {min(queue[:3])}); 'label' is answered with "
+        f'["former"], which is none of its labels (2 tasks, such as {min(queue[3:5])})'
+    )
+    found = "\n".join(project.doctor())
+    assert f"warning: project {project.id}: {status.unmatched}; if that is a mistake, let" in found
+    assert "were opened and not submitted" not in found
+    project.close()
