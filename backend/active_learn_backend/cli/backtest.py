@@ -97,7 +97,7 @@ class Source:
     def _config(self) -> str:
         path = self._given(self.label_config)
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of it
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
 

@@ -10,7 +10,7 @@ from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..settings import Settings
-from ..state.task_groups import TaskGroup
+from ..state.task_groups import group_by_cause
 from ..state.unreadable import describe_unreadable
 from .finding import Finding, ok, warning, wrong
 
@@ -37,12 +37,11 @@ def check_contents(client: LabelStudioClient, settings: Settings, project_id: in
     items = client.first_tasks(project_id, LOOKED_AT)
     reader = ContentReader(task.fields, ContentLoader(settings, client).load)
     found = reader.map([task.content(item["data"]) for item in items], _load_all)
-    causes: dict[str, list[tuple[int, str]]] = {}
-    for item, error in zip(items, found, strict=True):
-        if isinstance(error, ContentError):
-            causes.setdefault(error.cause, []).append((item["id"], str(error)))
-    failed = [TaskGroup(cause, len(of), *of[0]) for cause, of in causes.items()]
-    failed.sort(key=lambda one: -one.n)
+    failed = group_by_cause(
+        (item["id"], error.cause, str(error))
+        for item, error in zip(items, found, strict=True)
+        if isinstance(error, ContentError)
+    )
     if not failed:
         return ok(f"the first {len(items)} tasks can be read" if items else "it has no tasks yet")
     report = wrong if sum(one.n for one in failed) == len(items) else warning

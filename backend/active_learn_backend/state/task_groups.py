@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["TaskGroup", "describe_groups"]
+__all__ = ["TaskGroup", "describe_groups", "group_by_cause"]
 
 SHOWN = 3  # causes in a line
 
@@ -43,3 +43,12 @@ def describe_groups(found: Sequence[TaskGroup], total: int | str, what: str) -> 
     more = sum(one.n for one in found[SHOWN:])
     rest = [f"other reasons ({more} tasks)"] if more else []
     return f"{sum(one.n for one in found)} of {total} tasks {what}: {'; '.join(reasons + rest)}"
+
+
+def group_by_cause(tasks: Iterable[tuple[int, str, str]]) -> list[TaskGroup]:
+    """Group tasks, each with its id, its cause and its reason; the most frequent cause first."""
+    causes: dict[str, list[tuple[int, str]]] = {}
+    for task_id, cause, reason in tasks:
+        causes.setdefault(cause, []).append((task_id, reason))
+    groups = [TaskGroup(cause, len(some), *some[0]) for cause, some in causes.items()]
+    return sorted(groups, key=lambda group: -group.n)

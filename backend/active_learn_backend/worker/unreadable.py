@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Checkpoint, Engine, Failures, ProjectTasks
 from ..state.store import Project, Store, TaskRow
-from ..state.task_groups import TaskGroup
+from ..state.task_groups import group_by_cause
 from ..state.tasks import read_tasks
 from ..state.unreadable import describe_unreadable, record_loads, unreadable_keys
 
@@ -63,11 +63,6 @@ class Loads:
     @staticmethod
     def _tell(rows: Sequence[TaskRow], failed: Failures) -> None:
         """Log one line for each cause."""
-        causes: dict[str, list[TaskRow]] = {}
-        for row in rows:
-            if error := failed.get(row.content_key):
-                causes.setdefault(error.cause, []).append(row)
-        for cause, some in causes.items():
-            first = some[0]
-            told = TaskGroup(cause, len(some), first.task_id, str(failed[first.content_key]))
-            log.warning("%s", describe_unreadable([told], len(rows)))
+        errors = ((row.task_id, failed.get(row.content_key)) for row in rows)
+        for group in group_by_cause((task, one.cause, str(one)) for task, one in errors if one):
+            log.warning("%s", describe_unreadable([group], len(rows)))

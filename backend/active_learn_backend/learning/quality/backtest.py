@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,9 +28,12 @@ from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag
 from ...settings import Settings
 from ...state.store import TaskRow
+from ...state.task_groups import describe_groups, group_by_cause
 from ..embedding.embedder import TaskEmbedder
 
 __all__ = ["Backtest", "LabeledSet", "backtest", "candidates_for", "draw", "write_csv"]
+
+log = logging.getLogger(__name__)
 
 MOST_REPLAYED = 3000  # labels, drawn by chance: bounds the minutes that it takes
 MOST_REPLAYED_QUICKLY = 600
@@ -90,14 +94,27 @@ class LabeledSet:
     ) -> LabeledSet:
         """Embed the labeled ones of a project's tasks, by its settings and through its cache.
 
-        Tasks that cannot be loaded are left out.
+        Tasks that cannot be read are left out, with a warning.
+
+        Raises
+        ------
+        DataError
+            When none is left.
         """
         # Heads are fitted anew in replays: a team's own model only embeds.
         settings = settings.model_copy(update={"model_use": "encoder"})
+        _tell_unmatched(rows)
         rows = [row for row in rows if row.label is not None]
-        embeddings, usable, _ = TaskEmbedder(settings, project_id, task, load).embed(
+        embeddings, usable, failed = TaskEmbedder(settings, project_id, task, load).embed(
             [row.content for row in rows], [row.content_key for row in rows]
         )
+        groups = group_by_cause(
+            (rows[at].task_id, error.cause, str(error)) for at, error in failed.items()
+        )
+        if unreadable := describe_groups(groups, f"{len(rows)} labeled", "cannot be read"):
+            if not usable:
+                raise DataError(f"no labeled task can be read; {unreadable}")
+            log.warning("%s", unreadable)
         labels = [rows[at].label for at in usable]
         return cls.of(task.control, embeddings, labels, settings.class_weight)
 
@@ -284,6 +301,15 @@ def draw(path: Path, found: Backtest) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=120)
+
+
+def _tell_unmatched(rows: Sequence[TaskRow]) -> None:
+    """Warn of annotations that give no label."""
+    groups = group_by_cause(
+        (row.task_id, row.unmatched, row.unmatched) for row in rows if row.unmatched
+    )
+    if told := describe_groups(groups, len(rows), "are annotated without a label"):
+        log.warning("%s", told)
 
 
 def _is_offered(control: ControlTag, label: Any) -> bool:

@@ -29,6 +29,7 @@ from active_learn_backend.learning.quality.backtest import (
     draw,
     write_csv,
 )
+from active_learn_backend.settings import load_settings
 from click.testing import CliRunner
 
 TOPICS = {
@@ -142,6 +143,105 @@ def test_what_is_no_export_is_refused(tmp_path: Path, text: str, reason: str) ->
     (tmp_path / "export.json").write_text(text)
     with pytest.raises(DataError, match=reason):
         read_export(tmp_path / "export.json", CONFIG)
+
+
+def changed(tasks: Any, **values: Any) -> Any:
+    """Set values of each annotation; `drop` removes one of them."""
+    for task in tasks:
+        for annotation in task["annotations"]:
+            annotation |= values
+            annotation.pop("drop" in values and annotation.pop("drop"), None)
+    return tasks
+
+
+def completions(tasks: Any) -> Any:
+    return [
+        {name: one for name, one in task.items() if name != "annotations"}
+        | {"completions": [one | {"skipped": at == 3} for one in task["annotations"]]}
+        for at, task in enumerate(tasks)
+    ]
+
+
+def without_ids(tasks: Any) -> Any:
+    for task in tasks:
+        del task["id"]
+    return tasks
+
+
+def mixed_ids(tasks: Any) -> Any:
+    for at, task in enumerate(tasks):
+        task["id"] = f"task-{at}" if at % 2 else at
+        task["annotations"] = [
+            one | {"id": number} for one in task["annotations"] for number in ("a", 7, None)
+        ]
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("change", "labeled"),
+    [
+        (completions, 5),
+        (lambda tasks: changed(tasks, created_at=1598958300), 6),
+        (lambda tasks: changed(tasks, created_at=1598958300.5, updated_at="2020-09-01"), 6),
+        (lambda tasks: changed(tasks, created_at="yesterday", updated_at=10**30), 6),
+        (lambda tasks: changed(tasks, created_at=[1], updated_at=None), 6),
+        (lambda tasks: changed(tasks, drop="id"), 6),
+        (without_ids, 6),
+        (mixed_ids, 6),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_exports_of_any_age_and_hand_are_read(
+    tmp_path: Path, change: Any, labeled: int, encoding: str
+) -> None:
+    """Tracebacks and silent losses before."""
+    tasks = change([annotated(at, list(TOPICS)[at % 3], f"text {at}") for at in range(6)])
+    (tmp_path / "export.json").write_text(json.dumps(tasks), encoding=encoding)
+    _, rows = read_export(tmp_path / "export.json", CONFIG)
+    assert [row.content["text"] for row in rows] == [f"text {at}" for at in range(6)]
+    assert len({row.task_id for row in rows}) == 6
+    found = [row.label for row in rows if row.label]
+    assert len(found) == labeled
+    assert set(found) <= set(TOPICS)
+
+
+def test_the_latest_of_old_stamps_wins(tmp_path: Path) -> None:
+    (one,) = [annotated(0, "card", "a")]
+    other = annotated(0, "pin", "a")["annotations"][0] | {"id": 1, "created_at": 1}
+    for now, label in ((2, "card"), (0.5, "pin")):
+        first = one["annotations"][0] | {"created_at": now}
+        (tmp_path / "x.json").write_text(json.dumps([one | {"annotations": [first, other]}]))
+        (row,) = read_export(tmp_path / "x.json", CONFIG)[1]
+        assert row.label == label
+
+
+def test_images_that_cannot_be_loaded_are_the_reason(tmp_path: Path) -> None:
+    items = [annotated(at, "card", f"s3://bucket/{at}.png") for at in range(4)]
+    (tmp_path / "export.json").write_text(json.dumps(items))
+    (tmp_path / "config.xml").write_text(CONFIG.replace("<Text", "<Image"))
+    files = ("--export", f"{tmp_path}/export.json", "--label-config", f"{tmp_path}/config.xml")
+    told = command(tmp_path, *files)
+    assert told.exit_code == 1
+    assert "no labeled task can be read; 4 of 4 labeled tasks cannot be read: " in told.output
+    assert "'s3://bucket/0.png' is in cloud storage that Label Studio does not read" in told.output
+
+
+def test_what_is_left_out_of_a_backtest_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = [annotated(at, "card", f"text {at}") for at in range(4)]
+    items[0]["data"]["text"] = ""
+    items[1]["annotations"][0]["result"][0]["from_name"] = "other"
+    (tmp_path / "export.json").write_text(json.dumps(items))
+    task, rows = read_export(tmp_path / "export.json", CONFIG)
+    settings = load_settings(model_dir=tmp_path)
+    data = LabeledSet.embed(settings, 0, task, rows, lambda _: b"")
+    assert len(data.X) == 2
+    assert [one.getMessage() for one in caplog.records] == [
+        "1 of 4 tasks are annotated without a label: 'other' is answered, which is no control of "
+        "the labeling config (task 1)",
+        "1 of 3 labeled tasks cannot be read: the task is empty in its field 'text' (task 0)",
+    ]
 
 
 def test_too_few_labels_are_refused(tmp_path: Path) -> None:
