@@ -231,6 +231,7 @@ class Settings(BaseSettings):
     max_content_mb: float = Field(
         32.0, gt=0, description="Largest image, audio file or document of a task, in MiB."
     )
+    max_video_mb: float = Field(200.0, gt=0, description="Largest video of a task, in MiB.")
     content_hosts: str = Field(
         "",
         description="Further hosts that images and texts of tasks are fetched from, separated by "

@@ -42,6 +42,7 @@ NOTED = {
     "hypothesis": "MPL-2.0: used by the tests, passed on by nobody",
     "label-studio-sdk": "Apache-2.0, as its LICENSE file says; its metadata says nothing",
     "pathspec": "MPL-2.0: used by mypy, passed on by nobody",
+    "pypdfium2": "BSD-3-Clause and Apache-2.0, with PDFium and its libraries, all permissive",
     "psycopg": "LGPL-3.0: an extra that is chosen, used as a library, unchanged",
     "psycopg-binary": "LGPL-3.0: as psycopg",
     "tqdm": "MPL-2.0 AND MIT: used as a library, unchanged",

@@ -47,6 +47,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "models": ("encoder", "model", "model_use", "device"),
     "content": (
         "max_content_mb",
+        "max_video_mb",
         "content_hosts",
         "content_private",
         "content_roots",

@@ -26,7 +26,13 @@ def decode(kind: str, data: bytes, options: dict[str, Any]) -> str | np.ndarray:
         from .audio import decode_audio
 
         return decode_audio(data, **options)
-    raise ValueError(f"there is no decoder of kind {kind}")
+    if kind == "video":
+        from .video import decode_frames
+
+        return decode_frames(data, **options)
+    from .pdf import decode_pdf
+
+    return decode_pdf(data)
 
 
 def answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -17,12 +17,14 @@ from .variables import evaluate, variable_name
 
 __all__ = ["Field", "field_of", "fields_of", "fields_of_all"]
 
-Kind = Literal["text", "image", "images", "audio", "time series"]
+Kind = Literal["text", "image", "images", "audio", "video", "pdf", "time series"]
 Markup = Literal["plain", "html", "dialogue", "records"]
 
 OBJECTS: dict[str, tuple[Kind, Markup]] = {
     "Image": ("image", "plain"),
     "Audio": ("audio", "plain"),
+    "Video": ("video", "plain"),
+    "Pdf": ("pdf", "plain"),
     "TimeSeries": ("time series", "plain"),
     "Text": ("text", "plain"),
     "HyperText": ("text", "html"),
@@ -60,7 +62,7 @@ class Field:
     ----------
     name : str
         Its name in the data, or its path (``pages[0].text``), see `evaluate`.
-    kind : {'text', 'image', 'images', 'audio', 'time series'}
+    kind : {'text', 'image', 'images', 'audio', 'video', 'pdf', 'time series'}
         What it holds: text, or the address of a file; 'images': the addresses of several.
     by_url : bool
         Whether it holds the address of the text, or of the time series, instead

@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
@@ -63,7 +64,7 @@ class ContentLoader:
     ----------
     settings : Settings
         Uses ``content_hosts``, ``content_private``, ``content_roots``, ``label_studio_ca_file``,
-        ``label_studio_public_url`` and ``max_content_mb``.
+        ``label_studio_public_url``, ``max_content_mb`` and ``max_video_mb``.
     client : LabelStudioClient
         For what Label Studio itself serves: uploads, local files, its storage proxy.
     """
@@ -76,7 +77,7 @@ class ContentLoader:
         self._private = settings.content_private
         roots = (part.strip() for part in settings.content_roots.split(","))
         self._roots = [Path(part).expanduser().resolve() for part in roots if part]
-        self._most = int(settings.max_content_mb * 2**20)
+        self._most, self._limit = int(settings.max_content_mb * 2**20), "MAX_CONTENT_MB"
         self._timeout = CONTENT_TIMEOUT
         self._silent = SilentHosts()
         self._http = httpx.Client(
@@ -85,9 +86,12 @@ class ContentLoader:
             trust_env=False,  # no proxy and no .netrc: the address that was checked is the one used
             follow_redirects=False,
         )
+        self._of_videos = copy(self)
+        self._of_videos._most = int(settings.max_video_mb * 2**20)
+        self._of_videos._limit = "MAX_VIDEO_MB"
 
-    def load(self, address: str) -> bytes:
-        """Load one file.
+    def load(self, address: str, *, video: bool = False) -> bytes:
+        """Load one file; a video may be larger than others.
 
         Raises
         ------
@@ -96,6 +100,8 @@ class ContentLoader:
         LabelStudioUnreachableError
             When Label Studio does not answer: that is no fault of the task.
         """
+        if video:
+            return self._of_videos.load(address)
         deadline = time.monotonic() + self._timeout
         signed = False
         for _ in range(MAX_REDIRECTS + 1):
@@ -245,7 +251,7 @@ class ContentLoader:
         if size > self._most:
             raise _refused(
                 where,
-                f"is larger than {self._most / 2**20:g} MiB; raise MAX_CONTENT_MB to take it",
+                f"is larger than {self._most / 2**20:g} MiB; raise {self._limit} to take it",
             )
 
     # -- without a network --------------------------------------------------------------------

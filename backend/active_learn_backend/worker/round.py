@@ -82,7 +82,7 @@ class Round:
     store: Store
     queue: Queue
     settings: Settings
-    load: Callable[[str], bytes]
+    load: Callable[..., bytes]
     external_predictions: Callable[[str], dict[int, Result]]
     check_lease: Callable[[], None]
     engine: Engine = field(default_factory=LocalEngine)

@@ -79,7 +79,7 @@ class Turn:
     lease: Lease
     pace: Pace
     stopping: threading.Event
-    load: Callable[[str], bytes]
+    load: Callable[..., bytes]
     engine: Engine
 
     def __post_init__(self) -> None:

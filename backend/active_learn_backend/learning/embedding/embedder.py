@@ -41,7 +41,7 @@ Contents = Callable[[Sequence[int]], Sequence[Mapping[str, Any]]]
 
 
 def load_encoder(
-    settings: Settings, task: LabelingTask, load: Callable[[str], bytes]
+    settings: Settings, task: LabelingTask, load: Callable[..., bytes]
 ) -> TaskEncoder | OwnModel:
     """Load what makes vectors of tasks: the team's own model, else an encoder for each content.
 
@@ -129,7 +129,7 @@ class TaskEmbedder:
         settings: Settings,
         project_id: int,
         task: LabelingTask,
-        load: Callable[[str], bytes],
+        load: Callable[..., bytes],
     ) -> None:
         self.settings, self.project_id = settings, project_id
         self._encoder = load_encoder(settings, task, load)

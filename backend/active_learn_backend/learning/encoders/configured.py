@@ -21,8 +21,10 @@ from .loaded_models import LoadedModels, signature
 from .log_mel import AudioEncoder
 from .names import find_path, is_hub_name, split_encoders
 from .ngrams import TextEncoder
+from .pdf import PdfEncoder
 from .segments_and_spectrum import TimeSeriesEncoder
 from .several_images import ImagesEncoder
+from .video import VideoEncoder
 
 __all__ = ["configured_encoders", "readable_fields"]
 
@@ -37,7 +39,7 @@ EMBEDDED: dict[str, Callable[[], Encoder]] = {
 #: The kinds that ENCODER may name one for.
 PLURAL = {"text": "texts", "image": "images", "audio": "audio"}
 #: The kinds that others consist of.
-PARTS = {"images": ("image",)}
+PARTS = {"images": ("image",), "video": ("image",), "pdf": ("text", "image")}
 
 _encoders = LoadedModels(capacity=4)
 _told: set[str] = set()
@@ -175,7 +177,9 @@ def _composed(kind: str, encoders: dict[str, Encoder]) -> Encoder:
     """Return the encoder of what consists of other kinds."""
     image = encoders["image"]
     assert isinstance(image, VisionEncoder)
-    return ImagesEncoder(image)
+    if kind == "pdf":
+        return PdfEncoder(encoders["text"], image)
+    return VideoEncoder(image) if kind == "video" else ImagesEncoder(image)
 
 
 def _tell_once(about: str, notice: str) -> None:

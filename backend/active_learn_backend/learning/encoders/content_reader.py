@@ -27,6 +27,8 @@ Raw: TypeAlias = str | bytes | Iterator[bytes] | npt.NDArray[np.float32] | None
 MOST_IMAGES = 32  # of one field that are read
 LOADERS = 8  # tasks loaded at once: their way over the network is the slow part
 
+VIDEO_LOADERS = 2  # of tasks with videos: of each the file is held up to three times
+
 
 class ContentReader:
     """Reads the fields of tasks.
@@ -36,15 +38,17 @@ class ContentReader:
     fields : sequence of Field
         What to read of a task's content, in order.
     load : callable
-        Gives the bytes of a file, from its address in the task; raises ContentError.
+        Gives the bytes of a file, from its address in the task, and ``video=True`` of a video;
+        raises ContentError.
     """
 
-    def __init__(self, fields: Sequence[Field], load: Callable[[str], bytes]) -> None:
+    def __init__(self, fields: Sequence[Field], load: Callable[..., bytes]) -> None:
         self._fields = tuple(fields)
         self._load = load
         names = [f"'{field.name}'" for field in fields]
         self._names = f"its {'field' if len(names) == 1 else 'fields'} {' and '.join(names)}"
         self._loads = any(field.is_address for field in fields)
+        self._threads = VIDEO_LOADERS if any(f.kind == "video" for f in fields) else LOADERS
 
     def map(
         self,
@@ -69,7 +73,7 @@ class ContentReader:
 
         if not self._loads:
             return [one(content) for content in contents]
-        with ThreadPoolExecutor(LOADERS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(one, contents))
 
     def _read(self, field: Field, value: Any) -> Raw:
@@ -83,6 +87,8 @@ class ContentReader:
             if field.by_url and not is_inline(value):
                 value = self._load(value).decode("utf-8", "replace")
             return read_channels(value, field.columns, field.separator)
+        if field.kind == "video":
+            return self._load(value, video=True)
         if field.kind != "text":
             return self._load(value)
         if field.by_url:

@@ -42,7 +42,7 @@ class TaskEncoder:
     def __init__(
         self,
         fields: Sequence[Field],
-        load: Callable[[str], bytes],
+        load: Callable[..., bytes],
         encoders: Mapping[str, Encoder],
     ) -> None:
         self._reader = ContentReader(fields, load)

@@ -90,7 +90,7 @@ class LabeledSet:
         project_id: int,
         task: LabelingTask,
         rows: Sequence[TaskRow],
-        load: Callable[[str], bytes],
+        load: Callable[..., bytes],
     ) -> LabeledSet:
         """Embed the labeled ones of a project's tasks, by its settings and through its cache.
 

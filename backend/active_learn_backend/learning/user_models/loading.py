@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 _models = LoadedModels(capacity=4)
 
 
-def load_own_model(
-    settings: Settings, task: LabelingTask, load: Callable[[str], bytes]
-) -> OwnModel:
+def load_own_model(settings: Settings, task: LabelingTask, load: Callable[..., bytes]) -> OwnModel:
     """Load the own model, once a process, and bind it to a labeling task.
 
     Parameters

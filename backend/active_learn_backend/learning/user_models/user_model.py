@@ -52,7 +52,7 @@ class OwnModel:
         self,
         loaded: LoadedModel,
         task: LabelingTask,
-        load: Callable[[str], bytes],
+        load: Callable[..., bytes],
         as_is: bool,
     ) -> None:
         self._loaded = loaded

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from active_learn.errors import MissingOptionalDependencyError
-from active_learn_backend.decoders import process
+from active_learn_backend.decoders import process, video
 from active_learn_backend.decoders.process import AT_ONCE, Child, decode, require_decoder
 from active_learn_backend.errors import ContentError
-from media_files import RATE, audio_file, tone
+from media_files import RATE, audio_file, pdf_file, tone, video_file
 
 # Programs in place of the decoders.
 HANGS = "import time; time.sleep(600)"
@@ -78,6 +78,76 @@ def test_of_a_damaged_file_the_beginning_is_read() -> None:
     file = audio_file(tone(440, 2.0), "mp3")
     samples = decode("audio", file[: len(file) // 2], rate=RATE, seconds=60.0)
     assert len(samples) == pytest.approx(RATE, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "avi"])
+@pytest.mark.parametrize("n", [3, 80, 1500])
+def test_frames_are_taken_evenly_over_the_time_of_a_video(kind: str, n: int) -> None:
+    """In a long one they are sought, so only what is between two whole frames is decoded."""
+    levels = (np.arange(n) * 250 // n)[:, None, None, None]
+    frames = decode(
+        "video",
+        video_file(np.broadcast_to(levels, (n, 48, 64, 3)).astype(np.uint8), kind),
+        frames=8,
+    )
+    assert isinstance(frames, np.ndarray)
+    assert frames.shape == (min(n, 8), 48, 64, 3)
+    shown = frames.mean(axis=(1, 2, 3))
+    expected = (np.arange(len(frames)) + 0.5) / len(frames) * 250
+    np.testing.assert_allclose(shown, expected, atol=45)
+    assert (np.diff(shown) > 0).all()
+
+
+def test_a_large_frame_is_shrunk_and_one_too_large_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = video_file(np.zeros((2, 100, 800, 3), np.uint8))
+    assert np.asarray(decode("video", wide, frames=8)).shape == (2, 48, 384, 3)
+    monkeypatch.setattr(video, "MAX_MEGAPIXELS", 0.05)
+    with pytest.raises(ValueError, match=r"800 x 100 pixels, more than the 0\.05 megapixels"):
+        video.decode_frames(wide, 8)
+
+
+def test_of_a_damaged_video_the_beginning_is_read() -> None:
+    file = video_file(np.zeros((200, 48, 64, 3), np.uint8), "webm")
+    assert len(decode("video", file[: len(file) // 2], frames=8)) >= 4
+
+
+@pytest.mark.parametrize("data", [b"", b"#EXTM3U\nfile:///etc/passwd\n", audio_file(tone(440))])
+def test_what_is_no_video_is_said_in_words(data: bytes) -> None:
+    with pytest.raises(ContentError, match="the video cannot be decoded: it is no video that can"):
+        decode("video", data, frames=8)
+
+
+def test_the_text_of_a_pdf_is_read_and_of_one_without_the_first_page_is_drawn() -> None:
+    assert decode("pdf", pdf_file("The first page", "and another")) == "The first page\nand another"
+    picture = np.asarray(decode("pdf", pdf_file("7", size=(300, 600))))
+    assert picture.shape == (768, 384, 3)
+    assert picture.min() == 0
+    assert picture.mean() > 250
+
+
+HELLO = pdf_file("Hello invoice number 4711")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "encrypted, damaged or no PDF"),
+        (b"hello world", "encrypted, damaged or no PDF"),
+        (HELLO[:300], "encrypted, damaged or no PDF"),
+        (HELLO.replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]"), "its first page is damaged"),
+        (pdf_file(), "damaged or no PDF|it has no page"),
+    ],
+)
+def test_what_is_no_pdf_is_said_in_words(data: bytes, reason: str) -> None:
+    with pytest.raises(ContentError, match=f"the PDF cannot be decoded: .*{reason}"):
+        decode("pdf", data)
+
+
+def test_a_pdf_that_claims_much_costs_little() -> None:
+    assert decode("pdf", HELLO.replace(b"/Count 1", b"/Count 9")) == "Hello invoice number 4711"
+    assert np.asarray(decode("pdf", pdf_file("1", size=(1e9, 1e-3)))).size < 3e6
+    text = str(decode("pdf", pdf_file(*["word " * 2000] * 60)))
+    assert len(text) <= 200_000 + 50
 
 
 def test_a_decoder_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,6 +314,17 @@ def test_a_huge_download_is_broken_off_at_the_limit(endless: Endless) -> None:
         ContentLoader(settings, client_of(settings)).load("/data/upload/1/x.png")
 
 
+def test_a_video_may_be_larger_than_other_files() -> None:
+    settings = load_settings(max_content_mb=1, max_video_mb=3)
+    load = ContentLoader(settings, client_of(settings)).load
+    two, four = (f"data:video/mp4,{'x' * (size << 20)}" for size in (2, 4))
+    with pytest.raises(ContentError, match="larger than 1 MiB; raise MAX_CONTENT_MB to take it"):
+        load(two)
+    assert len(load(two, video=True)) == 2 << 20
+    with pytest.raises(ContentError, match="larger than 3 MiB; raise MAX_VIDEO_MB to take it"):
+        load(four + four, video=True)
+
+
 @pytest.mark.parametrize("endless", [(OK + TWO_GIGABYTES, b"x", 0.02)], indirect=True)
 def test_a_download_drop_by_drop_has_a_time_limit(
     endless: Endless, monkeypatch: pytest.MonkeyPatch

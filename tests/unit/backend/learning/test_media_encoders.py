@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,17 @@ from active_learn_backend.learning.encoders import (
     AudioEncoder,
     ImageEncoder,
     TaskEncoder,
+    TextEncoder,
     TimeSeriesEncoder,
     configured_encoders,
     readable_fields,
 )
-from active_learn_backend.learning.encoders.content_reader import MOST_IMAGES
+from active_learn_backend.learning.encoders.content_reader import MOST_IMAGES, VIDEO_LOADERS
 from active_learn_backend.settings import Settings
-from media_files import RATE, audio_file, tone
+from media_files import RATE, audio_file, pdf_file, tone, video_file
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from tiny_models import save_audio
+from tiny_models import save_audio, save_bert, save_vit
 
 CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
 
@@ -211,6 +213,95 @@ def test_series_of_tasks_and_of_files_are_encoded_alike() -> None:
     np.testing.assert_array_equal(vectors[0], vectors[1])
     assert "has no column 'x'" in str(failed[2])
     assert str(failed[3]) == "the task has no time series in its field 's'"
+
+
+# -- video and PDF --------------------------------------------------------------------------------
+
+
+def getting_brighter(n: int, side: int = 32) -> np.ndarray:
+    levels = np.arange(n) * 250 // n
+    return np.broadcast_to(levels[:, None, None, None], (n, side, side, 3)).astype(np.uint8)
+
+
+def test_a_video_is_the_mean_of_the_vectors_of_its_frames() -> None:
+    half = np.zeros((10, 32, 32, 3), np.uint8)
+    half[:5, :16] = half[5:, :, :16] = 255  # first the upper half is white, then the left one
+    files = {"/v.mp4": video_file(half), "/no.mp4": audio_file(tone(440))}
+    loaded: list[tuple[str, bool]] = []
+
+    def load(address: str, *, video: bool = False) -> bytes:
+        loaded.append((address, video))
+        return files[address]
+
+    encoders = configured_encoders(Settings(), {"video"})
+    encoder = TaskEncoder([Field("v", "video")], load, encoders)
+    vectors, failed = encoder.encode([{"v": "/v.mp4"}, {"v": "/no.mp4"}])
+    stills = []
+    for picture in (half[0], half[9]):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        stills.append(file.getvalue())
+    expected = ImageEncoder().encode(stills).mean(axis=0)
+    assert vectors[0] @ expected / np.linalg.norm(vectors[0]) / np.linalg.norm(expected) > 0.98
+    assert "cannot be decoded" in str(failed[1])
+    assert sorted(loaded) == [("/no.mp4", True), ("/v.mp4", True)]
+    assert "video-8-frames" in encoder.fingerprint
+
+
+def test_few_videos_are_held_at_once() -> None:
+    """Three copies of a video may be there for a moment: two here, and one in the child."""
+    held, most = 0, 0
+    lock, both = threading.Lock(), threading.Barrier(VIDEO_LOADERS, timeout=30)
+
+    def load(address: str, *, video: bool = False) -> bytes:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        both.wait()
+        with lock:
+            held -= 1
+        raise ContentError("seen")
+
+    encoder = TaskEncoder([Field("v", "video")], load, configured_encoders(Settings(), {"video"}))
+    _, failed = encoder.encode([{"v": "/v.mp4"}] * (4 * VIDEO_LOADERS))
+    assert len(failed) == 4 * VIDEO_LOADERS
+    assert most == VIDEO_LOADERS
+
+
+def test_a_pdf_is_its_text_or_a_picture_of_its_first_page() -> None:
+    scan = io.BytesIO()
+    Image.open(io.BytesIO(png(1))).save(scan, "PDF")
+    files = {
+        "/text.pdf": pdf_file("Invoice number four", "for seven chairs"),
+        "/scan.pdf": scan.getvalue(),
+        "/no.pdf": b"no pdf",
+    }
+    encoders = configured_encoders(Settings(), {"pdf"})
+    encoder = TaskEncoder([Field("p", "pdf")], files.__getitem__, encoders)
+    vectors, failed = encoder.encode([{"p": address} for address in files])
+    n = TextEncoder.n_features
+    text = TextEncoder().encode(["Invoice number four\nfor seven chairs"])[0]
+    np.testing.assert_allclose(vectors[0, :n], text, atol=1e-6)
+    assert not vectors[0, n:].any()
+    assert not vectors[1, :n].any()
+    assert np.linalg.norm(vectors[1]) == pytest.approx(2**0.5, rel=1e-3)
+    assert "it is encrypted, damaged or no PDF" in str(failed[2])
+
+
+def test_what_consists_of_others_uses_the_encoders_of_the_setting(tmp_path: Path) -> None:
+    folders = [save_vit(tmp_path / "vit"), save_bert(tmp_path / "bert")]
+    settings = Settings(model_dir=tmp_path, encoder=",".join(map(str, folders)), device="cpu")
+    encoders = configured_encoders(settings, {"pdf", "video", "images"})
+    assert {kind: one.n_features for kind, one in encoders.items()} == {
+        "pdf": 32,
+        "video": 16,
+        "images": 16,
+    }
+    assert encoders["video"].encode([video_file(getting_brighter(9))]).shape == (1, 16)
+    vectors = encoders["pdf"].encode([pdf_file("why is my card lost again"), pdf_file("7")])
+    assert vectors[0, :16].any()
+    assert vectors[1, 16:].any()
 
 
 # -- several images of a task ----------------------------------------------------------------------
