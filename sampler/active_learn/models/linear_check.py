@@ -16,6 +16,7 @@ def require_linear(
     bias: torch.Tensor,
     dtype: torch.dtype,
     source: str,
+    advice: str = "choose the last linear layer by layer=",
 ) -> None:
     """Check ``embedding @ weight.T + bias`` against the logits.
 
@@ -28,6 +29,8 @@ def require_linear(
         where that is larger, ``8 sqrt(d) eps (|embedding| @ |weight|.T + |bias|)`` in each logit.
     source : str
         Names the layer or node in the message.
+    advice : str
+        What to do, beside giving a callable.
 
     Raises
     ------
@@ -51,8 +54,7 @@ def require_linear(
         worst = float(error[off].max())
         raise ModelError(
             f"embedding @ weight.T + bias does not reproduce the logits of {source} (off by up to "
-            f"{worst:.3g}); choose the last linear layer by layer=, or give a callable that "
-            "returns (logits, embedding)"
+            f"{worst:.3g}); {advice}, or give a callable that returns (logits, embedding)"
         )
 
 

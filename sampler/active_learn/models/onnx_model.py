@@ -17,7 +17,9 @@ from .batched import BatchedAdapter, is_out_of_memory
 from .collate import as_tensor, collate
 from .linear_check import require_linear
 from .linear_layers import pick_token
-from .onnx_graph import LinearNodes, constant_part, expose, find_last_linear, first_line, load_model
+from .onnx_files import first_line, load_model
+from .onnx_graph import constant_part, expose, find_last_linear
+from .onnx_layers import LinearNodes
 
 __all__ = ["OnnxModel"]
 
@@ -42,10 +44,11 @@ class Input(NamedTuple):
 
 
 class OnnxModel(BatchedAdapter):
-    """An ONNX model that ends with a Gemm, or a MatMul and its Add.
+    """An ONNX model that ends with a Gemm, a MatMul and its Add, or a linear model of scikit-learn.
 
-    Softmax, LogSoftmax, Sigmoid, ZipMap, Cast and changes of shape may follow it. The layer's
-    input and output become outputs of a copy of the graph, which ONNX Runtime runs.
+    Softmax, LogSoftmax, Sigmoid, ZipMap, Cast, quantization and changes of shape may follow it. The
+    layer's input and output become outputs of a copy of the graph, which ONNX Runtime runs. Of
+    several outputs of the model, the one called ``logits`` holds the predictions.
 
     Parameters
     ----------
@@ -73,6 +76,7 @@ class OnnxModel(BatchedAdapter):
         self._made_from = source, device, batch_size
         model, folder = load_model(source)
         self._nodes = find_last_linear(model.graph)
+        self._nodes.add_to(model.graph)
         self._head = read_head(model, self._nodes, folder)
         self._outputs = [self._nodes.embedding, self._nodes.logits]
         if self._nodes.picks_token:
@@ -111,7 +115,15 @@ class OnnxModel(BatchedAdapter):
             )
         self.weight, self.bias = self._head
         logits, embedding = logits.float(), embedding.float()
-        require_linear(logits, embedding, self.weight, self.bias, dtype, f"node {self._nodes.node}")
+        require_linear(
+            logits,
+            embedding,
+            self.weight,
+            self.bias,
+            dtype,
+            f"node {self._nodes.node}",
+            "export the model so that it ends with its linear layer",
+        )
         return ModelOutput(logits, embedding)
 
     def _picked(

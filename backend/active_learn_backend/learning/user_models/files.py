@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from active_learn.models import adapt
-from active_learn.models.onnx_graph import all_tensors
+from active_learn.models.onnx_files import all_tensors
 from active_learn.models.torch_files import EXPORTED, read_exported
 from active_learn.models.torchscript import TORCHSCRIPT, read_torchscript
 
