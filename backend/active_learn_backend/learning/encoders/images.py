@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,6 +23,19 @@ FORMATS = tuple(
     for name in ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
     if name in Image.OPEN
 )
+# How files begin that are often taken for images, and what helps.
+KNOWN = {
+    rb"(?=.*<svg\b)(<\?xml|<!--|<!doctype svg|<svg)": "SVG (convert it to PNG)",
+    rb".{4}ftyp(heic|heix|hevc|heim|heis|mif1|msf1)": "HEIC (convert it to JPEG)",
+    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL (convert it to PNG)",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000 (convert it to PNG)",
+    rb"%PDF-": "PDF (show it by <Pdf>)",
+    rb".{4}ftyp": "MP4 (show it by <Video> or <Audio>)",
+    rb"<(!doctype html|html|head|body)\b": "a web page (is a login needed?)",
+    rb"[{\[]": "JSON (is the address one of an API?)",
+    rb"8BPS": "Photoshop's PSD (convert it to PNG)",
+    rb".{128}DICM": "DICOM (convert it to PNG)",
+}
 
 
 def _gray_square() -> bytes:
@@ -54,11 +68,18 @@ def open_image(data: bytes) -> Image.Image:
             )
         return _flat(_eight_bits(ImageOps.exif_transpose(image)))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ContentError(
-            f"a file is no image that can be read; expected {', '.join(FORMATS)}"
-        ) from error
+        raise ContentError(f"a file is {_name_of(data)}; expected {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ContentError(f"an image is damaged: {error}", cause="an image is damaged") from error
+
+
+def _name_of(data: bytes) -> str:
+    """Say what a file is that is decoded by none of the formats, and what to do about it."""
+    beginning = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for pattern, name in KNOWN.items():
+        if re.match(pattern, beginning, re.IGNORECASE | re.DOTALL):
+            return f"{name}, which is not read as an image"
+    return "no image that can be read"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

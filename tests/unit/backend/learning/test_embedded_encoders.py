@@ -246,8 +246,65 @@ def test_only_formats_of_the_list_are_decoded(name: str) -> None:
     file = io.BytesIO()
     mode = "F" if name == "SPIDER" else "RGB"
     Image.new(mode, (16, 16)).save(file, name)
-    with pytest.raises(ContentError, match="no image that can be read; expected PNG, JPEG, GIF"):
+    with pytest.raises(ContentError, match=r"a file is .*; expected PNG, JPEG, GIF"):
         open_image(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG (convert it to PNG)"),
+        (
+            b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by x -->\n<svg>',
+            "SVG (convert it to PNG)",
+        ),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC (convert it to JPEG)"),
+        (b"%PDF-1.7\n", "PDF (show it by <Pdf>)"),
+        (b"\0\0\0\x20ftypisom", "MP4 (show it by <Video> or <Audio>)"),
+        (b"<!DOCTYPE html><html>", "a web page (is a login needed?)"),
+        (b'{"detail": "Not found"}', "JSON (is the address one of an API?)"),
+        (b"\0" * 128 + b"DICM", "DICOM (convert it to PNG)"),
+    ],
+)
+def test_a_file_that_is_often_taken_for_an_image_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(ContentError) as refused:
+        open_image(data)
+    assert str(refused.value).startswith(f"a file is {name}, which is not read as an image")
+
+
+RED, BLUE = (220, 20, 30), (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("JPEG", "CMYK"),
+        ("TIFF", "CMYK"),
+        ("TIFF", "LAB"),
+        ("TIFF", "YCbCr"),
+        ("PNG", "P"),
+        ("GIF", "P"),
+        ("WEBP", "RGB"),
+        ("BMP", "RGB"),
+        ("PPM", "RGB"),
+        ("AVIF", "RGB"),
+    ],
+)
+def test_colors_of_every_format_are_those_that_are_shown(kind: str, mode: str) -> None:
+    if kind not in images.FORMATS:
+        pytest.skip(f"this Pillow has no {kind}")
+    image = Image.new("RGB", (32, 32), RED).convert(mode)
+    opened = open_image(file_of(image, kind))
+    assert opened.mode == "RGB"
+    palette = 40 if mode == "P" else 8  # the palette of the web has not each color
+    np.testing.assert_allclose(np.asarray(opened)[9, 9], RED, atol=palette)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_of_an_animation_and_of_several_pages_the_first_counts(kind: str) -> None:
+    first, second = (Image.new("RGB", (32, 32), color) for color in (RED, BLUE))
+    file = file_of(first, kind, save_all=True, append_images=[second])
+    np.testing.assert_allclose(np.asarray(open_image(file))[9, 9], RED, atol=8)
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
