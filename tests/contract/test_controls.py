@@ -136,7 +136,7 @@ class ControlContract:
     @pytest.mark.parametrize("mode", ["perRegion", "perregion", "perItem"])
     def test_labels_of_parts_of_a_task_are_refused(self, mode: str) -> None:
         config = self.config.replace(f"<{self.name} ", f'<{self.name} {mode}="true" ')
-        check_not_learned(config, r"of the whole task can be learned, remove per")
+        check_not_learned(config, r"'c' labels each (region|item) \(per.*\), not the task")
 
     def test_conditional_visibility_is_fine(self) -> None:
         when = 'visibleWhen="region-selected" perRegion="false" '
@@ -184,10 +184,9 @@ class TestChoices(ControlContract):
     @pytest.mark.parametrize(
         ("tag", "reason"),
         [
-            ('<Choices name="c" toName="t" value="$list"/>', "has no fixed choices"),
-            ('<Choices name="c" toName="t"/>', "has no fixed choices"),
+            ('<Choices name="c" toName="t" value="$list"/>', "takes its choices from each task"),
+            ('<Choices name="c" toName="t"/>', "has no choices; list them"),
             ('<Choices name="c" toName="t"><Choice value="A"/></Choices>', "add a second"),
-            (tag.replace("<Choices ", '<Choices allowNested="true" '), "make it a <Taxonomy>"),
         ],
     )
     def test_choices_that_cannot_be_learned(self, tag: str, reason: str) -> None:
@@ -261,8 +260,9 @@ class TestTaxonomy(ControlContract):
     @pytest.mark.parametrize(
         ("tag", "reason"),
         [
-            ('<Taxonomy name="c" toName="t" apiUrl="http://x/"/>', "choices from elsewhere"),
-            ('<Taxonomy name="c" toName="t"/>', "has no fixed choices"),
+            ('<Taxonomy name="c" toName="t" apiUrl="http://x/"/>', "its choices from apiUrl"),
+            ('<Taxonomy name="c" toName="t" value="$x"/>', "takes its choices from each task"),
+            ('<Taxonomy name="c" toName="t"/>', "has no choices; list them"),
             ('<Taxonomy name="c" toName="t"><Choice value="A"/></Taxonomy>', "add a second"),
             (
                 '<Taxonomy name="c" toName="t"><Choice value="A / B"/>'
@@ -270,7 +270,7 @@ class TestTaxonomy(ControlContract):
                 "two choices with the path 'A / B'",
             ),
             ('<Taxonomy name="c" toName="t"><Choice/></Taxonomy>', "without a value"),
-            (tag.replace("<Taxonomy ", '<Taxonomy labeling="true" '), "remove labeling"),
+            (tag.replace("<Taxonomy ", '<Taxonomy labeling="true" '), "labels regions"),
         ],
     )
     def test_taxonomies_that_cannot_be_learned(self, tag: str, reason: str) -> None:
@@ -286,6 +286,36 @@ class TestTaxonomyOfOneAnswer(ControlContract):
     unread = [{"taxonomy": [["th"]]}, {"taxonomy": {}}]
     written = [("th / auto", {"taxonomy": [["th", "auto"]]})]
     unwritten = ["th", ""]
+
+
+class TestNestedChoices(ControlContract):
+    tag = (
+        '<Choices name="c" toName="t" allowNested="true" choice="multiple"><View>'
+        f"{TREE}</View></Choices>"
+    )
+    name = "Choices"
+    problem_type = "multilabel"
+    labels = LEAVES
+    can_prelabel = False
+    read = [
+        ({"choices": [["Animal", "Dog"], ["Other"]]}, ["Animal / Dog", "Other"]),
+        ({"choices": [["th", "auto"]]}, ["th / auto"]),
+    ]
+    unread = [{"choices": [["Animal"]]}, {"choices": ["Dog"]}, {"choices": [["Thing", "Car"]]}]
+    written = [(["Other", "th / auto"], {"choices": [["th", "auto"], ["Other"]]})]
+    unwritten = [[], ["Dog"]]
+
+
+class TestNestedChoicesOfOneAnswer(ControlContract):
+    tag = f'<Choices name="c" toName="t" allowNested="true">{TREE}</Choices>'
+    name = "Choices"
+    problem_type = "classification"
+    labels = LEAVES
+    can_prelabel = False
+    read = [({"choices": [["Animal", "Cat"]]}, "Animal / Cat")]
+    unread = [{"choices": [["Animal"]]}, {"choices": []}, {"choices": {}}]
+    written = [("th / auto", {"choices": [["th", "auto"]]})]
+    unwritten = ["Dog", "Animal"]
 
 
 class RegressionContract(ControlContract):

@@ -30,7 +30,7 @@ LAYERS = {
         project_settings
         settings
         setting_types
-        errors
+        errors wording
     """,
     "active_learn": """
         partitioned

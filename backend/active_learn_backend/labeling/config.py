@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from textwrap import shorten
 from typing import Any, Literal
 from xml.etree import ElementTree
 
 from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
+from ..wording import shortened
 from .annotations import no_label_because
 from .controls import REGISTRY, ControlTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
@@ -24,6 +24,12 @@ __all__ = ["Field", "LabelingTask", "parse_label_config"]
 # Controls that draw regions without naming a label.
 REGIONS = {"Bitmask", "Brush", "Ellipse", "KeyPoint", "MagicWand", "Polygon", "Rectangle", "Vector"}
 REGIONS |= {"ReactCode", "VideoRectangle"}
+WHY_NOT = {
+    "Chat": "takes messages",
+    "DateTime": "takes a date",
+    "Ranker": "takes an order",
+    "TextArea": "takes free text",
+}
 MAX_CONFIG_CHARS = 2_000_000
 MAX_REPEATERS = 100  # tags with indexFlag: Label Studio's tools compare each of them with each tag
 MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
@@ -190,7 +196,7 @@ def _why_not(tag: str) -> str:
     """Return why a kind of control is not learned."""
     if tag.endswith("Labels") or tag in REGIONS:
         return "labels regions (spans, boxes)"
-    return "takes free text" if tag == "TextArea" else "is no kind that is learned"
+    return WHY_NOT.get(tag, "is no kind that is learned")
 
 
 def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[Field, ...]:
@@ -207,5 +213,5 @@ def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[F
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split()).encode("latin-1", "replace").decode("latin-1")
-    return shorten(line, MAX_REASON_CHARS, placeholder=" ...")
+    line = text.encode("latin-1", "replace").decode("latin-1")
+    return shortened(line, MAX_REASON_CHARS)

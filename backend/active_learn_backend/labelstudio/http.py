@@ -22,6 +22,7 @@ from tenacity import (
 
 from ..errors import LabelStudioError, LabelStudioUnreachableError, MissingTokenError
 from ..settings import Settings
+from ..wording import shortened
 from .tls_and_proxy import client_options, why_unreachable
 from .tokens import TokenAuth, is_personal, not_label_studio, token_refused
 
@@ -244,4 +245,6 @@ def _reason(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     words = body.get("validation_errors") or body.get("detail") or ""
-    return f": {json.dumps(words) if not isinstance(words, str) else words}"[:400] if words else ""
+    if not words:
+        return ""
+    return f": {shortened(words if isinstance(words, str) else json.dumps(words), 400)}"

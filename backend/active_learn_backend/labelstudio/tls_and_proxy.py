@@ -11,6 +11,7 @@ import httpx
 
 from ..errors import SettingsError
 from ..settings import Settings
+from ..wording import shortened
 
 __all__ = ["client_options", "trusted_certificates", "why_unreachable"]
 
@@ -132,4 +133,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:100]
+    return shortened(str(error), 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import BadRequestError
+from ..wording import shortened
 
 __all__ = ["one_line", "reason_phrase", "status_line"]
 
@@ -17,7 +18,7 @@ def one_line(message: str) -> str:
 def reason_phrase(message: str) -> str:
     """Return a message as HTTP allows it in a status line: printable latin-1, and not too long."""
     phrase = "".join(one if one.isprintable() else "?" for one in one_line(message))
-    return phrase.encode("latin-1", "replace").decode("latin-1")[:LONGEST]
+    return shortened(phrase.encode("latin-1", "replace").decode("latin-1"), LONGEST)
 
 
 def status_line(error: BadRequestError) -> str:

@@ -59,7 +59,7 @@ class ControlTag(ABC):
 
     tag: ClassVar[str]
     learned: ClassVar[bool] = True
-    can_prelabel: ClassVar[bool] = True
+    can_prelabel: bool = True
     problem_type: ProblemType
     labels: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
@@ -75,12 +75,9 @@ class ControlTag(ABC):
         self.predicted_values: dict[str, str] = {}
         # As Label Studio's frontend does, which reads the names of attributes in any case.
         self._attributes = {name.lower(): value for name, value in element.attrib.items()}
-        for mode, thing in (("perRegion", "regions"), ("perItem", "single items")):
+        for mode, thing in (("perRegion", "each region"), ("perItem", "each item")):
             if self.is_true(mode):
-                raise self.error(
-                    f'has {mode}="true", which labels {thing}; only labels of the whole task can '
-                    f"be learned, remove {mode}"
-                )
+                raise self.error(f'labels {thing} ({mode}="true"), not the task')
 
     @abstractmethod
     def read(self, result: Sequence[Mapping[str, Any]]) -> Any:

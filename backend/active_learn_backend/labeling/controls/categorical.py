@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from .base import ControlTag
 
-__all__ = ["CategoricalTag", "choice_name", "model_names"]
+__all__ = ["CategoricalTag", "choice_name", "model_names", "shown_choices"]
 
 
 class CategoricalTag(ControlTag):
@@ -27,8 +27,25 @@ class CategoricalTag(ControlTag):
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
         """Write labels (at least one, all of them offered) as such a value."""
 
+    def require_fixed_choices(self, control: Any) -> None:
+        """Check that the choices do not come from elsewhere.
+
+        Raises
+        ------
+        LabelConfigError
+        """
+        if self.attribute("apiUrl"):
+            raise self.error("loads its choices from apiUrl; list them as <Choice value=.../>")
+        if control.dynamic_value:
+            raise self.error(
+                "takes its choices from each task; if they are the same in all tasks, list them as "
+                "<Choice value=.../> instead"
+            )
+
     def offer(self, labels: Sequence[str], names: Iterable[tuple[str, str]]) -> None:
         """Set what is offered: labels, and pairs of (name that a model may have, label)."""
+        if not labels:
+            raise self.error("has no choices; list them as <Choice value=.../>")
         if len(labels) < 2:
             raise self.error("has one choice; add a second <Choice>, one teaches nothing")
         self.labels = tuple(labels)
@@ -56,6 +73,15 @@ class CategoricalTag(ControlTag):
         wanted = {label} if isinstance(label, str) else set(label)
         offered = [name for name in self.labels if name in wanted]
         return self.item(self.payload(offered), score) if offered else []
+
+
+def shown_choices(element: Element) -> Iterator[Element]:
+    """Find the choices, also within views, but not those inside of another choice."""
+    for child in element:
+        if child.tag == "Choice":
+            yield child
+        else:
+            yield from shown_choices(child)
 
 
 def choice_name(choice: Element) -> str | None:

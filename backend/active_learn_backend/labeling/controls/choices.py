@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from .categorical import CategoricalTag, choice_name, model_names
+from .categorical import CategoricalTag, choice_name, model_names, shown_choices
+from .paths import ChoiceTree
 
 __all__ = ["ChoicesTag"]
 
@@ -15,8 +16,8 @@ __all__ = ["ChoicesTag"]
 class ChoicesTag(CategoricalTag):
     """Choices: ``"single"`` (the default) and ``"single-radio"`` are classification.
 
-    A <Choice> inside of another is not shown by Label Studio, so it is no label. With
-    ``allowNested`` the answers are paths, for which there is Taxonomy.
+    With ``allowNested`` each leaf is a label, see `ChoiceTree`; without, a <Choice> inside of
+    another is not shown by Label Studio, so it is no label.
     """
 
     tag = "Choices"
@@ -25,14 +26,17 @@ class ChoicesTag(CategoricalTag):
         super().__init__(control, element)
         multiple = self.attribute("choice") == "multiple"
         self.problem_type = "multilabel" if multiple else "classification"
+        self.require_fixed_choices(control)
+        self._tree: ChoiceTree | None = None
+        self._by_value: Mapping[str, str] = {}
         if self.is_true("allowNested"):
-            raise self.error(
-                'has allowNested="true", whose answers Label Studio refuses as predictions; '
-                "make it a <Taxonomy>"
-            )
-        choices = {name: choice for choice in _shown(element) if (name := choice_name(choice))}
-        if control.dynamic_value or not choices:
-            raise self.error("has no fixed choices; list them as <Choice value=.../>")
+            self._tree = ChoiceTree(element, self.error)
+            self.can_prelabel = False  # Label Studio drops predictions of paths
+            self.offer(self._tree.labels, self._tree.names)
+            return
+        choices = {
+            name: choice for choice in shown_choices(element) if (name := choice_name(choice))
+        }
         self.offer(
             list(choices),
             [(name, label) for label, choice in choices.items() for name in model_names(choice)],
@@ -50,6 +54,8 @@ class ChoicesTag(CategoricalTag):
 
     def chosen(self, value: Mapping[str, Any]) -> list[str]:
         choices = value.get("choices")
+        if self._tree is not None:
+            return self._tree.chosen(choices)
         if not isinstance(choices, list):
             return []
         names = [one for one in choices if isinstance(one, str)]
@@ -60,13 +66,4 @@ class ChoicesTag(CategoricalTag):
         ]
 
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
-        return {"choices": list(labels)}
-
-
-def _shown(element: Element) -> Iterator[Element]:
-    """Find the choices, also within views, but not those inside of another choice."""
-    for child in element:
-        if child.tag == "Choice":
-            yield child
-        else:
-            yield from _shown(child)
+        return {"choices": list(labels) if self._tree is None else self._tree.paths(labels)}

@@ -17,7 +17,7 @@ class UnlearnedControl(ControlTag):
     """Reads from any annotation that its task is done; there is nothing to predict."""
 
     learned: ClassVar[bool] = False
-    can_prelabel: ClassVar[bool] = False
+    can_prelabel = False
     problem_type = "classification"
     labels = (ANNOTATED,)
 

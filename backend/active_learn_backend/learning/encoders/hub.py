@@ -9,6 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
+from ...wording import shortened
+
 __all__ = ["hub_folder"]
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def hub_folder(name: str) -> Path | None:
                 "the encoder '%s' cannot be had from the Hugging Face hub (%s); until it can, "
                 "tasks are embedded without a model. Correct its name, or name a folder",
                 name,
-                reason[:200] or type(error).__name__,
+                shortened(reason, 200) or type(error).__name__,
             )
         _ask_again[name] = time.monotonic() + RETRY_AFTER
         return None

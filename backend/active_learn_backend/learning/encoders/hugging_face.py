@@ -13,6 +13,7 @@ from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ...errors import SettingsError
+from ...wording import shortened
 
 __all__ = ["load_model", "load_processor"]
 
@@ -83,7 +84,7 @@ def _told_shortly(folder: Path) -> Iterator[None]:
     except Exception as error:  # whatever the libraries of models, tokenizers and files raise
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise SettingsError(
-            f"the model '{folder.name}' cannot be loaded: {reason[:200]}"
+            f"the model '{folder.name}' cannot be loaded: {shortened(reason, 200)}"
         ) from error
     finally:
         transformers_logging.set_verbosity(level)

@@ -19,6 +19,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ...errors import SettingsError
 from ...labeling.config import Field
+from ...wording import shortened
 from ..encoders.images import open_image
 from .base import Inputs, LoadedModel
 from .hugging_face import Pixels, Texts
@@ -55,8 +56,8 @@ def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> Lo
         made = function(labels)
     except Exception as error:  # the operator's code may raise anything
         raise SettingsError(
-            f"MODEL '{name}' fails: {type(error).__name__}: {str(error)[:200]}; it has to be a "
-            "function module:function that Python can import and call with the labels"
+            f"MODEL '{name}' fails: {type(error).__name__}: {shortened(str(error), 200)}; it has "
+            "to be a function module:function that Python can import and call with the labels"
         ) from error
     prepare = None
     if isinstance(made, tuple) and len(made) == 2 and inspect.isroutine(made[1]):

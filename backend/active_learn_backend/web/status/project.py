@@ -34,6 +34,7 @@ from ...state.status_queries import (
 from ...state.store import Project, Store
 from ...state.task_groups import describe_groups
 from ...state.unreadable import describe_unreadable, unreadable_tasks
+from ...wording import shortened
 from .activity import Activity, activity_of
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
@@ -266,8 +267,7 @@ def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) 
 
 
 def _short(text: str) -> str:
-    text = " ".join(text[: 4 * SHOWN_TEXT].split())
-    return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT].rstrip() + " …"
+    return shortened(text[: 4 * SHOWN_TEXT], SHOWN_TEXT)
 
 
 # -- labels ----------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from typing import Any
 
 import pytest
 from active_learn_backend.errors import LabelConfigError
 from active_learn_backend.labeling.annotations import is_skipped, resolve_label
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labeling.data_objects import Field
+from active_learn_backend.labeling.data_objects import OBJECTS, Field
 from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
@@ -93,7 +94,10 @@ def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1), "remove perRegion"),
+        (
+            CONFIG.replace('toName="i">', 'toName="i" perRegion="true">', 1),
+            "'c' labels each region",
+        ),
         (CONFIG.replace('<Choice value="B"/>', ""), "add a second <Choice>"),
         (f"<View>{IMAGE}{CHOICES}</View>".replace('toName="i"', 'toName="x"'), "correct toName"),
         (CONFIG.replace("<Choices", '<Choices model_skip="true"'), "Choices 'c' has model_skip"),
@@ -165,6 +169,85 @@ def test_records_and_chats_are_read_as_text(tag: str, value: Any, text: str | No
     config = f'<View><{tag} name="o" value="$o"/><TextArea name="t" toName="o"/></View>'
     task = parse_label_config(config)
     assert task.content({"o": value}) == {"o": text}
+
+
+TEXT = '<Text name="x" value="$text"/>'
+PAIR = '<Pairwise name="c" toName="x"/>'
+
+
+@pytest.mark.parametrize(
+    ("config", "advice", "followed"),
+    [
+        (f"<View>{TEXT}</View>", "add one, such as Choices", f"<View>{TEXT}{CHOICES}</View>"),
+        (f"<View>{IMAGE}{CHOICES}</View>".replace("$image", "x.png"), "set its value to", IMAGE),
+        (
+            f"<View><Text name='i' encoding='base64' value='$t'/>{CHOICES}</View>",
+            "remove it",
+            IMAGE,
+        ),
+        (f"<View><Cube name='i' value='$v'/>{CHOICES}</View>", "use one of Image,", IMAGE),
+        (f"<View><Text name='i' valueList='$t'/>{CHOICES}</View>", 'value="$field"', IMAGE),
+        ("<!DOCTYPE v [<!ENTITY a 'b'>]>" + CONFIG, "remove the DOCTYPE", CONFIG),
+    ],
+)
+def test_the_advice_of_a_refusal_leads_to_a_config_that_is_taken(
+    config: str, advice: str, followed: str
+) -> None:
+    with pytest.raises(LabelConfigError, match=re.escape(advice)):
+        parse_label_config(config)
+    whole = followed if followed.startswith("<View") else f"<View>{followed}{CHOICES}</View>"
+    assert parse_label_config(whole).fields
+
+
+@pytest.mark.parametrize(
+    ("control", "advice", "followed"),
+    [
+        ('<Choices name="c" toName="x"/>', "list them as <Choice value=.../>", None),
+        ('<Choices name="c" toName="x" value="$list"/>', "list them as <Choice", None),
+        ('<Taxonomy name="c" toName="x" apiUrl="u"/>', "list them as <Choice", None),
+        ('<Choices name="c" toName="x"><Choice value="A"/></Choices>', "add a second", None),
+        ('<Taxonomy name="c" toName="x"><Choice/></Taxonomy>', "without a value; add one", None),
+        (CHOICES.replace('"i"', '"y"'), "add that object or correct toName", None),
+        (PAIR, 'set toName="first,second"', f"{PAIR.replace('>x', '>x,y')}"),
+        (
+            '<Number name="c" toName="x" min="5" max="1"/>',
+            "make the upper bound larger",
+            '<Number name="c" toName="x" min="1" max="5"/>',
+        ),
+        (
+            '<Number name="c" toName="x" min="five"/>',
+            "make it a number",
+            '<Number name="c" toName="x" min="5"/>',
+        ),
+        (
+            '<Rating name="c" toName="x" maxRating="many"/>',
+            "make it a whole number",
+            '<Rating name="c" toName="x" maxRating="7"/>',
+        ),
+    ],
+)
+def test_the_advice_about_a_control_leads_to_one_that_is_learned(
+    control: str, advice: str, followed: str | None
+) -> None:
+    other = '<Text name="y" value="$y"/>' if "Pairwise" in control else ""
+    task = parse_label_config(f"<View>{TEXT}{other}{control}</View>")
+    assert task.kind == "ordered by coverage"
+    assert advice in task.description
+    followed = followed or CHOICES.replace('"i"', '"x"')
+    if "Pairwise" in control:
+        followed = PAIR.replace('"x"', '"x,y"')
+    assert parse_label_config(f"<View>{TEXT}{other}{followed}</View>").kind == "learned"
+
+
+def test_a_long_reason_is_cut_between_two_words() -> None:
+    tags = "".join(f'<Cube name="cube number {n}" value="$v"/>' for n in range(20))
+    with pytest.raises(LabelConfigError) as refused:
+        parse_label_config(f"<View>{CHOICES}{tags}</View>")
+    message = str(refused.value)
+    assert 200 < len(message) <= 400
+    assert re.search(r"[\w>,;] \.\.\.$", message)
+    whole = {"encoded", "use", "one", "of", "cannot", "be", "number", "name", *OBJECTS}
+    assert re.findall(r"\w+", message)[-1] in whole
 
 
 @given(st.text(max_size=300))

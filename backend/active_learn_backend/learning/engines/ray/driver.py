@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from active_learn.errors import ActiveLearnError
 
 from ....errors import EngineError
+from ....wording import shortened
 
 if TYPE_CHECKING:
     from active_learn.partitioned import PartSelection
@@ -130,7 +131,7 @@ def _disconnect() -> None:
 def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
+    return shortened(text, LONGEST_REASON)
 
 
 def _end_with(parent: int) -> None:
