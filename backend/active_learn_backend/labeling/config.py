@@ -26,6 +26,7 @@ REGIONS = {"Bitmask", "Brush", "Ellipse", "KeyPoint", "MagicWand", "Polygon", "R
 REGIONS |= {"ReactCode", "VideoRectangle"}
 WHY_NOT = {
     "Chat": "takes messages",
+    "ChatMessage": "takes messages",
     "DateTime": "takes a date",
     "Ranker": "takes an order",
     "TextArea": "takes free text",

@@ -77,7 +77,7 @@ class ControlTag(ABC):
         self._attributes = {name.lower(): value for name, value in element.attrib.items()}
         for mode, thing in (("perRegion", "each region"), ("perItem", "each item")):
             if self.is_true(mode):
-                raise self.error(f'labels {thing} ({mode}="true"), not the task')
+                raise self.error(f"labels {thing} ({mode}), not the task")
 
     @abstractmethod
     def read(self, result: Sequence[Mapping[str, Any]]) -> Any:
