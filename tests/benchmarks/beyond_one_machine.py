@@ -37,7 +37,8 @@ from active_learn_backend.learning.engines.configured import configured_engine
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.engines.ray.driver import ray_driver
 from active_learn_backend.learning.engines.ray.pages import read_range
-from active_learn_backend.learning.selection.queue_builder import Snapshot, sampler_for
+from active_learn_backend.learning.selection.queue_builder import sampler_for
+from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes, read_tasks

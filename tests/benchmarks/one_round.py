@@ -109,7 +109,7 @@ def create_project(
     )
     title = f"Round of {n_tasks}"
     project = studio.api("POST", "/api/projects/", {"title": title, "label_config": config})["id"]
-    write = parse_label_config(config).control.write
+    write = parse_label_config(config).controls[0].write
     shuffled = [rows[at * 7919 % len(rows)] for at in range(len(rows))]  # classes mixed
     body = []
     for at in range(n_tasks):

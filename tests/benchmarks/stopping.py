@@ -24,18 +24,20 @@ from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.evaluation import audit_estimate
 from active_learn_backend.learning.quality.head_comparison import compare_heads
 from active_learn_backend.learning.quality.stopping import advise, verdict
-from active_learn_backend.learning.selection import queue_builder
-from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
+from active_learn_backend.learning.selection import queue_builder, snapshot
+from active_learn_backend.learning.selection.queue_builder import choose
+from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.settings import Settings, load_settings
-from active_learn_backend.state.round_report import Evaluation, RoundReport
+from active_learn_backend.state.round_report import ControlReport, Evaluation, RoundReport
 from active_learn_backend.state.schema import Project as ProjectState
 from active_learn_backend.state.schema import TaskRow
-from active_learn_backend.worker.round import KEEP_HEADS
+from active_learn_backend.worker.heads_stage import KEEP_HEADS
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
 from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
 
+CONTROL = "c"
 CRITERIA = ("stabilizing predictions", "performance convergence", "both")
 
 
@@ -69,7 +71,8 @@ class Project:
         self.test, self.test_truth = data.X[test], [truth[at] for at in test]
         self.settings: Settings = load_settings()
         rows = [TaskRow(at, {}, f"{seed}/{at}", None, False) for at in range(len(pool))]
-        queue_builder.RANDOM_STATE = seed  # another audit set and order for each replicate
+        # Another audit set and order for each replicate.
+        queue_builder.RANDOM_STATE = snapshot.RANDOM_STATE = seed
         project = ProjectState(1, "secret", connected_at=0.0)
         self.snapshot = Snapshot.take(project, rows, self.pool, self.settings)
         self.reports: list[RoundReport] = []
@@ -96,32 +99,40 @@ class Project:
         )
         rows = list(self.snapshot.rows)
         for at in order[: self.case.step]:
-            rows[at] = replace(rows[at], label=self.truth[at], labeled_at=float(number))
+            rows[at] = replace(rows[at], labels={CONTROL: self.truth[at]}, labeled_at=float(number))
         self.snapshot = Snapshot(rows, self.snapshot.embeddings, self.snapshot.audit)
         return int(self.snapshot.labeled.sum())
 
     def _round(self, number: int, n_labeled: int) -> None:
-        training, measuring = self.snapshot.training, self.snapshot.measuring
+        labeled = self.snapshot.of(CONTROL)
+        training, measuring = labeled.training, labeled.measuring
         self.head = fit_head(
             self.problem_type,  # type: ignore[arg-type]
             self.offered,
             self.pool[training],
-            self.snapshot.labels(training),
+            labeled.labels(training),
             round=number,
             former=self.head,
         )
         if self.head is None:
             self.reports.append(RoundReport(number, n_labeled))
             return
-        losses = self.head.losses(self.pool[measuring], self.snapshot.labels(measuring))
+        losses = self.head.losses(self.pool[measuring], labeled.labels(measuring))
         audit = audit_estimate(self.head.problem_type, losses, len(self.pool))
         self.reports.append(
             RoundReport(
                 number,
                 n_labeled,
                 head_version=self.head.version,
-                evaluation=Evaluation(audit),
-                stability=compare_heads(self.head, self.snapshot, self.reports, self.folder),
+                controls=(
+                    ControlReport(
+                        CONTROL,
+                        n_labeled,
+                        len(measuring),
+                        Evaluation(audit),
+                        stability=compare_heads(self.head, labeled, self.reports, self.folder),
+                    ),
+                ),
             )
         )
         self.head.save(self.folder)

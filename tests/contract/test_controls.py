@@ -71,7 +71,7 @@ class ControlContract:
 
     @property
     def control(self) -> ControlTag:
-        return self.task.control
+        return self.task.controls[0]
 
     def result(self, value: Any) -> list[dict[str, Any]]:
         kind = self.name.lower()
@@ -141,7 +141,7 @@ class ControlContract:
     def test_conditional_visibility_is_fine(self) -> None:
         when = 'visibleWhen="region-selected" perRegion="false" '
         config = self.config.replace(f"<{self.name} ", f"<{self.name} {when}")
-        assert parse_label_config(config).control.labels == self.labels
+        assert parse_label_config(config).controls[0].labels == self.labels
 
     def test_what_it_labels_must_be_there(self) -> None:
         with pytest.raises(LabelConfigError, match=r"not in the config; add that object"):
@@ -179,7 +179,7 @@ class TestChoices(ControlContract):
 
     def test_single_radio_is_classification_too(self) -> None:
         config = self.config.replace("<Choices ", '<Choices choice="single-radio" ')
-        assert parse_label_config(config).control.problem_type == "classification"
+        assert parse_label_config(config).controls[0].problem_type == "classification"
 
     @pytest.mark.parametrize(
         ("tag", "reason"),

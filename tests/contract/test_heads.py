@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -18,8 +19,10 @@ from active_learn.heads import (
     head_name,
     hyperparameters,
     load_head,
+    load_heads,
     prune_heads,
     round_of_head,
+    save_heads,
     saved_heads,
 )
 from active_learn.heads.files import head_path, write_file
@@ -46,7 +49,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     head = load_head(path.parent, round_of_head(path.stem) or 0)
     metadata = json.loads(head.metadata.model_dump_json()) | changes.pop("metadata", {})
     parts = {"weight": head.weight, "bias": head.bias} | changes
-    write_file(path, json.dumps(metadata), parts["weight"], parts["bias"])
+    write_file(path, {"": (json.dumps(metadata), parts["weight"], parts["bias"])})
 
 
 class HeadContract:
@@ -247,7 +250,7 @@ class HeadContract:
         path.write_bytes(save_tensors(tensors, metadata=texts))
         with pytest.raises(StateError, match=r"an earlier version .* trains a new one"):
             load_head(tmp_path, 3)
-        write_file(path, json.dumps(before), head.weight, head.bias)
+        write_file(path, {"": (json.dumps(before), head.weight, head.bias)})
         with pytest.raises(StateError, match=r"no head of this version .* trains a new one"):
             load_head(tmp_path, 3)
         assert saved_heads(tmp_path) == [3]  # until it is pruned
@@ -256,9 +259,62 @@ class HeadContract:
 
     def test_metadata_nested_without_end_is_a_store_error(self, tmp_path: Path) -> None:
         head = self.fit()
-        write_file(head_path(tmp_path, 3), "[" * 100_000, head.weight, head.bias)
+        write_file(head_path(tmp_path, 3), {"": ("[" * 100_000, head.weight, head.bias)})
         with pytest.raises(StateError):
             load_head(tmp_path, 3)
+
+
+class TestSeveralHeads:
+    """Heads of one round for several tasks of a model are one file."""
+
+    def heads(self, round: int = 3) -> dict[str, TrainedHead]:
+        rows, places = blobs(60)
+        given: dict[str, tuple[Any, tuple[str, ...], list[Any]]] = {
+            "colour/metadata": ("classification", OFFERED, [OFFERED[place] for place in places]),
+            "größe": ("regression", (), [float(place) for place in places]),
+        }
+        heads = {}
+        for name, (kind, offered, labels) in given.items():
+            head = fit_head(kind, offered, rows, labels, round=round, encoder="e")
+            assert head is not None
+            heads[name] = head
+        return heads
+
+    def test_they_are_read_by_name_as_they_were_written(self, tmp_path: Path) -> None:
+        heads = self.heads()
+        save_heads(tmp_path, heads)
+        assert saved_heads(tmp_path) == [3]
+        assert len(list(tmp_path.iterdir())) == 1
+        read = load_heads(tmp_path, 3)
+        assert read.keys() == heads.keys()
+        for name, head in heads.items():
+            assert (read[name].metadata, read[name].round) == (head.metadata, 3)
+            np.testing.assert_array_equal(read[name].weight, head.weight)
+        assert load_head(tmp_path, 3).problem_type == "classification"
+
+    def test_a_head_that_was_saved_alone_has_no_name(self, tmp_path: Path) -> None:
+        head = self.heads()["größe"]
+        head.save(tmp_path)
+        assert load_heads(tmp_path, 3)[""].metadata == head.metadata
+
+    def test_a_file_of_a_version_that_knew_one_head_is_read(self, tmp_path: Path) -> None:
+        head = self.heads()["größe"]
+        metadata = head.metadata.model_dump_json()
+        digest = hashlib.sha256(metadata.encode())
+        for tensor in (head.weight, head.bias):
+            digest.update(str(tensor.shape).encode())
+            digest.update(tensor.tobytes())
+        texts = {"metadata": metadata, "digest": digest.hexdigest()}
+        tensors = {"weight": head.weight, "bias": head.bias}
+        head_path(tmp_path, 3).write_bytes(save_tensors(tensors, metadata=texts))
+        assert load_heads(tmp_path, 3)[""].metadata == head.metadata
+
+    def test_a_head_of_another_name_is_a_damage(self, tmp_path: Path) -> None:
+        save_heads(tmp_path, self.heads())
+        path = head_path(tmp_path, 3)
+        path.write_bytes(path.read_bytes().replace("größe".encode(), "grösze".encode()))
+        with pytest.raises(StateError, match="trains a new one"):
+            load_heads(tmp_path, 3)
 
 
 @pytest.mark.parametrize("round", [0, 1, 12, 999_999_999])

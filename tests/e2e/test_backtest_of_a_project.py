@@ -52,11 +52,12 @@ def test_a_labeled_project_is_replayed_advised_on_and_checked(
     wait_until(lambda: harness.rounds(project), timeout=90, what="the first round")
     report = harness.rounds(project)[-1]
     assert report.labeled == 240
-    assert report.stability is not None
-    assert report.stability.trained == 240
+    found = report.of(None)
+    assert found.stability is not None
+    assert found.stability.trained == 240
     assert report.strategy is not None
     assert report.strategy.labels == 240  # enough to compare strategies
     assert report.strategy.reason
-    listed = report.label_errors[:10]
+    listed = found.label_errors[:10]
     assert len(planted & {error.task_id for error in listed}) >= WRONG - 1
     assert "advice: go on labeling" in harness.backend.run("advise", "--project", str(project))

@@ -135,7 +135,7 @@ def test_predictions_are_stored_and_annotations_read(
 ) -> None:
     body, labels, value, label = CASES[case]
     config = f"<View>{body}</View>"
-    control = parse_label_config(config).control
+    control = parse_label_config(config).controls[0]
     project, tasks = project_of(config, len(labels))
 
     results = [control.write(one, 0.75) for one in labels]
@@ -159,7 +159,7 @@ def test_a_comparison_is_learned_but_its_predictions_vanish(
 ) -> None:
     """Why Pairwise says that it cannot be pre-labeled."""
     config = f'<View>{TEXT}<Text name="u" value="$html"/><Pairwise name="c" toName="t,u"/></View>'
-    control = parse_label_config(config).control
+    control = parse_label_config(config).controls[0]
     assert not control.can_prelabel
     project, tasks = project_of(config, 2)
     results = [control.write("left"), control.write("right")]

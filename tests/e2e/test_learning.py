@@ -78,7 +78,7 @@ def label(
     count: int,
 ) -> None:
     """Label some tasks as served, and wait until a head knows all of these labels."""
-    control = parse_label_config(harness.project(project)["label_config"]).control
+    control = parse_label_config(harness.project(project)["label_config"]).controls[0]
     before = len(harness.labels(project))
     annotator = make_annotator(project, lambda task: control.write(truth(task["data"])))
     for submission in annotator.label(count):
@@ -115,7 +115,7 @@ def share_right(
     answers: dict[int, dict[str, Any]],
     truth: Callable[[dict[str, Any]], Any],
 ) -> float:
-    read = parse_label_config(harness.project(project)["label_config"]).control.read
+    read = parse_label_config(harness.project(project)["label_config"]).controls[0].read
     tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=500&include=id,data")[
         "tasks"
     ]
@@ -162,10 +162,10 @@ def test_multilabel(
     config = choices(list(VEHICLES), choice="multiple")
     project = make_project(config, [{"text": text} for text in texts])
     harness.connect(project)
-    read = parse_label_config(config).control.read
+    read = parse_label_config(config).controls[0].read
 
     def truth(data: dict[str, Any]) -> Any:
-        return read(parse_label_config(config).control.write(texts[data["text"]]))
+        return read(parse_label_config(config).controls[0].write(texts[data["text"]]))
 
     label(harness, make_annotator, project, truth, 48)
     assert harness.labels(project)
@@ -190,7 +190,7 @@ def test_regression_of_sentence_similarity(
     harness.connect(project, encoder="minilm")
     label(harness, make_annotator, project, lambda data: scores[data["one"], data["two"]], 60)
     answers = live_answers(harness, project)
-    read = parse_label_config(config).control.read
+    read = parse_label_config(config).controls[0].read
     assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
     assert harness.rounds(project)[-1].head_version.startswith("head-")
 
@@ -312,7 +312,7 @@ def test_the_audit_set_measures_and_does_not_train(
 
     last = harness.rounds(project)[-1]
     assert 0.25 <= last.audit / last.labeled <= 0.35
-    estimate, other = last.evaluation.audit, last.evaluation.cross_validation
+    estimate, other = last.of(None).evaluation.audit, last.of(None).evaluation.cross_validation
     assert estimate is not None
     assert other is not None
     assert estimate.n == last.audit

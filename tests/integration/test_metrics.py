@@ -68,7 +68,9 @@ def scrape(app: Flask) -> Samples:
 
 def test_the_project_state_is_read_at_each_scrape(app: Flask, store: Store) -> None:
     store.register(3)
-    rows = [TaskRow(n, {"t": n}, f"{n:032x}", "A" if n == 1 else None, False) for n in range(5)]
+    rows = [
+        TaskRow(n, {"t": n}, f"{n:032x}", {"c": "A"} if n == 1 else None, False) for n in range(5)
+    ]
     apply_changes(store, 3, rows)
     set_queue(store, 3, "al-2", [QueueRow(n, n, n < 3, 0.5, 0.5) for n in range(5)])
     for number, seconds in ((1, {"embed": 1.5, "rank": 0.5}), (2, {"embed": 0.25})):

@@ -19,6 +19,7 @@ LAYERS = {
         cli
         web worker doctor demo
         learning.quality learning.engines
+        learning.heads
         learning.selection
         learning.embedding
         learning.user_models

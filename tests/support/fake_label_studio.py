@@ -54,12 +54,12 @@ class FakeLabelStudio(Script):
 
     # -- what a test does ---------------------------------------------------------------------
 
-    def add_project(self, texts: Iterable[str]) -> int:
+    def add_project(self, texts: Iterable[str], config: str = CONFIG) -> int:
         project = self._new_id()
         self.projects[project] = {
             "id": project,
             "title": f"project {project}",
-            "label_config": CONFIG,
+            "label_config": config,
             "sampling": "Sequential sampling",
             "model_version": "",
             "organization": 1,
@@ -98,20 +98,19 @@ class FakeLabelStudio(Script):
             return int(free[0])
 
     def annotate(self, task: int, label: str) -> None:
+        value = {"choices": [label]}
+        self.submit(
+            task, [{"from_name": "label", "to_name": "text", "type": "choices", "value": value}]
+        )
+
+    def submit(self, task: int, result: list[dict[str, Any]]) -> None:
         with self._one:
             now = _now()
             annotation = {
                 "id": self._new_id(),
                 "created_at": now,
                 "updated_at": now,
-                "result": [
-                    {
-                        "from_name": "label",
-                        "to_name": "text",
-                        "type": "choices",
-                        "value": {"choices": [label]},
-                    }
-                ],
+                "result": result,
             }
             self.tasks[task]["annotations"].append(annotation)
             self.tasks[task]["updated_at"] = now

@@ -67,11 +67,15 @@ class Harness:
         return found
 
     def labels(self, project: int) -> dict[int, Any]:
-        """Return the labels that the backend read, by task id."""
+        """Return the labels that the backend read, by task id; of one control."""
         store = self.store
         try:
             rows = read_tasks(store, project)
-            return {row.task_id: row.label for row in rows if row.label is not None}
+            return {
+                row.task_id: next(iter(row.labels.values()))
+                for row in rows
+                if row.labels is not None
+            }
         finally:
             store.close()
 

@@ -12,7 +12,7 @@ import numpy as np
 from active_learn.heads import fit_head
 from active_learn_backend.learning.embedding.cache import EmbeddingCache
 from active_learn_backend.state.queue import set_queue
-from active_learn_backend.state.round_report import Estimate, Evaluation, RoundReport
+from active_learn_backend.state.round_report import ControlReport, Estimate, Evaluation, RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
@@ -46,8 +46,8 @@ def audit(value: float, n: int, half: float = 0.1, metric: str = "accuracy") -> 
 def report(labeled: int, estimate: Estimate | None, round: int = 1, **more: Any) -> RoundReport:
     """Return a round's report."""
     return RoundReport(
-        round, labeled, 100 - labeled, 3, "al-1", "head-1", {"fit": 0.1}, Evaluation(estimate),
-        **more,
+        round, labeled, 100 - labeled, 3, "al-1", "head-1", {"fit": 0.1},
+        (ControlReport("c", labeled, 3, Evaluation(estimate), **more),),
     )  # fmt: skip
 
 
@@ -68,7 +68,8 @@ def fill(
     keys = [f"{n:032x}" for n in range(len(contents))]
     rows = [
         TaskRow(
-            100 + n, {field: content}, keys[n], LABELS[n % 3] if n < labeled else None, False,
+            100 + n, {field: content}, keys[n],
+            {"c": LABELS[n % 3]} if n < labeled else None, False,
             labeled_at=time.time() - 60 * (labeled - n) if n < labeled else None,
         )
         for n, content in enumerate(contents)

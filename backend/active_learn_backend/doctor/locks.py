@@ -47,6 +47,6 @@ def check_locks(client: LabelStudioClient, store: Store, project: Project) -> It
 
 def likely_locked(batch: Sequence[QueueRow], tasks: Sequence[TaskRow]) -> list[int]:
     """Return the ids of tasks that are open while a later one of the batch is done."""
-    done = {task.task_id: task.label is not None or task.skipped for task in tasks}
+    done = {task.task_id: task.labels is not None or task.skipped for task in tasks}
     last = max((row.rank for row in batch if done.get(row.task_id)), default=-1)
     return [row.task_id for row in batch if row.rank < last and not done.get(row.task_id, True)]

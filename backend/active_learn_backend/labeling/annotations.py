@@ -1,4 +1,4 @@
-"""From a task's annotations to the one label that the head learns.
+"""From a task's annotations to the one label that the head of a control learns.
 
 Skipped (cancelled) annotations are no labels, and neither are empty results. Several annotations
 of one task are resolved in this order: ground truths win over others (Label Studio marks every

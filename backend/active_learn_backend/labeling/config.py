@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError
 from ..wording import shortened
-from .annotations import no_label_because
+from .annotations import no_label_because, resolve_label
 from .controls import REGISTRY, ControlTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
 from .variables import unfold_repeaters
@@ -38,28 +38,35 @@ MAX_REASON_CHARS = 400  # Label Studio shows about 430 of a reason phrase
 
 @dataclass(frozen=True)
 class LabelingTask:
-    """The labeling task of a project: one control, and the fields that it labels.
+    """The labeling task of a project: the controls that are learned, and the fields they label.
 
     Attributes
     ----------
-    control : ControlTag
-        The one that is learned; `UnlearnedControl` where none can be.
+    controls : tuple of ControlTag
+        Those that are learned, in the order of the config, at least one; a single
+        `UnlearnedControl` where none can be.
     fields : tuple of Field
+        All that the encoder reads, whatever control it is labeled by: one embedding serves them.
     left_out : tuple of str
         The other controls, each with the reason why it is not learned.
     names_left_out : tuple of str
         Their names; ``*`` stands for the index within a Repeater.
     """
 
-    control: ControlTag
+    controls: tuple[ControlTag, ...]
     fields: tuple[Field, ...]
     left_out: tuple[str, ...] = ()
     names_left_out: tuple[str, ...] = ()
 
     @property
+    def learned(self) -> bool:
+        """Whether a head is trained for any control."""
+        return any(control.learned for control in self.controls)
+
+    @property
     def kind(self) -> Literal["learned", "learned in part", "ordered by coverage"]:
         """How the queue of the project is ordered."""
-        if not self.control.learned:
+        if not self.learned:
             return "ordered by coverage"
         return "learned in part" if self.left_out else "learned"
 
@@ -67,15 +74,24 @@ class LabelingTask:
     def description(self) -> str:
         """One sentence: how the queue is ordered, what is learned, and what is not."""
         reasons = "; ".join(self.left_out)
-        if not self.control.learned:
+        if not self.learned:
             return f"ordered by coverage, as no control can be learned: {reasons}"
-        control = self.control
-        learned = f"{self.kind}: {control.tag} '{control.from_name}' ({control.problem_type})"
+        names = [f"{one.tag} '{one.from_name}' ({one.problem_type})" for one in self.controls]
+        learned = f"{self.kind}: {', '.join(names)}"
         return f"{learned}; not learned: {reasons}" if reasons else learned
+
+    def labels(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Resolve all annotations of a task to its labels, by the names of the controls.
+
+        A task may be labeled by some controls and not by others; None: it is by none.
+        """
+        labels = {one.from_name: resolve_label(annotations, one.read) for one in self.controls}
+        return {name: label for name, label in labels.items() if label is not None} or None
 
     def no_label_because(self, annotations: Sequence[Mapping[str, Any]]) -> str:
         """Return in words why annotations, of which nobody skipped the task, hold no label."""
-        return no_label_because(annotations, {self.control.from_name}, self.names_left_out)
+        learned = {control.from_name for control in self.controls}
+        return no_label_because(annotations, learned, self.names_left_out)
 
     def content(self, data: Mapping[str, Any]) -> dict[str, str | None]:
         """Pick what the encoder reads out of a task's data: text, addresses, None if missing."""
@@ -101,7 +117,7 @@ def parse_label_config(label_config: str) -> LabelingTask:
     Returns
     -------
     LabelingTask
-        Of the first control that can be learned; of all tasks by coverage where none can be.
+        Of all controls that can be learned; by coverage where none can be.
 
     Raises
     ------
@@ -148,8 +164,7 @@ def _read_controls(
     interface: LabelInterface, root: ElementTree.Element, repeated: set[ElementTree.Element]
 ) -> LabelingTask:
     elements = {(element.tag, element.get("name")): element for element in root.iter()}
-    found: tuple[ControlTag, tuple[Field, ...]] | None = None
-    left_out = []
+    controls, labeled, left_out = [], [], []
     for parsed in interface.controls:
         try:
             element = elements.get((parsed.tag, parsed.name))
@@ -158,15 +173,20 @@ def _read_controls(
                     f"{parsed.tag} '{parsed.name}' labels single items (Repeater)"
                 )
             control = _control(parsed, element)
-            if found is None:
-                found = control, _fields(control, parsed, interface.objects)
-            else:
-                left_out.append(f"{parsed.tag} '{parsed.name}' (one control is learned)")
+            _check_objects(control, parsed)
         except LabelConfigError as error:
             left_out.append(str(error))
-    if found is not None:
-        names = tuple(one.name for one in interface.controls if one.name != found[0].from_name)
-        return LabelingTask(*found, tuple(left_out), names)
+        else:
+            controls.append(control)
+            labeled += parsed.objects
+    if controls:
+        learned = {control.from_name for control in controls}
+        return LabelingTask(
+            tuple(controls),
+            fields_of(labeled, interface.objects),
+            tuple(left_out),
+            tuple(one.name for one in interface.controls if one.name not in learned),
+        )
     if not left_out:
         raise LabelConfigError(
             "the labeling config has no control; add one, such as Choices, under Labeling Interface"
@@ -174,7 +194,7 @@ def _read_controls(
     objects = list(interface.objects)
     if not objects:
         raise LabelConfigError("; ".join(left_out))
-    return LabelingTask(UnlearnedControl(), fields_of_all(objects), tuple(left_out))
+    return LabelingTask((UnlearnedControl(),), fields_of_all(objects), tuple(left_out))
 
 
 def _control(parsed: Any, element: ElementTree.Element | None) -> ControlTag:
@@ -200,7 +220,8 @@ def _why_not(tag: str) -> str:
     return WHY_NOT.get(tag, "is no kind that is learned")
 
 
-def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[Field, ...]:
+def _check_objects(control: ControlTag, parsed: Any) -> None:
+    """Check that what a control labels is in the config, and can be encoded."""
     missing = set(parsed.to_name) - {labeled.name for labeled in parsed.objects}
     if missing:
         raise control.error(
@@ -208,7 +229,7 @@ def _fields(control: ControlTag, parsed: Any, objects: Iterable[Any]) -> tuple[F
             "or correct toName"
         )
     try:
-        return fields_of(parsed.objects, objects)
+        fields_of(parsed.objects, ())
     except LabelConfigError as error:
         raise control.error(f"cannot be learned: {error}") from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..labeling.annotations import is_skipped, resolve_label
+from ..labeling.annotations import is_skipped
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
 from ..state.tasks import annotated_ids, apply_changes, count_annotations, task_ids
@@ -181,14 +181,14 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         for one in annotations
         if one.get("created_at") and not one.get("was_cancelled")
     ]
-    label = resolve_label(annotations, task.control.read)
-    unmatched = label is None and bool(annotations) and not is_skipped(annotations)
+    labels = task.labels(annotations)
+    unmatched = labels is None and bool(annotations) and not is_skipped(annotations)
     return TaskRow(
         task_id=item["id"],
         content=content,
         content_key=task.content_key(content),
-        label=label,
-        # Label Studio serves the task no more, also after an annotation without our control.
+        labels=labels,
+        # Label Studio serves the task no more, also after an annotation without our controls.
         skipped=is_skipped(annotations) or unmatched,
         labeled_at=min(map(_seconds, stamps), default=None),
         annotations=len(annotations),

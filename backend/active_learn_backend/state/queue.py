@@ -24,7 +24,7 @@ def read_queue(store: Store, project_id: int) -> list[QueueRow]:
 
 def count_open(store: Store, project_id: int) -> tuple[int, int]:
     """Count the batch's tasks that are still open, and all of the batch."""
-    is_open = sa.case((_tasks.c.label.is_(None) & ~_tasks.c.skipped, 1), else_=0)
+    is_open = sa.case((_tasks.c.labels.is_(None) & ~_tasks.c.skipped, 1), else_=0)
     same_task = (_queue.c.project_id == _tasks.c.project_id) & (
         _queue.c.task_id == _tasks.c.task_id
     )
@@ -44,7 +44,7 @@ def count_kept(store: Store, project_id: int) -> int:
     Label Studio serves the queue in order. So when a task is labeled, those before it that are not
     were in other hands.
     """
-    is_open = _tasks.c.label.is_(None) & ~_tasks.c.skipped
+    is_open = _tasks.c.labels.is_(None) & ~_tasks.c.skipped
     same_task = (_queue.c.project_id == _tasks.c.project_id) & (
         _queue.c.task_id == _tasks.c.task_id
     )
@@ -53,7 +53,7 @@ def count_kept(store: Store, project_id: int) -> int:
     last = (
         sa.select(sa.func.max(_queue.c.rank))
         .select_from(joined)
-        .where(mine, _tasks.c.label.is_not(None))
+        .where(mine, _tasks.c.labels.is_not(None))
     )
     query = (
         sa.select(sa.func.count())

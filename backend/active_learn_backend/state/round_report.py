@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 __all__ = [
     "AuditGain",
+    "ControlReport",
     "Estimate",
     "Evaluation",
     "HeadAgreement",
@@ -23,7 +24,8 @@ __all__ = [
     "StrategyChoice",
 ]
 
-FORMAT_VERSION = 1  # of the JSON; add one when a field changes its name or meaning
+FORMAT_VERSION = 2  # of the JSON; add one when a field changes its name or meaning
+OF_ONE_CONTROL = 1  # a report of this version is about one control, which it does not name
 
 
 class ReportFormatError(ValueError):
@@ -149,6 +151,28 @@ class Stability:
 
 
 @dataclass(frozen=True)
+class ControlReport:
+    """What a round found about one control.
+
+    Attributes
+    ----------
+    control : str
+        Its name; empty in reports of earlier versions, which knew one control.
+    labeled : int
+        Tasks that it is labeled in.
+    audit : int
+        Those of the audit set among them.
+    """
+
+    control: str
+    labeled: int = 0
+    audit: int = 0
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    label_errors: tuple[LabelError, ...] = ()
+    stability: Stability | None = None
+
+
+@dataclass(frozen=True)
 class StrategyChoice:
     """The strategy that `auto` stands for in a project, and why, since it had `labels` labels."""
 
@@ -166,7 +190,7 @@ class RoundReport:
     finished_at : float
         In seconds since 1970.
     labeled, unlabeled : int
-        Tasks with and without a label.
+        Tasks with a label of any control, and without.
     audit : int
         Labeled tasks of the audit set.
     queue_version : str
@@ -175,6 +199,8 @@ class RoundReport:
         The head that answers; it may be an older round's, or the team's own model. Empty: none.
     seconds : mapping
         Time of each stage.
+    controls : tuple of ControlReport
+        One for each control that is learned, in the order of the config.
     """
 
     round: int
@@ -184,11 +210,16 @@ class RoundReport:
     queue_version: str = ""
     head_version: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    label_errors: tuple[LabelError, ...] = ()
-    stability: Stability | None = None
+    controls: tuple[ControlReport, ...] = ()
     strategy: StrategyChoice | None = None
     finished_at: float = field(default_factory=time.time)
+
+    def of(self, control: str | None) -> ControlReport:
+        """Return what was found about a control, by name; about the first when it is None."""
+        for one in self.controls:
+            if control is None or one.control in (control, ""):
+                return one
+        return ControlReport(control or "")
 
     def to_json(self) -> dict[str, Any]:
         """Return what the store keeps beside the round's number and time."""
@@ -210,7 +241,9 @@ class RoundReport:
         except ValueError as error:
             raise ReportFormatError(f"it is no JSON ({error})") from error
         found = body.pop("format", None) if isinstance(body, dict) else None
-        if found != FORMAT_VERSION:
+        if found == OF_ONE_CONTROL:
+            body = _with_controls(body)
+        elif found != FORMAT_VERSION:
             raise ReportFormatError(f"its format is {found}, this version reads {FORMAT_VERSION}")
         try:
             return _adapter().validate_python(body | {"round": round, "finished_at": finished_at})
@@ -218,6 +251,14 @@ class RoundReport:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise ReportFormatError(f"{place}: {first['msg']}") from error
+
+
+def _with_controls(body: dict[str, Any]) -> dict[str, Any]:
+    """Convert a report of the format that was about one control."""
+    names = ("evaluation", "label_errors", "stability")
+    found = {name: body.pop(name) for name in names if name in body}
+    counts = {name: body[name] for name in ("labeled", "audit") if name in body}
+    return body | {"controls": [{"control": ""} | counts | found]}
 
 
 @cache

@@ -132,14 +132,15 @@ class Project:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """One task: what the encoder reads of it, and the label that its annotations resolve to.
+    """One task: what the encoder reads of it, and the labels that its annotations resolve to.
 
     Attributes
     ----------
     content_key : str
         Digest of the content: the key of the embedding cache.
-    label : Any
-        None: not labeled.
+    labels : mapping or None
+        Label by the name of its control, of the controls that the task is labeled by; None: of
+        none.
     decision : {'kept', 'passed', 'known'} or None
         What the stream decided; 'known': it was labeled without having been kept, and the stream
         is conditioned on it. None: not decided yet.
@@ -156,7 +157,7 @@ class TaskRow:
     task_id: int
     content: Mapping[str, Any]
     content_key: str
-    label: Any
+    labels: Mapping[str, Any] | None
     skipped: bool
     decision: str | None = None
     labeled_at: float | None = None
@@ -320,7 +321,7 @@ ANNOTATED = tasks.c.annotations > sa.literal_column("0")
 # Labels, skips and annotations are counted in these indexes, without reading the tasks. SQLite
 # only: PostgreSQL stores long contents apart, and puts no long label into an index.
 for _name, _columns, _rows in (
-    ("labeled", (tasks.c.labeled_at, tasks.c.label), tasks.c.label.is_not(None)),
+    ("labeled", (tasks.c.labeled_at, tasks.c.labels), tasks.c.labels.is_not(None)),
     ("skipped", (tasks.c.skipped,), tasks.c.skipped.is_(True)),
     ("annotated", (tasks.c.annotations, tasks.c.task_id), ANNOTATED),
 ):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +62,7 @@ def count_tasks(store: Store, project_id: int) -> TaskCounts:
     """Count the tasks of a project, and how many were labeled lately."""
     now = time.time()
     mine = _tasks.c.project_id == project_id
-    labeled = mine & _tasks.c.label.is_not(None)
+    labeled = mine & _tasks.c.labels.is_not(None)
 
     with store.read() as connection:
 
@@ -91,15 +93,25 @@ def unmatched_tasks(store: Store, project_id: int) -> list[TaskGroup]:
         return [TaskGroup(*row) for row in connection.execute(query)]
 
 
-def count_labels(store: Store, project_id: int) -> list[tuple[Any, int]]:
-    """Count each label that was given, as it is stored: a name, a list of names, or a number."""
+def count_labels(store: Store, project_id: int) -> dict[str, list[tuple[Any, int]]]:
+    """Count each label that was given, by the name of its control.
+
+    A label is as it is stored: a name, a list of names, or a number.
+    """
     query = (
-        sa.select(_tasks.c.label, sa.func.count())
-        .where(_tasks.c.project_id == project_id, _tasks.c.label.is_not(None))
-        .group_by(_tasks.c.label)
+        sa.select(_tasks.c.labels, sa.func.count())
+        .where(_tasks.c.project_id == project_id, _tasks.c.labels.is_not(None))
+        .group_by(_tasks.c.labels)
     )
+    counts: dict[str, Counter[str]] = {}
     with store.read() as connection:
-        return [(label, count) for label, count in connection.execute(query)]
+        for labels, count in connection.execute(query):
+            for name, label in labels.items():
+                counts.setdefault(name, Counter())[json.dumps(label)] += count
+    return {
+        name: [(json.loads(label), count) for label, count in given.items()]
+        for name, given in counts.items()
+    }
 
 
 def next_tasks(store: Store, project_id: int, most: int) -> list[NextTask]:
@@ -109,7 +121,7 @@ def next_tasks(store: Store, project_id: int, most: int) -> list[NextTask]:
         .where(
             _queue.c.project_id == project_id,
             _tasks.c.content.is_not(None),
-            _tasks.c.label.is_(None),
+            _tasks.c.labels.is_(None),
             # What was skipped before is queued without a reason; a fresh skip is done with.
             sa.or_(~_tasks.c.skipped, (_queue.c.uncertainty == 0) & (_queue.c.novelty == 0)),
         )

@@ -97,8 +97,8 @@ def apply_changes(
     Returns
     -------
     (int, int)
-        How many labels, and how many tasks, differ from what was known. Both are added to the
-        project's pending counts.
+        Of how many tasks the labels, and how many tasks, differ from what was known. Both are added
+        to the project's pending counts.
     """
     with store.write() as connection:
         n_labels, n_tasks = _write_changes(connection, project_id, changed, set(deleted), replace)
@@ -145,7 +145,7 @@ def _write_changes(
         now = _as_columns(project_id, row, before, served)
         if before is not None and all(before[name] == now[name] for name in _FROM_LABEL_STUDIO):
             continue
-        n_labels += (before["label"] if before else None) != now["label"]
+        n_labels += (before["labels"] if before else None) != now["labels"]
         n_tasks += before is None or any(before[name] != now[name] for name in _OF_THE_TASK)
         fresh.append(now)
     _delete_rows(connection, project_id, [*gone, *(row["task_id"] for row in fresh)])
@@ -159,7 +159,7 @@ def _write_changes(
     return n_labels, n_tasks
 
 
-_FROM_LABEL_STUDIO = ("content_key", "label", "skipped", "annotations", "unmatched")
+_FROM_LABEL_STUDIO = ("content_key", "labels", "skipped", "annotations", "unmatched")
 _OF_THE_TASK = ("content_key", "skipped")
 
 
@@ -170,8 +170,8 @@ def _as_columns(
     served: Mapping[int, float | None],
 ) -> dict[str, Any]:
     """Return a row as it is stored: Label Studio's columns anew, ours as they were."""
-    was_labeled = before is not None and before["label"] is not None
-    labeled = row.label is not None
+    was_labeled = before is not None and before["labels"] is not None
+    labeled = row.labels is not None
     decision = probability = None
     if before is not None and before["content_key"] == row.content_key:
         decision = before["decision"]

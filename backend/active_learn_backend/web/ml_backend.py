@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from active_learn.errors import StateError
-from active_learn.heads import TrainedHead, head_name, load_head
+from active_learn.heads import head_name
 from label_studio_ml.model import LabelStudioMLBase
 
 from .. import logs
@@ -26,6 +26,7 @@ from ..labeling.config import LabelingTask, parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
+from ..learning.heads import ControlHeads
 from ..learning.selection.project_params import check_params
 from ..project_settings import parse_params, project_settings
 from ..settings import Settings, environment_settings
@@ -202,7 +203,9 @@ class ActiveLearningModel(LabelStudioMLBase):
         context: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]]:
-        """Return the newest head's class and probability of each task, in order.
+        """Return what the newest heads answer for each task, in order.
+
+        The result of a task holds the answers for all controls that are learned.
 
         A task whose content cannot be loaded, and every task before the first head, gets an empty
         result with score 0. What is read of a task is up to the labeling config that the worker
@@ -229,12 +232,12 @@ class ActiveLearningModel(LabelStudioMLBase):
     def _head_answers(
         self, project: Project, tasks: Sequence[Mapping[str, Any]]
     ) -> dict[int, dict[str, Any]]:
-        """Compute the head's answers by position; none for a task that cannot be loaded."""
+        """Compute the heads' answers by position; none for a task that cannot be loaded."""
         labeling = parse_label_config(project.label_config)
         settings = project_settings(self._runtime.settings, project.params)
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
-        head = embedder.fixed_head or self._trained_head(project, labeling, embedder.fingerprint)
-        if head is None:
+        heads = self._heads(project, labeling, embedder)
+        if not heads.heads:
             return {}
         contents = [labeling.content(task["data"]) for task in tasks]
         embeddings, usable, failed = embedder.embed(
@@ -244,11 +247,11 @@ class ActiveLearningModel(LabelStudioMLBase):
             log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
         return {
             at: {
-                "result": labeling.control.write(answer.label, answer.score),
-                "score": answer.score or 0.0,  # of a number there is no probability
-                "model_version": head.version,
+                "result": answer.result,
+                "score": answer.score,
+                "model_version": heads.version,
             }
-            for at, answer in zip(usable, head.predict(embeddings), strict=True)
+            for at, answer in zip(usable, heads.answers(embeddings), strict=True)
         }
 
     def fit(
@@ -291,19 +294,22 @@ class ActiveLearningModel(LabelStudioMLBase):
             )
         return project
 
-    def _trained_head(
-        self, project: Project, labeling: LabelingTask, encoder: str
-    ) -> TrainedHead | None:
-        if not project.head_round:
-            return None
+    def _heads(
+        self, project: Project, labeling: LabelingTask, embedder: TaskEmbedder
+    ) -> ControlHeads:
+        """Return what answers: the own model, or the trained heads that fit the config."""
+        if embedder.fixed_heads or not project.head_round:
+            return ControlHeads(labeling, embedder.fixed_heads)
         folder = heads_folder(self._runtime.settings, project.id)
         try:
-            head = load_head(folder, project.head_round)
+            heads, misfits = ControlHeads.load(
+                folder, project.head_round, labeling, embedder.fingerprint, embedder.n_features
+            )
         except StateError as error:
             log.warning("%s", error)
-            return None
-        fits = head.problem_type == labeling.control.problem_type
-        if not (fits and head.reads(encoder, head.n_features)):
-            log.info("%s was trained under another labeling config or encoder", head.version)
-            return None
-        return head
+            return ControlHeads(labeling, {})
+        if misfits:
+            log.info(
+                "head-%d was trained under another labeling config or encoder", project.head_round
+            )
+        return heads

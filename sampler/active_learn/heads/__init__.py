@@ -8,7 +8,15 @@ from .files import head_name, prune_heads, round_of_head, saved_heads
 from .multinomial import MultinomialHead
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
-from .trained import ClassWeight, HeadConfig, TrainedHead, fit_head, load_head
+from .trained import (
+    ClassWeight,
+    HeadConfig,
+    TrainedHead,
+    fit_head,
+    load_head,
+    load_heads,
+    save_heads,
+)
 
 __all__ = [
     "Answer",
@@ -23,7 +31,9 @@ __all__ = [
     "fit_head",
     "head_name",
     "load_head",
+    "load_heads",
     "prune_heads",
     "round_of_head",
+    "save_heads",
     "saved_heads",
 ]

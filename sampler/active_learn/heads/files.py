@@ -1,6 +1,8 @@
-"""Trained heads on disk: one ``head-<round>.safetensors`` each, written completely or not at all.
+"""Trained heads on disk: one ``head-<round>.safetensors`` a round, written in one step.
 
-The name of a head is derived from its round here, and nowhere else.
+A file holds the heads of one round, each under the name of the task that it answers for; a head
+that works alone may have none. The name of the file is derived from its round here, and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..errors import StateError
 from .base import FloatArray
 
 __all__ = [
+    "StoredHead",
     "head_name",
     "head_path",
     "prune_heads",
@@ -28,6 +31,9 @@ __all__ = [
     "saved_heads",
     "write_file",
 ]
+
+#: Metadata as JSON, weight and bias.
+StoredHead = tuple[str, FloatArray, FloatArray]
 
 PREFIX, SUFFIX = "head-", ".safetensors"
 
@@ -48,11 +54,15 @@ def head_path(folder: Path, round: int) -> Path:
     return folder / f"{head_name(round)}{SUFFIX}"
 
 
-def write_file(path: Path, metadata: str, weight: FloatArray, bias: FloatArray) -> None:
-    """Write a head, completely or not at all; make the folder if it is missing."""
+def write_file(path: Path, heads: Mapping[str, StoredHead]) -> None:
+    """Write heads by name, completely or not at all; make the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    texts = {"metadata": metadata, "digest": _digest(metadata, weight, bias)}
-    data = save_tensors({"weight": weight, "bias": bias}, metadata=texts)
+    texts = {"digest": _digest(heads)}
+    tensors: dict[str, FloatArray] = {}
+    for name, (metadata, weight, bias) in heads.items():
+        texts[_key(name, "metadata")] = metadata
+        tensors |= {_key(name, "weight"): weight, _key(name, "bias"): bias}
+    data = save_tensors(tensors, metadata=texts)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)
         file.flush()
@@ -60,8 +70,8 @@ def write_file(path: Path, metadata: str, weight: FloatArray, bias: FloatArray) 
     os.replace(file.name, path)
 
 
-def read_file(path: Path) -> tuple[str, FloatArray, FloatArray]:
-    """Read metadata, weight and bias, as they were written.
+def read_file(path: Path) -> dict[str, StoredHead]:
+    """Read heads by name: metadata, weight and bias, as they were written.
 
     Raises
     ------
@@ -71,23 +81,32 @@ def read_file(path: Path) -> tuple[str, FloatArray, FloatArray]:
     try:
         with safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}
-            if missing := {"metadata", "digest"} - texts.keys():
+            names = sorted(key.rpartition("/")[0] for key in texts if _is_metadata(key))
+            lacks = [] if names else ["metadata"]
+            if missing := lacks + ([] if "digest" in texts else ["digest"]):
                 raise ValueError(
-                    f"it has no {' and no '.join(sorted(missing))}: "
+                    f"it has no {' and no '.join(missing)}: "
                     "an earlier version of this software wrote it, or it is no head"
                 )
-            metadata, digest = texts["metadata"], texts["digest"]
-            weight, bias = (file.get_tensor(name) for name in ("weight", "bias"))
-        if weight.dtype != np.float32 or bias.dtype != np.float32:
-            raise ValueError(f"its weights are {weight.dtype} and {bias.dtype}, not float32")
-        if digest != _digest(metadata, weight, bias):
+            heads = {
+                name: (
+                    texts[_key(name, "metadata")],
+                    file.get_tensor(_key(name, "weight")),
+                    file.get_tensor(_key(name, "bias")),
+                )
+                for name in names
+            }
+        for _, weight, bias in heads.values():
+            if weight.dtype != np.float32 or bias.dtype != np.float32:
+                raise ValueError(f"its weights are {weight.dtype} and {bias.dtype}, not float32")
+        if texts["digest"] != _digest(heads):
             raise ValueError("its content is not what was written")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"the head {path.name} cannot be read ({str(error).partition(chr(10))[0]}); "
             "the next round trains a new one"
         ) from error
-    return metadata, weight, bias
+    return heads
 
 
 def saved_heads(folder: Path) -> list[int]:
@@ -103,10 +122,22 @@ def prune_heads(folder: Path, keep: int, also: Collection[int] = ()) -> None:
             head_path(folder, number).unlink(missing_ok=True)
 
 
-def _digest(metadata: str, weight: FloatArray, bias: FloatArray) -> str:
-    """Compute the SHA-256 of the metadata and the tensors, which finds a flipped bit."""
-    state = hashlib.sha256(metadata.encode())
-    for tensor in (weight, bias):
-        state.update(str(tensor.shape).encode())
-        state.update(np.ascontiguousarray(tensor).tobytes())
+def _key(name: str, part: str) -> str:
+    """Return the key of a part of a head in its file; of one without a name that of the part."""
+    return f"{name}/{part}" if name else part
+
+
+def _is_metadata(key: str) -> bool:
+    return key.rpartition("/")[2] == "metadata"
+
+
+def _digest(heads: Mapping[str, StoredHead]) -> str:
+    """Compute the SHA-256 of names, metadata and tensors, which finds a flipped bit."""
+    state = hashlib.sha256()
+    for name, (metadata, weight, bias) in sorted(heads.items()):
+        state.update(name.encode())
+        state.update(metadata.encode())
+        for tensor in (weight, bias):
+            state.update(str(tensor.shape).encode())
+            state.update(np.ascontiguousarray(tensor).tobytes())
     return state.hexdigest()

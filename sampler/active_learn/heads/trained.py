@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -19,9 +19,6 @@ from .hyperparameters import Hyperparameters
 if TYPE_CHECKING:
     from ..models import LinearHead
 
-if TYPE_CHECKING:
-    from ..models import LinearHead
-
 __all__ = [
     "REGISTRY",
     "ClassWeight",
@@ -30,6 +27,8 @@ __all__ = [
     "TrainedHead",
     "fit_head",
     "load_head",
+    "load_heads",
+    "save_heads",
 ]
 
 ClassWeight = Literal["none", "balanced"]
@@ -193,8 +192,7 @@ class TrainedHead(Head):
 
     def save(self, folder: Path) -> None:
         """Write ``head-<round>.safetensors`` into a folder, completely or not at all."""
-        path = head_path(folder, self.round)
-        write_file(path, self.metadata.model_dump_json(), self.weight, self.bias)
+        save_heads(folder, {"": self})
 
     def sampler_model(self) -> LinearHead:
         """Return the calibrated head: the sampler sees the probabilities that annotators see."""
@@ -294,8 +292,21 @@ def fit_head(
         )
 
 
-def load_head(folder: Path, round: int) -> TrainedHead:
-    """Read the head of one round.
+def save_heads(folder: Path, heads: Mapping[str, TrainedHead]) -> None:
+    """Write the heads of one round, by the names of the tasks that they answer for.
+
+    They are one file, ``head-<round>.safetensors``, written completely or not at all.
+    """
+    (number,) = {head.round for head in heads.values()}
+    stored = {
+        name: (head.metadata.model_dump_json(), head.weight, head.bias)
+        for name, head in heads.items()
+    }
+    write_file(head_path(folder, number), stored)
+
+
+def load_heads(folder: Path, round: int) -> dict[str, TrainedHead]:
+    """Read the heads of one round, by the names of the tasks that they answer for.
 
     Raises
     ------
@@ -303,12 +314,26 @@ def load_head(folder: Path, round: int) -> TrainedHead:
         When the file is missing, damaged, or no head.
     """
     path = head_path(folder, round)
-    text, weight, bias = read_file(path)
-    try:
-        metadata = HeadMetadata.model_validate_json(text)
-        return REGISTRY[metadata.problem_type](metadata, weight, bias, round)
-    except (ValidationError, DataError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise StateError(
-            f"{path.name} is no head of this version ({reason}); the next round trains a new one"
-        ) from error
+    heads = {}
+    for name, (text, weight, bias) in read_file(path).items():
+        try:
+            metadata = HeadMetadata.model_validate_json(text)
+            heads[name] = REGISTRY[metadata.problem_type](metadata, weight, bias, round)
+        except (ValidationError, DataError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise StateError(
+                f"{path.name} is no head of this version ({reason}); the next round trains a new "
+                "one"
+            ) from error
+    return heads
+
+
+def load_head(folder: Path, round: int) -> TrainedHead:
+    """Read the head of one round, the first by name where there are several.
+
+    Raises
+    ------
+    StateError
+        When the file is missing, damaged, or no head.
+    """
+    return next(iter(load_heads(folder, round).values()))

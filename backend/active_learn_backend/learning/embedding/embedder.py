@@ -110,8 +110,9 @@ class TaskEmbedder:
     project_id : int
     cache : EmbeddingCache
         Of this project and encoder.
-    fixed_head : Head or None
-        Of an own model that is used as it is: what answers instead of a trained head.
+    fixed_heads : dict of Head
+        Of an own model that is used as it is: what answers instead of a trained head, by the name
+        of the control; empty without such a model.
     n_features : int
         Length of the vectors.
     fingerprint : str
@@ -133,9 +134,9 @@ class TaskEmbedder:
     ) -> None:
         self.settings, self.project_id = settings, project_id
         self._encoder = load_encoder(settings, task, load)
-        self.fixed_head: Head | None = None
-        if isinstance(self._encoder, OwnModel):
-            self.fixed_head = self._encoder.head()
+        self.fixed_heads: dict[str, Head] = {}
+        if isinstance(self._encoder, OwnModel) and (head := self._encoder.head()):
+            self.fixed_heads[self._encoder.control.from_name] = head
         self.fingerprint = self._encoder.fingerprint
         self.n_features = self._encoder.n_features
         folder = embeddings_folder(settings, project_id) / self.fingerprint

@@ -104,7 +104,9 @@ class LabeledSet:
         # Heads are fitted anew in replays: a team's own model only embeds.
         settings = settings.model_copy(update={"model_use": "encoder"})
         _tell_unmatched(rows)
-        rows = [row for row in rows if row.label is not None]
+        control = task.controls[0]
+        labels = {row.task_id: (row.labels or {}).get(control.from_name) for row in rows}
+        rows = [row for row in rows if labels[row.task_id] is not None]
         embeddings, usable, failed = TaskEmbedder(settings, project_id, task, load).embed(
             [row.content for row in rows], [row.content_key for row in rows]
         )
@@ -115,8 +117,8 @@ class LabeledSet:
             if not usable:
                 raise DataError(f"no labeled task can be read; {unreadable}")
             log.warning("%s", unreadable)
-        labels = [rows[at].label for at in usable]
-        return cls.of(task.control, embeddings, labels, settings.class_weight)
+        given = [labels[rows[at].task_id] for at in usable]
+        return cls.of(control, embeddings, given, settings.class_weight)
 
     def draw(self, most: int) -> LabeledSet:
         """Return at most so many of them, drawn by chance, always the same ones."""

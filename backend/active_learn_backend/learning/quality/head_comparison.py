@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import ProblemType, TrainedHead, head_name, load_head, saved_heads
+from active_learn.heads import ProblemType, TrainedHead, head_name, load_heads, saved_heads
 from active_learn.heads.base import FloatArray
 
 from ...state.round_report import AuditGain, HeadAgreement, RoundReport, Stability
 from ..selection.audit_set import place
-from ..selection.queue_builder import Snapshot
+from ..selection.snapshot import ControlSnapshot
 
 __all__ = ["agreement", "audit_gain", "compare_heads", "earlier_heads", "stop_set"]
 
@@ -34,9 +34,9 @@ Array = npt.NDArray[np.float64]
 
 
 def compare_heads(
-    head: TrainedHead, snapshot: Snapshot, reports: Sequence[RoundReport], folder: Path
+    head: TrainedHead, snapshot: ControlSnapshot, reports: Sequence[RoundReport], folder: Path
 ) -> Stability:
-    """Measure how far the answers have moved since earlier heads that are still saved.
+    """Measure how far the answers for a control have moved since earlier heads still saved.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ def compare_heads(
         `agreement` on the stop set and `gain` on the audit tasks are None without an earlier head
         that is far enough apart.
     """
-    trained = len(snapshot.training)
+    name, trained = snapshot.from_name, len(snapshot.training)
     agreed, gain = None, None
-    earlier = earlier_heads(head, reports, folder)
+    earlier = earlier_heads(name, head, reports, folder)
     steps = [(trained - count, number) for number, count in earlier.items()]
     least = min(max(LEAST_STEP, LEAST_SHARE * trained), ENOUGH_STEP)
     recent = min((step for step in steps if step[0] >= least), default=None)
-    if recent is not None and (former := _load(head, folder, recent[1])):
+    if recent is not None and (former := _load(name, head, folder, recent[1])):
         chosen = snapshot.embeddings[stop_set([row.content_key for row in snapshot.rows])]
         value = agreement(head.problem_type, answers(former, chosen), answers(head, chosen))
         if value is not None:
             agreed = HeadAgreement(value, recent[0], len(chosen))
     longest = max((step for step in steps if step[0] >= LEAST_STRETCH), default=None)
-    if longest is not None and (former := _load(head, folder, longest[1])):
+    if longest is not None and (former := _load(name, head, folder, longest[1])):
         measuring = snapshot.measuring
         vectors, labels = snapshot.embeddings[measuring], snapshot.labels(measuring)
         before, after = former.losses(vectors, labels), head.losses(vectors, labels)
@@ -74,13 +74,14 @@ def compare_heads(
 
 
 def earlier_heads(
-    head: TrainedHead, reports: Sequence[RoundReport], folder: Path
+    control: str, head: TrainedHead, reports: Sequence[RoundReport], folder: Path
 ) -> dict[int, int]:
-    """Return how many labels each saved head of an earlier round was trained on, by its round."""
+    """Return how many labels each saved head of a control was trained on, by its earlier round."""
     trained = {
-        report.round: report.stability.trained
+        report.round: stability.trained
         for report in reports
-        if report.stability and report.head_version == head_name(report.round)
+        if (stability := report.of(control).stability)
+        and report.head_version == head_name(report.round)
     }
     saved = saved_heads(folder)
     return {
@@ -88,12 +89,15 @@ def earlier_heads(
     }
 
 
-def _load(head: TrainedHead, folder: Path, number: int) -> TrainedHead | None:
+def _load(control: str, head: TrainedHead, folder: Path, number: int) -> TrainedHead | None:
     """Load an earlier head; None if it cannot be read, or was made for other labels or vectors."""
     try:
-        former = load_head(folder, number)
+        stored = load_heads(folder, number)
     except ActiveLearnError as error:
         log.warning("no comparison with %s: %s", head_name(number), error)
+        return None
+    former = stored.get(control, stored.get(""))
+    if former is None:
         return None
     same = former.problem_type == head.problem_type and former.labels_offered == head.labels_offered
     encoder = head.metadata.config.encoder

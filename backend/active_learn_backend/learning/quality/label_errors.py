@@ -66,7 +66,13 @@ def find_label_errors(
 
 
 def unchanged_errors(found: Sequence[LabelError], labels: Mapping[int, Any]) -> list[LabelError]:
-    """Return those whose label has not been changed since; `labels` are those of all tasks."""
+    """Return those whose label has not been changed since.
+
+    Parameters
+    ----------
+    labels : mapping
+        Of the control, of all tasks by id.
+    """
     return [error for error in found if labels.get(error.task_id) == error.label]
 
 

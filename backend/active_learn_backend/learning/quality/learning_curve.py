@@ -54,18 +54,25 @@ class Gain:
     most: float | None = None
 
 
-def points_of(reports: Sequence[RoundReport]) -> list[Point]:
-    """Return the audit estimates of the rounds, the last for each number of labels."""
+def points_of(reports: Sequence[RoundReport], control: str | None = None) -> list[Point]:
+    """Return the audit estimates of the rounds, the last for each number of labels.
+
+    Parameters
+    ----------
+    control : str, optional
+        Name of the control; the first when omitted.
+    """
     points: dict[int, Point] = {}
     metric = ""
     for report in reports:
-        audit = report.evaluation.audit
+        found = report.of(control)
+        audit = found.evaluation.audit
         if audit is None:
             continue
         if audit.metric != metric:  # another labeling task from here on
             points, metric = {}, audit.metric
-        points[report.labeled] = Point(
-            report.labeled, audit.value, audit.low, audit.high, audit.n, metric
+        points[found.labeled] = Point(
+            found.labeled, audit.value, audit.low, audit.high, audit.n, metric
         )
     ordered = sorted(points.values(), key=lambda point: point.labels)
     if len(ordered) <= MOST_POINTS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...state.round_report import Estimate, HeadAgreement, RoundReport
+from ...state.round_report import ControlReport, Estimate, HeadAgreement, RoundReport
 
 __all__ = ["Advice", "advise", "describe", "verdict"]
 
@@ -39,8 +39,10 @@ class Advice:
     source: str
 
 
-def advise(reports: Sequence[RoundReport], target: float | None = None) -> list[Advice]:
-    """Evaluate every criterion.
+def advise(
+    reports: Sequence[RoundReport], target: float | None = None, control: str | None = None
+) -> list[Advice]:
+    """Evaluate every criterion for one control.
 
     Parameters
     ----------
@@ -48,14 +50,17 @@ def advise(reports: Sequence[RoundReport], target: float | None = None) -> list[
         Of the finished rounds, oldest first.
     target : float, optional
         Accuracy (regression: largest mean absolute error) that is good enough.
+    control : str, optional
+        Name of the control; the first when omitted.
 
     Returns
     -------
     list of Advice
         Always 'stabilizing predictions' and 'performance convergence'; with a target also that.
     """
-    found = [_stabilizing(reports), _convergence(reports)]
-    return found if target is None else [*found, _target(reports, target)]
+    of_control = [report.of(control) for report in reports]
+    found = [_stabilizing(of_control), _convergence(of_control)]
+    return found if target is None else [*found, _target(of_control, target)]
 
 
 def verdict(advice: Iterable[Advice]) -> bool:
@@ -74,7 +79,7 @@ def describe(advice: Sequence[Advice]) -> list[str]:
     return [f"advice: {conclusion}", *lines]
 
 
-def _stabilizing(reports: Sequence[RoundReport]) -> Advice:
+def _stabilizing(reports: Sequence[ControlReport]) -> Advice:
     """Check whether successive heads agree on a fixed set of tasks; this needs no labels."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
@@ -100,7 +105,7 @@ def _stabilizing(reports: Sequence[RoundReport]) -> Advice:
     return say(False, f"{measured}; below {STABLE} the answers still change")
 
 
-def _disjoint_steps(reports: Sequence[RoundReport]) -> list[HeadAgreement]:
+def _disjoint_steps(reports: Sequence[ControlReport]) -> list[HeadAgreement]:
     """Return the last comparisons that share no labels; steps of successive rounds may overlap."""
     steps: list[HeadAgreement] = []
     limit = float("inf")
@@ -114,7 +119,7 @@ def _disjoint_steps(reports: Sequence[RoundReport]) -> list[HeadAgreement]:
     return steps
 
 
-def _convergence(reports: Sequence[RoundReport]) -> Advice:
+def _convergence(reports: Sequence[ControlReport]) -> Advice:
     """Check whether the performance still rises, by tasks that were drawn by chance."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
@@ -148,7 +153,7 @@ def _convergence(reports: Sequence[RoundReport]) -> Advice:
     )
 
 
-def _target(reports: Sequence[RoundReport], target: float) -> Advice:
+def _target(reports: Sequence[ControlReport], target: float) -> Advice:
     """Check whether the performance that was asked for is reached, with confidence."""
 
     def say(says_stop: bool | None, words: str) -> Advice:
@@ -175,11 +180,11 @@ def _target(reports: Sequence[RoundReport], target: float) -> Advice:
     return say(None, f"{measured}: too wide to tell")
 
 
-def _last_audit(reports: Sequence[RoundReport]) -> Estimate | None:
+def _last_audit(reports: Sequence[ControlReport]) -> Estimate | None:
     return reports[-1].evaluation.audit if reports else None
 
 
-def _is_regression(reports: Sequence[RoundReport]) -> bool:
+def _is_regression(reports: Sequence[ControlReport]) -> bool:
     """Return whether the audit measures an error, which is better when it is lower."""
     audit = _last_audit(reports)
     return audit is not None and audit.metric == "mean absolute error"

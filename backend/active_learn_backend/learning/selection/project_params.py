@@ -22,7 +22,7 @@ def settings_for(task: LabelingTask, settings: Settings) -> Settings:
     Where nothing can be learned, `auto` stands for coverage, which needs no model, and there is
     no audit set: no answers are predicted whose quality it could measure.
     """
-    if task.control.learned:
+    if task.learned:
         return settings
     strategy = "coverage" if settings.strategy == "auto" else settings.strategy
     return settings.model_copy(update={"strategy": strategy, "audit": 0.0})
@@ -53,6 +53,7 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
     for name in {name.lower() for name in params} & {"encoder", "model"}:
         check_project_value(name, getattr(own, name), settings)
     strategy = build_strategy(own.strategy, {})
-    strategy.check(task.control.problem_type)
+    problem_type = task.controls[0].problem_type
+    strategy.check(problem_type)
     if isinstance(own.budget, float):
-        strategy.scorer(task.control.problem_type, 1.0)
+        strategy.scorer(problem_type, 1.0)

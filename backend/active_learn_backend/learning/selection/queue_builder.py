@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,94 +11,16 @@ import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
 
 from ...settings import RANDOM_STATE, Settings
-from ...state.store import Project, QueueRow, TaskRow
+from ...state.store import QueueRow
 from ..embedding.cache import Vectors
-from .audit_set import in_audit, mix, place
+from .audit_set import mix, place
 from .queue_size import QueueSize, queue_size
+from .snapshot import Mask, Positions, Snapshot
 
-__all__ = ["Snapshot", "choose", "sampler_for"]
+__all__ = ["choose", "sampler_for"]
 
 FloatArray = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Positions = npt.NDArray[np.int64]
 Rank = Callable[[ActiveSampler, Vectors, Positions, int], Ranking]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The tasks of a project that could be embedded, as one round sees them.
-
-    Attributes
-    ----------
-    rows : sequence of TaskRow, length n
-    embeddings : array or CachedVectors of shape (n, d), float32
-    audit : array of shape (n,), bool
-        Tasks that only measure.
-    """
-
-    rows: Sequence[TaskRow]
-    embeddings: Vectors
-    audit: Mask
-
-    @classmethod
-    def take(
-        cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
-    ) -> Snapshot:
-        """Return a snapshot with the audit set drawn.
-
-        It is unknown how tasks were chosen that were labeled before the project was connected: they
-        train, and do not measure.
-        """
-        audit = [
-            in_audit(row.content_key, settings.audit, RANDOM_STATE)
-            and (row.labeled_at is None or row.labeled_at >= project.connected_at)
-            for row in rows
-        ]
-        return cls(rows, embeddings, np.array(audit, dtype=bool))
-
-    @cached_property
-    def labeled(self) -> Mask:
-        """Tasks with a label."""
-        return np.array([row.label is not None for row in self.rows], dtype=bool)
-
-    @cached_property
-    def skipped(self) -> Mask:
-        """Tasks that somebody skipped."""
-        return np.array([row.skipped for row in self.rows], dtype=bool)
-
-    @property
-    def training(self) -> Positions:
-        """Labeled tasks that the head learns from."""
-        return np.flatnonzero(self.labeled & ~self.audit)
-
-    @property
-    def measuring(self) -> Positions:
-        """Labeled tasks of the audit set."""
-        return np.flatnonzero(self.labeled & self.audit)
-
-    def labels(self, at: Positions) -> list[Any]:
-        """Return the labels of some tasks."""
-        return [self.rows[position].label for position in at]
-
-    def selection_probabilities(self, at: Positions) -> npt.NDArray[np.float64]:
-        """Return the probabilities with which some tasks were drawn; NaN where not by our queue."""
-        stored = [self.rows[position].selection_probability for position in at]
-        return np.array([np.nan if one is None else one for one in stored], dtype=np.float64)
-
-    def labeled_at(self, at: Positions) -> npt.NDArray[np.float64]:
-        """Return the times at which some tasks were labeled."""
-        return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
-
-    def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
-        """Return the same tasks after a stream decided on some, by task id."""
-        rows = [
-            replace(row, decision=decisions.get(row.task_id, row.decision)) for row in self.rows
-        ]
-        return Snapshot(rows, self.embeddings, self.audit)
-
-    def decided(self, *decisions: str | None) -> Mask:
-        """Return for which tasks the stream made one of these decisions (None: none yet)."""
-        return np.array([row.decision in decisions for row in self.rows], dtype=bool)
 
 
 def sampler_for(

@@ -11,7 +11,8 @@ import numpy as np
 from active_learn import ActiveSampler, StateError
 
 from ...settings import Settings
-from .queue_builder import Snapshot, sampler_for
+from .queue_builder import sampler_for
+from .snapshot import Snapshot
 
 __all__ = ["TaskStream"]
 

@@ -7,9 +7,28 @@ from collections.abc import Sequence
 from ...errors import SettingsError
 from ...labeling.controls import ControlTag
 
-__all__ = ["labels_of_classes"]
+__all__ = ["control_of_model", "labels_of_classes"]
 
 MOST_SHOWN = 6
+
+
+def control_of_model(
+    classes: Sequence[str] | None, n_outputs: int, controls: Sequence[ControlTag]
+) -> tuple[ControlTag, tuple[str, ...]]:
+    """Return the first control that a model answers for, with the label of each output.
+
+    Raises
+    ------
+    SettingsError
+        When it fits none; the message is about the first.
+    """
+    misfit: SettingsError | None = None
+    for control in controls:
+        try:
+            return control, labels_of_classes(classes, n_outputs, control)
+        except SettingsError as error:
+            misfit = misfit or error
+    raise misfit or SettingsError("MODEL has no control to answer for")
 
 
 def labels_of_classes(

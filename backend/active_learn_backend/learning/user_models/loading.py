@@ -43,7 +43,7 @@ def load_own_model(settings: Settings, task: LabelingTask, load: Callable[..., b
     name = settings.model
     try:
         loaded = _load(name, settings, task)
-        as_is = settings.model_use == "as-is" and task.control.learned
+        as_is = settings.model_use == "as-is" and task.learned
         return OwnModel(loaded, task, load, as_is=as_is)
     except (ModelError, DataError, ParameterError) as error:
         raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
@@ -52,7 +52,7 @@ def load_own_model(settings: Settings, task: LabelingTask, load: Callable[..., b
 def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
     device = pick_device(settings.device)
     if is_factory(name):
-        labels = tuple(task.control.labels)
+        labels = tuple(task.controls[0].labels)
         made = (name, labels, str(device))
         from .factory import load_factory  # imports transformers, which takes seconds
 

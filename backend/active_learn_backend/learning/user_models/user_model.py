@@ -14,7 +14,7 @@ from ...labeling.config import LabelingTask
 from ..encoders.content_reader import ContentReader, run_each
 from ..encoders.images import PROBE
 from .base import LoadedModel
-from .classes import labels_of_classes
+from .classes import control_of_model
 from .head import OwnHead
 from .vectors import FloatArray, pack
 
@@ -37,6 +37,8 @@ class OwnModel:
     ----------
     fingerprint : str
         Names everything that the vectors depend on; fit for a folder's name.
+    control : ControlTag
+        The first control that it fits, which it answers for where it is used as it is.
     n_features : int
         Length of the vectors: d embeddings and, of a model used as it is, two numbers an output.
 
@@ -69,9 +71,10 @@ class OwnModel:
         self._prepare = partial(loaded.inputs.prepare, fields)
         probe = self._prepare([PROBE if field.kind == "image" else "text" for field in fields])
         embedding, logits = self._outputs([probe])
-        self._control = task.control
-        self._labels = (
-            labels_of_classes(loaded.classes, logits.shape[1], task.control) if as_is else ()
+        self.control, self._labels = (
+            control_of_model(loaded.classes, logits.shape[1], task.controls)
+            if as_is
+            else (task.controls[0], ())
         )
         self.fingerprint = f"model-{loaded.digest}" + ("" if as_is else "-encoder")
         self.n_features = embedding.shape[1] + 2 * logits.shape[1] * as_is
@@ -81,7 +84,7 @@ class OwnModel:
         if not self._as_is:
             return None
         version = f"model-{self._loaded.digest[:8]}"
-        return OwnHead(self._control, self._labels, self.n_features, version)
+        return OwnHead(self.control, self._labels, self.n_features, version)
 
     def encode(
         self, contents: Sequence[Mapping[str, Any]]

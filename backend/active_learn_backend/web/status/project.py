@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import load_head
+from active_learn.heads import load_heads
 
 from ...errors import LabelConfigError
 from ...labeling.config import LabelingTask, parse_label_config
+from ...labeling.controls import ControlTag
 from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
 from ...learning.quality.stopping import Advice, advise
@@ -172,25 +173,25 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     if unreadable:
         errors.append(describe_unreadable(unreadable, count_tasks(store, project.id).total))
     reports = read_rounds(store, project.id)
-    label_errors = reports[-1].label_errors if reports else ()
+    label_errors = reports[-1].of(None).label_errors if reports else ()
     points = points_of(reports)
     left, batch = count_open(store, project.id)
     return ProjectStatus(
         summary=_summary(settings, store, project, points[-1] if points else None),
-        problem_type=task.control.problem_type if task else "",
+        problem_type=task.controls[0].problem_type if task else "",
         ordering=task.description if task else "",
         unmatched=describe_groups(
             unmatched_tasks(store, project.id),
             count_tasks(store, project.id).total,
             "are annotated without a label",
         ),
-        learned=task is None or task.control.learned,
+        learned=task is None or task.learned,
         batch_done=batch - left,
         batch=batch,
         queue=_queue(settings, store, project, task),
         curve=points,
         gain=expected_gain(points),
-        balance=_balance(task, count_labels(store, project.id)),
+        balance=_balance(task.controls[0] if task else None, count_labels(store, project.id)),
         versions=kept_versions(settings, project, reports),
         advice=advise(reports),
         label_errors=list(label_errors[:SHOWN_ERRORS]),
@@ -233,7 +234,8 @@ def _top_labels(
         return {}
     folder = project_folder(settings, project.id)
     try:
-        head = load_head(heads_folder(settings, project.id), project.head_round)
+        heads = load_heads(heads_folder(settings, project.id), project.head_round)
+        head = next(iter(heads.values()))
         return top_labels(folder, head, [one.content_key for one in found if not one.row.audit])
     except (ActiveLearnError, OSError) as error:
         with context(project=project.id):
@@ -274,16 +276,19 @@ def _short(text: str) -> str:
 
 
 def _balance(
-    task: LabelingTask | None, counted: Sequence[tuple[Any, int]]
+    control: ControlTag | None, counts: Mapping[str, Sequence[tuple[Any, int]]]
 ) -> list[tuple[str, int]]:
     """Count labels by name, those of the config first; numbers in bins of equal width."""
-    if task is not None and task.control.problem_type == "regression":
+    if control is None:
+        return []
+    counted = counts.get(control.from_name, ())
+    if control.problem_type == "regression":
         return _bins([(label, count) for label, count in counted if isinstance(label, int | float)])
     given: Counter[str] = Counter()
     for label, count in counted:
         for name in label if isinstance(label, list) else [label]:
             given[str(name)] += count
-    offered = [(name, given.pop(name, 0)) for name in (task.control.labels if task else ())]
+    offered = [(name, given.pop(name, 0)) for name in control.labels]
     return sorted([*offered, *given.items()], key=lambda pair: -pair[1])[:SHOWN_BARS]
 
 

@@ -200,7 +200,7 @@ def test_exports_of_any_age_and_hand_are_read(
     _, rows = read_export(tmp_path / "export.json", CONFIG)
     assert [row.content["text"] for row in rows] == [f"text {at}" for at in range(6)]
     assert len({row.task_id for row in rows}) == 6
-    found = [row.label for row in rows if row.label]
+    found = [label for row in rows if row.labels for label in row.labels.values()]
     assert len(found) == labeled
     assert set(found) <= set(TOPICS)
 
@@ -212,7 +212,7 @@ def test_the_latest_of_old_stamps_wins(tmp_path: Path) -> None:
         first = one["annotations"][0] | {"created_at": now}
         (tmp_path / "x.json").write_text(json.dumps([one | {"annotations": [first, other]}]))
         (row,) = read_export(tmp_path / "x.json", CONFIG)[1]
-        assert row.label == label
+        assert list((row.labels or {}).values()) == [label]
 
 
 def test_images_that_cannot_be_loaded_are_the_reason(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_replays_train_the_heads_of_the_project(monkeypatch: pytest.MonkeyPatch)
     data, offered = clouds(), ("class 3", "class 1", "class 2", "class 0", "class 9")
     choices = "".join(f'<Choice value="{name}"/>' for name in offered)
     config = CONFIG.partition("<Choice value")[0] + choices + "</Choices></View>"
-    control = parse_label_config(config).control
+    control = parse_label_config(config).controls[0]
     named = LabeledSet.of(control, data.X, [str(name) for name in data.y], "balanced")
     assert named.draw(90).head_config == named.head_config
     backtest(named, candidates_for("classification", ["margin"]), batch=20, seeds=1)

@@ -299,7 +299,7 @@ def test_settings_that_open_the_backend_to_all_are_told() -> None:
 
 
 def task(task_id: int, label: str | None = None, *, skipped: bool = False) -> TaskRow:
-    return TaskRow(task_id, {}, "", label, skipped)
+    return TaskRow(task_id, {}, "", label and {"c": label}, skipped)
 
 
 def row(task_id: int, rank: int) -> QueueRow:

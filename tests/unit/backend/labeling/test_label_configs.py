@@ -37,13 +37,13 @@ def resolve(*annotations: dict[str, Any]) -> Any:
 
 def test_choices_on_an_image() -> None:
     task = parse_label_config(CONFIG)
-    assert task.control.labels == ("a", "B")
+    assert task.controls[0].labels == ("a", "B")
     assert [(field.name, field.kind) for field in task.fields] == [("image", "image")]
     assert task.content({"image": "/x.png", "other": 1}) == {"image": "/x.png"}
 
 
 def test_what_is_written_is_read_and_validates() -> None:
-    control = parse_label_config(CONFIG).control
+    control = parse_label_config(CONFIG).controls[0]
     for label in control.labels:
         result = control.write(label, 0.75)
         assert control.read(result) == label
@@ -53,7 +53,7 @@ def test_what_is_written_is_read_and_validates() -> None:
 
 
 def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
-    control = parse_label_config(CONFIG).control
+    control = parse_label_config(CONFIG).controls[0]
     text = {"from_name": "t", "to_name": "i", "type": "textarea", "value": {"text": ["B"]}}
     gone = {"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": ["C"]}}
     for result in ([], [text], [gone], [{"from_name": "c"}], [{"from_name": "c", "value": 3}]):
@@ -116,9 +116,9 @@ def test_where_nothing_can_be_learned_the_tasks_are_ordered_by_coverage(
     assert task.kind == "ordered by coverage"
     assert reason in task.description
     assert [field.name for field in task.fields] == ["image"]
-    assert (task.control.learned, task.control.can_prelabel) == (False, False)
-    assert task.control.read([]) == task.control.read([{"any": "thing"}]) == "annotated"
-    assert task.control.write("annotated") == []
+    assert (task.controls[0].learned, task.controls[0].can_prelabel) == (False, False)
+    assert task.controls[0].read([]) == task.controls[0].read([{"any": "thing"}]) == "annotated"
+    assert task.controls[0].write("annotated") == []
 
 
 def test_what_is_learned_and_what_is_not_is_one_sentence() -> None:
@@ -311,16 +311,44 @@ def test_a_control_may_label_several_objects() -> None:
         'toName="y,x"><Choice value="A"/><Choice value="B"/></Choices></View>'
     )
     assert [field.name for field in task.fields] == ["y", "x"]
-    assert task.control.to_name == "y"
+    assert task.controls[0].to_name == "y"
 
 
-def test_the_first_control_that_can_be_learned_is() -> None:
+def test_each_control_that_can_be_learned_is() -> None:
     per_region = CHOICES.replace("<Choices ", '<Choices perRegion="true" ').replace('"c"', '"d"')
     labels = "<Labels name='l' toName='i'><Label value='x'/></Labels>"
     task = parse_label_config(
         f"<View>{IMAGE}{labels}{per_region}{CHOICES}<Rating name='r' toName='i'/></View>"
     )
-    assert task.control.from_name == "c"
+    assert [control.from_name for control in task.controls] == ["c", "r"]
+    assert task.kind == "learned in part"
+
+
+def test_a_task_has_the_labels_of_the_controls_that_it_is_labeled_by() -> None:
+    task = parse_label_config(f"<View>{IMAGE}{CHOICES}<Rating name='r' toName='i'/></View>")
+    chosen, rated = (
+        control.write(label) for control, label in zip(task.controls, ["B", 4.0], strict=True)
+    )
+    assert task.labels([annotation(1, None, result=[*rated, *chosen])]) == {"c": "B", "r": 4.0}
+    # Each control has its own majority, of those who answered it.
+    assert task.labels([annotation(1, None, result=rated), annotation(2, None, result=chosen)]) == {
+        "c": "B",
+        "r": 4.0,
+    }
+    assert task.labels(
+        [annotation(1, None, result=rated), annotation(2, None, result=chosen, was_cancelled=True)]
+    ) == {"r": 4.0}
+    assert task.labels([annotation(1, None, result=[])]) is None
+    assert task.labels([]) is None
+
+
+def test_a_field_that_any_control_labels_is_required_and_all_are_encoded_once() -> None:
+    objects = "".join(f'<Text name="{name}" value="${name}"/>' for name in "xyz")
+    rating = "<Rating name='r' toName='z'/>"
+    both = parse_label_config(f"<View>{objects}{CHOICES}{rating}</View>".replace('"i"', '"y"'))
+    required = {field.name: field.required for field in both.fields}
+    assert required == {"y": True, "z": True, "x": False}
+    assert [field.name for field in both.fields] == ["y", "z", "x"]
 
 
 @pytest.mark.parametrize(
@@ -489,7 +517,7 @@ class Counted(str):
 def test_many_choices_are_read_in_linear_time() -> None:
     """Each name was compared with each label: 30,000 choices took minutes on a busy machine."""
     multiple = CONFIG.replace('name="c"', 'name="c" choice="multiple"')
-    control = parse_label_config(multiple).control
+    control = parse_label_config(multiple).controls[0]
     labels = [Counted(f"label {n}") for n in range(3000)]
     Counted.comparisons = 0
     control.offer(labels, [(Counted(f"name {n}"), label) for n, label in enumerate(labels)])

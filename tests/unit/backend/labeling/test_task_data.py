@@ -87,7 +87,7 @@ def test_a_repeater_is_read_as_all_its_items_and_ordered_by_coverage() -> None:
 
 def test_what_stands_beside_a_repeater_is_learned() -> None:
     task = parse_label_config(REPEATER % f'<Text name="o" value="$title"/>{CHOICES}')
-    assert (task.control.from_name, task.kind) == ("c", "learned in part")
+    assert (task.controls[0].from_name, task.kind) == ("c", "learned in part")
     assert task.content({"title": "t", **PAGES}) == {
         "title": "t",
         "pages[*].text": "one\ntwo\nthree",

@@ -104,7 +104,7 @@ def test_own_settings_are_checked_before_anything_is_changed(
     studio: Studio, store: Store, connection: Connection
 ) -> None:
     def refuse(_settings: Settings, task: Any, params: Any) -> None:
-        raise ParameterError(f"{task.control.problem_type}: {sorted(params)}")
+        raise ParameterError(f"{task.controls[0].problem_type}: {sorted(params)}")
 
     with pytest.raises(ParameterError, match=r"classification: \['strategy'\]"):
         connection.connect(pull=False, params={"strategy": "x"}, check_params=refuse)

@@ -136,7 +136,7 @@ def look_twice(studio: Studio, store: Store) -> None:
 
 
 def labels_of(store: Store) -> dict[int, str | None]:
-    return {row.task_id: row.label for row in read_tasks(store, 1)}
+    return {row.task_id: (row.labels or {}).get("c") for row in read_tasks(store, 1)}
 
 
 changes = st.tuples(

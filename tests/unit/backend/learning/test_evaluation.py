@@ -19,7 +19,7 @@ from active_learn_backend.learning.quality.intervals import (
     binomial_interval,
     hypergeometric_interval,
 )
-from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.round_report import ControlReport, RoundReport
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -340,7 +340,7 @@ def test_a_round_is_told_in_three_ways_that_json_can_hold() -> None:
         order=order,
         n_tasks=2000,
     )
-    report = RoundReport(1, labeled=150, evaluation=told, finished_at=1.0)
+    report = RoundReport(1, 150, controls=(ControlReport("c", 150, 50, told),), finished_at=1.0)
     text = json.dumps(report.to_json())
     assert RoundReport.from_json(text, round=1, finished_at=1.0) == report
     estimates = {name: getattr(told, name) for name in ESTIMATES}

@@ -14,7 +14,7 @@ from active_learn_backend.learning.quality.label_errors import (
     find_label_errors,
     unchanged_errors,
 )
-from active_learn_backend.state.round_report import LabelError, RoundReport
+from active_learn_backend.state.round_report import ControlReport, LabelError, RoundReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,9 @@ def found_in(problem_type: Any, rows: np.ndarray, labels: list[Any]) -> list[Lab
     held_out = cross_validate(head, rows, labels)
     assert held_out is not None
     errors = find_label_errors(head, held_out, labels, list(range(1000, 1000 + len(labels))))
-    report = RoundReport(1, labeled=len(labels), label_errors=tuple(errors), finished_at=1.0)
+    report = RoundReport(
+        1, len(labels), controls=(ControlReport("c", label_errors=tuple(errors)),), finished_at=1.0
+    )
     text = json.dumps(report.to_json())
     assert RoundReport.from_json(text, round=1, finished_at=1.0) == report
     return errors

@@ -14,8 +14,9 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.selection.audit_set import in_audit, mix, place
 from active_learn_backend.learning.selection.project_params import check_params
-from active_learn_backend.learning.selection.queue_builder import Snapshot, choose
+from active_learn_backend.learning.selection.queue_builder import choose
 from active_learn_backend.learning.selection.queue_size import QueueSize, queue_size
+from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.learning.selection.task_stream import TaskStream
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Project, TaskRow
@@ -109,9 +110,9 @@ def test_selection_probabilities_are_those_of_the_mixture() -> None:
 
 def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
     settings = load_settings(audit=0.5)
-    labels = dict.fromkeys(range(100), "a")
+    labels = {at: {"c": "a"} for at in range(100)}
     before = snapshot(
-        100, settings, connected_at=10.0, label=labels, labeled_at=dict.fromkeys(range(50), 9.0)
+        100, settings, connected_at=10.0, labels=labels, labeled_at=dict.fromkeys(range(50), 9.0)
     )
     measuring = set(before.measuring.tolist())
     assert measuring
@@ -122,7 +123,7 @@ def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
 
 def test_skipped_tasks_come_last_and_without_a_probability() -> None:
     settings = load_settings(budget=4, reserve=4, audit=0.0)
-    tasks = snapshot(6, settings, skipped={0: True, 1: True}, label={2: "a"})
+    tasks = snapshot(6, settings, skipped={0: True, 1: True}, labels={2: {"c": "a"}})
     positions, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     assert set(positions[:3].tolist()) == {3, 4, 5}
     assert positions[3:].tolist() == [0, 1]
@@ -131,7 +132,7 @@ def test_skipped_tasks_come_last_and_without_a_probability() -> None:
 
 def test_nothing_open_serves_nothing() -> None:
     settings = load_settings()
-    tasks = snapshot(3, settings, label=dict.fromkeys(range(3), "a"))
+    tasks = snapshot(3, settings, labels={at: {"c": "a"} for at in range(3)})
     positions, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
     assert len(positions) == len(rows) == 0
 
@@ -171,7 +172,7 @@ def test_a_label_that_was_not_asked_for_is_made_known_once(tmp_path: Path) -> No
         100,
         settings,
         decision={at: first[100 + at] for at in range(100)},
-        label={passed: "a", kept: "b"},
+        labels={passed: {"c": "a"}, kept: {"c": "b"}},
     )
     second, name = stream(tmp_path, name, settings).decide(tasks, 2)
     assert second == {100 + passed: "known"}
@@ -258,7 +259,7 @@ def test_the_queue_is_longer_than_what_people_can_keep(
 
 def test_behind_the_ranked_tasks_others_are_drawn() -> None:
     settings = load_settings(audit=0.1, budget=5)
-    tasks = snapshot(200, settings, label={3: "a"}, skipped={7: True})
+    tasks = snapshot(200, settings, labels={3: {"c": "a"}}, skipped={7: True})
     size = QueueSize(10, 60)
     at, rows = choose(tasks, "classification", HEAD, settings, LocalEngine().rank, size)
     _, short = choose(

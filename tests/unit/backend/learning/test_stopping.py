@@ -23,11 +23,12 @@ from active_learn_backend.learning.quality.head_comparison import (
     stop_set,
 )
 from active_learn_backend.learning.quality.stopping import advise, describe, verdict
-from active_learn_backend.learning.selection.queue_builder import Snapshot
+from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.project_settings import PROJECT_SETTINGS
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.round_report import (
     AuditGain,
+    ControlReport,
     Estimate,
     Evaluation,
     HeadAgreement,
@@ -49,7 +50,16 @@ def report(
     number: int, trained: int, agreement: HeadAgreement | None = None, gain: AuditGain | None = None
 ) -> RoundReport:
     stability = Stability(trained, agreement, gain)
-    return RoundReport(number, trained, head_version=f"head-{number}", stability=stability)
+    return of_control(number, trained, f"head-{number}", stability=stability)
+
+
+def of_control(number: int, labeled: int, head: str, **found: Any) -> RoundReport:
+    controls = (ControlReport("c", labeled, **found),)
+    return RoundReport(number, labeled, head_version=head, controls=controls)
+
+
+def changed(one: RoundReport, **found: Any) -> RoundReport:
+    return replace(one, controls=(replace(one.of("c"), **found),))
 
 
 def steps(*values: float, step: int = 10) -> list[RoundReport]:
@@ -158,11 +168,11 @@ class Rounds:
     def run(self, n_labels: int) -> Stability:
         labels = [OFFERED[place] for place in self.places]
         tasks = [
-            TaskRow(at, {}, f"{at:032x}", labels[at] if at < n_labels else None, False)
+            TaskRow(at, {}, f"{at:032x}", {"c": labels[at]} if at < n_labels else None, False)
             for at in range(len(labels))
         ]
         project = Project(1, "secret", connected_at=0.0)
-        snapshot = Snapshot.take(project, tasks, self.rows, load_settings(audit=0.2))
+        snapshot = Snapshot.take(project, tasks, self.rows, load_settings(audit=0.2)).of("c")
         training = snapshot.training
         number = len(self.reports) + 1
         head = fit_head(
@@ -176,7 +186,7 @@ class Rounds:
         assert isinstance(head, TrainedHead)
         found = compare_heads(head, snapshot, self.reports, self.folder)
         head.save(self.folder)
-        done = RoundReport(number, n_labels, head_version=head.version, stability=found)
+        done = of_control(number, n_labels, head.version, stability=found)
         self.reports.append(done)
         text = json.dumps(done.to_json())
         assert RoundReport.from_json(text, round=number, finished_at=done.finished_at) == done
@@ -189,7 +199,7 @@ def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -
     assert rounds.run(60).agreement is None
     near = rounds.run(64)  # a few labels later: no comparison yet
     assert near.agreement is None
-    trained = [one.stability.trained for one in rounds.reports if one.stability]
+    trained = [found.trained for one in rounds.reports if (found := one.of("c").stability)]
     second = rounds.run(90)
     assert second.agreement is not None
     assert second.agreement.step == second.trained - trained[1]
@@ -253,7 +263,7 @@ def test_comparisons_that_overlap_count_once() -> None:
 
 def gain(low: float, value: float, high: float, audit: Estimate | None = None) -> list[RoundReport]:
     measured = AuditGain(value, low, high, n=200, loss=0.5, step=200)
-    return [replace(report(1, 500, gain=measured), evaluation=Evaluation(audit))]
+    return [changed(report(1, 500, gain=measured), evaluation=Evaluation(audit))]
 
 
 def test_a_gain_that_ends_says_stop() -> None:
@@ -276,18 +286,18 @@ def test_errors_are_judged_by_their_size() -> None:
 
 def test_a_target_is_reached_by_the_lower_end() -> None:
     audit = Estimate("audit", "accuracy", 0.93, 0.9, 0.96, 200, 200.0)
-    reports = [replace(report(1, 500), evaluation=Evaluation(audit))]
+    reports = [changed(report(1, 500), evaluation=Evaluation(audit))]
     wanted = {0.9: True, 0.95: None, 0.97: False}
     assert {at: said(reports, at)["target performance"] for at in wanted} == wanted
 
 
 def test_one_criterion_against_it_is_enough_to_go_on() -> None:
     reports = steps(0.992, 0.992, 0.992)
-    rising = gain(0.03, 0.05, 0.07)[0].stability
-    assert reports[-1].stability is not None
+    rising = gain(0.03, 0.05, 0.07)[0].of("c").stability
+    settled = reports[-1].of("c").stability
+    assert settled is not None
     assert rising is not None
-    stability = replace(reports[-1].stability, gain=rising.gain)
-    reports[-1] = replace(reports[-1], stability=stability)
+    reports[-1] = changed(reports[-1], stability=replace(settled, gain=rising.gain))
     assert said(reports) == {"stabilizing predictions": True, "performance convergence": False}
     assert not verdict(advise(reports))
 

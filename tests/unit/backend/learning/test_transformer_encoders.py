@@ -331,7 +331,7 @@ def test_tasks_are_embedded_once_and_come_back_in_order(
     caplog.set_level(logging.INFO)
     embedder = TaskEmbedder(settings, 7, task, lambda _: b"")
     embeddings, usable, failed = embedder.embed(contents, keys)
-    assert embedder.fixed_head is None
+    assert not embedder.fixed_heads
     assert (embedder.n_features, embedder.fingerprint[:5]) == (16, "text-")
     assert usable == list(range(160))
     assert list(failed) == [160]

@@ -141,13 +141,13 @@ def test_what_float16_cannot_hold_is_refused() -> None:
     ],
 )
 def test_classes_find_their_labels(tags: list[str], classes: tuple[str, ...]) -> None:
-    control = choices(*tags).control
+    control = choices(*tags).controls[0]
     assert labels_of_classes(classes, 3, control) == ("Top up", "Card", "Rate")
 
 
 def test_without_names_outputs_are_the_labels_in_order() -> None:
-    assert labels_of_classes(None, 3, CLASSES.control) == LABELS
-    assert labels_of_classes(("anything",), 1, number().control) == ()
+    assert labels_of_classes(None, 3, CLASSES.controls[0]) == LABELS
+    assert labels_of_classes(("anything",), 1, number().controls[0]) == ()
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_what_cannot_be_mapped_is_named(
     classes: tuple[str, ...] | None, n_outputs: int, message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        labels_of_classes(classes, n_outputs, CLASSES.control)
+        labels_of_classes(classes, n_outputs, CLASSES.controls[0])
 
 
 def test_labels_that_differ_in_case_only_are_not_confused() -> None:
-    control = choices(*named("us", "US")).control
+    control = choices(*named("us", "US")).controls[0]
     assert labels_of_classes(("US", "us"), 2, control) == ("US", "us")
     with pytest.raises(SettingsError, match="without a label: 'Us'"):
         labels_of_classes(("Us", "us"), 2, control)
@@ -177,7 +177,7 @@ def test_labels_that_differ_in_case_only_are_not_confused() -> None:
 
 def test_a_regressor_has_one_output() -> None:
     with pytest.raises(SettingsError, match="takes one number"):
-        labels_of_classes(("a", "b"), 2, number().control)
+        labels_of_classes(("a", "b"), 2, number().controls[0])
 
 
 # -- Hugging Face folders -------------------------------------------------------------------------
@@ -688,7 +688,7 @@ def test_the_fixed_head_in_front_of_the_cache_and_the_sampler(tmp_path: Path) ->
     embedder = TaskEmbedder(settings, 1, CLASSES, load)
     rows, usable, failed = embedder.embed(contents, keys)
     assert (len(usable), failed) == (60, {})
-    head = embedder.fixed_head
+    head = embedder.fixed_heads["c"]
     assert isinstance(head, Head)
     assert head.n_features == embedder.n_features == rows.shape[1] == 16 + 2 * 3
     assert head.version == f"model-{embedder.fingerprint.split('-')[1][:8]}"
@@ -721,7 +721,7 @@ def test_only_its_embeddings_when_it_is_an_encoder(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, folder, model_use="encoder")
     embedder = TaskEmbedder(settings, 1, CLASSES, load)
     rows, _, _ = embedder.embed(texts(), [CLASSES.content_key(c) for c in texts()])
-    assert embedder.fixed_head is None
+    assert not embedder.fixed_heads
     assert rows.shape == (5, 16)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
     assert embedder.fingerprint.endswith("-encoder")

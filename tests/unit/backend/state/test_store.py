@@ -21,7 +21,12 @@ from active_learn_backend.errors import LeaseLostError, StoreError
 from active_learn_backend.state import lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import count_kept, count_open, read_queue, set_queue
-from active_learn_backend.state.round_report import FORMAT_VERSION, Evaluation, RoundReport
+from active_learn_backend.state.round_report import (
+    FORMAT_VERSION,
+    ControlReport,
+    Evaluation,
+    RoundReport,
+)
 from active_learn_backend.state.rounds import finish_round, last_round, read_rounds
 from active_learn_backend.state.schema import SCHEMA_VERSION
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
@@ -37,7 +42,9 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 def task(number: int, label: str | None = None, key: str = "", skipped: bool = False) -> TaskRow:
-    return TaskRow(number, {"text": f"t{number}"}, key or f"{number:032x}", label, skipped)
+    return TaskRow(
+        number, {"text": f"t{number}"}, key or f"{number:032x}", label and {"c": label}, skipped
+    )
 
 
 def test_registering_twice_keeps_the_first(store: Store) -> None:
@@ -62,7 +69,7 @@ def test_only_real_changes_are_counted(store: Store) -> None:
     project = store.project(1)
     assert project is not None
     assert (project.pending_labels, project.pending_tasks) == (4, 4)
-    assert [row.label for row in read_tasks(store, 1)] == ["b", None]
+    assert [row.labels for row in read_tasks(store, 1)] == [{"c": "b"}, None]
 
 
 def test_replacing_drops_what_is_gone_from_tasks_and_queue(store: Store) -> None:
@@ -462,12 +469,12 @@ def test_records_are_values(store: Store) -> None:
 @pytest.mark.parametrize("label", [1.0, 0.1, 3, "3", "NULL", ["b", "a"], [], True])
 def test_any_label_is_read_as_it_was_written(store: Store, label: object) -> None:
     store.register(1)
-    row = dataclasses.replace(task(1), label=label)
+    row = dataclasses.replace(task(1), labels={"c": label})
     assert apply_changes(store, 1, [row]) == (1, 1)
     assert apply_changes(store, 1, [row]) == (0, 0)
     (found,) = read_tasks(store, 1)
-    assert found.label == label
-    assert type(found.label) is type(label)
+    assert found.labels == {"c": label}
+    assert type(found.labels["c"]) is type(label)
 
 
 @pytest.mark.parametrize(
@@ -497,9 +504,24 @@ def test_reports_that_cannot_be_read_are_left_out(
 
 def test_a_report_is_read_as_it_was_written(store: Store) -> None:
     store.register(1)
-    report = RoundReport(3, labeled=2, seconds={"fit": 0.5}, evaluation=Evaluation(labels=2))
+    control = ControlReport("c", 2, 1, Evaluation(labels=2))
+    report = RoundReport(3, labeled=2, seconds={"fit": 0.5}, controls=(control,))
     finish_round(store, 1, report, labels=0, tasks=0)
     assert last_round(store, 1) == report
+
+
+def test_a_report_of_one_control_is_read_as_that_of_the_control_that_is_asked_for(
+    store: Store,
+) -> None:
+    """As versions wrote them that learned one control and did not name it."""
+    report = RoundReport(3, labeled=2, head_version="head-3")
+    body = report.to_json() | {"format": 1, "audit": 1, "evaluation": {"labels": 2}}
+    del body["controls"]
+    read = RoundReport.from_json(json.dumps(body), round=3, finished_at=report.finished_at)
+    assert read.controls == (ControlReport("", 2, 1, Evaluation(labels=2)),)
+    assert read.of("c") == read.of(None) == read.controls[0]
+    two = dataclasses.replace(report, controls=(ControlReport("c", 2), ControlReport("d", 1)))
+    assert [two.of(name).labeled for name in (None, "c", "d", "e")] == [2, 2, 1, 0]
 
 
 def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
@@ -511,10 +533,10 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
     apply_changes(store, 1, plain)
     record_decisions(store, 1, {1: "kept", 2: "passed"}, "stream-3")
     set_queue(store, 1, "al-1", [QueueRow(1, 0, True, 0.5, 0.5, True, 0.25)])
-    labeled = dataclasses.replace(plain[0], label="a", labeled_at=12.5)
+    labeled = dataclasses.replace(plain[0], labels={"c": "a"}, labeled_at=12.5)
     assert apply_changes(store, 1, [labeled, plain[1]]) == (1, 0)
     first, second, third = read_tasks(store, 1)
-    assert (first.decision, first.label, first.selection_probability) == ("kept", "a", 0.25)
+    assert (first.decision, first.labels, first.selection_probability) == ("kept", {"c": "a"}, 0.25)
     assert first.labeled_at == 12.5
     assert (second.decision, second.labeled_at, second.selection_probability) == (
         "passed",
@@ -523,11 +545,11 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
     )
     assert third.decision is None
     set_queue(store, 1, "al-2", [])
-    apply_changes(store, 1, [dataclasses.replace(labeled, label="b")])
+    apply_changes(store, 1, [dataclasses.replace(labeled, labels={"c": "b"})])
     again = read_tasks(store, 1)[0]
-    assert (again.label, again.selection_probability) == ("b", 0.25)
+    assert (again.labels, again.selection_probability) == ({"c": "b"}, 0.25)
     assert again.labeled_at == first.labeled_at
-    edited = dataclasses.replace(labeled, content_key=f"{9:032x}", label=None)
+    edited = dataclasses.replace(labeled, content_key=f"{9:032x}", labels=None)
     apply_changes(store, 1, [edited])
     again = read_tasks(store, 1)[0]
     assert (again.decision, again.labeled_at, again.selection_probability) == (None, None, None)

@@ -58,9 +58,12 @@ def words(runtime: Runtime) -> str:
 # -- counts -------------------------------------------------------------------------------------
 
 
-def task(number: int, label: object, age: float, skipped: bool = False) -> TaskRow:
+def task(
+    number: int, label: object, age: float, skipped: bool = False, control: str = "c"
+) -> TaskRow:
     stamp = None if label is None else time.time() - age
-    return TaskRow(number, {"text": "x"}, f"{number:032x}", label, skipped, labeled_at=stamp)
+    labels = None if label is None else {control: label}
+    return TaskRow(number, {"text": "x"}, f"{number:032x}", labels, skipped, labeled_at=stamp)
 
 
 def test_tasks_are_counted(runtime: Runtime) -> None:
@@ -72,13 +75,23 @@ def test_tasks_are_counted(runtime: Runtime) -> None:
     counts = count_tasks(store, 1)
     assert (counts.total, counts.labeled, counts.skipped) == (5, 3, 1)
     assert (counts.last_hour, counts.last_day) == (1, 2)
-    assert sorted(count_labels(store, 1)) == [("a", 2), ("b", 1)]
+    assert sorted(count_labels(store, 1)["c"]) == [("a", 2), ("b", 1)]
     assert count_tasks(store, 2).total == 0
+
+
+def test_labels_are_counted_by_control(runtime: Runtime) -> None:
+    store = runtime.store
+    store.register(1)
+    given = [{"c": "a", "r": 3.0}, {"c": "a", "r": 4.0}, {"r": 4.0}, {"c": ["b", "a"]}, None]
+    rows = [TaskRow(n, {}, f"{n:032x}", labels, False) for n, labels in enumerate(given)]
+    apply_changes(store, 1, rows)
+    counted = {name: sorted(found, key=str) for name, found in count_labels(store, 1).items()}
+    assert counted == {"c": [("a", 2), (["b", "a"], 1)], "r": [(3.0, 1), (4.0, 2)]}
 
 
 def test_numbers_are_counted_in_bins(runtime: Runtime) -> None:
     runtime.store.register(3, NUMBER_CONFIG)
-    apply_changes(runtime.store, 3, [task(n, float(n), 1) for n in range(101)])
+    apply_changes(runtime.store, 3, [task(n, float(n), 1, control="n") for n in range(101)])
     balance = status_of(runtime).balance
     assert len(balance) == 10
     assert sum(count for _, count in balance) == 101

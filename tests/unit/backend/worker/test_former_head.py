@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn.heads import TrainedHead, fit_head
+from active_learn_backend.labeling.config import LabelingTask
 from active_learn_backend.settings import Settings
 from active_learn_backend.state.folders import heads_folder
-from active_learn_backend.worker.round import Round
+from active_learn_backend.worker.heads_stage import HeadsStage
 
 PROJECT = 7
 
@@ -41,21 +42,18 @@ def saved(settings: Settings) -> TrainedHead:
     return head
 
 
-def round_of(settings: Settings, pinned: int) -> tuple[Any, Updates]:
+def stage_of(settings: Settings, pinned: int) -> tuple[HeadsStage, Updates]:
     project: Any = SimpleNamespace(id=PROJECT, head_round=3, pinned_round=pinned)
-    task: Any = SimpleNamespace(
-        control=SimpleNamespace(problem_type="classification", learned=True)
-    )
-    unused: Any = None
+    control: Any = SimpleNamespace(from_name="c", problem_type="classification", learned=True)
     store: Any = Updates()
-    return Round(project, task, store, unused, settings, unused, unused, unused), store
+    return HeadsStage(project, LabelingTask((control,), ()), store, settings), store
 
 
 @pytest.mark.parametrize("pinned", [0, 3])
 def test_the_last_head_where_it_can_be_read(settings: Settings, pinned: int) -> None:
     head = saved(settings)
-    one, store = round_of(settings, pinned)
-    assert one._former_head("e", 4).metadata == head.metadata
+    one, store = stage_of(settings, pinned)
+    assert one.former("e", 4)["c"].metadata == head.metadata
     assert not store.written
 
 
@@ -65,7 +63,7 @@ def test_an_unreadable_head_is_passed_over_and_pinned_no_more(
 ) -> None:
     saved(settings)
     (heads_folder(settings, PROJECT) / "head-3.safetensors").write_bytes(b"of an earlier version")
-    one, store = round_of(settings, pinned)
-    assert one._former_head("e", 4) is None
+    one, store = stage_of(settings, pinned)
+    assert one.former("e", 4) == {}
     assert store.written == written
     assert "the next round trains a new one" in caplog.text

@@ -1,0 +1,127 @@
+"""The heads of a project, one for each control that is learned, as one version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from active_learn.heads import Head, TrainedHead, head_name, load_heads
+from active_learn.heads.base import FloatArray
+
+from ...labeling.config import LabelingTask
+from ...labeling.controls import ControlTag
+
+__all__ = ["ControlHeads", "TaskAnswer"]
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    """The answers for one task.
+
+    Attributes
+    ----------
+    result : list of dict
+        Of all controls, as Label Studio stores it.
+    score : float
+        Probability of the least certain answer; 0 where none has one (numbers).
+    """
+
+    result: list[dict[str, Any]]
+    score: float
+
+
+@dataclass(frozen=True)
+class ControlHeads:
+    """What answers for each control.
+
+    Attributes
+    ----------
+    task : LabelingTask
+    heads : mapping
+        Trained heads, or the team's own, by the name of the control; one that has learned nothing
+        yet is not there.
+    """
+
+    task: LabelingTask
+    heads: Mapping[str, Head]
+
+    @classmethod
+    def load(
+        cls, folder: Path, number: int, task: LabelingTask, encoder: str, n_features: int
+    ) -> tuple[ControlHeads, list[str]]:
+        """Load the heads of a round that fit a labeling task and an encoder.
+
+        Returns
+        -------
+        heads : ControlHeads
+        misfits : list of str
+            Names of the controls whose head was trained for another kind of answer, or for other
+            embeddings.
+
+        Raises
+        ------
+        StateError
+            When they cannot be read.
+        """
+        stored = load_heads(folder, number)
+        # A project of one control had a head without a name.
+        named = {name or task.controls[0].from_name: head for name, head in stored.items()}
+        heads: dict[str, Head] = {}
+        misfits = []
+        for control in task.controls:
+            head = named.get(control.from_name)
+            if head is None:
+                continue
+            fits = control.learned and head.problem_type == control.problem_type
+            if fits and head.reads(encoder, n_features):
+                heads[control.from_name] = head
+            else:
+                misfits.append(control.from_name)
+        return cls(task, heads), misfits
+
+    @property
+    def version(self) -> str:
+        """Name under which live answers are stored; empty where nothing answers."""
+        own = [head.version for head in self.heads.values() if not isinstance(head, TrainedHead)]
+        return own[0] if own else head_name(self.round) if self.round else ""
+
+    @property
+    def trained(self) -> dict[str, TrainedHead]:
+        """The trained heads among them."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, TrainedHead)}
+
+    @property
+    def round(self) -> int:
+        """The round that trained them; 0 where none is trained."""
+        return max((head.round for head in self.trained.values()), default=0)
+
+    def of(self, control: ControlTag) -> Head | None:
+        """Return the head of a control."""
+        return self.heads.get(control.from_name)
+
+    def answers(
+        self, vectors: FloatArray, controls: Iterable[ControlTag] | None = None
+    ) -> list[TaskAnswer]:
+        """Return the answers for each row of an (n, n_features) array.
+
+        Parameters
+        ----------
+        controls : iterable of ControlTag, optional
+            Only these answer; all when omitted.
+        """
+        results: list[list[dict[str, Any]]] = [[] for _ in range(len(vectors))]
+        scores: list[list[float]] = [[] for _ in range(len(vectors))]
+        for control in self.task.controls if controls is None else controls:
+            head = self.of(control)
+            if head is None:
+                continue
+            for at, answer in enumerate(head.predict(vectors)):
+                results[at] += control.write(answer.label, answer.score)
+                if answer.score is not None:  # of a number there is no probability
+                    scores[at].append(answer.score)
+        return [
+            TaskAnswer(result, min(found, default=0.0))
+            for result, found in zip(results, scores, strict=True)
+        ]

@@ -1,0 +1,131 @@
+"""The tasks of a project as one round sees them, and as one of its controls is labeled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...settings import RANDOM_STATE, Settings
+from ...state.store import Project, TaskRow
+from ..embedding.cache import Vectors
+from .audit_set import in_audit
+
+__all__ = ["ControlSnapshot", "Mask", "Positions", "Snapshot"]
+
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The tasks of a project that could be embedded, as one round sees them.
+
+    Attributes
+    ----------
+    rows : sequence of TaskRow, length n
+    embeddings : array or CachedVectors of shape (n, d), float32
+    audit : array of shape (n,), bool
+        Tasks that only measure.
+    """
+
+    rows: Sequence[TaskRow]
+    embeddings: Vectors
+    audit: Mask
+
+    @classmethod
+    def take(
+        cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
+    ) -> Snapshot:
+        """Return a snapshot with the audit set drawn.
+
+        It is unknown how tasks were chosen that were labeled before the project was connected: they
+        train, and do not measure.
+        """
+        audit = [
+            in_audit(row.content_key, settings.audit, RANDOM_STATE)
+            and (row.labeled_at is None or row.labeled_at >= project.connected_at)
+            for row in rows
+        ]
+        return cls(rows, embeddings, np.array(audit, dtype=bool))
+
+    def of(self, from_name: str) -> ControlSnapshot:
+        """Return the same tasks with the labels of one control."""
+        return ControlSnapshot(self.rows, self.embeddings, self.audit, from_name)
+
+    @cached_property
+    def labeled(self) -> Mask:
+        """Tasks with a label, of whichever control."""
+        return np.array([row.labels is not None for row in self.rows], dtype=bool)
+
+    @cached_property
+    def skipped(self) -> Mask:
+        """Tasks that somebody skipped."""
+        return np.array([row.skipped for row in self.rows], dtype=bool)
+
+    @property
+    def training(self) -> Positions:
+        """Labeled tasks that heads learn from."""
+        return np.flatnonzero(self.labeled & ~self.audit)
+
+    @property
+    def measuring(self) -> Positions:
+        """Labeled tasks of the audit set."""
+        return np.flatnonzero(self.labeled & self.audit)
+
+    def selection_probabilities(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Return the probabilities with which some tasks were drawn; NaN where not by our queue."""
+        stored = [self.rows[position].selection_probability for position in at]
+        return np.array([np.nan if one is None else one for one in stored], dtype=np.float64)
+
+    def labeled_at(self, at: Positions) -> npt.NDArray[np.float64]:
+        """Return the times at which some tasks were labeled."""
+        return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
+
+    def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
+        """Return the same tasks after a stream decided on some, by task id."""
+        rows = [
+            replace(row, decision=decisions.get(row.task_id, row.decision)) for row in self.rows
+        ]
+        return Snapshot(rows, self.embeddings, self.audit)
+
+    def decided(self, *decisions: str | None) -> Mask:
+        """Return for which tasks the stream made one of these decisions (None: none yet)."""
+        return np.array([row.decision in decisions for row in self.rows], dtype=bool)
+
+
+@dataclass(frozen=True)
+class ControlSnapshot(Snapshot):
+    """The same tasks, where only the labels of one control count.
+
+    Attributes
+    ----------
+    from_name : str
+        The name of the control.
+    """
+
+    from_name: str
+
+    @cached_property
+    def labeled(self) -> Mask:
+        """Tasks with a label of the control."""
+        return np.array([self.from_name in (row.labels or {}) for row in self.rows], dtype=bool)
+
+    @property
+    def population(self) -> int:
+        """How many tasks the control may be labeled in: not those that were labeled without it."""
+        return len(self.rows) - sum(
+            row.labels is not None and self.from_name not in row.labels for row in self.rows
+        )
+
+    def labels(self, at: Positions) -> list[Any]:
+        """Return the labels of some labeled tasks."""
+        return [self.of_task(self.rows[position]) for position in at]
+
+    def of_task(self, row: TaskRow) -> Any:
+        """Return the label of a task; None where it has none of the control."""
+        return (row.labels or {}).get(self.from_name)

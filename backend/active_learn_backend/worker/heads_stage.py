@@ -1,0 +1,101 @@
+"""The stage of a round that trains the heads, or takes those that a person went back to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from active_learn.errors import StateError
+from active_learn.heads import Head, prune_heads, save_heads
+
+from ..labeling.config import LabelingTask
+from ..learning.embedding.embedder import TaskEmbedder
+from ..learning.heads import ControlHeads, train_heads
+from ..learning.selection.snapshot import Snapshot
+from ..settings import Settings
+from ..state.folders import heads_folder
+from ..state.store import Project, Store
+
+__all__ = ["HeadsStage"]
+
+log = logging.getLogger(__name__)
+
+KEEP_HEADS = 20  # versions to go back to; a head of 77 classes and 384 features has 120 KB
+
+
+@dataclass(frozen=True)
+class HeadsStage:
+    """Makes the heads of one round.
+
+    Attributes
+    ----------
+    settings : Settings
+        The project's own over those of the environment.
+    """
+
+    project: Project
+    task: LabelingTask
+    store: Store
+    settings: Settings
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the project's trained heads."""
+        return heads_folder(self.settings, self.project.id)
+
+    def run(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:
+        """Return what answers from now on, and record it."""
+        heads = self._heads(snapshot, embedder, number)
+        own = heads.version if len(heads.trained) < len(heads.heads) else ""
+        if heads.round:
+            prune_heads(self.folder, KEEP_HEADS, also=[heads.round])
+        if heads.round or not own:
+            self.store.update(self.project.id, head_round=heads.round)
+        self.store.update(self.project.id, model_version=own)
+        return heads
+
+    def _heads(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:
+        if embedder.fixed_heads:
+            return ControlHeads(self.task, embedder.fixed_heads)
+        former = self.former(embedder.fingerprint, embedder.n_features)
+        if self.project.pinned_round and former:
+            return ControlHeads(self.task, former)
+        trained = train_heads(
+            self.task,
+            snapshot,
+            former,
+            self.settings,
+            number=number,
+            encoder=embedder.fingerprint,
+        )
+        if trained:
+            save_heads(self.folder, trained)
+        return ControlHeads(self.task, trained)
+
+    def former(self, encoder: str, n_features: int) -> Mapping[str, Head]:
+        """Load the last heads that fit, by the names of their controls.
+
+        Pinned heads that cannot be read, or of which one does not fit, are pinned no more: what is
+        trained in their place must not stay pinned.
+        """
+        if not self.project.head_round:
+            return {}
+        try:
+            heads, misfits = ControlHeads.load(
+                self.folder, self.project.head_round, self.task, encoder, n_features
+            )
+        except StateError as error:
+            log.warning("%s", error)
+            if self.project.pinned_round:
+                self.store.update(self.project.id, pinned_round=0)
+            return {}
+        if self.project.pinned_round and (misfits or not heads.heads):
+            log.warning(
+                "head-%d was trained under another config or encoder; a new head is trained",
+                self.project.head_round,
+            )
+            self.store.update(self.project.id, pinned_round=0)
+            return {}
+        return heads.heads

@@ -1,0 +1,150 @@
+"""A project of several controls: each has its head, its answers and its quality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from active_learn.heads import load_heads
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.quality.head_versions import roll_back
+from active_learn_backend.state.folders import heads_folder
+from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.rounds import read_rounds
+from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.web.change_buffer import ChangeBuffer
+from active_learn_backend.web.ml_backend import ActiveLearningModel, Runtime
+from active_learn_backend.web.project_secrets import ProjectSecrets
+from fake_label_studio import FakeLabelStudio
+from worker_backend import Backend
+
+CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="parity" toName="text">'
+    '<Choice value="even"/><Choice value="odd"/></Choices>'
+    '<Number name="size" toName="text" min="0" max="40"/>'
+    '<TextArea name="remark" toName="text"/></View>'
+)
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    studio = FakeLabelStudio()
+    made = Backend(studio, tmp_path)
+    yield made
+    made.store.close()
+    studio.close()
+
+
+def annotate(studio: FakeLabelStudio, task: int, *controls: str) -> None:
+    """Answer some of the controls, as the text says."""
+    number = int(studio.tasks[task]["data"]["text"].split()[1])
+    values: dict[str, tuple[str, dict[str, Any]]] = {
+        "parity": ("choices", {"choices": ["odd" if number % 2 else "even"]}),
+        "size": ("number", {"number": number}),
+    }
+    studio.submit(
+        task,
+        [
+            {
+                "from_name": name,
+                "to_name": "text",
+                "type": values[name][0],
+                "value": values[name][1],
+            }
+            for name in controls
+        ],
+    )
+
+
+def rounds(backend: Backend, project: int) -> list[RoundReport]:
+    return read_rounds(backend.store, project)
+
+
+def predict(backend: Backend, project: int) -> list[dict[str, Any]]:
+    settings = backend.settings()
+    client = backend.client(settings)
+    store = backend.store
+    runtime = Runtime(
+        settings,
+        store,
+        ChangeBuffer(store),
+        client,
+        ContentLoader(settings, client),
+        ProjectSecrets(store),
+    )
+    model = ActiveLearningModel(str(project), CONFIG, runtime=runtime)
+    answers = model.predict([{"id": 1, "data": {"text": "number 3 of 111"}}])
+    client.close()
+    return answers
+
+
+def controls_of(result: list[dict[str, Any]]) -> list[str]:
+    return [item["from_name"] for item in result]
+
+
+def test_each_control_has_its_head_its_answers_and_its_report(backend: Backend) -> None:
+    studio = backend.studio
+    project = backend.add_project(30, config=CONFIG)
+    backend.turn(project)
+    tasks = sorted(studio.tasks)
+    for task in tasks[:12]:
+        annotate(studio, task, "parity", "size")
+    for task in tasks[12:16]:
+        annotate(studio, task, "parity")
+    backend.turn(project)
+
+    rows = {row.task_id: row.labels for row in read_tasks(backend.store, project)}
+    assert rows[tasks[3]] == {"parity": "odd", "size": 3.0}
+    assert rows[tasks[13]] == {"parity": "odd"}
+    assert rows[tasks[20]] is None
+    report = rounds(backend, project)[-1]
+    assert report.labeled == 16
+    assert [(one.control, one.labeled) for one in report.controls] == [("parity", 16), ("size", 12)]
+    trained = [one.stability and one.stability.trained for one in report.controls]
+    assert trained == [16, 12]
+    heads = load_heads(heads_folder(backend.settings(), project), report.round)
+    kinds = {name: head.problem_type for name, head in heads.items()}
+    assert kinds == {"parity": "classification", "size": "regression"}
+    # Queue and live answers hold both, in the order of the config.
+    queued = [row for row in studio.rows.values() if row["model_version"] == report.queue_version]
+    assert queued
+    assert all(controls_of(row["result"]) == ["parity", "size"] for row in queued)
+    (answer,) = predict(backend, project)
+    assert controls_of(answer["result"]) == ["parity", "size"]
+    assert answer["model_version"] == report.head_version == f"head-{report.round}"
+    assert 0.5 <= answer["score"] < 1  # of the choice: a number has no probability
+
+
+def test_a_control_without_labels_waits_and_is_trained_later(backend: Backend) -> None:
+    studio = backend.studio
+    project = backend.add_project(30, config=CONFIG)
+    backend.turn(project)
+    tasks = sorted(studio.tasks)
+    for task in tasks[:8]:
+        annotate(studio, task, "parity")
+    backend.turn(project)
+    (answer,) = predict(backend, project)
+    assert controls_of(answer["result"]) == ["parity"]
+    before = rounds(backend, project)[-1].head_version
+    for task in tasks[8:16]:
+        annotate(studio, task, "size")
+    backend.turn(project)
+    (answer,) = predict(backend, project)
+    assert controls_of(answer["result"]) == ["parity", "size"]
+    # A version holds the heads of its time: going back leaves the other control without answers.
+    roll_back(backend.settings(), backend.store, project, before)
+    backend.turn(project)
+    (answer,) = predict(backend, project)
+    assert (answer["model_version"], controls_of(answer["result"])) == (before, ["parity"])
+    assert rounds(backend, project)[-1].head_version == before
+
+
+def test_a_config_of_two_controls_says_both() -> None:
+    task = parse_label_config(CONFIG)
+    assert task.description == (
+        "learned in part: Choices 'parity' (classification), Number 'size' (regression); "
+        "not learned: TextArea 'remark' takes free text"
+    )
