@@ -56,7 +56,7 @@ class ActiveSampler(Persistent):
     device : str or torch.device, optional
         Where the selection runs; the CPU when omitted.
     batch_size : int or 'auto'
-        Samples per call of the model. Results do not depend on it.
+        Samples per call of the model. Results do not depend on it, beyond rounding.
     progress : bool
         Show progress bars.
     max_conditioned : int

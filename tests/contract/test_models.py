@@ -348,11 +348,13 @@ class TextContract(ModuleContract):
     family = ""
     sizes: dict[str, Any] = {}
     padding_side = "right"
+    accepted = ("input_ids", "attention_mask")
 
     def build(self):
         torch.manual_seed(1)
         config = getattr(transformers, f"{self.family}Config")(
-            vocab_size=4 + len(WORDS), pad_token_id=0, num_labels=self.n_outputs, **self.sizes
+            **{"vocab_size": 4 + len(WORDS), "pad_token_id": 0, "num_labels": self.n_outputs},
+            **self.sizes,
         )
         model = getattr(transformers, f"{self.family}ForSequenceClassification")(config)
         # The random heads start so small that all samples would look alike.
@@ -370,12 +372,12 @@ class TextContract(ModuleContract):
     def expected(self, model, samples):
         module, tokenizer = model
         module.eval()
-        accepted = ("input_ids", "attention_mask")
         rows = []
         for sample in samples:
             encoded = tokenizer(sample, return_tensors="pt")
             with torch.no_grad():
-                rows.append(module(**{name: encoded[name] for name in accepted}).logits.float())
+                inputs = {name: encoded[name] for name in self.accepted}
+                rows.append(module(**inputs).logits.float())
         return torch.cat(rows).numpy()
 
 
@@ -443,6 +445,85 @@ class TestLlama(TextContract):
 
 class TestLlamaPaddedLeft(TestLlama):
     padding_side = "left"
+
+
+class TestGemma3(TextContract):
+    """Its pad token and its limits lie in the config of its text part."""
+
+    family = "Gemma3"
+
+    def build(self):
+        torch.manual_seed(1)
+        text = {**BERT_SIZES, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+        vision = {**BERT_SIZES, "image_size": 28, "patch_size": 14}
+        config = transformers.Gemma3Config(
+            text_config={**text, "vocab_size": 4 + len(WORDS)},
+            vision_config=vision,
+            mm_tokens_per_image=4,
+        )
+        config.num_labels = self.n_outputs
+        model = transformers.Gemma3ForSequenceClassification(config)
+        with torch.no_grad():
+            self.head(model).weight.mul_(10.0)
+        return model, word_tokenizer()
+
+    def head(self, module):
+        return module.score
+
+
+class OwnModule(nn.Module):
+    """An encoder, a head, and no config."""
+
+    def __init__(self, n_outputs: int, **options: Any) -> None:
+        super().__init__()
+        sizes = {**BERT_SIZES, "vocab_size": 4 + len(WORDS), "pad_token_id": 0}
+        self.encoder = transformers.BertModel(transformers.BertConfig(**sizes, **options))
+        self.head = nn.Linear(16, n_outputs)
+
+    def forward(self, input_ids, **others):
+        return {"logits": self.head(self.encoder(input_ids, **others).last_hidden_state[:, 0])}
+
+
+class TestOwnModuleWithATokenizer(TextContract):
+    def build(self):
+        torch.manual_seed(1)
+        return OwnModule(self.n_outputs), word_tokenizer()
+
+    def head(self, module):
+        return module.head
+
+    def expected(self, model, samples):
+        module, tokenizer = model
+        module.eval()
+        with torch.no_grad():
+            rows = [module(**tokenizer(one, return_tensors="pt"))["logits"] for one in samples]
+        return torch.cat(rows).float().numpy()
+
+
+@pytest.mark.filterwarnings("ignore:.*mixes padding in")
+class MixesPadding(TextContract):
+    """Families whose results depend on the padding of a batch."""
+
+    def samples(self):
+        """Lengths of which some are equal, so that some samples share a batch."""
+        rng = np.random.default_rng(0)
+        return [" ".join(rng.choice(WORDS, size=length)) for length in (4, 1, 4, 4, 2, 4, 1)]
+
+
+class TestFNet(MixesPadding):
+    family, accepted = "FNet", ("input_ids",)
+    sizes = {name: BERT_SIZES[name] for name in BERT_SIZES if name != "num_attention_heads"}
+    test_half_precision = None  # its Fourier transform knows no half precision on a CPU
+
+    def head(self, module):
+        return module.classifier
+
+
+class TestConvBert(MixesPadding):
+    family, sizes = "ConvBert", {**BERT_SIZES, "embedding_size": 16, "conv_kernel_size": 3}
+
+    def head(self, module):
+        return module.classifier.out_proj
 
 
 class TestImageTransformer(ModuleContract):

@@ -92,7 +92,7 @@ class BatchedAdapter(ABC):
         while start < len(order):
             stop = min(start + self.batch_size, len(order))
             try:
-                output = self._forward(take_samples(samples, start, stop))
+                output = self._run_batch(take_samples(samples, start, stop))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -113,6 +113,10 @@ class BatchedAdapter(ABC):
     @abstractmethod
     def _forward(self, samples: Any) -> ModelOutput:
         """Return float32 outputs of at most ``batch_size`` samples; set ``weight`` and ``bias``."""
+
+    def _run_batch(self, samples: Any) -> ModelOutput:
+        """Return the outputs of a batch; an adapter may run it in several."""
+        return self._forward(samples)
 
     def _halve(self, error: Exception) -> None:
         if not self._may_halve:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,23 @@ import torch
 from torch import nn
 
 from ..errors import DataError, ModelError
+from .base import ModelOutput
 from .torch_module import TorchModule
+from .transformers_config import accepted_inputs, max_length, padding_agrees, text_config
 
 __all__ = ["ImageTransformer", "TextTransformer"]
 
 # Families whose head reads the last position of the batch, and so must be padded on the left.
 PADDED_LEFT = frozenset({"xlnet"})
-NO_LIMIT = 10**9  # tokenizers without a limit of their own say 1e30
+# Relative difference of float32 results between batches that is none.
+ROUNDING = 1e-4
 
 
 class TextTransformer(TorchModule):
     """A sequence classifier or regressor with its tokenizer, encoder or decoder.
+
+    The model may also be a module of one's own around an encoder, whose ``forward`` calls its
+    inputs as the tokenizer does, or a wrapper (PEFT).
 
     Samples are texts, pairs (tuples of two texts), lists of words, or what a tokenizer returns:
     a mapping with ``input_ids``, one a sample or one for all. Padding in ready-tokenized samples
@@ -30,11 +37,14 @@ class TextTransformer(TorchModule):
     ``padding_side`` is: absolute positions then count from the first real token, so that results
     do not depend on which samples share a batch.
 
-    Without a pad token that tokenizer and model config agree on, samples run one at a time.
+    Without a pad token that tokenizer and model config agree on, samples run one at a time. Some
+    models mix padding into their results (FNet, YOSO, ConvBERT, ...): of the first batch of
+    different lengths three samples run alone too, and where they differ, samples of one length run
+    together from then on.
 
     Parameters
     ----------
-    model : PreTrainedModel
+    model : PreTrainedModel or nn.Module
     tokenizer : PreTrainedTokenizerBase
     **options
         Of `TorchModule`.
@@ -43,19 +53,23 @@ class TextTransformer(TorchModule):
     def __init__(self, model: nn.Module, tokenizer: Any, **options: Any) -> None:
         super().__init__(model, **options)
         self.tokenizer = tokenizer
-        self._accepted = frozenset(inspect.signature(self.module.forward).parameters) - {"labels"}
-        config: Any = self.module.config
-        self._pads_left = config.model_type in PADDED_LEFT
+        self._accepted = accepted_inputs(self.module, tokenizer)
+        config = text_config(self.module)
+        self._pads_left = getattr(config, "model_type", None) in PADDED_LEFT
         self._max_length = max_length(self.module, tokenizer)
         self._pad_values = {
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
         }
-        if tokenizer.pad_token_id is None or tokenizer.pad_token_id != config.pad_token_id:
+        # Whether padding changes results; None until two lengths meet in a batch.
+        masked = "attention_mask" in self._accepted and tokenizer.pad_token_id is not None
+        self._mixes_padding = None if masked or config is not None else True
+        if config is not None and not padding_agrees(config, tokenizer):
+            expected = getattr(config, "pad_token_id", None)
             warnings.warn(
                 f"the pad token of the tokenizer ({tokenizer.pad_token_id}) and of the model's "
-                f"config ({config.pad_token_id}) must be set and equal to run batches; samples "
-                "run one at a time. Set model.config.pad_token_id = tokenizer.pad_token_id",
+                f"config ({expected}) must be set and equal to run batches; samples run one at a "
+                "time. Set model.config.pad_token_id = tokenizer.pad_token_id",
                 stacklevel=3,
             )
             self.batch_size = 1
@@ -71,13 +85,50 @@ class TextTransformer(TorchModule):
         order = np.argsort(-lengths, kind="stable")
         return [encoded[i] for i in order], order
 
+    def _run_batch(self, samples: Any) -> ModelOutput:
+        if self._mixes_padding or len({len(sample["input_ids"]) for sample in samples}) == 1:
+            groups = groupby(samples, key=lambda sample: len(sample["input_ids"]))
+            return ModelOutput.cat(self._forward(list(group)) for _, group in groups)
+        output = self._forward(samples)
+        if self._mixes_padding is None:
+            self._mixes_padding = self._differs_alone(samples, output)
+            if self._mixes_padding:
+                return self._run_batch(samples)
+        return output
+
+    def _differs_alone(self, samples: Any, output: ModelOutput) -> bool:
+        """Return whether shorter samples of a batch have other results without padding."""
+        lengths = [len(sample["input_ids"]) for sample in samples]
+        shorter = [i for i, length in enumerate(lengths) if length < max(lengths)]
+        scale = float(output.embedding.abs().max()) or 1.0
+        for i in {shorter[0], shorter[len(shorter) // 2], shorter[-1]}:
+            try:
+                alone = self._forward(samples[i : i + 1]).embedding
+            except ModelError:  # some models take no sample under a number of tokens
+                continue
+            off = float((alone - output.embedding[i : i + 1]).abs().max()) / scale
+            if off > self._rounding():
+                warnings.warn(
+                    f"{type(self.module).__name__} gives a sample other results beside longer ones "
+                    f"(off by {off:.1%}): it mixes padding in. Samples of one length run together",
+                    stacklevel=2,
+                )
+                return True
+        return False
+
+    def _rounding(self) -> float:
+        """Return by how much results may differ between batches, relative to the largest."""
+        dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+        eps = torch.finfo(dtype or torch.float32).eps
+        return ROUNDING if eps < ROUNDING else 4 * float(eps**0.5)
+
     def _encode(self, rows: list[Any], offset: int) -> list[dict[str, list[int]]]:
         """Return the tokens of texts, without padding."""
         kinds = [kind_of(row) for row in rows]
         for i, kind in enumerate(kinds):
             if kind is None or kind != kinds[0]:
                 raise DataError(
-                    f"sample {offset + i} is {type(rows[i]).__name__}; expected all texts, all "
+                    f"sample {offset + i} is {described(rows[i])}; expected all texts, all "
                     "pairs (tuples of two texts), all lists of words, or all with input_ids"
                 )
         if kinds[0] == "tokens":
@@ -126,6 +177,8 @@ class TextTransformer(TorchModule):
                 start = length - n_tokens if self._pads_left else 0
                 column[row, start : start + n_tokens] = torch.tensor(sample[name])
             columns[name] = column
+        if "attention_mask" not in self._accepted:
+            del columns["attention_mask"]
         return super()._inputs(columns)
 
 
@@ -137,7 +190,8 @@ class ImageTransformer(TorchModule):
 
     Parameters
     ----------
-    model : PreTrainedModel
+    model : PreTrainedModel or nn.Module
+        One whose ``forward`` has no ``pixel_values`` gets them as its first input.
     processor : image processor
     **options
         Of `TorchModule`.
@@ -146,16 +200,27 @@ class ImageTransformer(TorchModule):
     def __init__(self, model: nn.Module, processor: Any, **options: Any) -> None:
         super().__init__(model, **options)
         self.processor = processor
+        parameters = inspect.signature(self.module.forward).parameters.values()
+        names = [p.name for p in parameters]
+        self._by_name = "pixel_values" in names or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def _inputs(self, samples: Any) -> Any:
         ready = samples[0] if isinstance(samples, list) else samples
-        if not isinstance(ready, Mapping):
+        if isinstance(ready, Mapping) and "pixel_values" not in ready:
+            raise DataError(
+                f"samples are {described(ready)}; expected images, or pixel_values as the image "
+                "processor returns them"
+            )
+        if isinstance(ready, Mapping):
+            rows = samples if isinstance(samples, list) else None
+            pixels = [row["pixel_values"] for row in rows] if rows else ready["pixel_values"]
+        else:
             try:
-                samples = self.processor(images=list(samples), return_tensors="pt")
+                pixels = self.processor(images=list(samples), return_tensors="pt")["pixel_values"]
             except (ValueError, TypeError) as error:
                 raise DataError(f"the image processor refuses the samples: {error}") from error
-            samples = {"pixel_values": samples["pixel_values"]}
-        return super()._inputs(samples)
+        inputs = super()._inputs(pixels)
+        return {"pixel_values": inputs} if self._by_name else inputs
 
 
 def as_rows(window: Any) -> list[Any]:
@@ -166,6 +231,14 @@ def as_rows(window: Any) -> list[Any]:
     if isinstance(window, tuple):
         return list(zip(*window, strict=True))
     return list(window)
+
+
+def described(row: Any) -> str:
+    """Return what a sample of no known kind is, for a message."""
+    if not isinstance(row, Mapping):
+        return type(row).__name__
+    names = ", ".join(repr(str(name)) for name in list(row)[:5])
+    return f"a row with {names} (give one column)"
 
 
 def kind_of(row: Any) -> str | None:
@@ -179,23 +252,3 @@ def kind_of(row: Any) -> str | None:
             return "pair" if len(row) == 2 else None
         return "words"
     return None
-
-
-def max_length(model: nn.Module, tokenizer: Any) -> int | None:
-    """Return the longest sequence that tokenizer and model allow; None without a limit."""
-    limits = [tokenizer.model_max_length]
-    config: Any = model.config
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and positions > 0:
-        # RoBERTa's family starts to count positions behind its padding index.
-        paddings = [
-            getattr(part, "padding_idx", None)
-            for name, part in model.named_modules()
-            if name.endswith("position_embeddings")
-        ]
-        skipped = [padding + 1 for padding in paddings if padding is not None]
-        limits.append(positions - max(skipped, default=0))
-    limit = min(limits)
-    if limit < 1:
-        raise ModelError(f"tokenizer and config leave room for {limit} tokens; expected at least 1")
-    return int(limit) if limit < NO_LIMIT else None

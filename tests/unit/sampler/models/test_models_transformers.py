@@ -172,6 +172,210 @@ def test_regression_of_several_outputs():
     torch.testing.assert_close(output.logits, one_by_one(model, encodings))
 
 
+class Wrapper(torch.nn.Module):
+    """Hands all arguments on, as PEFT does when it knows no task."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.base_model = model
+
+    def get_base_model(self):
+        return self.base_model
+
+    def forward(self, *args, **kwargs):
+        return self.base_model(*args, **kwargs)
+
+
+@pytest.mark.parametrize("build", [bert, lambda: gpt2(pad_token_id=0)], ids=["bert", "gpt2"])
+def test_a_wrapper_takes_what_the_model_inside_takes(build):
+    inner, tokenizer = build(), word_tokenizer()
+    pairs = [("card lost", "rate"), ("my", "card is lost my card"), ("is", "rate rate")]
+    for samples in (TEXTS, pairs):
+        expected = logits_of((inner, tokenizer), samples)
+        torch.testing.assert_close(logits_of((Wrapper(inner), tokenizer), samples), expected)
+
+
+def test_a_module_that_hands_on_what_it_gets_keeps_the_attention_mask():
+    class Forwards(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = bert()
+
+        def forward(self, input_ids, **others):
+            return self.inner(input_ids, **others)
+
+    torch.manual_seed(1)
+    module, tokenizer = Forwards().eval(), word_tokenizer()
+    expected = logits_of((module.inner, tokenizer), TEXTS)
+    torch.testing.assert_close(logits_of((module, tokenizer), TEXTS), expected)
+
+
+class MeanOfWords(torch.nn.Module):
+    """Knows no mask: padding would count as words."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(len(VOCABULARY), 8), torch.nn.Linear(8, 3)
+
+    def forward(self, input_ids):
+        return self.head(self.words(input_ids).mean(dim=1))
+
+
+@pytest.mark.parametrize("pad_token", ["[PAD]", None])
+def test_a_module_that_knows_no_mask_gets_no_padding(pad_token):
+    torch.manual_seed(1)
+    module, tokenizer = MeanOfWords(), word_tokenizer(pad_token=pad_token)
+    ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in TEXTS]
+    expected = torch.cat([module(one) for one in ids]).detach()
+    torch.testing.assert_close(logits_of((module, tokenizer), TEXTS), expected)
+
+
+def test_a_module_that_calls_its_inputs_otherwise_is_refused():
+    class Renamed(MeanOfWords):
+        def forward(self, ids, mask=None):
+            return super().forward(ids)
+
+    message = "forward of Renamed takes ids, mask; expected inputs called as the tokenizer calls"
+    with pytest.raises(ModelError, match=message):
+        adapt((Renamed(), word_tokenizer()))
+
+
+def test_a_config_without_a_pad_token_runs_samples_alone():
+    """Perceiver's has none at all."""
+    torch.manual_seed(1)
+    config = transformers.PerceiverConfig(
+        vocab_size=len(VOCABULARY), d_model=16, d_latents=16, num_latents=4, num_labels=3,
+        num_self_attends_per_block=1, num_self_attention_heads=2, num_cross_attention_heads=2,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    model = transformers.PerceiverForSequenceClassification(config).eval()
+    tokenizer = word_tokenizer()
+    with pytest.warns(UserWarning, match=r"config \(None\) must be set and equal"):
+        logits = logits_of((model, tokenizer), TEXTS)
+    encodings = [tokenizer(text, return_tensors="pt") for text in TEXTS]
+    accepted = ("input_ids", "attention_mask")
+    encodings = [{name: one[name] for name in accepted} for one in encodings]
+    torch.testing.assert_close(logits, one_by_one(model, encodings))
+
+
+def test_the_limit_of_an_encoder_inside_a_module_cuts_texts():
+    class Inside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = bert(max_position_embeddings=8)
+
+        def forward(self, input_ids, attention_mask):
+            return self.inner(input_ids, attention_mask)
+
+    logits = logits_of((Inside(), word_tokenizer()), ["card " * 6, "card " * 20])
+    torch.testing.assert_close(logits[0], logits[1])
+
+
+def fnet():
+    torch.manual_seed(0)
+    config = transformers.FNetConfig(
+        vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, intermediate_size=24,
+        max_position_embeddings=64, pad_token_id=0, num_labels=3,
+    )  # fmt: skip
+    return transformers.FNetForSequenceClassification(config).eval()
+
+
+def reformer():
+    """Of its samples only some lengths differ: those of two chunks."""
+    torch.manual_seed(0)
+    config = transformers.ReformerConfig(
+        vocab_size=len(VOCABULARY), hidden_size=16, num_attention_heads=2, attention_head_size=8,
+        feed_forward_size=24, attn_layers=["local"] * 2, local_attn_chunk_length=4,
+        axial_pos_embds=False, max_position_embeddings=64, pad_token_id=0, num_labels=3,
+        is_decoder=False,
+    )  # fmt: skip
+    return transformers.ReformerForSequenceClassification(config).eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*mixes padding in")
+@pytest.mark.parametrize("build", [fnet, reformer])
+def test_a_model_that_mixes_padding_in_is_told_and_run_by_length(build):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=k)) for k in rng.integers(4, 13, 60)]
+    model, tokenizer = build(), word_tokenizer()
+    one_at_a_time = adapt((model, tokenizer), batch_size=1)(texts)
+    sizes = []
+    adapter = adapt((model, tokenizer))
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    with pytest.warns(UserWarning, match=r".* other results .* Samples of one length run"):
+        output = adapter(texts)
+    torch.testing.assert_close(output.logits, one_at_a_time.logits)
+    assert max(sizes[2:]) > 1  # samples of one length still share batches
+    chosen = [
+        ActiveSampler("classification", (model, tokenizer), 10, batch_size=n, strategy="margin")
+        for n in (1, 16, 64)
+    ]
+    indices = [one.select(texts, return_indices=True)[1].tolist() for one in chosen]
+    assert indices[0] == indices[1] == indices[2]
+
+
+def canine():
+    """Takes no sample of under four tokens, alone or among equals."""
+    torch.manual_seed(0)
+    config = transformers.CanineConfig(
+        vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=64, num_hash_buckets=64, pad_token_id=0,
+        num_labels=3,
+    )  # fmt: skip
+    return transformers.CanineForSequenceClassification(config).eval()
+
+
+def test_a_sample_that_cannot_run_alone_is_not_compared():
+    texts = ["card lost my card is lost my", "card lost my card", "card"]
+    assert logits_of((canine(), word_tokenizer()), texts[::2]).shape == (2, 3)
+    with pytest.warns(UserWarning, match="mixes padding in"):
+        logits = logits_of((canine(), word_tokenizer()), texts[:2])
+    encodings = [dict(word_tokenizer()(text, return_tensors="pt")) for text in texts[:2]]
+    torch.testing.assert_close(logits, one_by_one(canine(), encodings))
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_model_that_masks_its_padding_runs_mixed_lengths(dtype):
+    model, tokenizer = bert().to(dtype), word_tokenizer()
+    sizes = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    adapt((model, tokenizer))(TEXTS * 4)
+    assert max(sizes) == 4 * len(TEXTS)
+
+
+def test_rows_of_a_dataset_say_which_column_to_give():
+    rows = [{"text": "card", "label": 1}]
+    with pytest.raises(DataError, match=r"a row with 'text', 'label' \(give one column\)"):
+        logits_of((bert(), word_tokenizer()), rows)
+
+
+def test_an_image_module_of_ones_own():
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(3 * 16 * 16, 3)
+
+        def forward(self, images):
+            return self.head(images.flatten(1))
+
+    torch.manual_seed(1)
+    module, processor = Own(), transformers.ViTImageProcessor(size={"height": 16, "width": 16})
+    images = np.random.default_rng(0).integers(256, size=(4, 20, 20, 3), dtype=np.uint8)
+    ready = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        expected = module(ready)
+    torch.testing.assert_close(logits_of((module, processor), images), expected)
+    rows = [{"pixel_values": pixels, "labels": 1} for pixels in ready]
+    torch.testing.assert_close(logits_of((module, processor), rows), expected)
+    with pytest.raises(DataError, match=r"'image', 'label' \(give one column\); expected images"):
+        logits_of((module, processor), [{"image": images[0], "label": 1}])
+
+
 def test_images_of_several_sizes_and_ready_pixels():
     torch.manual_seed(1)
     config = transformers.ViTConfig(
