@@ -26,7 +26,6 @@ REGIONS = {"Bitmask", "Brush", "Ellipse", "KeyPoint", "MagicWand", "Polygon", "R
 REGIONS |= {"ReactCode", "VideoRectangle"}
 WHY_NOT = {
     "Chat": "takes messages",
-    "ChatMessage": "takes messages",
     "DateTime": "takes a date",
     "Ranker": "takes an order",
     "TextArea": "takes free text",
@@ -207,7 +206,8 @@ def _control(parsed: Any, element: ElementTree.Element | None) -> ControlTag:
     """
     kind = REGISTRY.get(parsed.tag)
     if kind is None or element is None:
-        raise LabelConfigError(f"{parsed.tag} '{parsed.name}' {_why_not(parsed.tag)}")
+        tag = parsed.tag.removesuffix("Message")  # the SDK's name of what a <Chat> takes
+        raise LabelConfigError(f"{tag} '{parsed.name}' {_why_not(tag)}")
     if str(parsed.attr.get("model_skip", "")).lower() == "true":
         raise LabelConfigError(f"{parsed.tag} '{parsed.name}' has model_skip")
     return kind(parsed, element)

@@ -225,7 +225,7 @@ class ContentLoader:
         if response.is_redirect and "Location" in response.headers:
             return _Moved(urljoin(where, response.headers["Location"]))
         if not response.is_success:
-            raise _refused(where, f"answered {response.status_code}{_meaning(response)}")
+            raise _refused(where, f"answered {self._meaning(response.status_code, where)}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _refused(where, "is sent compressed, although that was not asked")
         data = bytearray()
@@ -246,6 +246,15 @@ class ContentLoader:
                 ) from error
             raise _refused(where, f"broke off ({type(error).__name__})") from error
         return bytes(data)
+
+    def _meaning(self, status: int, where: str) -> str:
+        """Return the status of a refusal with what it says and what to do."""
+        of_label_studio = where.startswith(self._origin.geturl())
+        if status in (404, 410) or (status == 500 and of_label_studio):  # for a lost upload
+            return f"{status}, it is not there; check that the file exists, and its storage"
+        if status in (401, 403):
+            return f"{status}, which refuses us; check who may read the file"
+        return str(status)
 
     def _check_size(self, size: int, where: str) -> None:
         if size > self._most:
@@ -288,14 +297,6 @@ class ContentLoader:
 def _refused(address: str, problem: str) -> ContentError:
     """Return the error of one file; its cause names none, and so is one for many."""
     return ContentError(f"{_short(address)} {problem}", cause=f"a file {problem}")
-
-
-def _meaning(response: httpx.Response) -> str:
-    if response.status_code in (404, 410):
-        return ", it is not there; check that the file exists, and the storage that serves it"
-    if response.status_code in (401, 403):
-        return ", which refuses us; check who may read the file"
-    return ""
 
 
 def _short(address: str) -> str:

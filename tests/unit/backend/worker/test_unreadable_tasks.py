@@ -109,7 +109,7 @@ class Project:
         if not path.startswith("/data/upload/"):
             return None
         name = path.rpartition("/")[2]
-        return (200, {}, picture(int(name))) if name.isdigit() else (404, {}, b"")
+        return (200, {}, picture(int(name))) if name.isdigit() else (500, {}, b"")
 
     def turn(self) -> None:
         self.store.mark_changed(self.id)
@@ -189,7 +189,7 @@ def test_what_cannot_be_read_is_counted_by_cause_and_logged_once(
     first = project.tasks[0]
     assert project.sentence == (
         f"7 of 10 tasks cannot be read: '{project.studio.url}/data/upload/1/missing0.png' answered "
-        "404, it is not there; check that the file exists, and the storage that serves it "
+        "500, it is not there; check that the file exists, and its storage "
         f"(5 tasks, such as {first}); 's3://bucket/x.png' is in cloud storage that Label Studio "
         "does not read; attach the bucket to the project under Settings, Cloud Storage, and sync "
         f"it (task {first + 5}); the task has no image in its field 'image' (task {first + 6})"
