@@ -1,59 +1,44 @@
-"""Detection of a PyTorch module's last linear layer, whose output is the model's output."""
+"""Linear layers of a PyTorch module, recorded as they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import ModelError
+__all__ = ["LinearCall", "LinearLayer", "OperatorCalls", "linear_layers", "record_calls"]
 
-__all__ = [
-    "LinearCall",
-    "NoLinearLayer",
-    "OperatorCalls",
-    "find_last_call",
-    "linear_layers",
-    "model_logits",
-    "pick_token",
-    "record_calls",
-]
+LinearLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 aten = torch.ops.aten
-
-# What may stand between the last linear layer and the model's output.
-ACTIVATIONS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
-    lambda z: z,
-    lambda z: F.softmax(z, dim=-1),
-    lambda z: F.log_softmax(z, dim=-1),
-    torch.sigmoid,
-    F.logsigmoid,
-)
-
-
-class NoLinearLayer(ModelError):
-    """No linear layer computes the model's output."""
+CONVOLUTIONS = (aten.convolution, aten.conv1d, aten.conv2d, aten.conv3d)
 
 
 @dataclass(frozen=True)
 class LinearCall:
-    """One call of a linear layer.
+    """One call of a linear layer, or of several whose results are added.
 
     ``input`` has shape (n, d) and ``output`` (n, K), or (n, T, d) and (n, T, K) where the layer
-    runs on every token; ``weight`` (K, d) and ``bias`` (K,) are those in force.
+    runs on every token or pixel; ``weight`` (K, d) and ``bias`` (K,) are those in force. ``scale``
+    is what the model multiplied the output by, which weight and bias contain.
     """
 
-    name: str
+    names: tuple[str, ...]
     weight: torch.Tensor
     bias: torch.Tensor | None
     input: torch.Tensor
     output: torch.Tensor
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What the layer is called in messages."""
+        return " + ".join(self.names)
 
     def split(self, n_samples: int) -> LinearCall:
         """Return the call with rows grouped by sample, where they divide evenly."""
@@ -69,22 +54,70 @@ class LinearCall:
         rows = torch.arange(len(token), device=token.device)
         return replace(self, input=self.input[rows, token], output=self.output[rows, token])
 
+    def averaged(self, mask: torch.Tensor | None = None) -> LinearCall:
+        """Return the call for the mean over the tokens of each sample, those of a mask (n, T)."""
+        if mask is None:
+            return replace(self, input=self.input.mean(dim=1), output=self.output.mean(dim=1))
+        shares = (mask / mask.sum(dim=1, keepdim=True)).to(self.output.dtype)[:, :, None]
+        features, output = ((shares * values).sum(dim=1) for values in (self.input, self.output))
+        return replace(self, input=features, output=output)
 
-def linear_layers(module: nn.Module) -> dict[str, nn.Linear]:
-    """Return the linear layers by qualified name, a shared one once."""
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    def times(self, scale: float) -> LinearCall:
+        """Return the call of the layer whose results are those of this one times a number."""
+        bias = None if self.bias is None else self.bias * scale
+        return replace(
+            self,
+            weight=self.weight * scale,
+            bias=bias,
+            output=self.output * scale,
+            scale=self.scale * scale,
+        )
+
+    @classmethod
+    def total(cls, calls: Sequence[LinearCall]) -> LinearCall:
+        """Return several calls as one of a layer that reads all their inputs side by side."""
+        biases = [call.weight.new_zeros(1) if call.bias is None else call.bias for call in calls]
+        return cls(
+            tuple(name for call in calls for name in call.names),
+            torch.cat([call.weight for call in calls], dim=1),
+            torch.stack([b.expand(len(calls[0].weight)) for b in biases]).sum(dim=0),
+            torch.cat([call.input for call in calls], dim=1),
+            torch.stack([call.output for call in calls]).sum(dim=0),
+        )
+
+
+def linear_layers(module: nn.Module) -> dict[str, LinearLayer]:
+    """Return the linear layers by qualified name, a shared one once; also 1x1 convolutions."""
+    return {name: layer for name, layer in module.named_modules() if is_linear(layer)}
+
+
+def is_linear(layer: nn.Module) -> TypeGuard[LinearLayer]:
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        plain = layer.padding != "same" and not any(layer.padding) and layer.groups == 1
+        return plain and {*layer.kernel_size, *layer.stride} == {1}
+    return isinstance(layer, nn.Linear)
+
+
+def by_pixel(values: torch.Tensor) -> torch.Tensor:
+    """Return maps (n, C, ...) of a convolution as (n, T, C), those of one pixel as (n, C)."""
+    pixels = values.flatten(2).transpose(1, 2)
+    return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
 @contextmanager
-def record_calls(layers: Mapping[str, nn.Linear]) -> Iterator[list[LinearCall]]:
+def record_calls(layers: Mapping[str, LinearLayer]) -> Iterator[list[LinearCall]]:
     """Record every call of the given layers, in order, for as long as the context lasts."""
     calls: list[LinearCall] = []
 
     def hook_of(name: str) -> Any:
-        def hook(layer: nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            features = args[0] if args else next(iter(kwargs.values()))
+        def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            features, weight = args[0] if args else next(iter(kwargs.values())), layer.weight
+            if weight.ndim > 2:  # of a convolution
+                if features.ndim != weight.ndim:  # a single sample, without its dimension
+                    return
+                features, out, weight = by_pixel(features), by_pixel(out), weight.flatten(1)
             # Copies: what comes after may work in place.
-            calls.append(LinearCall(name, layer.weight, layer.bias, features.clone(), out.clone()))
+            calls.append(LinearCall((name,), weight, layer.bias, features.clone(), out.clone()))
 
         return hook
 
@@ -132,15 +165,19 @@ class OperatorCalls(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        arguments = read_linear(func, args, kwargs or {})
+        output = result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in CONVOLUTIONS:
+            arguments = read_convolution(args, result)
+            output = result if arguments is None else by_pixel(result)
+        else:
+            arguments = read_linear(func, args, kwargs or {})
         if arguments is not None and self.shape in (None, tuple(arguments[1].shape)):
             features, weight, bias = arguments
-            self.calls.append(LinearCall("linear", weight, bias, kept(features), kept(output)))
+            self.calls.append(LinearCall(("linear",), weight, bias, kept(features), kept(output)))
             self._product = output if bias is None else None
         elif self._product is not None and func.overloadpacket in (aten.add, aten.add_):
-            self._add_bias(args, output)
-        return output
+            self._add_bias(args, result)
+        return result
 
     def _add_bias(self, args: tuple[Any, ...], output: torch.Tensor) -> None:
         """Record a vector that is added to the last product as the bias of its layer."""
@@ -165,112 +202,18 @@ def read_linear(
     return None
 
 
+def read_convolution(
+    args: tuple[Any, ...], output: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None:
+    """Return input, weight and bias of a 1x1 convolution as of a linear layer; None of others."""
+    features, weight, bias = (*args, None)[:3]
+    pointwise = weight.shape[2:].numel() == 1 and weight.shape[1] == features.shape[1]
+    if not pointwise or features.ndim != weight.ndim or features.shape[2:] != output.shape[2:]:
+        return None
+    return by_pixel(features), weight.flatten(1), bias
+
+
 def kept(tensor: torch.Tensor) -> torch.Tensor:
     """Return a copy for use outside of inference mode: later code may work in place."""
     with torch.inference_mode(False), torch.no_grad():
         return tensor.clone()
-
-
-def model_logits(output: Any) -> torch.Tensor:
-    """Return the tensor of predictions, (n, K), in what a model returns."""
-    if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
-    elif hasattr(output, "logits"):
-        output = output.logits
-    elif isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    if not isinstance(output, torch.Tensor):
-        raise ModelError(
-            f"the model returns {type(output).__name__}; expected a tensor, a tuple that starts "
-            "with one, or an object with `logits`"
-        )
-    if output.ndim < 2:  # a regressor that squeezes its only output
-        output = output.reshape(-1, 1)
-    if output.ndim > 2:
-        raise ModelError(
-            f"the model's output has shape {tuple(output.shape)}; expected (n, outputs), "
-            "one row a sample"
-        )
-    return output
-
-
-def find_last_call(calls: list[LinearCall], logits: torch.Tensor) -> LinearCall:
-    """Return the last call whose output is the model's output, or becomes it by an activation.
-
-    Returns
-    -------
-    LinearCall
-        With 2-dimensional input and output: of a layer that runs on every token, the token that
-        the model took (the last token, the first, ... whichever it is) is picked out.
-
-    Raises
-    ------
-    NoLinearLayer
-        When no call fits; the message names the candidates.
-    """
-    for call in reversed(calls):
-        found = reduce_call(call, logits)
-        if found is not None:
-            return found
-    if not calls:
-        raise NoLinearLayer(
-            "no linear layer ran in the model; give a callable that returns (logits, embedding)"
-        )
-    last = calls[-1]
-    raise NoLinearLayer(
-        f"the model's output {tuple(logits.shape)} is not the output of a linear layer, nor its "
-        f"softmax or sigmoid; the last linear layer that ran is {last.name!r} with output "
-        f"{tuple(last.output.shape)}: choose one by layer=, or give a callable that returns "
-        "(logits, embedding)"
-    )
-
-
-def reduce_call(call: LinearCall, logits: torch.Tensor) -> LinearCall | None:
-    """Return the call as it matches the model's output; None when it does not."""
-    n_samples = logits.shape[0]
-    if call.output.ndim == 2 and n_samples < len(call.output):  # the tokens of all samples in a row
-        call = call.split(n_samples)
-    fits = (
-        call.output.ndim in (2, 3)
-        and call.output.shape[0] == n_samples
-        and call.output.shape[-1] == logits.shape[1]
-    )
-    if not fits:
-        return None
-    if call.output.ndim == 3:
-        token = pick_token(call.output, logits)
-        if token is None:
-            return None
-        return call.at(token)
-    made = any(same_rows(apply(call.output), logits).all() for apply in ACTIVATIONS)
-    return call if made else None
-
-
-def pick_token(token_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
-    """Return the token of each sample whose logits, softmax or sigmoid the model returned.
-
-    Parameters
-    ----------
-    token_logits : Tensor of shape (n, T, K)
-    logits : Tensor of shape (n, K)
-
-    Returns
-    -------
-    Tensor of shape (n,), int64, or None
-        Of equal tokens the last, since decoders predict at the last one. None when the model's
-        output is no token's.
-    """
-    for apply in ACTIVATIONS:
-        matches = same_rows(apply(token_logits), logits.unsqueeze(1))
-        if matches.any(dim=1).all():
-            return matches.shape[1] - 1 - matches.flip(1).int().argmax(dim=1)
-    return None
-
-
-def same_rows(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return which rows are equal to a few roundings of their type; NaN equals NaN."""
-    tolerance = 8 * torch.finfo(right.dtype).eps
-    scale = torch.nan_to_num(right.float(), posinf=0.0, neginf=0.0).abs().amax().item()
-    return torch.isclose(
-        left.float(), right.float(), rtol=tolerance, atol=tolerance * scale, equal_nan=True
-    ).all(dim=-1)

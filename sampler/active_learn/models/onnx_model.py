@@ -15,8 +15,8 @@ from ..errors import DataError, ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
 from .collate import as_tensor, collate
+from .last_layer import pick_token
 from .linear_check import require_linear
-from .linear_layers import pick_token
 from .onnx_files import first_line, load_model
 from .onnx_graph import constant_part, expose, find_last_linear
 from .onnx_layers import LinearNodes

@@ -15,16 +15,9 @@ from ..errors import ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
+from .last_layer import Hints, NoLinearLayer, find_last_call, model_logits
 from .linear_check import require_linear
-from .linear_layers import (
-    LinearCall,
-    NoLinearLayer,
-    OperatorCalls,
-    find_last_call,
-    linear_layers,
-    model_logits,
-    record_calls,
-)
+from .linear_layers import LinearCall, LinearLayer, OperatorCalls, linear_layers, record_calls
 
 __all__ = ["TorchModule"]
 
@@ -43,7 +36,9 @@ class TorchModule(BatchedAdapter):
     ----------
     module : nn.Module
         Returns a tensor, a tuple that starts with one, or an object with ``logits``, of shape
-        (n, K); a softmax, log-softmax or sigmoid may follow the last linear layer.
+        (n, K). After the last linear layer, which may be a 1x1 convolution, may come a softmax,
+        log-softmax or sigmoid, the choice of one token, a mean over tokens or pixels, a
+        temperature, or the mean of several heads.
     layer : str or nn.Module, optional
         The linear layer whose output is taken for the logits, where the last one cannot be found.
     device : str or torch.device, optional
@@ -72,6 +67,7 @@ class TorchModule(BatchedAdapter):
         self.device = None if device is None else torch_device(device)
         self._chosen: str | None = None
         self._record: Recorder | None = None
+        self._scale: float | None = None
         if layer is not None:
             chosen = named_layer(self.module, layer)
             self._chosen = next(iter(chosen))
@@ -88,7 +84,7 @@ class TorchModule(BatchedAdapter):
         if self._record is None:
             n_probes = min(N_PROBES, count_samples(samples))
             self._record = self._find_layer(take_samples(inputs, 0, n_probes))
-        call = self._last_call(*self._record_run(inputs, self._record))
+        call = self._last_call(*self._record_run(inputs, self._record), inputs)
         logits, embedding = call.output.float(), call.input.float()
         # Copies: a weight that was computed on the way belongs to inference mode.
         self.weight = call.weight.detach().float().clone()
@@ -106,16 +102,17 @@ class TorchModule(BatchedAdapter):
         """Return a recorder of the last linear layer alone, found by a run of a few samples."""
         layers = linear_layers(self.module)
         try:
-            found = self._last_call(*self._record_run(probes, partial(record_calls, layers)))
+            record: Recorder = partial(record_calls, layers)
+            found = self._last_call(*self._record_run(probes, record), probes)
         except NoLinearLayer as error:
             # Perhaps one without a module of its own.
             try:
-                found = self._last_call(*self._record_run(probes, OperatorCalls))
+                found = self._last_call(*self._record_run(probes, OperatorCalls), probes)
             except NoLinearLayer:
                 raise error from None
-            shape = tuple(found.weight.shape)
-            return partial(OperatorCalls, shape)
-        return partial(record_calls, {found.name: layers[found.name]})
+            one = len(found.names) == 1
+            return partial(OperatorCalls, tuple(found.weight.shape) if one else None)
+        return partial(record_calls, {name: layers[name] for name in found.names})
 
     def _record_run(self, inputs: Any, record: Recorder) -> tuple[list[LinearCall], Any]:
         """Return the recorded calls of one run of the module, and its result."""
@@ -129,15 +126,19 @@ class TorchModule(BatchedAdapter):
                     f"the model failed on a batch ({describe(inputs)}): {error}"
                 ) from error
 
-    def _last_call(self, calls: list[LinearCall], output: Any) -> LinearCall:
+    def _last_call(self, calls: list[LinearCall], output: Any, inputs: Any) -> LinearCall:
         """Return the call that computed the logits, with one row per sample."""
+        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+        hints = Hints(mask, self._scale)
         if self._chosen is None:
-            return find_last_call(calls, model_logits(output))
+            found = find_last_call(calls, model_logits(output), hints)
+            self._scale = found.scale
+            return found
         if not calls:
             raise ModelError(f"layer {self._chosen!r} did not run; choose another by layer=")
         if calls[-1].output.ndim == 2:
             return calls[-1]
-        return find_last_call(calls[-1:], model_logits(output))
+        return find_last_call(calls[-1:], model_logits(output), hints)
 
     def _inputs(self, samples: Any) -> Any:
         """Return samples as the module's inputs, on its device and in its float type."""
@@ -179,7 +180,7 @@ def required_inputs(module: nn.Module) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind in positional and p.default is p.empty)
 
 
-def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linear]:
+def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, LinearLayer]:
     """Return the layer that ``layer=`` names."""
     layers = linear_layers(module)
     for name, candidate in layers.items():
@@ -187,7 +188,9 @@ def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, nn.Linea
             return {name: candidate}
     wanted = layer if isinstance(layer, str) else type(layer).__name__
     names = ", ".join(repr(name) for name in list(layers)[-8:]) or "none"
-    raise ModelError(f"layer {wanted!r} is no nn.Linear of the model; its linear layers: {names}")
+    raise ModelError(
+        f"layer {wanted!r} is no linear layer of the model; its linear layers: {names}"
+    )
 
 
 def check_loaded(module: nn.Module) -> None:

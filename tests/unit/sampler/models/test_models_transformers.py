@@ -348,6 +348,26 @@ def test_a_model_that_masks_its_padding_runs_mixed_lengths(dtype):
     assert max(sizes) == 4 * len(TEXTS)
 
 
+class LatePooling(MeanOfWords):
+    """A head on every word, averaged over the words that are no padding, as EuroBERT's."""
+
+    def forward(self, input_ids, attention_mask):
+        logits = self.head(self.words(input_ids)) * attention_mask[:, :, None]
+        return logits.sum(dim=1) / attention_mask.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1])
+def test_a_head_on_every_token_that_is_averaged_over_the_mask(batch_size):
+    torch.manual_seed(1)
+    module, tokenizer = LatePooling(), word_tokenizer()
+    ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in TEXTS]
+    with torch.no_grad():
+        expected = torch.cat([module.words(one).mean(dim=1) for one in ids])
+    output = adapt((module, tokenizer), batch_size=batch_size)(TEXTS)
+    torch.testing.assert_close(output.embedding, expected)
+    torch.testing.assert_close(output.logits, module.head(expected).detach())
+
+
 def test_rows_of_a_dataset_say_which_column_to_give():
     rows = [{"text": "card", "label": 1}]
     with pytest.raises(DataError, match=r"a row with 'text', 'label' \(give one column\)"):
