@@ -105,6 +105,8 @@ def test_webhooks_bear_the_secret_and_others_are_refused(
 ) -> None:
     project, tasks = make_text_project(TEXTS)
     harness.connect(project)
+    [webhook] = harness.api("GET", "/api/webhooks/", params={"project": project})
+    assert not webhook["send_payload"]
     change_seq = harness.state(project).change_seq
     harness.annotate(tasks[0], POSITIVE)
     wait_until(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from active_learn.heads import fit_head
 from active_learn_backend.errors import StoreError
-from active_learn_backend.labelstudio.registration import SECRET_HEADER
+from active_learn_backend.labelstudio.registration import PROJECT_HEADER, SECRET_HEADER
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.connection_requests import (
@@ -306,6 +306,26 @@ def test_a_damaged_head_does_not_break_answers(client: FlaskClient, app: Flask) 
     assert answer.get_json()["results"][0]["result"] == []
 
 
+def test_a_header_names_the_project_of_an_event_without_one(
+    client: FlaskClient, app: Flask, connected: Store
+) -> None:
+    event = {"action": "ANNOTATION_CREATED"}
+    headers = secret_of(connected) | {PROJECT_HEADER: "9"}
+    before = connected.known_project(9)
+    connected.register(10)
+    assert client.post("/webhook", json=event, headers=headers).status_code == 200
+    assert app.extensions["active_learn"].changes.flush(timeout=10)
+    after = connected.known_project(9)
+    assert after.change_seq == before.change_seq + 1
+    assert after.urgent_seq == before.urgent_seq  # one label may wait for others
+    others = {SECRET_HEADER: headers[SECRET_HEADER], PROJECT_HEADER: "10"}
+    assert client.post("/webhook", json=event, headers=others).status_code == 401
+    for named in ("", "x", "9; 10"):
+        answer = client.post("/webhook", json=event, headers=headers | {PROJECT_HEADER: named})
+        assert answer.status_code == 400
+    assert connected.known_project(9) == after
+
+
 def test_webhooks_only_mark(client: FlaskClient, app: Flask, connected: Store) -> None:
     changes = app.extensions["active_learn"].changes
     headers = secret_of(connected)
@@ -446,6 +466,9 @@ def test_basic_auth_guards_every_route(tmp_path: Path) -> None:
     body = {"action": "X", "project": {"id": 9}}
     bears = {SECRET_HEADER: secret}
     assert client.post("/webhook", json=body, headers=bears).status_code == 200
+    named = bears | {PROJECT_HEADER: "9"}
+    assert client.post("/webhook", json={"action": "X"}, headers=named).status_code == 200
+    assert client.post("/webhook", json={"action": "X"}, headers=bears).status_code == 400
     other = body | {"project": {"id": 10}}
     assert client.post("/webhook", json=other, headers=bears).status_code == 401
     assert client.get("/versions", headers=bears).status_code == 401

@@ -15,6 +15,7 @@ import pytest
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.errors import LabelStudioError, LeaseLostError
 from active_learn_backend.state import lease
+from active_learn_backend.state.queue import count_open
 from active_learn_backend.worker import loop, retirement
 from active_learn_backend.worker.turn import Pace
 from fake_label_studio import FakeLabelStudio
@@ -320,6 +321,30 @@ def test_a_look_at_an_idle_project_is_two_requests(
     before = studio.requests()
     backend.turn(project, pace=pace)
     assert studio.requests() == before + 2
+
+
+def test_a_turn_says_how_many_labels_make_the_next_round_due(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """Fewer are not read at once: each look at Label Studio costs it as much as a submit."""
+    project, pace = backend.add_project(), Pace()
+    needed = []
+    for label in (None, "even", "odd"):
+        if label:
+            studio.annotate(next(iter(studio._tasks_of(project)))["id"] + len(needed), label)
+        backend.turn(project, pace=pace, budget=20, retrain_every=3)
+        needed.append(pace.labels_needed)
+    assert needed == [3, 2, 1]
+    backend.turn(project, pace=pace, budget=20, retrain_every=10)
+    assert pace.labels_needed == 8
+    for task in backend.studio._tasks_of(project)[:12]:
+        if not task["annotations"]:
+            studio.annotate(task["id"], "odd")
+    left = count_open(backend.store, project)[0]
+    backend.turn(project, pace=pace, budget=20, retrain_every=100)
+    open_tasks, batch = count_open(backend.store, project)
+    assert open_tasks < left
+    assert pace.labels_needed == open_tasks - 0.2 * batch
 
 
 def test_a_small_project_does_not_wait_for_two_large_ones(

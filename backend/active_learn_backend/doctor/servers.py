@@ -130,7 +130,9 @@ def check_backend(settings: Settings) -> Iterator[Finding]:
 def probe_webhook(settings: Settings, webhook: Mapping[str, Any]) -> Finding:
     """Send an event as Label Studio would, to see whether the server at our address takes it."""
     named = f"its webhook {webhook['id']}"
-    event = {"action": "DOCTOR", "project": {"id": webhook["project"], "label_config": None}}
+    event: dict[str, Any] = {"action": "DOCTOR"}
+    if webhook.get("send_payload", True):
+        event["project"] = {"id": webhook["project"], "label_config": None}
     try:
         answer = httpx.post(
             webhook["url"],

@@ -18,9 +18,11 @@ from ..errors import ConnectionRefusedByLabelStudioError, LabelStudioError
 from ..security_checks import LOOPBACK
 from ..settings import Settings
 from .client import LabelStudioClient
+from .own_server import reads_bare_events
 
 __all__ = [
     "ALLOW_OUR_ADDRESS",
+    "PROJECT_HEADER",
     "SECRET_HEADER",
     "Registration",
     "model_user",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 SECRET_HEADER = "X-Active-Sampler-Secret"  # noqa: S105  the header's name, not a secret
+PROJECT_HEADER = "X-Active-Sampler-Project"
 #: What to do when Label Studio's address protection refuses our address.
 ALLOW_OUR_ADDRESS = (
     "start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or only "
@@ -244,7 +247,7 @@ class Registration:
         return [one for one in self.webhooks() if self.is_our_webhook(one)]
 
     def register_webhook(self, secret: str) -> tuple[int, list[str]]:
-        """Leave exactly one webhook of ours, with the secret header.
+        """Leave exactly one webhook of ours, with our headers.
 
         Returns
         -------
@@ -273,7 +276,7 @@ class Registration:
         return webhook["id"], done
 
     def secure_webhook(self, secret: str) -> int | None:
-        """Add our secret header to the webhook that Label Studio made by itself, without any.
+        """Add our headers to the webhook that Label Studio made by itself, without any.
 
         Returns
         -------
@@ -295,12 +298,23 @@ class Registration:
         return ours
 
     def _set_secret(self, webhook: Mapping[str, Any], secret: str) -> None:
-        others = {name: one for name, one in webhook["headers"].items() if name != "Authorization"}
+        """Set our headers, and have Label Studio send no more than our server reads.
+
+        It writes the whole project into each event, within the submit that waits for it.
+        """
+        headers = {
+            name: one
+            for name, one in webhook["headers"].items()
+            if name not in ("Authorization", PROJECT_HEADER)
+        } | webhook_headers(self._settings, secret)
+        if bare := reads_bare_events(self._settings):
+            headers[PROJECT_HEADER] = str(self._project_id)
         self._client.call(
             "PATCH",
             f"/api/webhooks/{webhook['id']}/",
             json={
-                "headers": others | webhook_headers(self._settings, secret),
+                "headers": headers,
+                "send_payload": not bare,
                 # A PATCH without these two would empty the list of actions.
                 "send_for_all_actions": True,
                 "actions": webhook.get("actions", []),

@@ -22,6 +22,7 @@ class Schedule:
     change_seq: int
     processed_seq: int
     polled_at: float
+    urgent_seq: int
 
 
 _query = (

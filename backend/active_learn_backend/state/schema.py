@@ -53,6 +53,8 @@ class Project:
         'pull': nothing is registered in Label Studio, the poller does everything.
     change_seq, processed_seq : int
         Number of changes that the web process recorded, and of those that a worker processed.
+    urgent_seq : int
+        The last change that is read at once: any but a single label, which may wait for others.
     cursor : str
         Time stamp of Label Studio that the next poll reads from; empty: read everything.
     annotation_gap : int
@@ -101,6 +103,7 @@ class Project:
     webhook_id: int | None = None
     change_seq: int = 0
     processed_seq: int = 0
+    urgent_seq: int = 0
     polled_at: float = 0.0
     cursor: str = ""
     annotation_gap: int = 0
@@ -312,7 +315,7 @@ connection_requests = _table("connection_requests", ConnectionRequest, "project_
 sa.Index(
     "projects_schedule",
     *(projects.c[name] for name in ("id", "status", "mode")),
-    *(projects.c[name] for name in ("change_seq", "processed_seq", "polled_at")),
+    *(projects.c[name] for name in ("change_seq", "processed_seq", "polled_at", "urgent_seq")),
 )
 
 #: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.

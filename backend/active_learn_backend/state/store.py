@@ -147,7 +147,12 @@ class Store:
     def register(self, project_id: int, label_config: str = "", **values: Any) -> bool:
         """Add a project with these columns, unless it is known; return whether it is new."""
         new = Project(
-            project_id, secrets.token_hex(32), label_config=label_config, change_seq=1, **values
+            project_id,
+            secrets.token_hex(32),
+            label_config=label_config,
+            change_seq=1,
+            urgent_seq=1,
+            **values,
         )
         with self.write() as connection:
             done = connection.execute(insert_if_new(connection, _projects, asdict(new)))
@@ -166,12 +171,12 @@ class Store:
         bool
             Whether they changed.
         """
-        changed = {"params": params, "round_requested": True}
+        changed = {"params": params, "round_requested": True, **_next_change(urgent=True)}
         with self.write() as connection:
             done = connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id, _projects.c.params != params)
-                .values(changed | {"change_seq": _projects.c.change_seq + 1})
+                .values(changed)
             )
             # What could not be read may be readable now.
             unreadable = schema.unreadable
@@ -190,12 +195,19 @@ class Store:
             )
             return bool(done.rowcount)
 
-    def mark_changed(self, project_id: int, *, round_requested: bool = False) -> bool:
+    def mark_changed(
+        self, project_id: int, *, labels: int = 0, round_requested: bool = False
+    ) -> bool:
         """Record that something changed in a project; return False when it is not known.
 
-        `round_requested` asks for a new round, regardless of the counts.
+        Parameters
+        ----------
+        labels : int
+            The change is only so many labels, which may wait for more of them; 0: any other.
+        round_requested : bool
+            Ask for a new round, regardless of the counts.
         """
-        values: dict[str, Any] = {"change_seq": _projects.c.change_seq + 1}
+        values = _next_change(max(labels, 1), urgent=not labels)
         with self.write() as connection:
             done = connection.execute(
                 _projects.update()
@@ -214,6 +226,12 @@ class Store:
                 if "project_id" in table.c:
                     connection.execute(table.delete().where(table.c.project_id == project_id))
             connection.execute(_projects.delete().where(_projects.c.id == project_id))
+
+
+def _next_change(count: int = 1, *, urgent: bool) -> dict[str, Any]:
+    """Return the columns that record changes, with their new values."""
+    number = _projects.c.change_seq + count
+    return {"change_seq": number} | ({"urgent_seq": number} if urgent else {})
 
 
 def update_project(connection: sa.Connection, project_id: int, **values: Any) -> None:

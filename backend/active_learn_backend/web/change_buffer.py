@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 
 from ..errors import StoreError
 from ..logs import context
@@ -18,6 +19,14 @@ __all__ = ["ChangeBuffer"]
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class _Changes:
+    """What changed in one project and is not in the store yet."""
+
+    labels: int = 0
+    others: bool = False
+
+
 class ChangeBuffer:
     """Collects the projects that changed, and marks each once in the store, in the background.
 
@@ -26,15 +35,23 @@ class ChangeBuffer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._changed: set[int] = set()
+        self._changed: dict[int, _Changes] = {}
         self._news = threading.Condition()
         self._writing = False
         self._thread: threading.Thread | None = None
 
-    def add(self, project_id: int) -> None:
-        """Add a changed project and return at once."""
+    def add(self, project_id: int, *, is_label: bool = False) -> None:
+        """Add a changed project and return at once.
+
+        Parameters
+        ----------
+        is_label : bool
+            The change is one label, which may wait for others.
+        """
         with self._news:
-            self._changed.add(project_id)
+            changes = self._changed.setdefault(project_id, _Changes())
+            changes.labels += is_label
+            changes.others |= not is_label
             if self._thread is None or not self._thread.is_alive():
                 # Started late: a thread does not survive the fork of a web process.
                 self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
@@ -50,18 +67,19 @@ class ChangeBuffer:
         while True:
             with self._news:
                 self._news.wait_for(lambda: bool(self._changed))
-                changed, self._changed = self._changed, set()
+                changed, self._changed = self._changed, {}
                 self._writing = True
-            for project_id in changed:
+            for project_id, changes in changed.items():
                 with context(project=project_id):
-                    self._mark(project_id)
+                    self._mark(project_id, changes)
             with self._news:
                 self._writing = False
                 self._news.notify_all()
 
-    def _mark(self, project_id: int) -> None:
+    def _mark(self, project_id: int, changes: _Changes) -> None:
         try:
-            if not self._store.mark_changed(project_id):
+            labels = 0 if changes.others else changes.labels
+            if not self._store.mark_changed(project_id, labels=labels):
                 log.info("a change is ignored, it is not connected")
         except StoreError as error:
             log.warning("a change is left to the poller: %s", error)

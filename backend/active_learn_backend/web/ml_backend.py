@@ -54,6 +54,7 @@ PROJECT_ID = r"([1-9][0-9]{0,8})(\.[0-9]+)?"
 LARGEST_ID = 999_999_999
 #: Event of a person who asks for a round.
 START_TRAINING = "START_TRAINING"
+LABEL_EVENTS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 _BASE_TAKES_PROJECT = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
 
@@ -99,7 +100,7 @@ class Runtime:
         if event == START_TRAINING:  # a person asks for a round now, whatever the counts say
             self.store.mark_changed(project_id, round_requested=True)
         else:
-            self.changes.add(project_id)
+            self.changes.add(project_id, is_label=event in LABEL_EVENTS)
 
 
 @lru_cache(maxsize=1)

@@ -30,6 +30,9 @@ class Pace:
         When a change was last seen, by the clock `time.monotonic`.
     noticed_at : float or None
         When the web process's note of a change was first seen that is not processed yet.
+    labels_needed : int
+        Labels that make the next round due: fewer are not read at once. Each read costs Label
+        Studio as much as a submit.
     not_before : float
         When the project may have its next turn, after an error.
     round_seconds : float or None
@@ -42,6 +45,7 @@ class Pace:
 
     active_at: float = field(default_factory=time.monotonic)
     noticed_at: float | None = None
+    labels_needed: int = 1
     failures: int = 0
     not_before: float = 0.0
     check_model_at: float = 0.0
@@ -71,11 +75,21 @@ class Pace:
             return False
         if project.change_seq > project.processed_seq:
             self.noticed_at = self.noticed_at or now
-            if now - self.noticed_at >= DEBOUNCE:
+            urgent = self._is_urgent(project, poll_interval)
+            if now - self.noticed_at >= (DEBOUNCE if urgent else poll_interval):
                 return True
         if self.retirement.is_due(quiet=self.is_quiet(poll_interval)):
             return True
         return self.poll_is_due(project, poll_interval)
+
+    def _is_urgent(self, project: Schedule, poll_interval: float) -> bool:
+        """Return whether the noted changes have to be read now: a few labels may wait for more.
+
+        Not the first ones after a quiet time: rows are deleted then, until somebody is back.
+        """
+        labels = project.change_seq - project.processed_seq
+        is_other = project.urgent_seq > project.processed_seq
+        return is_other or labels >= self.labels_needed or self.is_quiet(poll_interval)
 
     def poll_is_due(self, project: Schedule | Project, poll_interval: float) -> bool:
         """Return whether the project has to be read, whatever the web process noted."""

@@ -61,6 +61,12 @@ def round_is_due(
     return ""
 
 
+def labels_until_round(project: Project, open_tasks: int, batch: int, settings: Settings) -> int:
+    """Return how many more labels make a round due, at least 1."""
+    until_low = open_tasks - int(LOW_WATER * batch)
+    return max(1, min(settings.retrain_every - project.pending_labels, until_low))
+
+
 @dataclass
 class Turn:
     """What a worker does with one project while it has the lease.
@@ -195,6 +201,7 @@ class Turn:
             project, open_tasks, batch, settings, retiring=self.pace.retirement.forced
         )
         if not reason:
+            self.pace.labels_needed = labels_until_round(project, open_tasks, batch, settings)
             return
         report = Round(
             project=project,
@@ -212,6 +219,8 @@ class Turn:
         ).run()
         self.pace.retirement.forget()
         self.pace.round_seconds = sum(report.seconds.values())
+        counts = count_open(self._store, project.id)
+        self.pace.labels_needed = labels_until_round(self._project(), *counts, settings)
         log.info(
             "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
             reason,

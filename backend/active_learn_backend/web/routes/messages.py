@@ -87,10 +87,10 @@ class WebhookProject(_Message):
 
 
 class WebhookRequest(_Message):
-    """The part of a webhook's body that is read."""
+    """The part of a webhook's body that is read; without a project, a header names it."""
 
     action: str = Field(max_length=100)
-    project: WebhookProject
+    project: WebhookProject | None = None
 
 
 class TrainRequest(_Message):

@@ -9,7 +9,7 @@ from active_learn.heads import head_name, saved_heads
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from ...errors import BadRequestError, LabelConfigError, SettingsError, UnauthorizedError
-from ...labelstudio.registration import SECRET_HEADER
+from ...labelstudio.registration import PROJECT_HEADER, SECRET_HEADER
 from ...state.folders import heads_folder
 from ..access import bears_basic_auth, bears_secret, refuse_foreign
 from ..health import Health
@@ -45,7 +45,9 @@ def _authenticate() -> Response | None:
     if not settings.basic_auth_user or bears_basic_auth(settings):
         return None
     offers_secret = request.path == "/webhook" and SECRET_HEADER in request.headers
-    if offers_secret and bears_secret(current_runtime().secrets, _event_project()):
+    if offers_secret and bears_secret(
+        current_runtime().secrets, _event_project(read_body(WebhookRequest))
+    ):
         return None
     response = jsonify({"error": "wrong or missing credentials; use the backend's Basic auth"})
     response.status_code = 401
@@ -60,8 +62,15 @@ def _refuse_foreign() -> None:
         refuse_foreign(current_runtime().settings)
 
 
-def _event_project() -> int:
-    return read_body(WebhookRequest).project.id
+def _event_project(event: WebhookRequest) -> int:
+    """Return the project of an event, which its body or else a header names."""
+    if event.project is not None:
+        return event.project.id
+    if named := request.headers.get(PROJECT_HEADER):
+        return project_number(named)
+    raise BadRequestError(
+        f"the event names no project, neither in its body nor in the header {PROJECT_HEADER}"
+    )
 
 
 def _require_secret(project_id: int) -> None:
@@ -117,8 +126,9 @@ def predict(body: PredictRequest) -> Response:
 @exchanges(NotedAnswer, request_model=WebhookRequest)
 def webhook(body: WebhookRequest) -> Response:
     """Record the event for the worker, and answer at once: an annotator's submit waits for it."""
-    _require_secret(body.project.id)
-    current_runtime().record_event(body.project.id, body.action)
+    number = _event_project(body)
+    _require_secret(number)
+    current_runtime().record_event(number, body.action)
     return jsonify({"status": "noted"})
 
 

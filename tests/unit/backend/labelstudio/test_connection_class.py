@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,16 @@ from active_learn_backend.errors import (
 )
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.connection import Connection, recover_projects
-from active_learn_backend.labelstudio.registration import SECRET_HEADER, Registration
+from active_learn_backend.labelstudio.registration import (
+    PROJECT_HEADER,
+    SECRET_HEADER,
+    Registration,
+)
 from active_learn_backend.logs import TextFormatter
 from active_learn_backend.settings import Settings
 from active_learn_backend.state.store import Store
 from click.testing import CliRunner
-from fake_server import KEY, Answer
+from fake_server import KEY, Answer, Script
 from fake_studio import OURS, Studio
 from pydantic import SecretStr
 
@@ -218,6 +223,29 @@ def test_the_models_requests_bear_the_secret_or_basic_auth(
     # Without Basic auth again, a password of former times goes.
     Connection(client, store, settings, 3).connect(pull=False)
     assert studio.webhooks[1]["headers"] == {SECRET_HEADER: secret}
+
+
+def test_events_hold_no_more_than_the_server_reads(
+    studio: Studio, store: Store, client: LabelStudioClient, settings: Settings
+) -> None:
+    """Label Studio writes the whole project into an event, and a submit waits for that."""
+    server = Script()
+    health: dict[str, Any] = {"status": "UP", "degraded": []}
+    server.answer = lambda *_: (200, {}, json.dumps(health).encode())
+    there = settings.model_copy(update={"backend_url": server.url})
+    try:
+        Connection(client, store, there, 3).connect(pull=False)
+        secret = store.known_project(3).webhook_secret
+        assert studio.webhooks[1]["send_payload"] is False
+        assert studio.webhooks[1]["headers"] == {SECRET_HEADER: secret, PROJECT_HEADER: "3"}
+        del health["degraded"]  # the server of label-studio-ml 2.x
+        Connection(client, store, there, 3).connect(pull=False)
+        assert studio.webhooks[1]["send_payload"] is True
+        assert studio.webhooks[1]["headers"] == {SECRET_HEADER: secret}
+    finally:
+        server.close()
+    Connection(client, store, there, 3).connect(pull=False)  # it cannot be asked
+    assert studio.webhooks[1]["send_payload"] is True
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,22 @@ def test_a_burst_of_changes_is_written_and_outlives_a_locked_store(tmp_path: Pat
     store.close()
 
 
+def test_labels_are_told_from_changes_that_are_read_at_once(store: Store) -> None:
+    store.register(1)
+    changes = ChangeBuffer(store)
+    for _ in range(3):
+        changes.add(1, is_label=True)
+    assert changes.flush(timeout=10)
+    project = store.known_project(1)
+    assert (project.change_seq, project.urgent_seq) == (1 + 3, 1)
+    changes.add(1)
+    assert changes.flush(timeout=10)
+    project = store.known_project(1)
+    assert (project.change_seq, project.urgent_seq) == (5, 5)
+    store.set_params(1, {"budget": 7})
+    assert store.known_project(1).urgent_seq == 6
+
+
 def test_errors_of_the_database_are_said_in_one_line(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     store.close()

@@ -33,8 +33,8 @@ def settled() -> Pace:
     return pace
 
 
-def read_at(when: float, mode: str = "push", changes: int = 3) -> Schedule:
-    return Schedule(1, mode, changes, 3, when)
+def read_at(when: float, mode: str = "push", changes: int = 3, urgent: int = 0) -> Schedule:
+    return Schedule(1, mode, changes, 3, when, urgent)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,33 @@ def test_a_webhook_ends_the_pause_at_once(pass_time: Callable[[float], None]) ->
     pass_time(86_400)
     just_now = time.time()
     assert not pace.is_due(read_at(just_now, changes=4), INTERVAL)  # a burst is gathered
+    pass_time(DEBOUNCE)
+    assert pace.is_due(read_at(just_now, changes=4), INTERVAL)
+
+
+def test_labels_are_read_together_when_they_make_a_round_due(
+    pass_time: Callable[[float], None],
+) -> None:
+    pace = settled()
+    pace.labels_needed = 5
+    just_now = time.time()
+    for labels in range(1, 5):
+        assert not pace.is_due(read_at(just_now, changes=3 + labels), INTERVAL)
+        pass_time(DEBOUNCE)
+    assert pace.is_due(read_at(just_now, changes=3 + 5), INTERVAL)
+    # What is no label is read at once, and a few labels no later than by polling.
+    assert pace.is_due(read_at(just_now, changes=3 + 2, urgent=3 + 2), INTERVAL)
+    pass_time(INTERVAL)
+    assert pace.is_due(read_at(time.time(), changes=3 + 1), INTERVAL)
+
+
+def test_a_label_after_a_quiet_time_is_read_at_once(pass_time: Callable[[float], None]) -> None:
+    """Rows of former queues are deleted then, until somebody is back."""
+    pace = settled()
+    pace.labels_needed = 5
+    pass_time(3600)
+    just_now = time.time()
+    assert not pace.is_due(read_at(just_now, changes=4), INTERVAL)
     pass_time(DEBOUNCE)
     assert pace.is_due(read_at(just_now, changes=4), INTERVAL)
 
