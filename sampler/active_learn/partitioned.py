@@ -40,14 +40,13 @@ from .errors import ParameterError
 from .inputs.pool import OutputPool, Pool
 from .inputs.samples import Samples
 from .models import ModelOutput
-from .partitioning import CPU, Part, Partitioning, check_partitioned
+from .partitioning import CPU, Partitioning, check_partitioned
 from .ranking import Ranking
 from .reasons import explain
 from .sampler import ActiveSampler
 from .strategies import PoolSummary, Selection
 
 __all__ = [
-    "Part",
     "PartSelection",
     "Partitioning",
     "PoolSummary",
@@ -83,7 +82,6 @@ class PartSelection:
 def select_part(
     sampler: ActiveSampler,
     samples: Any,
-    preselected: tuple[int, ...],
     summary: PoolSummary,
     n: int,
     rows: np.ndarray | None = None,
@@ -100,14 +98,12 @@ def select_part(
     ----------
     sampler : ActiveSampler
     samples : tensor, array, list or Dataset
-        The part's m candidates, in the order of `Part.rows`.
-    preselected : tuple of int
-        Of the part.
+        The part's m candidates, in the order of the part's positions.
     summary : PoolSummary
     n : int
         Of the partitioning.
     rows : ndarray of int64 of shape (m,), optional
-        Of the part: numbers of the candidates in messages.
+        The part: numbers of the candidates in messages.
 
     Returns
     -------
@@ -123,7 +119,7 @@ def select_part(
     check_partitioned(sampler)
     problem = sampler.problem
     pool = problem.open_pool(samples, rows)
-    context = problem.context(pool, len(pool), summary.to(pool.device), preselected)
+    context = problem.context(pool, len(pool), summary.to(pool.device))
     context = replace(context, n=min(max(n, context.n_greedy), len(pool)))
     found = problem.strategy.rank_pool(context)
     return PartSelection(found.indices, found.scores, pool.take(found.indices).to(CPU))
@@ -161,7 +157,7 @@ def decide(
             "give one for each part, in their order"
         )
     found = [
-        part.rows[selection.indices]
+        part[selection.indices]
         for part, selection in zip(partitioning.parts, selections, strict=True)
     ]
     union, at = np.unique(np.concatenate(found), return_index=True)
@@ -206,8 +202,7 @@ def rank_partitioned(
     Returns
     -------
     Ranking
-        As `ActiveSampler.rank` returns it, and the same for one partition (except for the start of
-        `auto` without labels on more than 10,000 candidates, which looks for medoids in a sample).
+        As `ActiveSampler.rank` returns it, and the same for one partition.
 
     Raises
     ------
@@ -223,14 +218,14 @@ def rank_partitioned(
     samples = Samples(X)
     plan = Partitioning.draw(sampler, samples.choose, len(samples), n, partitions)
     work = partial(_select_from_portion, sampler, plan.summary, plan.n)
-    portions = [_Portion(samples, part.rows) for part in plan.parts]
+    portions = [_Portion(samples, part) for part in plan.parts]
     return decide(sampler, plan, list(map(work, portions, plan.parts)))
 
 
 def _select_from_portion(
-    sampler: ActiveSampler, summary: PoolSummary, n: int, portion: _Portion, part: Part
+    sampler: ActiveSampler, summary: PoolSummary, n: int, portion: _Portion, part: np.ndarray
 ) -> PartSelection:
-    return select_part(sampler, portion.read(), part.preselected, summary, n, part.rows)
+    return select_part(sampler, portion.read(), summary, n, part)
 
 
 def _best(
@@ -240,15 +235,14 @@ def _best(
     union: np.ndarray,
     orders: Sequence[Selection],
 ) -> Selection:
-    """Return the picks among all selections, or those that begin with the picks of a better part.
+    """Return the picks among all selections, or those that begin with a better part's.
 
     Values are compared at the budget, so that the choice does not depend on n.
     """
-    problem, part = sampler.problem, partitioning.parts[0]
-    start = np.searchsorted(union, part.rows[list(part.preselected)])
+    problem = sampler.problem
     # The selections are a pool of their own now, with a shortlist only when they are many.
     summary = replace(partitioning.summary.to(pool.device), size=len(pool))
-    context = problem.context(pool, len(pool), partitioning.summary, tuple(start.tolist()))
+    context = problem.context(pool, len(pool), partitioning.summary)
     n = min(max(partitioning.n, context.n_greedy), len(pool))
     context = replace(context, n=n, summary=summary)
     found = problem.strategy.rank_pool(context)

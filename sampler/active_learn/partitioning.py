@@ -13,26 +13,9 @@ from .sampler import ActiveSampler
 from .strategies import PoolSummary
 from .validation import check_count, check_ranked
 
-__all__ = ["CPU", "Part", "Partitioning", "check_partitioned"]
+__all__ = ["CPU", "Partitioning", "check_partitioned"]
 
 CPU = torch.device("cpu")  # where everything is that crosses processes
-
-
-@dataclass(frozen=True)
-class Part:
-    """One partition of a pool.
-
-    Attributes
-    ----------
-    rows : ndarray of int64 of shape (m,)
-        Positions in the whole pool, ascending.
-    preselected : tuple of int
-        Positions within ``rows`` of the candidates that precede all others: the medoids that `auto`
-        starts from without labels, which are members of every part. Usually empty.
-    """
-
-    rows: np.ndarray
-    preselected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,14 +24,15 @@ class Partitioning:
 
     Attributes
     ----------
-    parts : tuple of Part
-        They cover the pool, and share nothing but what is preselected.
+    parts : tuple of ndarray of int64
+        Of each part the positions of its candidates in the whole pool, ascending. Each candidate is
+        in one part.
     summary : PoolSummary
     n : int
         Candidates to order.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[np.ndarray, ...]
     summary: PoolSummary
     n: int
 
@@ -64,8 +48,7 @@ class Partitioning:
         """Split a pool at random into equal parts, and draw its summary.
 
         Depends on the sampler's seed, ``size`` and ``partitions`` alone. Holds the embeddings of
-        the references (at most 10,000 by default), and those of 10,000 candidates where `auto`
-        starts without labels.
+        the references (at most 10,000 by default).
 
         Parameters
         ----------
@@ -95,15 +78,11 @@ class Partitioning:
         pool = problem.open_lazy_pool(read, size)
         wanted = check_ranked(n, size)
         context = problem.context(pool, wanted)
-        start = np.asarray(problem.strategy.start(context), dtype=np.int64)
         summary = problem.strategy.summarize_pool(context).to(CPU)
         # Random numbers of its own: the references are those of the ranking of the whole pool.
         rng = np.random.default_rng(np.random.SeedSequence(problem.seed, spawn_key=(1,)))
-        parts = []
-        for drawn in np.array_split(rng.permutation(size), min(partitions, size)):
-            rows = np.union1d(drawn, start).astype(np.int64)
-            parts.append(Part(rows, tuple(np.searchsorted(rows, start).tolist())))
-        return cls(tuple(parts), summary, wanted)
+        drawn = np.array_split(rng.permutation(size), min(partitions, size))
+        return cls(tuple(np.sort(part) for part in drawn), summary, wanted)
 
 
 def check_partitioned(sampler: ActiveSampler) -> None:

@@ -194,7 +194,6 @@ class SelectionProblem:
         pool: Pool,
         n: int,
         summary: PoolSummary | None = None,
-        preselected: tuple[int, ...] = (),
     ) -> Context:
         """Return the input of the strategy, for n candidates of a pool or of a part of one."""
         whole = len(pool) if summary is None else summary.size
@@ -211,7 +210,6 @@ class SelectionProblem:
             precompute_covariance=self.precompute_covariance,
             max_conditioned=self.max_conditioned,
             summary=summary,
-            preselected=preselected,
         )
 
     def rank(self, X: Any, n: int | None) -> Ranking:

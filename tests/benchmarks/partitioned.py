@@ -218,9 +218,9 @@ def cost(n: int, partitions: int) -> dict[str, float]:
     result = {"draw": clock() - began}
     selections = []
     for place, part in enumerate(plan.parts):
-        samples = pool.candidates[part.rows]
+        samples = pool.candidates[part]
         before, began = settled(), clock()
-        selections.append(select_part(sampler, samples, part.preselected, plan.summary, plan.n))
+        selections.append(select_part(sampler, samples, plan.summary, plan.n))
         if place == 0:
             result |= {"part": clock() - began, "part MB": peak_megabytes() - before}
     before, began = settled(), clock()

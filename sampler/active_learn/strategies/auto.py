@@ -1,53 +1,44 @@
-"""The default: representatives before the first label, A-optimal design from then on."""
+"""The default: weighted coverage while labels are few, A-optimal design from then on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from ..selectors.kmeans import kmeans_medoids
 from .aopt import AOpt
 from .base import Context, Selection, register
-from .greedy import greedy_design, sample_rows
+from .coverage import Coverage
 
 __all__ = ["Auto"]
 
-# Candidates among which the medoids of a partitioned pool are chosen.
-START_ROWS = 10_000
+# Coverage is ahead while a class has about two labels; the design is level or ahead afterwards.
+LABELS_PER_CLASS = 2
+FEWEST_LABELS = 100
 
 
 @register
 @dataclass(frozen=True)
 class Auto(AOpt):
-    """`medoids` for one batch of k = the budget without labels, `aopt` with any labeled data.
+    """`coverage` up to the first ``max(2 K, 100)`` labels of K classes, `aopt` from then on.
 
-    The tail behind the first batch is ordered by A-optimal design conditioned on that batch.
-    Not nested, as the first batch depends on k; with labels it is. Takes the parameters of `aopt`.
+    In regression, on a stream, and with labeled data that is not conditioned on, it is `aopt`
+    throughout. Takes the parameters of `aopt`.
     """
 
     name: ClassVar[str] = "auto"
-    nested: ClassVar[bool] = False
 
     def rank_pool(self, context: Context) -> Selection:
-        """Return the medoids before the first label, the A-optimal picks after it."""
-        if context.has_labels or context.summary is not None:
+        """Return the picks of one of the two strategies."""
+        if not _labels_are_few(context):
             return super().rank_pool(context)
-        medoids = kmeans_medoids(context.embeddings()[0], context.budget, context.rng)
-        return greedy_design(
-            context,
-            self.kernel(context.problem_type),
-            self.ridge,
-            self.reference_count(len(context.pool)),
-            preselected=medoids,
-        )
+        return Coverage(self.gamma, self.ridge, self.references, self.beta).rank_pool(context)
 
-    def start(self, context: Context) -> list[int]:
-        """Return the medoids of a pool, of a large one among 10,000 drawn from it."""
-        if context.has_labels:
-            return []
-        pool = context.pool
-        rows = sample_rows(len(pool), max(START_ROWS, context.budget), context.rng)
-        embeddings = pool.take(rows).embedding / pool.scale()
-        return rows[np.asarray(kmeans_medoids(embeddings, context.budget, context.rng))].tolist()
+
+def _labels_are_few(context: Context) -> bool:
+    """Return whether coverage selects."""
+    if context.problem_type == "regression":
+        return False
+    if context.labeled is None:
+        return not context.has_labels
+    n_labels, n_outputs = context.labeled.logits.shape
+    return n_labels < max(LABELS_PER_CLASS * n_outputs, FEWEST_LABELS)

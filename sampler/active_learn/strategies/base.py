@@ -196,13 +196,6 @@ class Strategy(ABC):
         """Return what the partitions of a pool have in common; the pool reads single rows only."""
         return PoolSummary(None, 1.0, len(context.pool))
 
-    def start(self, context: Context) -> list[int]:
-        """Return the candidates that every partition of a pool begins with.
-
-        Called before `summarize_pool`, with a pool of which single rows can be read.
-        """
-        return []
-
     def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
         """Return the scorer of a stream, for embeddings of some root mean square norm.
 

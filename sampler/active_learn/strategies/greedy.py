@@ -28,7 +28,6 @@ def greedy_design(
     references: int,
     *,
     weigh: bool = False,
-    preselected: list[int] | None = None,
 ) -> Selection:
     """Return the picks of the greedy A-optimal design, then the others by remaining gain.
 
@@ -41,8 +40,6 @@ def greedy_design(
         Points drawn from the pool to represent it; all of them when there are no more.
     weigh : bool
         Weigh each reference by the model's uncertainty, once there are labels.
-    preselected : list of int, optional
-        Candidates that precede the greedy picks; the context's when omitted.
 
     Notes
     -----
@@ -52,7 +49,7 @@ def greedy_design(
     has its share of the shortlist, and at least twice what is picked.
     """
     pool = context.pool
-    preselected = list(context.preselected) if preselected is None else preselected
+    preselected = list(context.preselected)
     output = draw_references(context, references)
     weights = reference_weights(context, output) if weigh else None
     points = kernel.points(output)

@@ -33,7 +33,7 @@ from active_learn.partitioned import (
 )
 from active_learn.posterior.fisher import uncertainty
 from active_learn.posterior.kernels import FisherKernel, RadialKernel
-from active_learn.strategies import auto, greedy
+from active_learn.strategies import greedy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -146,40 +146,13 @@ def test_any_pool_in_any_parts(
 # The parts.
 
 
-@pytest.mark.parametrize("labeled", [None, LABELED], ids=["cold", "labeled"])
-def test_parts_cover_the_pool_and_share_only_what_all_take_first(labeled: Any) -> None:
-    plan = Partitioning.draw(make("auto", labeled), POOL.__getitem__, len(POOL), 10, 7)
-    first = plan.parts[0].rows[list(plan.parts[0].preselected)]
-    assert len(first) == (30 if labeled is None else 0)
-    assert all(np.array_equal(part.rows[list(part.preselected)], first) for part in plan.parts)
-    counts = np.bincount(np.concatenate([part.rows for part in plan.parts]), minlength=len(POOL))
-    assert (counts[first] == 7).all()
-    assert (np.delete(counts, first) == 1).all()
+def test_each_candidate_is_in_one_part() -> None:
+    plan = Partitioning.draw(make("auto"), POOL.__getitem__, len(POOL), 10, 7)
+    assert np.array_equal(np.sort(np.concatenate(plan.parts)), np.arange(len(POOL)))
+    assert {len(part) for part in plan.parts} == {len(POOL) // 7, -(-len(POOL) // 7)}
     for part in plan.parts:
-        assert part.rows.dtype == np.int64
-        assert (np.diff(part.rows) > 0).all()
-    dealt = [len(np.setdiff1d(part.rows, first)) for part in plan.parts]
-    assert max(dealt) - min(dealt) <= 30
-    assert max(len(part.rows) for part in plan.parts) <= -(-len(POOL) // 7) + 30
-
-
-def test_a_cold_start_of_a_large_pool_seeks_its_medoids_in_a_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(auto, "START_ROWS", 200)
-    sampler = make("auto", None, references=100)
-    asked: list[int] = []
-
-    def read(rows: np.ndarray) -> np.ndarray:
-        asked.append(len(rows))
-        return POOL[rows]
-
-    plan = Partitioning.draw(sampler, read, len(POOL), 40, 5)
-    assert asked == [200, 800]  # and the norms, among whose rows the references are
-    first = plan.parts[0].rows[list(plan.parts[0].preselected)]
-    for partitions in (1, 2, 5):
-        found = rank_partitioned(sampler, POOL, 40, partitions=partitions)
-        assert np.array_equal(found.indices[:30], first)
+        assert part.dtype == np.int64
+        assert (np.diff(part) > 0).all()
 
 
 def test_only_what_is_drawn_is_read() -> None:
@@ -202,7 +175,7 @@ def test_only_what_is_drawn_is_read() -> None:
     Partitioning.draw(make("margin"), read, len(POOL), 40, 4)
     assert not asked
     part = plan.parts[0]
-    selection = select_part(sampler, POOL[part.rows], part.preselected, plan.summary, plan.n)
+    selection = select_part(sampler, POOL[part], plan.summary, plan.n)
     same(decide(sampler, plan, [selection]), expected)
 
 
@@ -210,7 +183,7 @@ def test_the_deal_depends_on_the_seed_alone() -> None:
     def parts(seed: int) -> list[np.ndarray]:
         sampler = make("aopt", random_state=seed)
         plan = Partitioning.draw(sampler, POOL.__getitem__, len(POOL), 10, 3)
-        return [part.rows for part in plan.parts]
+        return list(plan.parts)
 
     assert all(np.array_equal(a, b) for a, b in zip(parts(5), parts(5), strict=True))
     assert not np.array_equal(parts(5)[0], parts(6)[0])
@@ -437,14 +410,11 @@ def test_a_part_that_alone_does_better_decides(monkeypatch: pytest.MonkeyPatch) 
     for strategy in ("aopt", "logdet", "bait"):
         sampler = make(strategy)
         plan = Partitioning.draw(sampler, POOL.__getitem__, len(POOL), 40, 2)
-        selections = [
-            select_part(sampler, POOL[part.rows], part.preselected, plan.summary, plan.n)
-            for part in plan.parts
-        ]
+        selections = [select_part(sampler, POOL[part], plan.summary, plan.n) for part in plan.parts]
         usual = decide(sampler, plan, selections)
         boasting = [selections[0], replace(selections[1], scores=10 * selections[1].scores)]
         found = decide(sampler, plan, boasting)
-        assert np.array_equal(found.indices[:30], plan.parts[1].rows[selections[1].indices[:30]])
+        assert np.array_equal(found.indices[:30], plan.parts[1][selections[1].indices[:30]])
         assert len(set(found.indices.tolist())) == 40
         # Its scores are what its picks are worth, whatever the part said.
         assert 0.5 * usual.scores.sum() < found.scores.sum() < 1.01 * usual.scores.sum()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 RNG = np.random.default_rng(0)
 POOL = RNG.normal(size=(150, 5)).astype(np.float32)
 HEAD = LinearHead(RNG.normal(size=(4, 5)), RNG.normal(size=4))
+MANY = RNG.normal(size=(120, 5)).astype(np.float32)  # labeled samples
 
 
 def ranking(strategy: str, pool: np.ndarray = POOL, **arguments: object) -> np.ndarray:
@@ -135,11 +136,32 @@ def test_typiclust_turns_to_clusters_without_labels() -> None:
     assert sorted(label[picks]) == [2, 3, 4]
 
 
-def test_auto_hands_over_with_the_first_label() -> None:
-    cold = ranking("auto")[:20]
-    assert np.array_equal(cold, ranking("medoids")[:20])
-    labeled = {"labeled_data": POOL[:3], "seed_fisher": True}
-    assert np.array_equal(ranking("auto", **labeled), ranking("aopt", **labeled))
+@pytest.mark.parametrize(
+    ("n_labels", "strategy"), [(0, "coverage"), (99, "coverage"), (100, "aopt")]
+)
+def test_auto_covers_up_to_a_hundred_labels(n_labels: int, strategy: str) -> None:
+    labeled = {"labeled_data": MANY[:n_labels], "seed_fisher": True} if n_labels else {}
+    assert np.array_equal(ranking("auto", **labeled), ranking(strategy, **labeled))
+
+
+@pytest.mark.parametrize(("n_labels", "strategy"), [(119, "coverage"), (120, "aopt")])
+def test_auto_covers_up_to_two_labels_a_class(n_labels: int, strategy: str) -> None:
+    head = LinearHead(np.random.default_rng(2).normal(size=(60, POOL.shape[1])))
+    labeled = {"labeled_data": MANY[:n_labels], "seed_fisher": True}
+
+    def order(name: str) -> np.ndarray:
+        sampler = ActiveSampler("classification", head, 10, strategy=name, **labeled)
+        return sampler.rank(POOL).indices
+
+    assert np.array_equal(order("auto"), order(strategy))
+
+
+def test_auto_is_the_design_in_regression_and_without_conditioning() -> None:
+    head = LinearHead([[1.0, 2.0, 0.0, 1.0, -1.0]])
+    samplers = (ActiveSampler("regression", head, 10, strategy=name) for name in ("auto", "aopt"))
+    assert np.array_equal(*(sampler.rank(POOL).indices for sampler in samplers))
+    given = {"labeled_data": POOL[:3], "seed_fisher": False}
+    assert np.array_equal(ranking("auto", **given), ranking("aopt", **given))
 
 
 def test_gradients_of_higher_rank_are_refused() -> None:

@@ -82,7 +82,7 @@ class RayEngine(Engine):
         plan = Partitioning.draw(
             sampler, lambda at: vectors.read(rows[at]), len(pool), n, partitions
         )
-        parts = [(rows[part.rows], part.preselected) for part in plan.parts]
+        parts = [rows[part] for part in plan.parts]
         job = PartSelectionJob(sampler, vectors.path, vectors.shape[1], parts, plan.summary, plan.n)
         return decide(sampler, plan, self._driver.select_parts(job, lambda: None))
 

@@ -64,14 +64,13 @@ class PartSelectionJob:
     ----------
     vectors : Path
         File of the project's embeddings, of ``n_features`` each.
-    parts : sequence of (rows, preselected)
-        Of each partition: its rows of the file of vectors, and the positions among them that
-        precede all others.
+    parts : sequence of ndarray of int64
+        Of each partition its rows of the file of vectors.
     """
 
     sampler: ActiveSampler
     vectors: Path
     n_features: int
-    parts: Sequence[tuple[npt.NDArray[np.int64], tuple[int, ...]]]
+    parts: Sequence[npt.NDArray[np.int64]]
     summary: PoolSummary
     n: int

@@ -22,7 +22,6 @@ AHEAD = 2  # partitions that wait in the object store, beside those under way
 def select_part_remotely(
     sampler: ActiveSampler,
     vectors: npt.NDArray[np.float16],
-    preselected: tuple[int, ...],
     summary: PoolSummary,
     n: int,
 ) -> PartSelection:
@@ -31,7 +30,7 @@ def select_part_remotely(
 
     # The sums of a matrix product depend on how many threads share it: one each, everywhere.
     torch.set_num_threads(1)
-    return select_part(sampler, vectors, preselected, summary, n)
+    return select_part(sampler, vectors, summary, n)
 
 
 def select_parts(job: PartSelectionJob) -> list[PartSelection]:
@@ -44,11 +43,11 @@ def select_parts(job: PartSelectionJob) -> list[PartSelection]:
     most = int(ray.cluster_resources().get("CPU", 1)) + AHEAD
     found: dict[int, PartSelection] = {}
     under_way: dict[Any, int] = {}
-    for at, (rows, preselected) in enumerate(job.parts):
+    for at, rows in enumerate(job.parts):
         if len(under_way) >= most:
             found |= _next(under_way)
         vectors = ray.put(read_rows(job.vectors, job.n_features, rows))
-        task = select_part_remotely.remote(sampler, vectors, preselected, summary, job.n)
+        task = select_part_remotely.remote(sampler, vectors, summary, job.n)
         under_way[task] = at
     while under_way:
         found |= _next(under_way)
