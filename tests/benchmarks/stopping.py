@@ -23,6 +23,7 @@ from active_learn.heads import TrainedHead, fit_head, prune_heads
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.evaluation import audit_estimate
 from active_learn_backend.learning.quality.head_comparison import compare_heads
+from active_learn_backend.learning.quality.head_versions import KEEP_VERSIONS
 from active_learn_backend.learning.quality.stopping import advise, verdict
 from active_learn_backend.learning.selection import queue_builder, snapshot
 from active_learn_backend.learning.selection.queue_builder import choose
@@ -31,7 +32,6 @@ from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.round_report import ControlReport, Evaluation, RoundReport
 from active_learn_backend.state.schema import Project as ProjectState
 from active_learn_backend.state.schema import TaskRow
-from active_learn_backend.worker.heads_stage import KEEP_HEADS
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
 from report import add_report_option, measured_by, publish
@@ -136,7 +136,7 @@ class Project:
             )
         )
         self.head.save(self.folder)
-        prune_heads(self.folder, KEEP_HEADS)
+        prune_heads(self.folder, KEEP_VERSIONS)
         advice = advise(self.reports)
         said = {one.criterion: bool(one.says_stop) for one in advice} | {"both": verdict(advice)}
         loss = float(self.head.losses(self.test, self.test_truth).mean())

@@ -13,6 +13,7 @@ from active_learn.heads import Head, prune_heads, save_heads
 from ..labeling.config import LabelingTask
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads, train_heads
+from ..learning.quality.head_versions import KEEP_VERSIONS
 from ..learning.selection.snapshot import Snapshot
 from ..settings import Settings
 from ..state.folders import heads_folder
@@ -21,8 +22,6 @@ from ..state.store import Project, Store
 __all__ = ["HeadsStage"]
 
 log = logging.getLogger(__name__)
-
-KEEP_HEADS = 20  # versions to go back to; a head of 77 classes and 384 features has 120 KB
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class HeadsStage:
         heads = self._heads(snapshot, embedder, number)
         own = heads.version if len(heads.trained) < len(heads.heads) else ""
         if heads.round:
-            prune_heads(self.folder, KEEP_HEADS, also=[heads.round])
+            prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
         if heads.round or not own:
             self.store.update(self.project.id, head_round=heads.round)
         self.store.update(self.project.id, model_version=own)

@@ -16,7 +16,9 @@ from ...state.rounds import read_rounds
 from ...state.store import Project, Store
 from .learning_curve import Point, points_of
 
-__all__ = ["Version", "kept_versions", "list_versions", "roll_back"]
+__all__ = ["KEEP_VERSIONS", "Version", "kept_versions", "list_versions", "roll_back"]
+
+KEEP_VERSIONS = 20  # to go back to; a head of 77 classes and 384 features has 120 KB
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from active_learn_backend.errors import ContentError, LabelConfigError
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labeling.data_objects import MAX_TEXT, Field
+from active_learn_backend.labeling.data_objects import Field
+from active_learn_backend.labeling.plain_text import MAX_TEXT
 from active_learn_backend.learning.encoders.content_reader import ContentReader
 
 CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
