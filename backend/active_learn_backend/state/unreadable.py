@@ -21,6 +21,7 @@ __all__ = [
     "unreadable_tasks",
 ]
 
+MOST_CAUSES = 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0  # seconds until a source is tried again
 
 
@@ -46,20 +47,26 @@ def keys_to_retry(store: Store, project_id: int, *, all_of_them: bool = False) -
 
 
 def unreadable_tasks(store: Store, project_id: int) -> list[TaskGroup]:
-    """Count the tasks that cannot be read by cause, the most frequent first."""
+    """Count the tasks that cannot be read by cause, the most frequent first.
+
+    Where there are very many causes, the last group is of all others.
+    """
     same = (_tasks.c.project_id == _unreadable.c.project_id) & (
         _tasks.c.content_key == _unreadable.c.content_key
     )
     joined = _unreadable.join(_tasks, same)
     first = sa.func.min(_tasks.c.task_id)
+    mine = _unreadable.c.project_id == project_id
     causes = (
         sa.select(_unreadable.c.cause, sa.func.count(), first)
         .select_from(joined)
-        .where(_unreadable.c.project_id == project_id)
+        .where(mine)
         .group_by(_unreadable.c.cause)
         .order_by(sa.func.count().desc(), first)
+        .limit(MOST_CAUSES)
     )
     with store.read() as connection:
+        total = connection.scalar(sa.select(sa.func.count()).select_from(joined).where(mine)) or 0
         found = [tuple(row) for row in connection.execute(causes)]
         some = [task_id for *_, task_id in found]
         reasons = sa.select(_tasks.c.task_id, _unreadable.c.reason).select_from(joined)
@@ -67,7 +74,10 @@ def unreadable_tasks(store: Store, project_id: int) -> list[TaskGroup]:
             reasons.where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
         )
         reason = {row.task_id: row.reason for row in rows}
-    return [TaskGroup(cause, n, task, reason[task]) for cause, n, task in found]
+    groups = [TaskGroup(cause, n, task, reason[task]) for cause, n, task in found]
+    if rest := total - sum(group.n for group in groups):
+        groups.append(TaskGroup("", rest, 0, "other reasons"))
+    return groups
 
 
 def record_loads(

@@ -302,6 +302,23 @@ def test_a_source_that_fails_again_is_left_alone_for_twice_as_long(tmp_path: Pat
     project.close()
 
 
+def test_very_many_causes_are_counted_all_the_same(tmp_path: Path) -> None:
+    project = Project(tmp_path, [good(n) for n in range(30)])
+    project.turn()
+    keys = [row.content_key for row in read_tasks(project.store, project.id)]
+    failed = {key: ContentError(f"cause {n}") for n, key in enumerate(keys)}
+    unreadable.record_loads(project.store, project.id, keys, failed)
+    groups = unreadable_tasks(project.store, project.id)
+    assert sum(group.n for group in groups) == 30
+    assert len(groups) == unreadable.MOST_CAUSES + 1
+    first = project.tasks[0]
+    assert project.sentence == (
+        f"30 of 30 tasks cannot be read: cause 0 (task {first}); cause 1 (task {first + 1}); "
+        f"cause 2 (task {first + 2}); other reasons (27 tasks)"
+    )
+    project.close()
+
+
 def test_a_host_that_answers_may_fail_now_and_then() -> None:
     hosts = SilentHosts()
     hosts.record_answer("h")
