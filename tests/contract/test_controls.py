@@ -318,6 +318,27 @@ class TestNestedChoicesOfOneAnswer(ControlContract):
     unwritten = ["Dog", "Animal"]
 
 
+class TestTextAreaOfShortAnswers(ControlContract):
+    tag = '<TextArea name="c" toName="t" model_learn="true"/>'
+    name = "TextArea"
+    problem_type = "classification"
+    read = [
+        ({"text": ["Acme"]}, "Acme"),
+        ({"text": "  Acme\n Corp "}, "Acme Corp"),
+        ({"text": ["two", "lines"]}, "two lines"),
+    ]
+    unread = [{"text": []}, {"text": [""]}, {"text": ["x" * 101]}, {"text": [1]}, {"text": {}}]
+    written = [("Acme", {"text": ["Acme"]})]
+    unwritten = [""]
+
+    def test_its_classes_are_the_answers_that_came_again(self) -> None:
+        labels = ["b", "a", "b", "c", None, "a", "a"]
+        assert self.control.classes(labels) == ("a", "b")
+
+    def test_free_text_is_not_learned(self) -> None:
+        check_not_learned(f"<View>{OBJECT}{self.tag}</View>".replace("true", "false"), "free text")
+
+
 class RegressionContract(ControlContract):
     """What tags with a number promise besides."""
 

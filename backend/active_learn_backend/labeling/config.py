@@ -28,7 +28,6 @@ WHY_NOT = {
     "Chat": "takes messages",
     "DateTime": "takes a date",
     "Ranker": "takes an order",
-    "TextArea": "takes free text",
 }
 MAX_CONFIG_CHARS = 2_000_000
 MAX_REPEATERS = 100  # tags with indexFlag: Label Studio's tools compare each of them with each tag

@@ -7,6 +7,7 @@ from .pairwise import PairwiseTag
 from .rating import RatingTag
 from .slider import SliderTag
 from .taxonomy import TaxonomyTag
+from .text_area import TextAreaTag
 from .unlearned import UnlearnedControl
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "RatingTag",
     "SliderTag",
     "TaxonomyTag",
+    "TextAreaTag",
     "UnlearnedControl",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from xml.etree.ElementTree import Element
 
@@ -44,7 +44,8 @@ class ControlTag(ABC):
     problem_type : {'classification', 'multilabel', 'regression'}
         What is learned.
     labels : tuple of str
-        All labels that the config offers (the alias where there is one); empty in regression.
+        All labels that the config offers (the alias where there is one); empty in regression, and
+        where the answers are free.
     bounds : (float, float) or None
         Smallest and largest answer in regression, when the config has both.
     learned : bool
@@ -111,6 +112,10 @@ class ControlTag(ABC):
         list of dict
             One item; none when the config does not offer the label.
         """
+
+    def classes(self, labels: Iterable[Any]) -> tuple[str, ...]:
+        """Return the labels that a head tells apart, where these labels were given."""
+        return self.labels
 
     def attribute(self, name: str) -> str | None:
         """Return an attribute of the tag; None when it is missing or blank."""

@@ -42,11 +42,12 @@ def train_heads(
     for control in task.controls:
         labeled = snapshot.of(control.from_name)
         training = labeled.training
+        labels = labeled.labels(training)
         head = fit_head(
             control.problem_type,
-            control.labels,
+            control.classes(labels),
             labeled.embeddings[training],
-            labeled.labels(training),
+            labels,
             round=number,
             former=former.get(control.from_name),
             class_weight=settings.class_weight,

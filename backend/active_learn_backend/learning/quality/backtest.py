@@ -72,14 +72,15 @@ class LabeledSet:
         class_weight: ClassWeight = "none",
     ) -> LabeledSet:
         """Return embeddings (n, d) with those labels that the config still offers."""
-        rows = [at for at, label in enumerate(labels) if _is_offered(control, label)]
+        classes = control.classes(labels)
+        rows = [at for at, label in enumerate(labels) if _is_offered(control, classes, label)]
         if not rows:
             raise DataError("no task is labeled; label some first, at random if you can")
         kept = [labels[at] for at in rows]
         if control.problem_type == "multilabel":
-            kept = [[float(name in chosen) for name in control.labels] for chosen in kept]
+            kept = [[float(name in chosen) for name in classes] for chosen in kept]
         config = HeadConfig(
-            labels_offered=control.labels, class_weight=class_weight, bounds=control.bounds
+            labels_offered=classes, class_weight=class_weight, bounds=control.bounds
         )
         return cls(embeddings[rows], np.array(kept), control.problem_type, config)
 
@@ -314,10 +315,10 @@ def _tell_unmatched(rows: Sequence[TaskRow]) -> None:
         log.warning("%s", told)
 
 
-def _is_offered(control: ControlTag, label: Any) -> bool:
+def _is_offered(control: ControlTag, classes: Sequence[str], label: Any) -> bool:
     if control.problem_type == "regression":
         return True
-    return not set(control.labels).isdisjoint([label] if isinstance(label, str) else label)
+    return not set(classes).isdisjoint([label] if isinstance(label, str) else label)
 
 
 def _labels(count: float) -> str:
