@@ -43,15 +43,16 @@ def queue_size(settings: Settings, *, members: int = 0, kept: int = 0) -> QueueS
     settings : Settings
         A number as ``reserve`` is taken as it is.
     members : int
-        People of Label Studio's organization. Each can keep one task of the queue, and submit one
-        before the next queue is published.
+        People of Label Studio's organization, 0 where they are not known. Each can keep one task of
+        the queue, with or without a draft, and submit one before the next queue is published.
     kept : int
         Tasks that somebody seems to keep now, see `count_kept`. They stay at the head of the queue.
     """
     if settings.reserve is not None:
         length = settings.batch + settings.reserve
         return QueueSize(length, length)
-    kept = min(kept, members)
+    if members:
+        kept = min(kept, members)
     ranked = settings.batch + LEAST_RESERVE + kept
     people = max(min(members, MOST_MEMBERS), kept)
     return QueueSize(ranked, max(ranked, settings.batch + 2 * people))

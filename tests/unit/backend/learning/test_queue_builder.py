@@ -242,6 +242,7 @@ def test_a_strategy_that_does_not_fit_is_refused_before_any_round() -> None:
     ("members", "kept", "expected"),
     [
         (0, 0, QueueSize(50, 50)),  # not known
+        (0, 40, QueueSize(90, 100)),
         (15, 0, QueueSize(50, 50)),
         (100, 40, QueueSize(90, 220)),
         (3, 40, QueueSize(53, 53)),  # nobody keeps more than one
