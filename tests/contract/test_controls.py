@@ -232,6 +232,7 @@ class TestTaxonomy(ControlContract):
     read = [
         ({"taxonomy": [["Animal", "Dog"], ["Other"]]}, ["Animal / Dog", "Other"]),
         ({"taxonomy": [["th", "auto"], ["Animal", "Dog"]]}, ["Animal / Dog", "th / auto"]),
+        ({"taxonomy": [["Thing", "Car"]]}, ["th / auto"]),  # imports often name the values
         ({"taxonomy": [["Animal"], ["Animal", "Cat"]]}, ["Animal / Cat"]),  # says nothing more
         ({"taxonomy": [["Other"], ["added", "by", "hand"], "x", [3]]}, ["Other"]),
     ]
@@ -239,7 +240,7 @@ class TestTaxonomy(ControlContract):
         {"taxonomy": []},
         {"taxonomy": [["Animal"]]},  # leaves open which
         {"taxonomy": [["Animal"], ["Other"]]},
-        {"taxonomy": [["Thing", "Car"]]},  # the aliases are the path
+        {"taxonomy": [["Thing"]]},
         {"taxonomy": ["Other"]},
         {"taxonomy": [["Dog"]]},
     ]
@@ -301,7 +302,7 @@ class TestNestedChoices(ControlContract):
         ({"choices": [["Animal", "Dog"], ["Other"]]}, ["Animal / Dog", "Other"]),
         ({"choices": [["th", "auto"]]}, ["th / auto"]),
     ]
-    unread = [{"choices": [["Animal"]]}, {"choices": ["Dog"]}, {"choices": [["Thing", "Car"]]}]
+    unread = [{"choices": [["Animal"]]}, {"choices": ["Dog"]}, {"choices": [["Thing"]]}]
     written = [(["Other", "th / auto"], {"choices": [["th", "auto"], ["Other"]]})]
     unwritten = [[], ["Dog"]]
 
