@@ -39,6 +39,7 @@ CASES = {
     "digits": Case(DATASETS["digits"], 10, 200, 0.85),
     "MNIST": Case(DATASETS["mnist"], 10, 200, 0.75),
     "banking77": Case(DATASETS["banking77"], 25, 600, 0.75),
+    "audio": Case(DATASETS["audio"], 10, 200, 0.75),
 }
 
 

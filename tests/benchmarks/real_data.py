@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from active_learn_backend.learning.encoders import log_mel
 from sklearn import datasets as bundled
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
+from sounds import sounds
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -101,6 +103,17 @@ def stsb() -> Data:
     return kept("stsb", compute, "regression")
 
 
+def audio() -> Data:
+    """2,000 sounds made by formulas, by the embedded encoder; the classes are of unequal size."""
+
+    def compute() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        made, classes = sounds(2000)
+        vectors = np.array([log_mel.statistics(sound) for sound in made])
+        return vectors, classes, np.arange(1500, 2000)
+
+    return kept("audio", compute)
+
+
 DATASETS: dict[str, Callable[[], Data]] = {
     "digits": digits,
     "breast_cancer": breast_cancer,
@@ -110,6 +123,7 @@ DATASETS: dict[str, Callable[[], Data]] = {
     "mnist": mnist,
     "mnist_cnn": mnist_cnn,
     "stsb": stsb,
+    "audio": audio,
 }
 
 

@@ -171,6 +171,18 @@ def test_a_thumbnail_is_small_and_encoded_anew(client: FlaskClient, runtime: Any
     assert (again.status_code, again.data) == (304, b"")
 
 
+def test_of_several_images_the_first_is_shown(client: FlaskClient, runtime: Any) -> None:
+    config = page_state.IMAGE_CONFIG.replace('value="$', 'valueList="$', 1)
+    assert "valueList" in config
+    pages = [page_state.picture((100, 50)), page_state.picture((50, 100))]
+    page_state.fill(runtime, config=config, contents=[json.dumps(pages)] * 60)
+    page = html(client, "/projects/3")
+    assert 'src="/projects/3/tasks/124.jpg"' in page
+    assert "data:image" not in page
+    image = Image.open(io.BytesIO(client.get("/projects/3/tasks/124.jpg").data))
+    assert image.size == (100, 50)
+
+
 @pytest.mark.parametrize(
     "address",
     [

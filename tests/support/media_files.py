@@ -1,4 +1,4 @@
-"""Audio, video and PDF files, made by the tests."""
+"""Audio, video, PDF and image files, made by the tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Array = npt.NDArray[np.floating]
 
@@ -79,3 +80,11 @@ def pdf_file(*pages: str, size: tuple[float, float] = (612, 792)) -> bytes:
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     end = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
     return f"{body}xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}".encode("latin-1")
+
+
+def png_file(seed: int, size: tuple[int, int] = (30, 20)) -> bytes:
+    """Write an image of random pixels, of a width and a height."""
+    pixels = np.random.default_rng(seed).integers(256, size=(*size[::-1], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

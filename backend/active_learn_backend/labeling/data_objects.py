@@ -103,6 +103,14 @@ class Field:
         text = self.plain_text(value)
         return "" if text is None and not self.required else text
 
+    def image_address(self, content: Any) -> str | None:
+        """Return the address of an image that shows the field's content: of several the first."""
+        if not isinstance(content, str) or not content:
+            return None
+        if self.kind == "images":
+            return str(json.loads(content)[0])
+        return content if self.kind == "image" else None
+
     def plain_text(self, value: Any) -> str | None:
         """Return a value of the data, or what was loaded from its address, as plain text."""
         return plain_text(value, self.markup, self.name_key, self.text_key)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..errors import ContentError
 __all__ = ["inline_channels", "is_inline", "read_channels"]
 
 MAX_ROWS = 1_000_000  # that are read
+MAX_VALUE = 1e30  # beyond it a value counts as missing
 SHOWN = 8  # columns in a message
 SEPARATORS = {"\\t": "\t", "tab": "\t", "": ","}
 
@@ -124,6 +126,10 @@ def _csv_table(text: str, separator: str) -> Mapping[str, Sequence[str]]:
 
 
 def _numbers(column: str, cells: Sequence[Any]) -> npt.NDArray[np.float64]:
+    with suppress(ValueError, TypeError, OverflowError):  # the usual case, a few times as fast
+        found = np.array(cells, dtype=np.float64)
+        if found.ndim == 1 and len(found) and (np.abs(found) < MAX_VALUE).all():
+            return found
     values = [_number(cell) for cell in cells]
     strange = [
         cell
@@ -146,9 +152,9 @@ def _number(cell: Any) -> float | None:
             cell = float(cell)
         except ValueError:
             return None
-    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+    if not isinstance(cell, (int, float)):
         return None
-    return float(cell) if abs(cell) < 1e30 else None  # not NaN either
+    return float(cell) if abs(cell) < MAX_VALUE else None  # not NaN either
 
 
 def _empty(cell: Any) -> bool:

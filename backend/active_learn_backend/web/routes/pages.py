@@ -214,8 +214,8 @@ def _image_address(project: Project, task_id: int) -> str | None:
         fields = parse_label_config(project.label_config).fields
     except LabelConfigError:
         return None
-    found = ((content or {}).get(field.name) for field in fields if field.kind == "image")
-    return next((value for value in found if isinstance(value, str) and value), None)
+    found = (field.image_address((content or {}).get(field.name)) for field in fields)
+    return next((address for address in found if address), None)
 
 
 def _shrink(data: bytes) -> bytes:

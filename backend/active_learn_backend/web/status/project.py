@@ -249,7 +249,7 @@ def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) 
         value = one.content.get(field.name)
         if not isinstance(value, str) or not value:
             continue
-        if field.kind == "image":
+        if field.image_address(value):
             image = image or field.name
         else:
             texts[field.name] = _short(value)

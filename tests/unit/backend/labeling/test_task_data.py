@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,33 @@ def test_a_variable_is_read_as_label_studio_reads_it(
     value: str, data: dict[str, Any], text: str | None
 ) -> None:
     assert read("Text", value, data) == text
+
+
+PARAGRAPHS = [{"author": "Ann", "text": "hi", "who": "B", "said": "ho"}, "plain", {"text": 5}]
+
+
+@pytest.mark.parametrize(
+    ("value", "attributes", "text"),
+    [
+        (PARAGRAPHS, 'layout="dialogue"', "Ann: hi\nplain\n5"),
+        (PARAGRAPHS, 'layout="none"', "Ann: hi\nplain\n5"),
+        (json.dumps(PARAGRAPHS), "", "Ann: hi\nplain\n5"),
+        (PARAGRAPHS, 'nameKey="who" textKey="said"', "B: ho\nplain\n"),
+        (PARAGRAPHS, 'nameKey="none" audioUrl="$audio"', "hi\nplain\n5"),
+        ("A text as it is", "", "A text as it is"),
+        ("/data/upload/1/talk.json", 'valueType="url"', "/data/upload/1/talk.json"),
+        ({"text": "no list"}, "", None),
+    ],
+)
+def test_paragraphs_are_read_in_every_layout(value: Any, attributes: str, text: str | None) -> None:
+    assert read("Paragraphs", "$talk", {"talk": value}, attributes) == text
+
+
+def test_paragraphs_behind_an_address_are_read_as_those_in_the_task() -> None:
+    config = f'<View><Paragraphs name="o" value="$talk" valueType="url"/>{CHOICES}</View>'
+    (field,) = parse_label_config(config).fields
+    reader = ContentReader([field], lambda _: json.dumps(PARAGRAPHS).encode())
+    assert reader.map([{"talk": "/talk.json"}], lambda values: values[0]) == ["Ann: hi\nplain\n5"]
 
 
 def test_an_image_is_found_in_a_list() -> None:

@@ -27,19 +27,12 @@ from active_learn_backend.learning.encoders import (
 )
 from active_learn_backend.learning.encoders.content_reader import MOST_IMAGES, VIDEO_LOADERS
 from active_learn_backend.settings import Settings
-from media_files import RATE, audio_file, pdf_file, tone, video_file
+from media_files import RATE, audio_file, pdf_file, png_file, tone, video_file
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from tiny_models import save_audio, save_bert, save_vit
 
 CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
-
-
-def png(seed: int) -> bytes:
-    file = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(256, size=(20, 30, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 # -- audio ----------------------------------------------------------------------------------------
@@ -271,7 +264,7 @@ def test_few_videos_are_held_at_once() -> None:
 
 def test_a_pdf_is_its_text_or_a_picture_of_its_first_page() -> None:
     scan = io.BytesIO()
-    Image.open(io.BytesIO(png(1))).save(scan, "PDF")
+    Image.open(io.BytesIO(png_file(1))).save(scan, "PDF")
     files = {
         "/text.pdf": pdf_file("Invoice number four", "for seven chairs"),
         "/scan.pdf": scan.getvalue(),
@@ -314,9 +307,9 @@ def test_several_images_are_the_mean_of_their_vectors() -> None:
     content = task.content({"pages": ["/1", "/2", "/3"]})
     assert content == {"pages": '["/1", "/2", "/3"]'}
     encoders = configured_encoders(Settings(), {"images"})
-    encoder = TaskEncoder(task.fields, lambda address: png(int(address[1:])), encoders)
+    encoder = TaskEncoder(task.fields, lambda address: png_file(int(address[1:])), encoders)
     vectors, failed = encoder.encode([content, task.content({"pages": ["/3"]}), {"pages": None}])
-    each = ImageEncoder().encode([png(1), png(2), png(3)])
+    each = ImageEncoder().encode([png_file(1), png_file(2), png_file(3)])
     np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(vectors[1], each[2], atol=1e-6)
     assert list(failed) == [2]
@@ -329,7 +322,7 @@ def test_one_image_after_the_other_is_held_and_not_more_than_needed() -> None:
         opened.append(address)
         if address == "/2":
             raise ContentError("it is gone")
-        return png(1)
+        return png_file(1)
 
     encoders = configured_encoders(Settings(), {"images"})
     encoder = TaskEncoder([Field("pages", "images")], load, encoders)
