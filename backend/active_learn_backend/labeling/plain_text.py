@@ -74,8 +74,6 @@ def _dialogue(value: Any, name_key: str, text_key: str) -> str | None:
         return None
     lines = []
     for paragraph in value:
-        if isinstance(paragraph, str):
-            lines.append(paragraph)
         if isinstance(paragraph, Mapping):
             speaker, said = paragraph.get(name_key), paragraph.get(text_key)
             parts = [speaker, _said(said)]

@@ -52,17 +52,17 @@ def test_a_variable_is_read_as_label_studio_reads_it(
     assert read("Text", value, data) == text
 
 
-PARAGRAPHS = [{"author": "Ann", "text": "hi", "who": "B", "said": "ho"}, "plain", {"text": 5}]
+PARAGRAPHS = [{"author": "Ann", "text": "hi", "who": "B", "said": "ho"}, {"text": 5}]
 
 
 @pytest.mark.parametrize(
     ("value", "attributes", "text"),
     [
-        (PARAGRAPHS, 'layout="dialogue"', "Ann: hi\nplain\n5"),
-        (PARAGRAPHS, 'layout="none"', "Ann: hi\nplain\n5"),
-        (json.dumps(PARAGRAPHS), "", "Ann: hi\nplain\n5"),
-        (PARAGRAPHS, 'nameKey="who" textKey="said"', "B: ho\nplain\n"),
-        (PARAGRAPHS, 'nameKey="none" audioUrl="$audio"', "hi\nplain\n5"),
+        (PARAGRAPHS, 'layout="dialogue"', "Ann: hi\n5"),
+        (PARAGRAPHS, 'layout="none"', "Ann: hi\n5"),
+        (json.dumps(PARAGRAPHS), "", "Ann: hi\n5"),
+        (PARAGRAPHS, 'nameKey="who" textKey="said"', "B: ho\n"),
+        (PARAGRAPHS, 'nameKey="none" audioUrl="$audio"', "hi\n5"),
         ("A text as it is", "", "A text as it is"),
         ("/data/upload/1/talk.json", 'valueType="url"', "/data/upload/1/talk.json"),
         ({"text": "no list"}, "", None),
@@ -76,7 +76,7 @@ def test_paragraphs_behind_an_address_are_read_as_those_in_the_task() -> None:
     config = f'<View><Paragraphs name="o" value="$talk" valueType="url"/>{CHOICES}</View>'
     (field,) = parse_label_config(config).fields
     reader = ContentReader([field], lambda _: json.dumps(PARAGRAPHS).encode())
-    assert reader.map([{"talk": "/talk.json"}], lambda values: values[0]) == ["Ann: hi\nplain\n5"]
+    assert reader.map([{"talk": "/talk.json"}], lambda values: values[0]) == ["Ann: hi\n5"]
 
 
 def test_an_image_is_found_in_a_list() -> None:
