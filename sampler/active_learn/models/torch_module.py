@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from .collate import as_tensor, collate, describe
 from .last_layer import Hints, NoLinearLayer, find_last_call, model_logits
 from .linear_check import require_linear
 from .linear_layers import LinearCall, LinearLayer, OperatorCalls, linear_layers, record_calls
+from .signature import Signature
 
 __all__ = ["TorchModule"]
 
@@ -72,7 +72,8 @@ class TorchModule(BatchedAdapter):
             chosen = named_layer(self.module, layer)
             self._chosen = next(iter(chosen))
             self._record = partial(record_calls, chosen)
-        self.input_names = required_inputs(self.module)
+        self._signature = Signature(self.module)
+        self.input_names = self._signature.required
 
     def _run(self, batch: Any) -> ModelOutput:
         check_loaded(self.module)
@@ -142,7 +143,7 @@ class TorchModule(BatchedAdapter):
 
     def _inputs(self, samples: Any) -> Any:
         """Return samples as the module's inputs, on its device and in its float type."""
-        columns = collate(samples)
+        columns = collate(self._signature.select(samples))
         if isinstance(columns, tuple):
             # Of (input, label) rows the model takes the input only.
             columns = columns[: max(1, len(self.input_names))]
@@ -168,16 +169,6 @@ def call_module(module: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, tuple):
         return module(*inputs)
     return module(inputs)
-
-
-def required_inputs(module: nn.Module) -> tuple[str, ...]:
-    """Return the names of the required inputs of ``forward``, in order."""
-    if isinstance(module, torch.jit.ScriptModule):  # which has no signature once it was saved
-        forward: Any = module.forward
-        return tuple(a.name for a in forward.schema.arguments[1:] if not a.has_default_value())
-    parameters = inspect.signature(module.forward).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in parameters if p.kind in positional and p.default is p.empty)
 
 
 def named_layer(module: nn.Module, layer: str | nn.Module) -> dict[str, LinearLayer]:

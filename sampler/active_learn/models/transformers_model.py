@@ -32,7 +32,8 @@ class TextTransformer(TorchModule):
     inputs as the tokenizer does, or a wrapper (PEFT).
 
     Samples are texts, pairs (tuples of two texts), lists of words, or what a tokenizer returns:
-    a mapping with ``input_ids``, one a sample or one for all. Padding in ready-tokenized samples
+    a mapping with ``input_ids``, one a sample or one for all; or rows of a dataset (mappings) in
+    which one value is a text. Padding in ready-tokenized samples
     is removed, by their attention mask, and set anew on the right whatever the tokenizer's
     ``padding_side`` is: absolute positions then count from the first real token, so that results
     do not depend on which samples share a batch.
@@ -75,7 +76,7 @@ class TextTransformer(TorchModule):
             self.batch_size = 1
 
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
-        rows = as_rows(window)
+        rows = [only_text(row) for row in as_rows(window)]
         encoded = self._encode(rows, offset)
         lengths = np.array([len(row["input_ids"]) for row in encoded])
         if (lengths == 0).any():
@@ -185,8 +186,8 @@ class TextTransformer(TorchModule):
 class ImageTransformer(TorchModule):
     """An image classifier or regressor with its image processor.
 
-    Samples are PIL images or arrays as the processor takes them, or a mapping with
-    ``pixel_values`` as it returns them.
+    Samples are PIL images or arrays as the processor takes them, rows of a dataset (mappings) in
+    which one value is an image, or a mapping with ``pixel_values`` as it returns them.
 
     Parameters
     ----------
@@ -205,6 +206,8 @@ class ImageTransformer(TorchModule):
         self._by_name = "pixel_values" in names or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def _inputs(self, samples: Any) -> Any:
+        if isinstance(samples, list):
+            samples = [only_image(row) for row in samples]
         ready = samples[0] if isinstance(samples, list) else samples
         if isinstance(ready, Mapping) and "pixel_values" not in ready:
             raise DataError(
@@ -231,6 +234,22 @@ def as_rows(window: Any) -> list[Any]:
     if isinstance(window, tuple):
         return list(zip(*window, strict=True))
     return list(window)
+
+
+def only_text(row: Any) -> Any:
+    """Return the text of a row (a mapping) in which one value is a text; any other row as it is."""
+    if not isinstance(row, Mapping) or "input_ids" in row:
+        return row
+    texts = [value for value in row.values() if isinstance(value, str)]
+    return texts[0] if len(texts) == 1 else row
+
+
+def only_image(row: Any) -> Any:
+    """Return the image of a row in which one value is an image; any other row as it is."""
+    if not isinstance(row, Mapping) or "pixel_values" in row:
+        return row
+    images = [value for value in row.values() if hasattr(value, "getbands") or np.ndim(value) > 1]
+    return images[0] if len(images) == 1 else row
 
 
 def described(row: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..inputs.containers import has_names, is_pool, model_input, refusal, to_batch
 from ..models import ModelOutput
+from .loader_batches import read_loader
 from .stream import Stream
 
 __all__ = ["is_pipe", "read_pipe", "select_from_pipe"]
@@ -33,12 +34,7 @@ def read_pipe(samples: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
 
     The batches of a DataLoader are split into samples; lines of a text file lose their line end.
     """
-    if isinstance(samples, DataLoader) and samples.batch_size is not None:
-        for batch in samples:
-            for item in _rows(batch):
-                yield item, model_input(item)
-        return
-    for item in samples:
+    for item in read_loader(samples) if isinstance(samples, DataLoader) else samples:
         if isinstance(item, str):
             item = item.rstrip("\r\n")
         yield item, model_input(item)
@@ -78,15 +74,3 @@ def select_from_pipe(
             item = batch[position][0]
             yield (item, start + position) if return_indices else item
     controller.check_end()
-
-
-def _rows(batch: Any) -> Iterator[Any]:
-    """Yield the samples of a collated batch."""
-    if isinstance(batch, Mapping):
-        keys = list(batch)
-        for values in zip(*(_rows(batch[key]) for key in keys), strict=True):
-            yield dict(zip(keys, values, strict=True))
-    elif isinstance(batch, list | tuple) and batch and not isinstance(batch[0], str):
-        yield from zip(*(_rows(column) for column in batch), strict=True)
-    else:
-        yield from batch

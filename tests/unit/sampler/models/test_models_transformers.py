@@ -368,12 +368,6 @@ def test_a_head_on_every_token_that_is_averaged_over_the_mask(batch_size):
     torch.testing.assert_close(output.logits, module.head(expected).detach())
 
 
-def test_rows_of_a_dataset_say_which_column_to_give():
-    rows = [{"text": "card", "label": 1}]
-    with pytest.raises(DataError, match=r"a row with 'text', 'label' \(give one column\)"):
-        logits_of((bert(), word_tokenizer()), rows)
-
-
 def test_an_image_module_of_ones_own():
     class Own(torch.nn.Module):
         def __init__(self):
@@ -392,8 +386,10 @@ def test_an_image_module_of_ones_own():
     torch.testing.assert_close(logits_of((module, processor), images), expected)
     rows = [{"pixel_values": pixels, "labels": 1} for pixels in ready]
     torch.testing.assert_close(logits_of((module, processor), rows), expected)
-    with pytest.raises(DataError, match=r"'image', 'label' \(give one column\); expected images"):
-        logits_of((module, processor), [{"image": images[0], "label": 1}])
+    rows = [{"image": image, "label": 1} for image in images]
+    torch.testing.assert_close(logits_of((module, processor), rows), expected)
+    with pytest.raises(DataError, match=r"'left', 'right' \(give one column\); expected images"):
+        logits_of((module, processor), [{"left": images[0], "right": images[1]}])
 
 
 def test_images_of_several_sizes_and_ready_pixels():
