@@ -171,7 +171,8 @@ class Persistent(Parameters):
             The model, which is not part of the state. It has to be the same one as before, except
             that a `LinearHead` may have been trained further, also on other classes.
         **arguments
-            ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler.
+            ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler; also
+            ``problem_type``, where outputs of the model have other numbers of logits by now.
 
         Raises
         ------
@@ -187,7 +188,7 @@ class Persistent(Parameters):
             labeled = unpack_output(groups["labeled"]) if "labeled" in groups else None
             seed = int(meta["random_state"])
             given = {"model": model, "labeled_data": labeled, "random_state": seed}
-            sampler = cls(**given, **meta["arguments"], **arguments)
+            sampler = cls(**{**given, **meta["arguments"], **arguments})
             if "stream" in meta:
                 stream = sampler.problem.begin_stream(meta["stream"]["total"])
                 stream.restore(meta["stream"], groups["stream"], sampler.problem.device)

@@ -21,7 +21,7 @@ from .strategies import Context, PoolSummary, Strategy, build_strategy, paramete
 from .strategies.base import names_of
 from .streams.stream import RateController, Stream
 from .validation import (
-    ProblemType,
+    Problem,
     check_batch_size,
     check_budget,
     check_count,
@@ -50,7 +50,7 @@ class SelectionProblem:
 
     Attributes
     ----------
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem_type : {'classification', 'regression', 'multilabel'} or tuple of Output
     budget : int or float
     adapter : Adapter
         The model.
@@ -70,7 +70,7 @@ class SelectionProblem:
         Of all labeled samples.
     """
 
-    problem_type: ProblemType
+    problem_type: Problem
     budget: int | float
     adapter: Adapter
     strategy: Strategy
@@ -87,7 +87,7 @@ class SelectionProblem:
     def build(
         cls,
         *,
-        problem_type: ProblemType,
+        problem_type: Problem,
         model: Any,
         budget: int | float,
         precompute_covariance: bool,
@@ -109,7 +109,7 @@ class SelectionProblem:
         ------
         ParameterError, DataError, ModelError
         """
-        check_problem_type(problem_type)
+        problem_type = check_problem_type(problem_type)
         check_count("rank", rank)
         check_count("max_conditioned", max_conditioned)
         if rank != 1:

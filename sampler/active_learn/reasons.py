@@ -9,7 +9,7 @@ from .models import BLOCK_ROWS, ModelOutput
 from .posterior import fisher
 from .posterior.kernels import RadialKernel
 from .posterior.posterior import Posterior
-from .validation import ProblemType
+from .validation import Problem
 
 __all__ = ["explain"]
 
@@ -22,7 +22,7 @@ NOVELTY_CONDITIONED = 500
 def explain(
     pool: Pool,
     indices: np.ndarray,
-    problem_type: ProblemType,
+    problem_type: Problem,
     labeled: ModelOutput | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the uncertainty and the novelty of some candidates, as in `Ranking`."""

@@ -11,7 +11,7 @@ import numpy as np
 from .errors import DataError, ParameterError
 from .persistence import Persistent
 from .ranking import Ranking
-from .validation import ProblemType, check_flag, check_pipe
+from .validation import Problem, check_flag, check_pipe
 
 # What runs models imports torch, which takes seconds: imported when a sampler is made.
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class ActiveSampler(Persistent):
     Parameters
     ----------
     problem_type : {'classification', 'regression', 'multilabel'}
+        Of a model with several outputs a list of pairs, of the problem type and the number of
+        logits of each, such as ``[('classification', 3), ('regression', 1)]``; the logits stand
+        side by side. One ranking serves all outputs.
     model : LinearHead, PyTorch module, ONNX file, (model, tokenizer), or callable
         The model to improve; see `active_learn.models.adapt`. With a `LinearHead` the candidates
         are embeddings.
@@ -83,7 +86,7 @@ class ActiveSampler(Persistent):
 
     def __init__(
         self,
-        problem_type: ProblemType,
+        problem_type: Problem,
         model: Any,
         budget: int | float,
         precompute_covariance: bool | Any = False,
@@ -245,7 +248,8 @@ class ActiveSampler(Persistent):
         DataError
             When there are too few labels to compare strategies.
         ParameterError
-            When a stream is in progress, which began with another strategy.
+            When a stream is in progress, which began with another strategy, or the model has
+            several outputs.
         """
         from .evaluation.replay import Candidate
         from .evaluation.tuning import tune
@@ -253,6 +257,10 @@ class ActiveSampler(Persistent):
         if self._stream is not None:
             raise ParameterError("a stream is in progress; tune before it starts")
         problem = self.problem
+        if not isinstance(problem.problem_type, str):
+            raise ParameterError(
+                "a model of several outputs cannot be tuned; tune a sampler of one of them"
+            )
         output = problem.labeled_output(X_labeled)
         if output is None:
             raise DataError("there are no labeled samples to tune on; give some")

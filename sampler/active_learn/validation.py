@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROBLEM_TYPES",
+    "Output",
+    "Problem",
     "ProblemType",
     "check_batch_size",
     "check_budget",
@@ -25,10 +27,22 @@ __all__ = [
     "check_ranked",
     "check_seed",
     "pool_budget",
+    "types_of",
 ]
 
 ProblemType = Literal["classification", "regression", "multilabel"]
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
+
+
+class Output(NamedTuple):
+    """One of several outputs of a model: what it predicts, and its number of logits."""
+
+    problem_type: ProblemType
+    size: int
+
+
+#: What a model predicts; the logits of several outputs stand side by side.
+Problem = ProblemType | tuple[Output, ...]
 
 
 def check_count(name: str, value: Any) -> int:
@@ -57,13 +71,34 @@ def check_ranked(n: Any, size: int) -> int:
     return wanted
 
 
-def check_problem_type(problem_type: Any) -> ProblemType:
-    """Check that a problem type is a known one."""
-    if problem_type not in PROBLEM_TYPES:
+def check_problem_type(problem_type: Any) -> Problem:
+    """Check a problem type, or the outputs of a model with several; one output is its type."""
+    if isinstance(problem_type, list | tuple) and problem_type:
+        outputs = tuple(_check_output(output) for output in problem_type)
+        return outputs if len(outputs) > 1 else outputs[0].problem_type
+    return _check_type(problem_type)
+
+
+def _check_output(output: Any) -> Output:
+    if not (isinstance(output, list | tuple) and len(output) == 2):
+        raise ParameterError(
+            f"an output is {output!r}; expected its problem type and its number of logits, such as "
+            "('classification', 3)"
+        )
+    return Output(_check_type(output[0]), check_count("the number of logits", output[1]))
+
+
+def _check_type(problem_type: Any) -> ProblemType:
+    if not (isinstance(problem_type, str) and problem_type in PROBLEM_TYPES):
         raise ParameterError(
             f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
         )
     return problem_type
+
+
+def types_of(problem: Problem) -> tuple[ProblemType, ...]:
+    """Return the problem type of each output."""
+    return (problem,) if isinstance(problem, str) else tuple(one.problem_type for one in problem)
 
 
 def check_budget(budget: Any) -> int | float:

@@ -52,6 +52,42 @@ class StrategyContract:
             assert len(set(indices.tolist())) == BUDGET
             assert set(indices.tolist()) <= set(range(len(POOL)))
 
+    def joint(self, *problems: str, sure: int | None = None, **arguments: Any) -> ActiveSampler:
+        """A sampler of a model of several outputs; the one at ``sure`` leaves nothing uncertain."""
+        heads = [head(1 if problem == "regression" else 4) for problem in problems]
+        if sure is not None:
+            heads[sure] = LinearHead(np.zeros((4, 6)), [40.0, -40.0, -40.0, -40.0])
+        model = LinearHead.side_by_side(heads)
+        outputs = [(problem, len(one.weight)) for problem, one in zip(problems, heads, strict=True)]
+        return self.sampler(outputs, model=model, **arguments)
+
+    def test_one_output_is_its_problem_type(self) -> None:
+        for problem in self.problem_types:
+            plain = self.sampler(problem, labeled_data=LABELED, seed_fisher=True).rank(POOL)
+            joint = self.joint(problem, labeled_data=LABELED, seed_fisher=True).rank(POOL)
+            assert np.array_equal(plain.indices, joint.indices)
+            assert np.array_equal(plain.scores, joint.scores)
+            assert np.array_equal(plain.uncertainty, joint.uncertainty)
+
+    def test_one_ranking_serves_outputs_of_all_kinds(self) -> None:
+        kinds = ("classification", "regression", "multilabel")
+        labeled = {"labeled_data": LABELED, "seed_fisher": True}
+        ranking = self.joint(*kinds, **labeled).rank(POOL)
+        assert sorted(ranking.indices.tolist()) == list(range(len(POOL)))
+        for values in (ranking.scores, ranking.uncertainty):
+            assert np.isfinite(values).all()
+        assert (ranking.uncertainty <= 1).all()
+        again = self.joint(*kinds, **labeled).rank(POOL, BUDGET)
+        assert np.array_equal(again.indices, ranking.indices[:BUDGET])
+
+    def test_an_output_that_is_sure_of_everything_changes_nothing(self) -> None:
+        labeled = {"labeled_data": LABELED, "seed_fisher": True}
+        alone = self.joint("classification", **labeled).rank(POOL).indices
+        for sure, problems in ((1, ("classification", "classification")),
+                               (0, ("multilabel", "classification"))):  # fmt: skip
+            joint = self.joint(*problems, sure=sure, **labeled).rank(POOL).indices
+            assert np.array_equal(joint, alone)
+
     def test_refuses_the_other_problem_types(self) -> None:
         for problem in {"classification", "multilabel", "regression"} - set(self.problem_types):
             with pytest.raises(ParameterError, match=problem):

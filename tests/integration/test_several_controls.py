@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from active_learn.heads import load_heads
+from active_learn.posterior.fisher import uncertainty
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.embedding.embedder import TaskEmbedder
+from active_learn_backend.learning.heads import ControlHeads
 from active_learn_backend.learning.quality.head_versions import roll_back
 from active_learn_backend.state.folders import heads_folder
+from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.tasks import read_tasks
@@ -140,6 +144,49 @@ def test_a_control_without_labels_waits_and_is_trained_later(backend: Backend) -
     (answer,) = predict(backend, project)
     assert (answer["model_version"], controls_of(answer["result"])) == (before, ["parity"])
     assert rounds(backend, project)[-1].head_version == before
+
+
+def test_the_ranking_reads_the_heads_of_all_controls(backend: Backend) -> None:
+    project = backend.add_project(40, config=CONFIG)
+    backend.turn(project)
+    tasks = sorted(backend.studio.tasks)
+    for task in tasks[:16]:
+        annotate(backend.studio, task, "parity", "size")
+    backend.turn(project)
+    served = read_queue(backend.store, project)
+    labeling = parse_label_config(CONFIG)
+    embedder = TaskEmbedder(backend.settings(), project, labeling, lambda _: b"")
+    contents = {row.task_id: row.content for row in read_tasks(backend.store, project)}
+    rows = [contents[row.task_id] for row in served]
+    vectors, *_ = embedder.embed(rows, [labeling.content_key(row) for row in rows])
+    folder, number = heads_folder(backend.settings(), project), rounds(backend, project)[-1].round
+    heads, _ = ControlHeads.load(
+        folder, number, labeling, embedder.fingerprint, embedder.n_features
+    )
+    problem, model = heads.sampler_model(embedder.n_features)
+    assert problem == (("classification", 2), ("regression", 1))
+    unsure = uncertainty(model(vectors).logits[:, :2], "classification").numpy()
+    # A number is as uncertain as before any label: the mean of both is what is shown.
+    shown = [row.uncertainty for row in served]
+    assert shown == pytest.approx((unsure + 1) / 2, abs=1e-5)
+
+
+def test_a_stream_decides_by_all_controls_and_goes_on(backend: Backend) -> None:
+    project = backend.add_project(30, config=CONFIG)
+    backend.turn(project, budget=0.5)
+    tasks = sorted(backend.studio.tasks)
+    for task in tasks[:16]:
+        annotate(backend.studio, task, "parity", "size")
+    backend.turn(project, budget=0.5)
+    state = backend.store.known_project(project).stream_state
+    kind = state.partition("-")[0]
+    for n in range(10):
+        backend.studio.add_task(project, f"number {30 + n} of 7")
+    backend.turn(project, budget=0.5)
+    later = backend.store.known_project(project).stream_state
+    assert later != state
+    assert later.startswith(f"{kind}-")
+    assert all(row.decision for row in read_tasks(backend.store, project))
 
 
 def test_a_config_of_two_controls_says_both() -> None:

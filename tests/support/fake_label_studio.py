@@ -65,15 +65,18 @@ class FakeLabelStudio(Script):
             "organization": 1,
         }
         for text in texts:
-            task = self._new_id()
-            self.tasks[task] = {
-                "id": task,
-                "project": project,
-                "data": {"text": text},
-                "annotations": [],
-                "updated_at": _now(),
-            }
+            self.add_task(project, text)
         return project
+
+    def add_task(self, project: int, text: str) -> None:
+        task = self._new_id()
+        self.tasks[task] = {
+            "id": task,
+            "project": project,
+            "data": {"text": text},
+            "annotations": [],
+            "updated_at": _now(),
+        }
 
     def next_task(self, project: int, person: str) -> int | None:
         """Draw a task as a person does: uncertainty sampling with locks; None is a 404."""

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from active_learn import LinearHead
 from active_learn.heads import TrainedHead
+from active_learn.validation import Problem
 
 from ..labeling.config import LabelingTask
 from ..labelstudio.published_queue import Queue
@@ -96,17 +96,14 @@ class Round:
         with self._timed("fit"):
             stage = HeadsStage(self.project, self.task, self.store, self.settings)
             heads = stage.run(snapshot, embedder, number)
-        model = self._model(heads, snapshot)
+        problem, model = heads.sampler_model(embedder.n_features)
         if isinstance(self.settings.budget, float):
             with self._timed("decide"):
-                snapshot = self._decide(snapshot, model, embedder, number)
+                snapshot = self._decide(snapshot, problem, model, embedder, number)
         last = last_round(self.store, self.project.id)
         with self._timed("rank"):
             settings = with_chosen_strategy(self.settings, last)
-            problem_type = self.task.controls[0].problem_type
-            order, rows = choose(
-                snapshot, problem_type, model, settings, self.engine.rank, self.size
-            )
+            order, rows = choose(snapshot, problem, model, settings, self.engine.rank, self.size)
         version = ""
         if rows:
             answers = self._answers(rows, heads, snapshot, order)
@@ -166,21 +163,19 @@ class Round:
         self._reported_at = time.monotonic()
         self.store.update(self.project.id, activity=activity)
 
-    def _model(self, heads: ControlHeads, snapshot: Snapshot) -> Any:
-        control = self.task.controls[0]
-        if head := heads.of(control):
-            return head.sampler_model()
-        outputs = max(len(control.labels), 1)
-        return LinearHead.untrained(outputs, snapshot.embeddings.shape[1])
-
     def _decide(
-        self, snapshot: Snapshot, model: Any, embedder: TaskEmbedder, number: int
+        self,
+        snapshot: Snapshot,
+        problem: Problem,
+        model: Any,
+        embedder: TaskEmbedder,
+        number: int,
     ) -> Snapshot:
         """Let the stream decide on the new tasks; store its decisions and its state together."""
         stream = TaskStream(
             stream_folder(self.settings, self.project.id),
             self.project.stream_state,
-            self.task.controls[0].problem_type,
+            problem,
             model,
             self.settings,
             embedder.fingerprint,

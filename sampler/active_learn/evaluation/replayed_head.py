@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import DataError
 from ..heads import HeadConfig, ProblemType, TrainedHead, fit_head
@@ -107,11 +106,7 @@ class ReplayedHead:
         """Return what strategies read: the calibrated head, or the untrained one before it."""
         if not self.heads:
             return self.untrained
-        models = [head.sampler_model() for head in self.heads]
-        return LinearHead(
-            torch.cat([model.weight for model in models]),
-            torch.cat([model.bias for model in models]),
-        )
+        return LinearHead.side_by_side([head.sampler_model() for head in self.heads])
 
     def score(self, X: np.ndarray, y: np.ndarray) -> float:
         """Compute accuracy, R² in regression, or micro-averaged F1 in multilabel.

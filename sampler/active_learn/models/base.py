@@ -117,6 +117,13 @@ class LinearHead:
         """Return the head before any label: all logits are 0, so all classes are as likely."""
         return cls(np.zeros((n_outputs, n_features)))
 
+    @classmethod
+    def side_by_side(cls, heads: Sequence[LinearHead]) -> LinearHead:
+        """Return one head whose logits are those of several on the same embeddings."""
+        return cls(
+            torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
+        )
+
     def __repr__(self) -> str:
         n_outputs, n_features = self.weight.shape
         return f"LinearHead(<{n_outputs} x {n_features} weights>)"

@@ -12,12 +12,32 @@ from typing import Literal
 
 import torch
 
-from ..errors import ParameterError
-from ..validation import ProblemType
+from ..errors import DataError, ParameterError
+from ..validation import Problem, ProblemType
 
-__all__ = ["Side", "output_factors", "probabilities", "uncertainty"]
+__all__ = ["Side", "output_factors", "probabilities", "split_outputs", "uncertainty"]
 
 Side = Literal["fisher", "gradient"]
+
+
+def split_outputs(logits: torch.Tensor, problem: Problem) -> list[tuple[torch.Tensor, ProblemType]]:
+    """Return the logits of each output of a model, with its problem type.
+
+    Raises
+    ------
+    DataError
+        When there are more or fewer logits than the outputs have.
+    """
+    if isinstance(problem, str):
+        return [(logits, problem)]
+    sizes = [output.size for output in problem]
+    if logits.shape[1] != sum(sizes):
+        raise DataError(
+            f"the model gives {logits.shape[1]} logits; expected {' + '.join(map(str, sizes))}, "
+            "those of its outputs side by side"
+        )
+    parts = logits.split(sizes, dim=1)
+    return [(part, output.problem_type) for part, output in zip(parts, problem, strict=True)]
 
 
 def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
@@ -40,22 +60,28 @@ def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tens
     return torch.softmax(logits, dim=1)
 
 
-def uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+def uncertainty(logits: torch.Tensor, problem: Problem) -> torch.Tensor:
     """Return one number in [0, 1] per sample: how unsure the model is of its likeliest answer.
 
     Classification: ``1 - (p1 - p2)``, one minus the margin between the two likeliest classes.
     Multilabel: ``1 - |2p - 1|``, the same margin, averaged over the labels. Regression: 1, as a
-    point prediction says nothing about its own error.
+    point prediction says nothing about its own error. Of several outputs the mean: each number is
+    a share of what the output leaves uncertain before any label, so that they have one scale.
 
     Parameters
     ----------
     logits : Tensor of shape (n, K)
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem : {'classification', 'regression', 'multilabel'} or tuple of Output
 
     Returns
     -------
     Tensor of shape (n,)
     """
+    parts = [_uncertainty(part, kind) for part, kind in split_outputs(logits, problem)]
+    return torch.stack(parts).mean(dim=0)
+
+
+def _uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
     if problem_type == "regression":
         return torch.ones_like(logits[:, 0])
     p = probabilities(logits, problem_type)
@@ -66,26 +92,28 @@ def uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor
 
 
 def output_factors(
-    logits: torch.Tensor, problem_type: ProblemType, *, side: Side = "fisher", rank: int = 1
+    logits: torch.Tensor, problem: Problem, *, side: Side = "fisher", rank: int = 1
 ) -> torch.Tensor | None:
     """Return the output side ``a`` of the Fisher information of each sample.
 
     Parameters
     ----------
     logits : Tensor of shape (n, K)
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem : {'classification', 'regression', 'multilabel'} or tuple of Output
     side : {'fisher', 'gradient'}
         'fisher' carries the probability of the answer: ``√p_y (e_y − p)`` for the ``rank``
         likeliest classes y; over all classes their outer products sum to the exact
         ``diag(p) − ppᵀ``. 'gradient' is the gradient at the likeliest answer ŷ, ``e_ŷ − p``
         (BADGE), which stays large where the model is unsure.
         In multilabel: ``√(p_k(1−p_k)) e_k`` for the ``rank`` most uncertain labels, or ``ŷ − p``.
+        Of several outputs the gradients stand side by side, as that of the sum of their losses;
+        their Fisher information is block-diagonal, so each has factors of its own.
     rank : int
-        Number of factors per sample, R. Ranks above K are K.
+        Number of factors per sample and output, R. Ranks above K are K.
 
     Returns
     -------
-    Tensor of shape (n, R, K), or None in regression
+    Tensor of shape (n, R, K), or None where all outputs are numbers
         None stands for a = 1: under squared error the Fisher information is ``I ⊗ hhᵀ`` and the
         outputs change no design.
 
@@ -104,8 +132,28 @@ def output_factors(
         raise ParameterError(
             f"rank={rank} with the gradient factor: it has rank 1; leave rank at 1"
         )
-    if problem_type == "regression":
+    parts = split_outputs(logits, problem)
+    if all(kind == "regression" for _, kind in parts):
         return None
+    factors = [_output_factors(part, kind, side, rank) for part, kind in parts]
+    if len(factors) == 1:
+        return factors[0]
+    if side == "gradient":
+        return torch.cat(factors, dim=2)
+    rows, columns = ([one.shape[at] for one in factors] for at in (1, 2))
+    blocks = logits.new_zeros(len(logits), sum(rows), sum(columns))
+    for at, one in enumerate(factors):
+        row, column = sum(rows[:at]), sum(columns[:at])
+        blocks[:, row : row + rows[at], column : column + columns[at]] = one
+    return blocks
+
+
+def _output_factors(
+    logits: torch.Tensor, problem_type: ProblemType, side: Side, rank: int
+) -> torch.Tensor:
+    """Return the factors of one output; beside others a number has the factor 1."""
+    if problem_type == "regression":
+        return torch.ones_like(logits[:, None, :1])
     p = probabilities(logits, problem_type)
     if side == "gradient":
         return _gradient(p, problem_type)[:, None, :]

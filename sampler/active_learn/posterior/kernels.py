@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..models import ModelOutput
-from ..validation import ProblemType
+from ..validation import Problem, ProblemType, types_of
 from .fisher import Side, output_factors
 
 __all__ = ["FisherKernel", "Kernel", "Points", "RadialKernel"]
@@ -88,7 +88,7 @@ class FisherKernel:
 
     Parameters
     ----------
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem_type : {'classification', 'regression', 'multilabel'} or tuple of Output
     side : {'fisher', 'gradient', 'none'}
         The output factor, see `output_factors`; 'none' leaves ``h_i · h_j``.
     rank : int
@@ -98,7 +98,7 @@ class FisherKernel:
         independent of the unit of the embeddings.
     """
 
-    problem_type: ProblemType
+    problem_type: Problem
     side: Side | None = "fisher"
     rank: int = 1
     scale: float = 1.0
@@ -106,14 +106,19 @@ class FisherKernel:
     @property
     def uses_logits(self) -> bool:
         """Whether points depend on the logits."""
-        return self.side is not None and self.problem_type != "regression"
+        return self.side is not None and set(types_of(self.problem_type)) != {"regression"}
 
     @property
     def output_bound(self) -> float:
         """The upper bound of ``tr(aᵀa)`` over all logits."""
-        if self.problem_type == "regression" or self.side is None:
+        if self.side is None:
             return 1.0
-        if self.problem_type == "multilabel":
+        return sum(self._bound_of(kind) for kind in types_of(self.problem_type))
+
+    def _bound_of(self, problem_type: ProblemType) -> float:
+        if problem_type == "regression":
+            return 1.0
+        if problem_type == "multilabel":
             # |ŷ − p|² ≤ K / 4 for a gradient has no bound without K.
             return float("inf") if self.side == "gradient" else 0.25 * self.rank
         if self.side == "gradient":

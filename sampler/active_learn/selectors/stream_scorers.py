@@ -15,7 +15,7 @@ from ..posterior.fisher import uncertainty
 from ..posterior.incremental import Tracked
 from ..posterior.kernels import Kernel
 from ..posterior.posterior import Posterior, pivoted_cholesky
-from ..validation import ProblemType
+from ..validation import Problem
 from .a_optimal import a_optimal_gain
 
 __all__ = ["DesignScorer", "GainScorer", "LogitScorer", "Scorer"]
@@ -138,7 +138,7 @@ class DesignScorer(GainScorer):
     kernel : Kernel
     ridge : float
         λ.
-    weigh : {'classification', 'regression', 'multilabel'}, optional
+    weigh : {'classification', 'regression', 'multilabel'} or tuple of Output, optional
         Weigh each reference by the model's uncertainty, for that problem type.
     beta : float
         Power to which gains are raised.
@@ -146,9 +146,7 @@ class DesignScorer(GainScorer):
 
     references = 1000
 
-    def __init__(
-        self, kernel: Kernel, ridge: float, weigh: ProblemType | None, beta: float
-    ) -> None:
+    def __init__(self, kernel: Kernel, ridge: float, weigh: Problem | None, beta: float) -> None:
         super().__init__(kernel, ridge)
         self._beta = beta
         self._weigh = weigh

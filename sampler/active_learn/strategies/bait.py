@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..posterior.fisher import Side
 from ..posterior.kernels import FisherKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
-from ..validation import ProblemType
+from ..validation import Problem
 from .base import Context, PoolSummary, Selection, Strategy, register
 from .greedy import draw_references, greedy_design
 
@@ -64,7 +64,7 @@ class Bait(Strategy):
         scale = context.scale()
         return PoolSummary(draw_references(context, self.references), scale, len(context.pool))
 
-    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+    def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""
         kernel = FisherKernel(problem_type, self.side, self.rank, scale)
         return DesignScorer(kernel, self.ridge, None, self.beta)

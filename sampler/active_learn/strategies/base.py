@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..inputs.pool import Pool
 from ..models import ModelOutput
 from ..selectors.stream_scorers import Scorer
-from ..validation import ProblemType, check_parameter
+from ..validation import Problem, check_parameter
 
 __all__ = [
     "Context",
@@ -68,7 +68,7 @@ class Context:
         Labeled samples to condition on; None without ``seed_fisher`` or before any label.
     has_labels : bool
         Whether any labeled data was given, conditioned on or not.
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem_type : {'classification', 'regression', 'multilabel'} or tuple of Output
     n : int
         Candidates to order, at most N.
     budget : int
@@ -91,7 +91,7 @@ class Context:
     pool: Pool
     labeled: ModelOutput | None
     has_labels: bool
-    problem_type: ProblemType
+    problem_type: Problem
     n: int
     budget: int
     n_greedy: int
@@ -176,7 +176,7 @@ class Strategy(ABC):
     partitioned: ClassVar[bool] = False
     additive_gains: ClassVar[bool] = False
 
-    def check(self, problem_type: ProblemType) -> None:  # noqa: B027 (most take any problem)
+    def check(self, problem_type: Problem) -> None:  # noqa: B027 (most take any problem)
         """Raise ParameterError when the strategy means nothing for a problem type."""
 
     @abstractmethod
@@ -196,7 +196,7 @@ class Strategy(ABC):
         """Return what the partitions of a pool have in common; the pool reads single rows only."""
         return PoolSummary(None, 1.0, len(context.pool))
 
-    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+    def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return the scorer of a stream, for embeddings of some root mean square norm.
 
         Raises

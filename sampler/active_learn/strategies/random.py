@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..selectors.stream_scorers import LogitScorer, Scorer
-from ..validation import ProblemType
+from ..validation import Problem
 from .base import Context, Selection, Strategy, register
 
 __all__ = ["Random"]
@@ -27,6 +27,6 @@ class Random(Strategy):
             torch.from_numpy(context.rng.random(len(context.pool))), context.n
         )
 
-    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+    def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer that gives all samples the same score."""
         return LogitScorer(lambda logits: torch.ones(len(logits)))

@@ -12,7 +12,7 @@ from ..posterior.kernels import FisherKernel
 from ..posterior.posterior import Posterior
 from ..selectors.stream_scorers import GainScorer, Scorer
 from ..selectors.volume_sampling import ThinnedVolumeSampler, VolumeSampler
-from ..validation import ProblemType
+from ..validation import Problem
 from .base import Context, Selection, Strategy, register
 
 __all__ = ["Vessal"]
@@ -82,6 +82,6 @@ class Vessal(Strategy):
             left[rows] = q.diagonal(dim1=1, dim2=2).sum(dim=1).double().cpu()
         return Selection.completed(picked, gains, left, context.n)
 
-    def scorer(self, problem_type: ProblemType, scale: float) -> Scorer:
+    def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain ``tr(uᵀ M u)``."""
         return GainScorer(FisherKernel(problem_type, "fisher", self.rank, scale), self.ridge)

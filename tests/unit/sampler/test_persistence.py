@@ -64,6 +64,25 @@ def test_a_stream_goes_on_under_a_head_that_was_trained_on(tmp_path: Path, strat
                 assert np.allclose(logits, expected, atol=1e-4)
 
 
+def test_a_stream_of_several_outputs_goes_on_with_more_classes(tmp_path: Path) -> None:
+    first = ActiveSampler(
+        [("classification", 3), ("regression", 1)],
+        LinearHead.side_by_side([HEAD, LinearHead(HEAD.weight[:1])]),
+        0.2,
+        random_state=0,
+    )
+    list(first.select(iter(STREAM[:300])))
+    first.save(tmp_path / "state")
+    grown = LinearHead(0.4 * np.random.default_rng(1).normal(size=(6, 10)))
+    outputs = [("classification", 5), ("regression", 1)]
+    resumed = ActiveSampler.load(tmp_path / "state", grown, problem_type=outputs)
+    kept = [index for _, index in resumed.select(iter(STREAM[300:]), return_indices=True)]
+    assert resumed.seen == 900
+    assert 80 < len(kept) < 160
+    with pytest.raises(StateError, match=r"gives 6 logits; expected 3 \+ 1"):
+        ActiveSampler.load(tmp_path / "state", grown)
+
+
 def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
     first = sampler(labeled_data=STREAM[:20])
     first.save(tmp_path / "state")

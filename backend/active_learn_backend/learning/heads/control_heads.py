@@ -9,6 +9,7 @@ from typing import Any
 
 from active_learn.heads import Head, TrainedHead, head_name, load_heads
 from active_learn.heads.base import FloatArray
+from active_learn.validation import Output, Problem
 
 from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag
@@ -100,6 +101,31 @@ class ControlHeads:
     def of(self, control: ControlTag) -> Head | None:
         """Return the head of a control."""
         return self.heads.get(control.from_name)
+
+    def sampler_model(self, n_features: int) -> tuple[Problem, Any]:
+        """Return what the ranking reads: the outputs of all heads, and the model that gives them.
+
+        A control without a head leaves everything uncertain. The team's own model ranks alone.
+
+        Parameters
+        ----------
+        n_features : int
+            Length of the vectors.
+        """
+        from active_learn import LinearHead  # imports torch, which takes seconds
+
+        models, outputs = [], []
+        for control in self.task.controls:
+            head = self.of(control)
+            if head is not None and not isinstance(head, TrainedHead):
+                return head.problem_type, head.sampler_model()
+            size = max(len(control.labels), 1)
+            model = head.sampler_model() if head else LinearHead.untrained(size, n_features)
+            models.append(model)
+            outputs.append(Output(control.problem_type, len(model.weight)))
+        if len(models) == 1:
+            return outputs[0].problem_type, models[0]
+        return tuple(outputs), LinearHead.side_by_side(models)
 
     def answers(
         self, vectors: FloatArray, controls: Iterable[ControlTag] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from active_learn.strategies import build_strategy
+from active_learn.validation import check_problem_type
 
 from ...errors import SettingsError
 from ...labeling.config import LabelingTask
@@ -53,7 +54,7 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
     for name in {name.lower() for name in params} & {"encoder", "model"}:
         check_project_value(name, getattr(own, name), settings)
     strategy = build_strategy(own.strategy, {})
-    problem_type = task.controls[0].problem_type
-    strategy.check(problem_type)
+    problem = check_problem_type([(one.problem_type, 1) for one in task.controls])
+    strategy.check(problem)
     if isinstance(own.budget, float):
-        strategy.scorer(problem_type, 1.0)
+        strategy.scorer(problem, 1.0)

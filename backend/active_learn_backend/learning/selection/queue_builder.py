@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
+from active_learn.validation import Problem
 
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import QueueRow
@@ -24,12 +25,12 @@ Rank = Callable[[ActiveSampler, Vectors, Positions, int], Ranking]
 
 
 def sampler_for(
-    problem_type: Any, model: Any, settings: Settings, known: FloatArray, budget: int | float
+    problem: Problem, model: Any, settings: Settings, known: FloatArray, budget: int | float
 ) -> ActiveSampler:
     """Build the sampler of a round, conditioned on known embeddings of shape (m, d)."""
     stream = isinstance(budget, float)
     return ActiveSampler(
-        problem_type,
+        problem,
         model,
         budget,
         # The first pass over a whole pool is what a stream does not have.
@@ -43,7 +44,7 @@ def sampler_for(
 
 def choose(
     snapshot: Snapshot,
-    problem_type: Any,
+    problem: Problem,
     model: Any,
     settings: Settings,
     ranked: Rank,
@@ -53,6 +54,8 @@ def choose(
 
     Parameters
     ----------
+    problem : {'classification', 'regression', 'multilabel'} or tuple of Output
+        What the model predicts: the outputs of all controls.
     model : LinearHead or callable
         The sampler's model, with the snapshot's embeddings as candidates.
     ranked : callable
@@ -75,7 +78,7 @@ def choose(
     order, uncertainty, novelty = pool[:0], np.empty(0), np.empty(0)
     if len(pool):
         known = snapshot.embeddings[snapshot.training]
-        sampler = sampler_for(problem_type, model, settings, known, min(settings.batch, len(pool)))
+        sampler = sampler_for(problem, model, settings, known, min(settings.batch, len(pool)))
         ranking = ranked(sampler, snapshot.embeddings, pool, min(size.ranked, len(pool)))
         order, uncertainty, novelty = (
             pool[ranking.indices], ranking.uncertainty, ranking.novelty

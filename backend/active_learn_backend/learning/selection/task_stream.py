@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from active_learn import ActiveSampler, StateError
+from active_learn.validation import Problem, types_of
 
 from ...settings import Settings
 from .queue_builder import sampler_for
@@ -30,7 +31,7 @@ class TaskStream:
     folder : Path
     name : str
         The state file that the store holds; empty: none yet.
-    problem_type : {'classification', 'regression', 'multilabel'}
+    problem : {'classification', 'regression', 'multilabel'} or tuple of Output
     model : LinearHead or callable
         Of this round; a linear head may have been trained further since the state was saved.
     fingerprint : str
@@ -41,14 +42,16 @@ class TaskStream:
         self,
         folder: Path,
         name: str,
-        problem_type: Any,
+        problem: Problem,
         model: Any,
         settings: Settings,
         fingerprint: str,
     ) -> None:
         self._folder, self._name = folder, name
-        self._problem_type, self._model, self._settings = problem_type, model, settings
-        kind = (fingerprint, problem_type, settings.strategy, settings.budget)
+        self._problem, self._model, self._settings = problem, model, settings
+        # A head of more classes than before goes on with the stream; another control does not.
+        types = problem if isinstance(problem, str) else types_of(problem)
+        kind = (fingerprint, types, settings.strategy, settings.budget)
         self._kind = hashlib.blake2b(repr(kind).encode(), digest_size=8).hexdigest()
 
     def decide(self, snapshot: Snapshot, number: int) -> tuple[dict[int, str | None], str]:
@@ -89,7 +92,9 @@ class TaskStream:
         """Resume the stream, and update it with labels that it did not ask for."""
         if self._name.startswith(f"{self._kind}-"):
             try:
-                sampler = ActiveSampler.load(self._folder / self._name, self._model)
+                sampler = ActiveSampler.load(
+                    self._folder / self._name, self._model, problem_type=self._problem
+                )
                 sampler.update(snapshot.embeddings[known])
                 return sampler
             except StateError as error:
@@ -99,7 +104,7 @@ class TaskStream:
         # All that was labeled or kept so far is known to the new stream.
         past = snapshot.labeled & ~snapshot.audit | snapshot.decided("kept")
         return sampler_for(
-            self._problem_type,
+            self._problem,
             self._model,
             self._settings,
             snapshot.embeddings[past],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from active_learn import ParameterError
+from active_learn import DataError, ParameterError
 from active_learn.models import ModelOutput
 from active_learn.posterior.fisher import output_factors, probabilities, uncertainty
 from active_learn.posterior.kernels import FisherKernel
+from active_learn.validation import Output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,48 @@ def test_gradient_is_the_gradient_of_the_loss_at_the_likeliest_answer(problem: s
 
 def test_regression_has_no_output_side() -> None:
     assert output_factors(logits(), "regression") is None
+
+
+OUTPUTS = (Output("classification", 3), Output("regression", 1), Output("multilabel", 2))
+
+
+def test_the_information_of_several_outputs_is_block_diagonal() -> None:
+    z = logits(k=6)
+    a = output_factors(z, OUTPUTS, rank=3)
+    p, q = torch.softmax(z[:, :3], dim=1), torch.sigmoid(z[:, 4:])
+    exact = z.new_zeros(len(z), 6, 6)
+    exact[:, :3, :3] = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    exact[:, 3, 3] = 1
+    exact[:, 4:, 4:] = torch.diag_embed(q * (1 - q))
+    torch.testing.assert_close(torch.einsum("nrk,nrl->nkl", a, a), exact)
+
+
+def test_gradients_of_several_outputs_stand_side_by_side() -> None:
+    z = logits(k=6)
+    a = output_factors(z, OUTPUTS, side="gradient")
+    assert a.shape == (30, 1, 6)
+    torch.testing.assert_close(
+        a[:, :, :3], output_factors(z[:, :3], "classification", side="gradient")
+    )
+    torch.testing.assert_close(a[:, :, 4:], output_factors(z[:, 4:], "multilabel", side="gradient"))
+    numbers = (Output("regression", 1), Output("regression", 2))
+    assert output_factors(logits(k=3), numbers) is None
+
+
+def test_the_uncertainty_of_several_outputs_is_the_mean() -> None:
+    z = logits(k=6)
+    parts = [
+        uncertainty(z[:, :3], "classification"),
+        torch.ones(30),
+        uncertainty(z[:, 4:], "multilabel"),
+    ]
+    torch.testing.assert_close(uncertainty(z, OUTPUTS), torch.stack(parts).mean(dim=0).double())
+    torch.testing.assert_close(uncertainty(torch.zeros(4, 6), OUTPUTS), torch.ones(4))
+
+
+def test_logits_that_are_not_those_of_the_outputs_are_refused() -> None:
+    with pytest.raises(DataError, match=r"gives 5 logits; expected 3 \+ 1 \+ 2"):
+        uncertainty(logits(k=5), OUTPUTS)
 
 
 def test_gradients_have_rank_one() -> None:
