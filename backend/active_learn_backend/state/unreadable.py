@@ -16,6 +16,7 @@ from .task_groups import TaskGroup, describe_groups
 
 __all__ = [
     "keys_to_retry",
+    "make_due",
     "record_loads",
     "unreadable_keys",
     "unreadable_tasks",
@@ -37,13 +38,23 @@ def unreadable_keys(store: Store, project_id: int) -> set[str]:
         return set(connection.scalars(query))
 
 
-def keys_to_retry(store: Store, project_id: int, *, all_of_them: bool = False) -> list[str]:
-    """Return the keys of the contents whose source is due to be tried again, or of all."""
-    query = sa.select(_unreadable.c.content_key).where(_unreadable.c.project_id == project_id)
-    if not all_of_them:
-        query = query.where(_unreadable.c.retry_at <= time.time())
+def make_due(store: Store, project_id: int) -> None:
+    """Let everything that could not be read be tried again now."""
+    with store.write() as connection:
+        mine = _unreadable.c.project_id == project_id
+        connection.execute(_unreadable.update().where(mine).values(retry_at=0.0))
+
+
+def keys_to_retry(store: Store, project_id: int, most: int) -> list[str]:
+    """Return keys of contents that are due to be tried again, the longest due first."""
+    query = (
+        sa.select(_unreadable.c.content_key)
+        .where(_unreadable.c.project_id == project_id, _unreadable.c.retry_at <= time.time())
+        .order_by(_unreadable.c.retry_at, _unreadable.c.content_key)
+        .limit(most)
+    )
     with store.read() as connection:
-        return sorted(connection.scalars(query))
+        return list(connection.scalars(query))
 
 
 def unreadable_tasks(store: Store, project_id: int) -> list[TaskGroup]:
@@ -101,19 +112,28 @@ def record_loads(
             connection.execute(
                 _unreadable.delete().where(mine, _unreadable.c.content_key.in_(keys))
             )
-        now = time.time()
         rows = []
         for key, error in failed.items():
             before = tries.get(error.source or key, 0)
-            pause = min(SHORTEST_PAUSE * 2.0 ** min(before, 10), LONGEST_PAUSE)
             row = UnreadableContent(
-                key, str(error), error.cause, error.source, before + 1, now + pause
+                key, str(error), error.cause, error.source, before + 1, _retry_at(before)
             )
             rows.append({"project_id": project_id, **vars(row)})
         if rows:
             connection.execute(_unreadable.insert(), rows)
+        for source in {error.source for error in failed.values()} - {""}:
+            before = tries.get(source, 0)
+            connection.execute(  # all else of that source waits with them
+                _unreadable.update()
+                .where(mine, _unreadable.c.source == source)
+                .values(tries=before + 1, retry_at=_retry_at(before))
+            )
         gone = sa.select(_tasks.c.content_key).where(_tasks.c.project_id == project_id)
         connection.execute(_unreadable.delete().where(mine, _unreadable.c.content_key.not_in(gone)))
+
+
+def _retry_at(tries: int) -> float:
+    return time.time() + min(SHORTEST_PAUSE * 2.0 ** min(tries, 10), LONGEST_PAUSE)
 
 
 def _tries(known: Iterable[sa.Row[tuple[object, ...]]]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..state.lease import Lease
 from ..state.queue import count_kept, count_open
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
-from ..state.unreadable import keys_to_retry
+from ..state.unreadable import keys_to_retry, make_due
 from .pace import Pace
 from .round import Round
 from .unreadable import Loads
@@ -34,6 +34,9 @@ __all__ = ["Turn", "round_is_due"]
 
 log = logging.getLogger(__name__)
 
+# Of a turn for what could not be read: labels wait meanwhile.
+RETRY_SECONDS = 20.0
+RETRIED_AT_ONCE = 500
 CHECK_MODEL_EVERY = 300.0  # seconds; Label Studio calls /health and /setup of the model then
 
 
@@ -108,9 +111,11 @@ class Turn:
             if not self._reconcile(project, changes):
                 pace.retirement.rounds = {}
                 return
-            unreadable = self._due_contents()
+            if not pace.has_retried:  # a new worker; the operator may have put things right
+                make_due(self._store, self.project_id)
+                pace.has_retried = True
             self._run_round(changes.project)
-            self._retry(unreadable)
+            self._retry()
         self._retire()
         if project.last_error:
             self._update(last_error="")
@@ -230,13 +235,9 @@ class Turn:
             ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
 
-    def _due_contents(self) -> list[str]:
-        """Return the keys of contents to try again; of all in the first turn of a worker."""
-        first, self.pace.has_retried = not self.pace.has_retried, True
-        return keys_to_retry(self._store, self.project_id, all_of_them=first)
-
-    def _retry(self, keys: Sequence[str]) -> None:
-        """Try again what could not be read; what can be now is queued by the next round."""
+    def _retry(self) -> None:
+        """Try again, for a while, what could not be read; the next round queues what now can be."""
+        keys = keys_to_retry(self._store, self.project_id, RETRIED_AT_ONCE)
         if not keys:
             return
         project = self._project()
@@ -244,7 +245,11 @@ class Turn:
         settings = settings_for(task, project_settings(self.settings, project.params))
         embedder = TaskEmbedder(settings, project.id, task, self.load)
         loads = Loads(project, self._store, self.engine, embedder, lambda *_: self._check())
-        if readable := loads.retry(keys):
+        readable, deadline = 0, time.monotonic() + RETRY_SECONDS
+        while keys and time.monotonic() < deadline:
+            readable += loads.retry(keys)
+            keys = keys_to_retry(self._store, self.project_id, RETRIED_AT_ONCE)
+        if readable:
             log.info("%d contents that could not be read can be read now", readable)
             self._store.mark_changed(project.id, round_requested=True)
 

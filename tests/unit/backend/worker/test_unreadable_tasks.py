@@ -27,6 +27,7 @@ from active_learn_backend.state.unreadable import describe_unreadable, unreadabl
 from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.status.activity import activity_of
 from active_learn_backend.web.status.project import project_status
+from active_learn_backend.worker import turn as turn_module
 from active_learn_backend.worker.turn import Pace, Turn
 from click.testing import CliRunner
 from fake_label_studio import FakeLabelStudio
@@ -299,6 +300,45 @@ def test_a_source_that_fails_again_is_left_alone_for_twice_as_long(tmp_path: Pat
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     unreadable.record_loads(project.store, project.id, keys, {})
     assert project.sentence == ""
+    project.close()
+
+
+def test_all_of_a_source_wait_for_the_next_try_together(tmp_path: Path) -> None:
+    project = Project(tmp_path, [good(n) for n in range(6)])
+    project.turn()
+    keys = [row.content_key for row in read_tasks(project.store, project.id)]
+    error = ContentError("silent", source="h")
+    unreadable.record_loads(project.store, project.id, keys, dict.fromkeys(keys, error))
+    unreadable.make_due(project.store, project.id)
+    (first, second) = unreadable.keys_to_retry(project.store, project.id, 2)
+    unreadable.record_loads(project.store, project.id, [first], {first: error})
+    assert unreadable.keys_to_retry(project.store, project.id, 9) == []
+    unreadable.make_due(project.store, project.id)
+    unreadable.record_loads(project.store, project.id, [second], {second: ContentError("gone")})
+    assert len(unreadable.keys_to_retry(project.store, project.id, 9)) == 5
+    project.close()
+
+
+def test_much_that_can_be_read_again_is_read_in_several_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_module, "RETRIED_AT_ONCE", 2)
+    project = Project(tmp_path, [f"/data/upload/1/missing{n}" for n in range(7)])
+    project.turn()
+    asked: list[str] = []
+    project.load = lambda address: asked.append(address) or picture(9)  # type: ignore[func-returns-value]
+    project.pace = Pace()
+    monkeypatch.setattr(turn_module, "RETRY_SECONDS", 0.0)  # no time for any
+    project.turn()
+    assert asked == []
+    monkeypatch.setattr(turn_module, "RETRY_SECONDS", 60.0)
+    project.turn()
+    assert len(asked) == 7
+    assert project.sentence == ""
+    assert project._row.round_requested
+    project.turn()
+    assert project.queued <= set(project.tasks)
+    assert len(project.queued) >= 4
     project.close()
 
 
