@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import select
+import signal
 import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import numpy as np
 
 MAX_MEMORY = 4 << 30  # bytes of address space; the libraries take a part of it
 IDLE = 30.0  # seconds without a request after which the process ends
+LONGEST = 90  # seconds for one file; ends this process also where nobody is left to end it
 
 
 def decode(kind: str, data: bytes, options: dict[str, Any]) -> str | np.ndarray:
@@ -67,7 +69,10 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         if not line:
             return
         request = json.loads(line)
-        head, body = answer(request, requests.read(request["size"]))
+        data = requests.read(request["size"])
+        signal.alarm(LONGEST)
+        head, body = answer(request, data)
+        signal.alarm(0)
         answers.write(json.dumps({**head, "size": len(body)}).encode() + b"\n" + body)
         answers.flush()
 

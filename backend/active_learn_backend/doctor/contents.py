@@ -17,6 +17,7 @@ from .finding import Finding, ok, warning, wrong
 __all__ = ["RETRIED", "check_contents"]
 
 LOOKED_AT = 20
+LOOKED_AT_VIDEOS = 3  # they are large
 #: What becomes of tasks that cannot be read.
 RETRIED = (
     "the worker tries them again, at the latest after an hour, and at once when it is restarted"
@@ -34,7 +35,8 @@ def check_contents(client: LabelStudioClient, settings: Settings, project_id: in
     from ..learning.encoders.content_reader import ContentReader  # imports numpy
 
     task = parse_label_config(client.project(project_id)["label_config"] or "")
-    items = client.first_tasks(project_id, LOOKED_AT)
+    videos = any(field.kind == "video" for field in task.fields)
+    items = client.first_tasks(project_id, LOOKED_AT_VIDEOS if videos else LOOKED_AT)
     reader = ContentReader(task.fields, ContentLoader(settings, client).load)
     found = reader.map([task.content(item["data"]) for item in items], _load_all)
     failed = group_by_cause(

@@ -139,7 +139,10 @@ def _numbers(column: str, cells: Sequence[Any]) -> npt.NDArray[np.float64]:
     read = sum(value is not None for value in values)
     if not read or len(strange) > read:
         what = f"holds {str(strange[0])[:20]!r}" if strange else "is empty"
-        raise ContentError(f"column '{column}' of the time series {what}; expected numbers")
+        raise ContentError(
+            f"column '{column}' of the time series {what}; expected numbers",
+            cause=f"column '{column}' of the time series holds no numbers",
+        )
     return np.array([math.nan if value is None else value for value in values])
 
 

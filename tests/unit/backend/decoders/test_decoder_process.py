@@ -158,6 +158,19 @@ def test_a_decoder_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert not process._idle
 
 
+def test_a_decoder_ends_by_itself_where_nobody_is_left_to_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_instead(
+        "import itertools\nfrom active_learn_backend.decoders import __main__ as child\n"
+        "child.LONGEST, child.decode = 1, lambda *_: max(itertools.count())\n"
+        "child.serve(child.sys.stdin.buffer, child.sys.stdout.buffer)",
+        monkeypatch,
+    )
+    with pytest.raises(ContentError, match="made its decoder crash"):
+        decode("audio", b"x", rate=RATE, seconds=1.0)
+
+
 def test_a_decoder_that_crashes_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         start_instead(CRASHES, patched)

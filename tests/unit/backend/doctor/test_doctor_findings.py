@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from active_learn.errors import MissingOptionalDependencyError
 from active_learn_backend import security_checks
+from active_learn_backend.decoders import process
 from active_learn_backend.doctor import Finding, Verdict, examine, exit_status, repair
 from active_learn_backend.doctor import environment as environment_module
 from active_learn_backend.doctor.environment import (
@@ -26,7 +28,7 @@ from active_learn_backend.doctor.environment import (
     check_worker,
 )
 from active_learn_backend.doctor.locks import likely_locked
-from active_learn_backend.doctor.models import check_model
+from active_learn_backend.doctor.models import check_model, check_usable
 from active_learn_backend.doctor.registration import (
     check_orphans,
     check_registration,
@@ -35,6 +37,7 @@ from active_learn_backend.doctor.registration import (
 )
 from active_learn_backend.doctor.servers import check_backend, check_label_studio
 from active_learn_backend.errors import StoreError
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.settings import Settings, load_settings
@@ -358,10 +361,32 @@ def test_what_a_project_loads(
     store.close()
 
 
+AUDIO = CONFIG.replace("<Text ", "<Audio ")
+
+
+def test_a_decoder_that_is_missing_is_named_before_a_round_needs_it(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(script, tmp_path)
+    client, task = LabelStudioClient(settings), parse_label_config(AUDIO)
+    assert [field.kind for field in task.fields] == ["audio"]
+    assert "audio-log-mel" in check_usable(client, settings, task, {}).what
+    monkeypatch.setattr(process, "find_spec", lambda _: None)
+    with pytest.raises(MissingOptionalDependencyError, match=r"sampler\[media\]"):
+        check_usable(client, settings, task, {})
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    store.register(5, AUDIO)
+    (finding,) = check_model(client, settings, store.known_project(5))
+    store.close()
+    assert finding.verdict.value == "wrong"
+    assert "pip install" in finding.what
+
+
 def test_a_project_of_default_settings_is_checked_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
-from active_learn_backend.doctor.models import check_model
+from active_learn_backend.doctor.models import check_model, check_usable
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.store import Store
