@@ -18,7 +18,7 @@ from ..state.task_groups import describe_groups
 from ..state.unreadable import describe_unreadable, unreadable_tasks
 from .contents import RETRIED
 from .finding import Finding, ok, warning, wrong
-from .locks import check_locks
+from .open_tasks import check_locks
 from .registration import check_registration
 
 __all__ = ["examine_project"]

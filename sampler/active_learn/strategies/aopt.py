@@ -9,7 +9,7 @@ from ..posterior.kernels import Kernel, RadialKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
 from ..validation import Problem, types_of
 from .base import Context, PoolSummary, Selection, Strategy, register
-from .greedy import draw_references, greedy_design
+from .two_stage import draw_references, greedy_design
 
 __all__ = ["AOpt"]
 

@@ -10,7 +10,7 @@ from ..posterior.kernels import FisherKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
 from ..validation import Problem
 from .base import Context, PoolSummary, Selection, Strategy, register
-from .greedy import draw_references, greedy_design
+from .two_stage import draw_references, greedy_design
 
 __all__ = ["Bait"]
 

@@ -11,7 +11,7 @@ import torch
 from ..selectors.facility_location import FacilityLocation, coverage_gain, covered_by
 from .aopt import AOpt
 from .base import Context, Selection, register
-from .greedy import SHORTLIST, SHORTLIST_ABOVE, draw_references, reference_weights, sample_rows
+from .two_stage import SHORTLIST, SHORTLIST_ABOVE, draw_references, reference_weights, sample_rows
 
 __all__ = ["Coverage"]
 

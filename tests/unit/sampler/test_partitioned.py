@@ -33,7 +33,7 @@ from active_learn.partitioned import (
 )
 from active_learn.posterior.fisher import uncertainty
 from active_learn.posterior.kernels import FisherKernel, RadialKernel
-from active_learn.strategies import greedy
+from active_learn.strategies import two_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -385,8 +385,8 @@ def test_shallow_proposals_are_within_two_percent_too(
 
 
 def test_two_stages_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(greedy, "SHORTLIST_ABOVE", 600)
-    monkeypatch.setattr(greedy, "SHORTLIST", 300)
+    monkeypatch.setattr(two_stage, "SHORTLIST_ABOVE", 600)
+    monkeypatch.setattr(two_stage, "SHORTLIST", 300)
     for strategy in ("aopt", "bait"):
         sampler = make(strategy)
         best = sampler.rank(POOL, 30).scores.sum()

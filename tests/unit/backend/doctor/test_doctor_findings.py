@@ -27,8 +27,8 @@ from active_learn_backend.doctor.environment import (
     check_safety,
     check_worker,
 )
-from active_learn_backend.doctor.locks import likely_locked
 from active_learn_backend.doctor.models import check_model, check_usable
+from active_learn_backend.doctor.open_tasks import likely_locked
 from active_learn_backend.doctor.registration import (
     check_orphans,
     check_registration,

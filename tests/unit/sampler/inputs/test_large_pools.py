@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from active_learn import ActiveSampler, DataError, LinearHead
-from active_learn.strategies import greedy
+from active_learn.strategies import two_stage
 
 RNG = np.random.default_rng(0)
 CENTERS = RNG.normal(size=(40, 16))
@@ -17,8 +17,8 @@ HEAD = LinearHead(RNG.normal(size=(5, 16)))
 
 @pytest.fixture
 def two_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(greedy, "SHORTLIST_ABOVE", 1000)
-    monkeypatch.setattr(greedy, "SHORTLIST", 600)
+    monkeypatch.setattr(two_stage, "SHORTLIST_ABOVE", 1000)
+    monkeypatch.setattr(two_stage, "SHORTLIST", 600)
 
 
 def sampler(**arguments: object) -> ActiveSampler:
@@ -37,8 +37,8 @@ def test_two_stages_find_most_of_what_one_finds(
     strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = sampler(strategy=strategy).rank(POOL, 30).scores.sum()
-    monkeypatch.setattr(greedy, "SHORTLIST_ABOVE", 1000)
-    monkeypatch.setattr(greedy, "SHORTLIST", 600)
+    monkeypatch.setattr(two_stage, "SHORTLIST_ABOVE", 1000)
+    monkeypatch.setattr(two_stage, "SHORTLIST", 600)
     two = sampler(strategy=strategy).rank(POOL, 30).scores.sum()
     assert 0.9 * one < two < 1.05 * one
 

@@ -11,7 +11,7 @@ from active_learn import ActiveSampler, LinearHead
 from active_learn.posterior.kernels import Points, RadialKernel
 from active_learn.selectors.facility_location import FacilityLocation, covered_by
 from active_learn.strategies import coverage as module
-from active_learn.strategies import greedy as two_stages
+from active_learn.strategies import two_stage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ def test_each_cluster_is_covered_before_any_is_covered_twice() -> None:
 def test_of_a_large_pool_a_sample_enters_and_the_rest_follows_by_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for target in (module, two_stages):
+    for target in (module, two_stage):
         monkeypatch.setattr(target, "SHORTLIST_ABOVE", 100)
         monkeypatch.setattr(target, "SHORTLIST", 60)
     pool = np.random.default_rng(2).normal(size=(300, 5))
