@@ -93,6 +93,7 @@ def test_the_project_state_is_read_at_each_scrape(app: Flask, store: Store) -> N
     assert value(found, "pending_tasks", project="3") == 5
     assert value(found, "labeled_tasks", project="3") == 1
     assert value(found, "unlabeled_tasks", project="3") == 4
+    assert value(found, "unreadable_contents", project="3") == 0
     assert value(found, "round", project="3") == 2
     assert value(found, "failing", project="3") == 1
     assert value(found, "lag_seconds", project="3") == pytest.approx(100, abs=5)

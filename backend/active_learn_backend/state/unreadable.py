@@ -31,6 +31,13 @@ def describe_unreadable(found: Sequence[TaskGroup], total: int | str) -> str:
     return describe_groups(found, total, "cannot be read")
 
 
+def count_unreadable(store: Store, project_id: int) -> int:
+    """Count the contents that could not be loaded; several tasks may bear the same."""
+    query = sa.select(sa.func.count()).where(_unreadable.c.project_id == project_id)
+    with store.read() as connection:
+        return connection.scalar(query) or 0
+
+
 def unreadable_keys(store: Store, project_id: int) -> set[str]:
     """Return the keys of all contents that could not be loaded."""
     query = sa.select(_unreadable.c.content_key).where(_unreadable.c.project_id == project_id)

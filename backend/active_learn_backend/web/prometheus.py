@@ -28,6 +28,7 @@ from ..state.queue import count_open
 from ..state.rounds import last_round
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
+from ..state.unreadable import count_unreadable
 from ..state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 
 __all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
@@ -119,6 +120,7 @@ class StateCollector(Collector):
             "pending_tasks": project.pending_tasks,
             "round": project.round,
             "failing": float(bool(project.last_error)),
+            "unreadable_contents": count_unreadable(self._store, project.id),
         }
         if project.status in WATCHED:
             values["lag_seconds"] = time.time() - (project.polled_at or project.connected_at)
@@ -154,6 +156,7 @@ PROJECT_GAUGES = {
     "pending_tasks": "Tasks changed since the last round began.",
     "round": "Number of the last round that began.",
     "failing": "1 while a worker's last turn ended with an error.",
+    "unreadable_contents": "Contents of tasks that could not be read; each is tried again.",
     "lag_seconds": "Time since Label Studio was last read; not of paused projects.",
     "labeled_tasks": "Labeled tasks, as of the last finished round.",
     "unlabeled_tasks": "Tasks without a label, as of the last finished round.",

@@ -197,6 +197,7 @@ def test_what_cannot_be_read_is_counted_by_cause_and_logged_once(
     )
     assert project.queued == set(project.tasks[-3:])
     assert project.sentence in project.shown
+    assert unreadable.count_unreadable(project.store, project.id) == 7
     assert f"warning: project {project.id}: {project.sentence}; " in "\n".join(project.doctor())
     caplog.clear()
     project.store.mark_changed(project.id, round_requested=True)
