@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..posterior.fisher import split_outputs
+from ..validation import types_of
 from .aopt import AOpt
 from .base import Context, Selection, register
 from .coverage import Coverage
@@ -21,8 +23,9 @@ FEWEST_LABELS = 100
 class Auto(AOpt):
     """`coverage` up to the first ``max(2 K, 100)`` labels of K classes, `aopt` from then on.
 
-    In regression, on a stream, and with labeled data that is not conditioned on, it is `aopt`
-    throughout. Takes the parameters of `aopt`.
+    Of several outputs K is that of the one with the most classes. In regression, on a stream, and
+    with labeled data that is not conditioned on, it is `aopt` throughout. Takes the parameters of
+    `aopt`.
     """
 
     name: ClassVar[str] = "auto"
@@ -36,9 +39,10 @@ class Auto(AOpt):
 
 def _labels_are_few(context: Context) -> bool:
     """Return whether coverage selects."""
-    if context.problem_type == "regression":
+    if set(types_of(context.problem_type)) == {"regression"}:
         return False
     if context.labeled is None:
         return not context.has_labels
-    n_labels, n_outputs = context.labeled.logits.shape
-    return n_labels < max(LABELS_PER_CLASS * n_outputs, FEWEST_LABELS)
+    outputs = split_outputs(context.labeled.logits, context.problem_type)
+    most = max(logits.shape[1] for logits, kind in outputs if kind != "regression")
+    return len(context.labeled) < max(LABELS_PER_CLASS * most, FEWEST_LABELS)

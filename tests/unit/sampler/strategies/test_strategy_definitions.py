@@ -156,6 +156,19 @@ def test_auto_covers_up_to_two_labels_a_class(n_labels: int, strategy: str) -> N
     assert np.array_equal(order("auto"), order(strategy))
 
 
+@pytest.mark.parametrize(("n_labels", "strategy"), [(119, "coverage"), (120, "aopt")])
+def test_auto_counts_the_classes_of_the_largest_of_several_outputs(
+    n_labels: int, strategy: str
+) -> None:
+    outputs = [("regression", 1), ("classification", 60), ("classification", 2)]
+    head = LinearHead(np.random.default_rng(2).normal(size=(63, POOL.shape[1])))
+    labeled = {"labeled_data": MANY[:n_labels], "seed_fisher": True}
+    samplers = (
+        ActiveSampler(outputs, head, 10, strategy=name, **labeled) for name in ("auto", strategy)
+    )
+    assert np.array_equal(*(sampler.rank(POOL).indices for sampler in samplers))
+
+
 def test_auto_is_the_design_in_regression_and_without_conditioning() -> None:
     head = LinearHead([[1.0, 2.0, 0.0, 1.0, -1.0]])
     samplers = (ActiveSampler("regression", head, 10, strategy=name) for name in ("auto", "aopt"))
