@@ -20,6 +20,7 @@ PROJECT_SETTINGS = (
     "encoder",
     "model",
     "model_use",
+    "controls",
     "class_weight",
     "audit",
     "prelabel",

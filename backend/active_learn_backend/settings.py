@@ -196,6 +196,11 @@ class Settings(BaseSettings):
     partition_rows: int = Field(
         100_000, ge=1_000, description="Most tasks that one worker ranks on Ray."
     )
+    controls: str = Field(
+        "",
+        description="Names of the controls that are learned, separated by commas; empty: all that "
+        "can be.",
+    )
     class_weight: Literal["none", "balanced"] = Field(
         "none", description="Weights of the classes when the head is trained."
     )

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from active_learn.heads import load_heads
 from active_learn.posterior.fisher import uncertainty
+from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.heads import ControlHeads
 from active_learn_backend.learning.quality.head_versions import roll_back
+from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.state.folders import heads_folder
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.round_report import RoundReport
@@ -187,6 +189,28 @@ def test_a_stream_decides_by_all_controls_and_goes_on(backend: Backend) -> None:
     assert later != state
     assert later.startswith(f"{kind}-")
     assert all(row.decision for row in read_tasks(backend.store, project))
+
+
+def test_a_project_names_the_controls_that_it_learns(backend: Backend) -> None:
+    studio = backend.studio
+    project = backend.add_project(30, config=CONFIG)
+    backend.store.set_params(project, {"controls": "size"})
+    backend.turn(project)
+    for task in sorted(studio.tasks)[:12]:
+        annotate(studio, task, "parity", "size")
+    backend.turn(project)
+    report = rounds(backend, project)[-1]
+    assert [one.control for one in report.controls] == ["size"]
+    (answer,) = predict(backend, project)
+    assert controls_of(answer["result"]) == ["size"]
+    # All labels are there already when all controls are to be learned.
+    backend.store.set_params(project, {})
+    backend.store.update(project, round_requested=True)
+    backend.turn(project)
+    (answer,) = predict(backend, project)
+    assert controls_of(answer["result"]) == ["parity", "size"]
+    with pytest.raises(SettingsError, match=r"'remark', which is no control .*: parity, size"):
+        check_params(backend.settings(), parse_label_config(CONFIG), {"controls": "remark"})
 
 
 def test_a_config_of_two_controls_says_both() -> None:

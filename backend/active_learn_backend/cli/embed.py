@@ -60,11 +60,11 @@ def embed(
     SettingsError, EngineError, LabelStudioError
     """
     # These import torch, which takes seconds: not for --help.
-    from ..labeling.config import parse_label_config
     from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.content_loader import ContentLoader
     from ..learning.embedding.embedder import TaskEmbedder
     from ..learning.engines.configured import configured_engine
+    from ..learning.selection.project_params import learned_task
 
     client = LabelStudioClient(settings)
     try:
@@ -72,7 +72,7 @@ def embed(
         label_config = str(client.project(project_id)["label_config"] or "")
         settings = settings_of_project(settings, project_id)
         load = ContentLoader(settings, client).load
-        embedder = TaskEmbedder(settings, project_id, parse_label_config(label_config), load)
+        embedder = TaskEmbedder(settings, project_id, learned_task(label_config, settings), load)
         before = len(embedder.cache)
         failed = configured_engine(settings).fill_from_files(
             embedder, label_config, files, lambda done, _: report(done)

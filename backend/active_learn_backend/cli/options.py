@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "reserve",
         "retrain_every",
         "strategy",
+        "controls",
         "class_weight",
         "audit",
         "prelabel",

@@ -45,7 +45,8 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
         return
     began = time.monotonic()
     try:
-        found = _load(client, project_settings(settings, params), task)
+        own = project_settings(settings, params)
+        found = _load(client, own, task.only(own.controls))
     except (SettingsError, MissingOptionalDependencyError) as error:
         yield wrong(str(error), "its rounds wait for that")
         return

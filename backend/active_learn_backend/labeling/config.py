@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 from xml.etree import ElementTree
 
 from label_studio_sdk.label_interface import LabelInterface
 
-from ..errors import LabelConfigError
+from ..errors import LabelConfigError, SettingsError
 from ..wording import shortened
 from .annotations import no_label_because, resolve_label
 from .controls import REGISTRY, ControlTag, UnlearnedControl
@@ -77,6 +77,37 @@ class LabelingTask:
         names = [f"{one.tag} '{one.from_name}' ({one.problem_type})" for one in self.controls]
         learned = f"{self.kind}: {', '.join(names)}"
         return f"{learned}; not learned: {reasons}" if reasons else learned
+
+    def only(self, names: str) -> LabelingTask:
+        """Return the task of some controls, named as in the setting ``controls``.
+
+        Raises
+        ------
+        SettingsError
+            When one of the names is of no control that can be learned.
+        """
+        wanted = [name.strip() for name in names.split(",") if name.strip()]
+        offered = [control.from_name for control in self.controls if control.learned]
+        if unknown := [name for name in wanted if name not in offered]:
+            raise SettingsError(
+                f"CONTROLS names '{unknown[0][:60]}', which is no control of the labeling config "
+                f"that can be learned; expected some of: {', '.join(offered) or 'none'}"
+            )
+        if not wanted:
+            return self
+        kept = tuple(control for control in self.controls if control.from_name in wanted)
+        needed = {name for control in kept for name in control.fields}
+        return replace(
+            self,
+            controls=kept,
+            fields=tuple(replace(one, required=one.name in needed) for one in self.fields),
+            left_out=self.left_out
+            + tuple(
+                f"{control.tag} '{control.from_name}' is not in CONTROLS"
+                for control in self.controls
+                if control not in kept
+            ),
+        )
 
     def labels(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """Resolve all annotations of a task to its labels, by the names of the controls.
@@ -171,7 +202,7 @@ def _read_controls(
                     f"{parsed.tag} '{parsed.name}' labels single items (Repeater)"
                 )
             control = _control(parsed, element)
-            _check_objects(control, parsed)
+            _read_objects(control, parsed)
         except LabelConfigError as error:
             left_out.append(str(error))
         else:
@@ -219,8 +250,8 @@ def _why_not(tag: str) -> str:
     return WHY_NOT.get(tag, "is no kind that is learned")
 
 
-def _check_objects(control: ControlTag, parsed: Any) -> None:
-    """Check that what a control labels is in the config, and can be encoded."""
+def _read_objects(control: ControlTag, parsed: Any) -> None:
+    """Read what a control labels: it has to be in the config, and can be encoded."""
     missing = set(parsed.to_name) - {labeled.name for labeled in parsed.objects}
     if missing:
         raise control.error(
@@ -228,7 +259,7 @@ def _check_objects(control: ControlTag, parsed: Any) -> None:
             "or correct toName"
         )
     try:
-        fields_of(parsed.objects, ())
+        control.fields = tuple(field.name for field in fields_of(parsed.objects, ()))
     except LabelConfigError as error:
         raise control.error(f"cannot be learned: {error}") from None
 

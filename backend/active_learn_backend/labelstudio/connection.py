@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import LabelStudioError, ProjectMissingError
 from ..labeling.config import LabelingTask, parse_label_config
 from ..logs import context
+from ..project_settings import project_settings
 from ..settings import Settings
 from ..state.lease import exclusively
 from ..state.schema import BEING_CONNECTED
@@ -95,8 +96,8 @@ class Connection:
         remote = self._client.project(self._project_id)
         task = parse_label_config(remote["label_config"] or "")
         known = self._store.project(self._project_id)
+        own = params if params is not None else known.params if known else {}
         if check_params is not None:
-            own = params if params is not None else known.params if known else {}
             check_params(self._settings, task, own)
         # No worker takes it up before all is registered.
         is_new = self._store.register(
@@ -119,7 +120,8 @@ class Connection:
         self._update(status="active", reason="", mode=mode, last_error="")
         self._store.mark_changed(self._project_id)
         done.append(STREAM_IS_ORDERED + (" (by polling only)" if pull else ""))
-        done.append(f"its tasks are {task.description}")
+        learned = task.only(project_settings(self._settings, own).controls)
+        done.append(f"its tasks are {learned.description}")
         return done
 
     def disconnect(self) -> list[str]:

@@ -27,7 +27,7 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads
-from ..learning.selection.project_params import check_params
+from ..learning.selection.project_params import check_params, learned_task
 from ..project_settings import parse_params, project_settings
 from ..settings import Settings, environment_settings
 from ..state.connection_requests import MOST_REQUESTS, request_connection
@@ -234,8 +234,8 @@ class ActiveLearningModel(LabelStudioMLBase):
         self, project: Project, tasks: Sequence[Mapping[str, Any]]
     ) -> dict[int, dict[str, Any]]:
         """Compute the heads' answers by position; none for a task that cannot be loaded."""
-        labeling = parse_label_config(project.label_config)
         settings = project_settings(self._runtime.settings, project.params)
+        labeling = learned_task(project.label_config, settings)
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
         heads = self._heads(project, labeling, embedder)
         if not heads.heads:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LabelStudioError, WorkerStoppingError
-from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine
-from ..learning.selection.project_params import settings_for
+from ..learning.selection.project_params import learned_task, settings_for
 from ..learning.selection.queue_size import QueueSize, queue_size
 from ..project_settings import project_settings
 from ..settings import LOW_WATER, Settings
@@ -200,8 +199,9 @@ class Turn:
     def _run_round(self, remote: Mapping[str, Any]) -> None:
         project = self._project()
         open_tasks, batch = count_open(self._store, project.id)
-        task = parse_label_config(project.label_config)
-        settings = settings_for(task, project_settings(self.settings, project.params))
+        settings = project_settings(self.settings, project.params)
+        task = learned_task(project.label_config, settings)
+        settings = settings_for(task, settings)
         reason = round_is_due(
             project, open_tasks, batch, settings, retiring=self.pace.retirement.forced
         )
@@ -241,8 +241,9 @@ class Turn:
         if not keys:
             return
         project = self._project()
-        task = parse_label_config(project.label_config)
-        settings = settings_for(task, project_settings(self.settings, project.params))
+        settings = project_settings(self.settings, project.params)
+        task = learned_task(project.label_config, settings)
+        settings = settings_for(task, settings)
         embedder = TaskEmbedder(settings, project.id, task, self.load)
         loads = Loads(project, self._store, self.engine, embedder, lambda *_: self._check())
         readable, deadline = 0, time.monotonic() + RETRY_SECONDS

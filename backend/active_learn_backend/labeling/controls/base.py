@@ -41,6 +41,8 @@ class ControlTag(ABC):
         Name of the tag.
     from_name, to_name : str
         Names of the control and of the (first) object that it labels.
+    fields : tuple of str
+        Names of the fields that it labels.
     problem_type : {'classification', 'multilabel', 'regression'}
         What is learned.
     labels : tuple of str
@@ -61,6 +63,7 @@ class ControlTag(ABC):
     tag: ClassVar[str]
     learned: ClassVar[bool] = True
     can_prelabel: bool = True
+    fields: tuple[str, ...] = ()
     problem_type: ProblemType
     labels: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None

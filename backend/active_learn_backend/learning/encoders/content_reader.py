@@ -77,8 +77,8 @@ class ContentReader:
             return list(pool.map(one, contents))
 
     def _read(self, field: Field, value: Any) -> Raw:
-        if not value and field.is_address and not field.required:
-            return None
+        if not value and not field.required:
+            return None if field.is_address else ""
         if not isinstance(value, str) or (field.is_address and not value):
             raise ContentError(f"the task has no {field.kind} in its field '{field.name}'")
         if field.kind == "images":

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from active_learn import ActiveSampler, Ranking
 
-from ...labeling.config import parse_label_config
 from ..embedding.cache import Vectors
 from ..embedding.embedder import TaskEmbedder
+from ..selection.project_params import learned_task
 from .base import Checkpoint, Engine, Failures, ProjectTasks
 from .task_files import read_pages
 
@@ -31,7 +31,7 @@ class LocalEngine(Engine):
         files: Sequence[Path],
         checkpoint: Checkpoint,
     ) -> Failures:
-        task = parse_label_config(label_config)
+        task = learned_task(label_config, embedder.settings)
         failed: Failures = {}
         done = 0
         for file in files:

@@ -9,12 +9,25 @@ from active_learn.strategies import build_strategy
 from active_learn.validation import check_problem_type
 
 from ...errors import SettingsError
-from ...labeling.config import LabelingTask
+from ...labeling.config import LabelingTask, parse_label_config
 from ...project_settings import project_settings
 from ...settings import REMOVED, Settings
 from ..encoders.names import check_project_value
 
-__all__ = ["check_params", "settings_for"]
+__all__ = ["check_params", "learned_task", "settings_for"]
+
+
+def learned_task(label_config: str, settings: Settings) -> LabelingTask:
+    """Read a labeling config, with the controls that a project learns by its settings.
+
+    Raises
+    ------
+    LabelConfigError
+        When the config cannot be learned.
+    SettingsError
+        When the settings name a control that it cannot learn.
+    """
+    return parse_label_config(label_config).only(settings.controls)
 
 
 def settings_for(task: LabelingTask, settings: Settings) -> Settings:
@@ -53,6 +66,7 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
     own = project_settings(settings, params)
     for name in {name.lower() for name in params} & {"encoder", "model"}:
         check_project_value(name, getattr(own, name), settings)
+    task = task.only(own.controls)
     strategy = build_strategy(own.strategy, {})
     problem = check_problem_type([(one.problem_type, 1) for one in task.controls])
     strategy.check(problem)

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from active_learn_backend.errors import LabelConfigError
+from active_learn_backend.errors import LabelConfigError, SettingsError
 from active_learn_backend.labeling.annotations import is_skipped, resolve_label
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.data_objects import OBJECTS, Field
@@ -340,6 +340,35 @@ def test_a_task_has_the_labels_of_the_controls_that_it_is_labeled_by() -> None:
     ) == {"r": 4.0}
     assert task.labels([annotation(1, None, result=[])]) is None
     assert task.labels([]) is None
+
+
+def test_a_setting_names_the_controls_that_are_learned() -> None:
+    texts = "<Text name='t' value='$t'/><Rating name='r' toName='t'/><Number name='n' toName='i'/>"
+    task = parse_label_config(f"<View>{IMAGE}{CHOICES}{texts}</View>")
+    assert task.only("") is task
+    assert task.only(" n, c ").description == (
+        "learned in part: Choices 'c' (classification), Number 'n' (regression); "
+        "not learned: Rating 'r' is not in CONTROLS"
+    )
+    rated = task.only("r")
+    assert [control.from_name for control in rated.controls] == ["r"]
+    # The same fields, so that contents and embeddings stay; a task may lack what is not learned.
+    assert [(field.name, field.required) for field in rated.fields] == [
+        ("image", False),
+        ("t", True),
+    ]
+    content = task.content({"image": "/x.png", "t": "x"})
+    assert rated.content_key(content) == task.content_key(content)
+
+
+def test_a_setting_that_names_no_control_that_can_be_learned_is_refused() -> None:
+    task = parse_label_config(f"<View>{IMAGE}{CHOICES}<TextArea name='t' toName='i'/></View>")
+    for names in ("t", "c,x", "C"):
+        with pytest.raises(SettingsError, match=r"no control .* that can be learned; .*: c$"):
+            task.only(names)
+    unlearned = parse_label_config(f"<View>{IMAGE}<TextArea name='t' toName='i'/></View>")
+    with pytest.raises(SettingsError, match="some of: none"):
+        unlearned.only("t")
 
 
 def test_a_field_that_any_control_labels_is_required_and_all_are_encoded_once() -> None:

@@ -13,12 +13,12 @@ from active_learn.errors import ActiveLearnError
 from ray.data import ActorPoolStrategy
 
 from ....errors import EngineError
-from ....labeling.config import parse_label_config
 from ....labelstudio.client import LabelStudioClient
 from ....labelstudio.content_loader import ContentLoader
 from ....settings import Settings
 from ...embedding.embedder import CHUNK, load_encoder, longest_first
 from ...embedding.key_index import read_keys
+from ...selection.project_params import learned_task
 from .jobs import Embedded, EmbeddingJob
 from .pages import Pages
 from .shards import Shards
@@ -98,7 +98,7 @@ class ShardEncoder:
 
         # The last bits of an embedding depend on it, and with them the order of near ties.
         torch.set_num_threads(ENCODER_CPUS)
-        self._task = parse_label_config(label_config)
+        self._task = learned_task(label_config, settings)
         self._known = ray.get(known[0])
         self._error = ""
         try:
