@@ -9,6 +9,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from .display import html_table
 from .errors import ParameterError
 from .validation import check_flag
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["Parameters"]
 
 S = TypeVar("S", bound="Parameters")
+
+
+def is_short(value: Any) -> bool:
+    """Return whether a value is short when printed."""
+    import torch
+
+    from .models import LinearHead
+
+    short = (str, int, float, type(None), os.PathLike, torch.device, LinearHead)
+    return isinstance(value, short)
 
 
 class Parameters:
@@ -124,20 +135,29 @@ class Parameters:
         return {**vars(self), "_arguments": {**self._arguments, **replaced}}
 
     def __repr__(self) -> str:
-        import torch
-
-        from .models import LinearHead
-
-        # Values that are short when printed; of others the type is printed.
-        printed = (str, int, float, type(None), os.PathLike, torch.device, LinearHead)
         defaults = self._defaults()
-        shown = []
-        for name, value in self._arguments.items():
-            if name == "labeled_data":
-                if self.problem.labeled is not None:
-                    shown.append(f"labeled_data=<{len(self.problem.labeled)} samples>")
-            elif not isinstance(value, printed):
-                shown.append(f"{name}=<{type(value).__name__}>")
-            elif name not in defaults or value != defaults[name]:
-                shown.append(f"{name}={value!r}")
+        shown = [
+            f"{name}={self._shown(name, value)}"
+            for name, value in self._arguments.items()
+            if name not in defaults or value is not defaults[name]
+            if not (name in defaults and is_short(value) and value == defaults[name])
+            if name != "labeled_data" or self.problem.labeled is not None
+        ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        """Return all settings, and what was found out of the model, as a table."""
+        settings = [[name, self._shown(name, value)] for name, value in self._arguments.items()]
+        found = [[name, str(value)] for name, value in self.problem.facts().items()]
+        return html_table((type(self).__name__, ""), settings + found)
+
+    def _shown(self, name: str, value: Any) -> str:
+        """Return an argument in short: of what is long when printed, its type."""
+        if name == "labeled_data":
+            labeled = self.problem.labeled
+            return "None" if labeled is None else f"<{len(labeled)} samples>"
+        if is_short(value):
+            return repr(value)
+        facts = self.problem.facts() if name == "model" else {}
+        found = f": layer {facts['layer']}" if "layer" in facts else ""
+        return f"<{type(value).__name__}{found}>"

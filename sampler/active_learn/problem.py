@@ -39,6 +39,8 @@ __all__ = ["SelectionProblem"]
 N_GREEDY = 200
 # Samples of a pipe that are read before they are decided, without a batch size.
 STREAM_ROWS = 64
+# What a model's outputs are called, by the type of problem.
+OUTPUTS = {"classification": "classes", "multilabel": "labels", "regression": "outputs"}
 
 
 @dataclass
@@ -134,6 +136,18 @@ class SelectionProblem:
         if labeled_data is not None:
             problem.add_labeled(labeled_data)
         return problem
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the model and the labels; of a model that did not run, little."""
+        facts: dict[str, Any] = {}
+        sizes, layer = self.adapter.sizes, self.adapter.layer_name
+        if layer is not None:
+            facts["layer"] = layer
+        if sizes is not None:
+            facts["embedding size"], facts[OUTPUTS.get(str(self.problem_type), "outputs")] = sizes
+        if self.labeled is not None:
+            facts["labeled samples"] = len(self.labeled)
+        return facts
 
     def use_strategy(self, name: str, parameters: dict[str, Any]) -> None:
         """Select by another strategy from now on."""

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .display import html_table, text_table
+from .errors import ParameterError
+
 __all__ = ["Ranking"]
+
+HEADER = ("place", "candidate", "score", "uncertainty", "novelty", "reason")
+SHOWN = 20  # rows in a notebook
+UNSURE, NEW = "the model is unsure", "unlike what is labeled"
+REPRESENTS = "stands for candidates like it"
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,12 @@ class Ranking:
         Variance of a Gaussian process on the embeddings after the labeled data, relative to the
         one before, in [0, 1]: 1 is unlike anything labeled. Of more than 500 labeled samples the
         500 most informative.
+
+    Examples
+    --------
+    >>> ranking = sampler.rank(candidates, 100)
+    >>> print(ranking.table(5))
+    >>> print(ranking.explain(ranking.indices[0]))
     """
 
     indices: np.ndarray
@@ -36,3 +50,64 @@ class Ranking:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def explain(self, candidate: int) -> str:
+        """Return one sentence: why a candidate has its place.
+
+        Parameters
+        ----------
+        candidate : int
+            Its position in the pool, one of ``indices``.
+
+        Raises
+        ------
+        ParameterError
+            When it is not in the ranking.
+        """
+        places = np.flatnonzero(self.indices == candidate)
+        if not len(places):
+            raise ParameterError(
+                f"candidate {candidate!r} is not among the {len(self)} of this ranking; give one "
+                "of ranking.indices"
+            )
+        at = int(places[0])
+        unsure, new = self._shares()
+        return (
+            f"candidate {candidate} has place {at + 1} of {len(self)} (score "
+            f"{self.scores[at]:.3g}): {self._reason(at, unsure, new)}; uncertainty "
+            f"{self.uncertainty[at]:.2f}, above {unsure[at]:.0%} of the ranking; novelty "
+            f"{self.novelty[at]:.2f}, above {new[at]:.0%}"
+        )
+
+    def table(self, n: int = 10) -> str:
+        """Return the first n candidates with their reasons, as a table."""
+        return text_table(HEADER, self._rows(n))
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADER, self._rows(SHOWN))
+
+    def _rows(self, n: int) -> list[list[str]]:
+        unsure, new = self._shares()
+        return [
+            [
+                str(at + 1),
+                str(self.indices[at]),
+                f"{self.scores[at]:.3g}",
+                f"{self.uncertainty[at]:.2f}",
+                f"{self.novelty[at]:.2f}",
+                self._reason(at, unsure, new),
+            ]
+            for at in range(min(n, len(self)))
+        ]
+
+    def _shares(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the share of the ranking below each candidate in uncertainty and in novelty."""
+        both = (self.uncertainty, self.novelty)
+        below = [np.searchsorted(np.sort(values), values) / len(self) for values in both]
+        return below[0], below[1]
+
+    def _reason(self, at: int, unsure: np.ndarray, new: np.ndarray) -> str:
+        """Return what is above the median: the uncertainty, the novelty, both or none."""
+        reasons = [UNSURE] if unsure[at] >= 0.5 else []
+        reasons += [NEW] if new[at] >= 0.5 else []
+        return " and ".join(reasons) or REPRESENTS

@@ -41,6 +41,7 @@ LAYERS = {
         parameters
         problem
         ranking reasons
+        display
         strategies streams evaluation
         selectors
         posterior inputs

@@ -64,7 +64,15 @@ class Adapter(Protocol):
 
     ``weight`` (K, d) and ``bias`` (K,) are the last linear layer, so that
     ``embedding @ weight.T + bias`` reproduces the logits; None for a plain callable.
+    ``layer_name`` is what that layer is called, and ``sizes`` are d and K; None before they are
+    known.
     """
+
+    @property
+    def layer_name(self) -> str | None: ...
+
+    @property
+    def sizes(self) -> tuple[int, int] | None: ...
 
     @property
     def weight(self) -> torch.Tensor | None: ...
@@ -92,6 +100,8 @@ class LinearHead:
     ModelError
         When the shapes do not fit each other or a value is not finite.
     """
+
+    layer_name = None
 
     def __init__(self, weight: Any, bias: Any | None = None) -> None:
         self.weight = as_tensor(weight, "weights of a LinearHead").to(torch.float32)
@@ -123,6 +133,12 @@ class LinearHead:
         return cls(
             torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
         )
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The size of embeddings and the number of outputs."""
+        n_outputs, n_features = self.weight.shape
+        return n_features, n_outputs
 
     def __repr__(self) -> str:
         n_outputs, n_features = self.weight.shape

@@ -37,10 +37,16 @@ class BatchedAdapter(ABC):
         Likewise.
     batch_size : int
         The size in use, which a stream should read at a time.
+    layer_name : str or None
+        What the last linear layer is called.
+    sizes : (int, int) or None
+        The size of embeddings and the number of outputs, after the first call.
     """
 
     weight: torch.Tensor | None = None
     bias: torch.Tensor | None = None
+    layer_name: str | None = None
+    sizes: tuple[int, int] | None = None
 
     def __init__(self, batch_size: int | str = "auto") -> None:
         whole_number = isinstance(batch_size, (int, np.integer)) and not isinstance(
@@ -83,7 +89,9 @@ class BatchedAdapter(ABC):
             self._run_window(take_samples(batch, start, start + WINDOW), start)
             for start in range(0, n_samples, WINDOW)
         ]
-        return ModelOutput.cat(outputs)
+        output = ModelOutput.cat(outputs)
+        self.sizes = output.embedding.shape[1], output.logits.shape[1]
+        return output
 
     def _run_window(self, window: Any, offset: int) -> ModelOutput:
         samples, order = self._prepare(window, offset)

@@ -76,6 +76,7 @@ class OnnxModel(BatchedAdapter):
         self._made_from = source, device, batch_size
         model, folder = load_model(source)
         self._nodes = find_last_linear(model.graph)
+        self.layer_name = self._nodes.node
         self._nodes.add_to(model.graph)
         self._head = read_head(model, self._nodes, folder)
         self._outputs = [self._nodes.embedding, self._nodes.logits]

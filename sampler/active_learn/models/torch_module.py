@@ -86,6 +86,7 @@ class TorchModule(BatchedAdapter):
             n_probes = min(N_PROBES, count_samples(samples))
             self._record = self._find_layer(take_samples(inputs, 0, n_probes))
         call = self._last_call(*self._record_run(inputs, self._record), inputs)
+        self.layer_name = repr(call.name)
         logits, embedding = call.output.float(), call.input.float()
         # Copies: a weight that was computed on the way belongs to inference mode.
         self.weight = call.weight.detach().float().clone()

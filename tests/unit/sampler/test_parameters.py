@@ -226,6 +226,32 @@ def test_the_repr_shows_what_is_set() -> None:
     assert plain == f"ActiveSampler({expected})"
 
 
+def test_the_repr_shows_the_layer_that_was_found() -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    sampler = ActiveSampler("classification", model, 5)
+    assert "model=<Sequential>" in repr(sampler)
+    sampler.select(torch.from_numpy(POOL))
+    assert "model=<Sequential: layer '2'>" in repr(sampler)
+
+
+def test_a_notebook_shows_the_settings_and_what_was_found() -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    sampler = ActiveSampler("classification", model, 5, labeled_data=LABELED, strategy="aopt")
+    shown = sampler._repr_html_()
+    for name, value in {
+        "strategy": "&#x27;aopt&#x27;",
+        "seed_fisher": "False",
+        "layer": "&#x27;2&#x27;",
+        "embedding size": 4,
+        "classes": 3,
+        "labeled samples": 15,
+        "model": "&lt;Sequential: layer &#x27;2&#x27;&gt;",
+    }.items():
+        assert f"<tr><td>{name}</td><td>{value}</td></tr>" in shown
+    head = LinearHead(np.ones((1, 6)))
+    assert "<td>outputs</td><td>1</td>" in ActiveSampler("regression", head, 5)._repr_html_()
+
+
 def test_torch_is_imported_when_a_sampler_is_made() -> None:
     """Also no other library that takes seconds to import."""
     code = """

@@ -62,6 +62,31 @@ def test_novelty_and_uncertainty_say_what_they_promise() -> None:
     assert ranking.uncertainty == pytest.approx(1 - margin, abs=1e-6)
 
 
+def test_a_ranking_says_why() -> None:
+    ranking = sampler(labeled_data=POOL[:5]).rank(POOL, 40)
+    lines = ranking.table(3).split("\n")
+    assert lines[0].split() == ["place", "candidate", "score", "uncertainty", "novelty", "reason"]
+    assert [line.split()[1] for line in lines[1:]] == [str(i) for i in ranking.indices[:3]]
+    assert len({len(line) for line in lines}) == 1
+    newest = int(np.argmax(ranking.novelty))
+    sentence = ranking.explain(ranking.indices[newest])
+    assert f"has place {newest + 1} of 40" in sentence
+    assert "unlike what is labeled" in sentence
+    assert sentence.endswith("above 98%")
+    least = ranking.explain(ranking.indices[int(np.argmin(ranking.uncertainty))])
+    assert "unsure" not in least
+    with pytest.raises(ParameterError, match="candidate 3 is not among the 1 of this ranking"):
+        sampler(labeled_data=POOL[:5]).rank(np.roll(POOL, 3, axis=0), 1).explain(3)
+
+
+def test_a_notebook_shows_the_start_of_a_ranking() -> None:
+    shown = sampler().rank(POOL)._repr_html_()
+    assert shown.count("<tr>") == 21
+    assert "<th>reason</th>" in shown
+    regression = ActiveSampler("regression", LinearHead(np.ones((1, 8))), 5).rank(POOL)
+    assert "<td>stands for candidates like it</td>" in regression._repr_html_()
+
+
 def test_seeding_avoids_what_is_labeled() -> None:
     pool = np.repeat(np.eye(8, dtype=np.float32), 5, axis=0)
     seeded = sampler(4, labeled_data=pool[:20], seed_fisher=True, strategy="aopt")
