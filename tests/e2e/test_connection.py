@@ -209,16 +209,16 @@ def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
     make_text_project: Callable[..., tuple[int, list[int]]],
 ) -> None:
     config = (
-        '<View><Video name="text" value="$text"/><Choices name="label" toName="text">'
-        '<Choice value="a"/><Choice value="b"/></Choices></View>'
+        '<View><Text name="text" value="$text" encoding="base64"/><Choices name="label" '
+        'toName="text"><Choice value="a"/><Choice value="b"/></Choices></View>'
     )
     project, _ = make_text_project(TEXTS[:3], config=config)
     with label_studio.client(label_studio.token) as person:
         body = {"url": harness.backend.url, "project": project, "title": "UI"} | AUTH
         answer = person.post("/api/ml/", json=body)
     assert answer.status_code == 400
-    assert "cannot be encoded; use one of Image, Text" in answer.text
-    with pytest.raises(ServerError, match="cannot be encoded; use one of Image, Text"):
+    assert "import decoded text and remove it" in answer.text
+    with pytest.raises(ServerError, match="import decoded text and remove it"):
         harness.backend.run("connect", "--project", str(project))
     assert harness.project(project)["sampling"] == "Sequential sampling"
 
