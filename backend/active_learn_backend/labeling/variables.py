@@ -7,7 +7,7 @@ index as ``*``, so that ``$pages[*].text`` stands for the texts of all pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -69,7 +69,7 @@ def _follow(value: Any, steps: list[str]) -> Any:
     for at, step in enumerate(steps):
         if step == ALL:
             items = value if isinstance(value, list) else []
-            return list(_flat(_follow(item, steps[at + 1 :]) for item in items))
+            return _joined(_follow(item, steps[at + 1 :]) for item in items)
         if isinstance(value, Mapping):
             value = value.get(step)
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
@@ -79,10 +79,9 @@ def _follow(value: Any, steps: list[str]) -> Any:
     return value
 
 
-def _flat(values: Iterator[Any]) -> Iterator[Any]:
-    """Put the items of lists, and all that is there, into one line."""
+def _joined(values: Iterable[Any]) -> list[Any]:
+    """Put values, and the items of those that are lists, into one list; without None."""
+    found: list[Any] = []
     for value in values:
-        if isinstance(value, list):
-            yield from _flat(iter(value))
-        elif value is not None:
-            yield value
+        found += value if isinstance(value, list) else [value]
+    return [value for value in found if value is not None]

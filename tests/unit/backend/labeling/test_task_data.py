@@ -11,6 +11,8 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.data_objects import Field
 from active_learn_backend.labeling.plain_text import MAX_TEXT
 from active_learn_backend.learning.encoders.content_reader import ContentReader
+from hypothesis import given
+from hypothesis import strategies as st
 
 CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
 
@@ -92,6 +94,31 @@ def test_a_list_in_hypertext_is_read_without_its_tags() -> None:
 
 def test_a_very_long_text_is_cut() -> None:
     assert read("Text", "$t", {"t": "x" * (MAX_TEXT + 1)}) == "x" * MAX_TEXT
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab. <[$", max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab.[0]", max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(["Text", "HyperText", "Paragraphs", "Chat", "Table", "List", "Image"]),
+    st.text("$ab.[0]*{} ", max_size=8),
+    st.dictionaries(st.text("ab.[0]", max_size=3), JSON, max_size=3),
+)
+def test_any_data_under_any_variable_are_text_or_nothing(
+    tag: str, value: str, data: dict[str, Any]
+) -> None:
+    field = f'<{tag} name="o" value="$a{value}"/>'
+    task = parse_label_config(f"<View>{field}{CHOICES}</View>")
+    content = task.content(data)
+    assert all(one is None or isinstance(one, str) for one in content.values())
+    assert len(task.content_key(content)) == 32
 
 
 REPEATER = """<View><Repeater on="$pages" indexFlag="{{i}}"><Text name="o_{{i}}"
