@@ -21,6 +21,7 @@ Kind = Literal["text", "image", "images", "audio", "video", "pdf", "time series"
 OBJECTS: dict[str, tuple[Kind, Markup]] = {
     "Image": ("image", "plain"),
     "Audio": ("audio", "plain"),
+    "AudioPlus": ("audio", "plain"),
     "Video": ("video", "plain"),
     "Pdf": ("pdf", "plain"),
     "TimeSeries": ("time series", "plain"),
