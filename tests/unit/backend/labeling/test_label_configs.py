@@ -74,7 +74,7 @@ def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
             "give each task one text",
         ),
         (CONFIG.replace("<Image", '<Text encoding="base64"'), "import decoded text"),
-        (CONFIG.replace("<Image", "<Cloud"), "cannot be encoded; use one of Image, Audio, AudioPlus"),
+        (CONFIG.replace("<Image", "<Cloud"), "cannot be encoded; use one of Image, Audio"),
         ('<!DOCTYPE v [<!ENTITY a "b">]>' + CONFIG, "remove the DOCTYPE"),
         ("<View>" + "x" * 2_000_001, "make it smaller"),
     ],
