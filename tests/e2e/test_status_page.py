@@ -36,7 +36,7 @@ def test_the_page_shows_a_real_project(
         wait_until(lambda: look()["queue"], timeout=60, what="the first queue")
         label_digits(project, 20)
         wait_until(
-            lambda: look()["summary"]["counts"]["labeled"] == 20 and look()["curve"],
+            lambda: look()["summary"]["counts"]["labeled"] == 20 and look()["controls"][0]["curve"],
             timeout=60,
             what="twenty labels on the page",
         )

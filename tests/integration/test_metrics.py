@@ -22,7 +22,7 @@ from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import read_counters, record_error
 from active_learn_backend.state.queue import set_queue
-from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.round_report import ControlReport, Estimate, Evaluation, RoundReport
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
@@ -74,7 +74,9 @@ def test_the_project_state_is_read_at_each_scrape(app: Flask, store: Store) -> N
     apply_changes(store, 3, rows)
     set_queue(store, 3, "al-2", [QueueRow(n, n, n < 3, 0.5, 0.5) for n in range(5)])
     for number, seconds in ((1, {"embed": 1.5, "rank": 0.5}), (2, {"embed": 0.25})):
-        report = RoundReport(number, labeled=1, unlabeled=4, seconds=seconds)
+        audit = Estimate("audit", "accuracy", 0.75, 0.5, 0.9, 8, 8.0)
+        controls = (ControlReport("c", 1, 1, Evaluation(audit)), ControlReport("size", 2))
+        report = RoundReport(number, 1, unlabeled=4, seconds=seconds, controls=controls)
         finish_round(store, 3, report, labels=0, tasks=0)
     for _ in range(2):
         record_error(store, 3, "LabelStudioUnreachableError", "it is at http://studio:8080")
@@ -93,6 +95,9 @@ def test_the_project_state_is_read_at_each_scrape(app: Flask, store: Store) -> N
     assert value(found, "pending_tasks", project="3") == 5
     assert value(found, "labeled_tasks", project="3") == 1
     assert value(found, "unlabeled_tasks", project="3") == 4
+    assert value(found, "control_labeled_tasks", project="3", control="size") == 2
+    quality = {"project": "3", "control": "c", "metric": "accuracy"}
+    assert value(found, "control_quality", **quality) == 0.75
     assert value(found, "unreadable_contents", project="3") == 0
     assert value(found, "round", project="3") == 2
     assert value(found, "failing", project="3") == 1

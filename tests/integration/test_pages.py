@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from active_learn_backend.learning.encoders import images
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
-from active_learn_backend.state.round_report import LabelError
+from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.web.app import create_app
 from flask import Flask
@@ -71,7 +72,7 @@ def test_a_project_as_page_and_as_json(client: FlaskClient, runtime: Any) -> Non
         said = client.get(path).get_json()
         assert said["summary"]["counts"]["labeled"] == 24
         assert [one["task_id"] for one in said["queue"][:2]] == [124, 125]
-        assert [point["labels"] for point in said["curve"]] == [12, 24]
+        assert [point["labels"] for point in said["controls"][0]["curve"]] == [12, 24]
     (one,) = client.get("/projects.json").get_json()
     assert one["title"] == "Fruit, vehicles and animals"
 
@@ -108,6 +109,35 @@ def test_regression_and_label_errors_are_shown(client: FlaskClient, runtime: Any
     assert "mean absolute error 1.25" in page
     assert "Labels that look wrong" in page
     assert "a, b" in page
+
+
+def test_each_control_has_its_place_on_the_page(client: FlaskClient, runtime: Any) -> None:
+    config = page_state.TEXT_CONFIG.replace(
+        "</View>", '<Number name="weight &lt;kg&gt;" toName="t"/></View>'
+    )
+    store = page_state.fill(runtime, config=config)
+    weight = ControlReport(
+        "weight <kg>",
+        12,
+        9,
+        Evaluation(page_state.audit(1.25, 9, metric="mean absolute error")),
+        (LabelError(102, 4.0, 2.5, None),),
+    )
+    first = page_state.report(36, page_state.audit(0.5, 20), 3)
+    report = replace(first, controls=(*first.controls, weight))
+    finish_round(store, 3, report, labels=0, tasks=0)
+    page = html(client, "/projects/3")
+    for part in ("classification, regression", "<h3>c</h3>", "<h3>weight &lt;kg&gt;</h3>",
+                 "accuracy 50", "mean absolute error 1.25", "c: Is it",
+                 "<td>weight &lt;kg&gt;</td>"):  # fmt: skip
+        assert part in page, part
+    assert page.count('id="curve-title-') == page.count('<svg class="curve"') == 1
+    said = client.get("/projects/3.json").get_json()
+    assert [one["name"] for one in said["controls"]] == ["c", "weight <kg>"]
+    assert [point["control"] for point in said["summary"]["quality"]] == ["c", "weight <kg>"]
+    index = html(client, "/")
+    assert "c: accuracy 50" in index
+    assert "weight &lt;kg&gt;: mean absolute error 1.25" in index
 
 
 # -- nothing that is shown can be trusted -------------------------------------------------------

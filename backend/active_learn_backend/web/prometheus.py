@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from ..errors import StoreError
 from ..state.counters import EventCount, read_counters
 from ..state.queue import count_open
+from ..state.round_report import RoundReport
 from ..state.rounds import last_round
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
@@ -35,6 +36,7 @@ __all__ = ["SHARED_FOLDER", "StateCollector", "expose", "observe_request"]
 
 #: Environment variable of prometheus_client: where several processes add up what they count.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+LONGEST_NAME = 100  # characters of the name of a control
 STATUSES = ("active", "paused", "paused_by_user", "disconnected")
 
 disable_created_metrics()  # as with several processes, where there are none
@@ -70,7 +72,7 @@ def expose(store: Store) -> bytes:
 
 
 class StateCollector(Collector):
-    """Reads the project state anew for each scrape; labels are project ids and fixed words."""
+    """Reads the state anew for each scrape; labels are project ids, controls and fixed words."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -103,14 +105,30 @@ class StateCollector(Collector):
             name: GaugeMetricFamily(f"active_learn_{name}", words, labels=["project"])
             for name, words in PROJECT_GAUGES.items()
         }
+        labeled = GaugeMetricFamily(
+            "active_learn_control_labeled_tasks",
+            "Tasks that a control is labeled in, as of the last finished round.",
+            labels=["project", "control"],
+        )
+        quality = GaugeMetricFamily(
+            "active_learn_control_quality",
+            "Quality of the head of a control on the audit set, as of the last finished round.",
+            labels=["project", "control", "metric"],
+        )
         for project in self._store.projects():
             for one in STATUSES:
                 status.add_metric([str(project.id), one], float(project.status == one))
-            for name, value in self._values(project).items():
+            report = last_round(self._store, project.id)
+            for name, value in self._values(project, report).items():
                 gauges[name].add_metric([str(project.id)], value)
-        return [status, *gauges.values()]
+            for found in report.controls if report else ():
+                names = [str(project.id), found.control[:LONGEST_NAME]]
+                labeled.add_metric(names, found.labeled)
+                if audit := found.evaluation.audit:
+                    quality.add_metric([*names, audit.metric], audit.value)
+        return [status, *gauges.values(), labeled, quality]
 
-    def _values(self, project: Project) -> Mapping[str, float]:
+    def _values(self, project: Project, report: RoundReport | None) -> Mapping[str, float]:
         left, batch = count_open(self._store, project.id)
         values: dict[str, float] = {
             "queue_open_tasks": left,
@@ -124,7 +142,6 @@ class StateCollector(Collector):
         }
         if project.status in WATCHED:
             values["lag_seconds"] = time.time() - (project.polled_at or project.connected_at)
-        report = last_round(self._store, project.id)
         if report is not None:
             values["labeled_tasks"] = report.labeled
             values["unlabeled_tasks"] = report.unlabeled

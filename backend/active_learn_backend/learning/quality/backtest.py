@@ -95,7 +95,8 @@ class LabeledSet:
     ) -> LabeledSet:
         """Embed the labeled ones of a project's tasks, by its settings and through its cache.
 
-        Tasks that cannot be read are left out, with a warning.
+        Of several controls it is the first that the settings name. Tasks that cannot be read are
+        left out, with a warning.
 
         Raises
         ------
@@ -105,7 +106,10 @@ class LabeledSet:
         # Heads are fitted anew in replays: a team's own model only embeds.
         settings = settings.model_copy(update={"model_use": "encoder"})
         _tell_unmatched(rows)
-        control = task.controls[0]
+        control, *others = task.only(settings.controls).controls
+        if others:
+            names = ", ".join(one.from_name for one in others)
+            log.warning("replays '%s'; name another by --controls: %s", control.from_name, names)
         labels = {row.task_id: (row.labels or {}).get(control.from_name) for row in rows}
         rows = [row for row in rows if labels[row.task_id] is not None]
         embeddings, usable, failed = TaskEmbedder(settings, project_id, task, load).embed(

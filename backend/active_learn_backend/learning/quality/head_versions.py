@@ -14,7 +14,7 @@ from ...state.folders import heads_folder
 from ...state.round_report import RoundReport
 from ...state.rounds import read_rounds
 from ...state.store import Project, Store
-from .learning_curve import Point, points_of
+from .learning_curve import Point, latest_points
 
 __all__ = ["KEEP_VERSIONS", "Version", "kept_versions", "list_versions", "roll_back"]
 
@@ -23,12 +23,12 @@ KEEP_VERSIONS = 20  # to go back to; a head of 77 classes and 384 features has 1
 
 @dataclass(frozen=True)
 class Version:
-    """A head that is saved."""
+    """Heads of one round that are saved, with the quality of each control's."""
 
     name: str
     finished_at: float | None
     labels: int | None
-    quality: Point | None
+    quality: list[Point]
     in_use: bool
     pinned: bool
 
@@ -47,13 +47,12 @@ def kept_versions(
     found = []
     for number in saved_heads(heads_folder(settings, project.id)):
         report = by_round.get(number)
-        points = points_of([report] if report else [])
         found.append(
             Version(
                 name=head_name(number),
                 finished_at=report.finished_at if report else None,
                 labels=report.labeled if report else None,
-                quality=points[0] if points else None,
+                quality=latest_points(report),
                 in_use=number == project.head_round,
                 pinned=number == project.pinned_round,
             )
@@ -115,10 +114,10 @@ def _line(version: Version) -> str:
     if version.finished_at is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version.finished_at))
         words += [when, f"{version.labels} labels"]
-    if version.quality is not None:
-        known = version.quality
+    for known in version.quality:
+        name = f"{known.control}: " if len(version.quality) > 1 else ""
         words.append(
-            f"{known.metric} {known.value:.3f} "
+            f"{name}{known.metric} {known.value:.3f} "
             f"({known.low:.3f} to {known.high:.3f}, {known.audited} audited)"
         )
     if version.in_use:

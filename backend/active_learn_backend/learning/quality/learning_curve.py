@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from ...state.round_report import RoundReport
 
-__all__ = ["ERROR", "Gain", "Point", "expected_gain", "points_of"]
+__all__ = ["ERROR", "Gain", "Point", "expected_gain", "latest_points", "points_of"]
 
 MOST_POINTS = 60  # of a curve: more are not visible on a screen
 NEEDED_AUDITED, NEEDED_POINTS, NEEDED_SPAN = 30, 5, 2.0
@@ -29,6 +29,8 @@ class Point:
         Labeled tasks at that time.
     audited : int
         Tasks drawn by chance on which it was measured.
+    control : str
+        Name of the control.
     """
 
     labels: int
@@ -37,6 +39,7 @@ class Point:
     high: float
     audited: int
     metric: str
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,20 @@ def points_of(reports: Sequence[RoundReport], control: str | None = None) -> lis
         if audit.metric != metric:  # another labeling task from here on
             points, metric = {}, audit.metric
         points[found.labeled] = Point(
-            found.labeled, audit.value, audit.low, audit.high, audit.n, metric
+            found.labeled, audit.value, audit.low, audit.high, audit.n, metric, found.control
         )
     ordered = sorted(points.values(), key=lambda point: point.labels)
     if len(ordered) <= MOST_POINTS:
         return ordered
     chosen = np.linspace(0, len(ordered) - 1, MOST_POINTS).round().astype(int)
     return [ordered[at] for at in chosen]
+
+
+def latest_points(report: RoundReport | None) -> list[Point]:
+    """Return what a round measured, for each control that has an audit estimate."""
+    if report is None:
+        return []
+    return [point for one in report.controls for point in points_of([report], one.control)]
 
 
 def expected_gain(points: Sequence[Point]) -> Gain:

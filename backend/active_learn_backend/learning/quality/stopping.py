@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,18 +31,21 @@ class Advice:
         The reason, in a sentence for the team.
     source : str
         Where it was published.
+    control : str
+        Name of the control that it is about.
     """
 
     criterion: str
     says_stop: bool | None
     words: str
     source: str
+    control: str = ""
 
 
 def advise(
     reports: Sequence[RoundReport], target: float | None = None, control: str | None = None
 ) -> list[Advice]:
-    """Evaluate every criterion for one control.
+    """Evaluate every criterion, for each control.
 
     Parameters
     ----------
@@ -51,30 +54,41 @@ def advise(
     target : float, optional
         Accuracy (regression: largest mean absolute error) that is good enough.
     control : str, optional
-        Name of the control; the first when omitted.
+        Name of the only control to look at; all of the last round when omitted.
 
     Returns
     -------
     list of Advice
         Always 'stabilizing predictions' and 'performance convergence'; with a target also that.
     """
+    if control is None:
+        last = reports[-1].controls if reports else ()
+        names = [one.control for one in last] or [""]
+        return [one for name in names for one in advise(reports, target, name)]
     of_control = [report.of(control) for report in reports]
     found = [_stabilizing(of_control), _convergence(of_control)]
-    return found if target is None else [*found, _target(of_control, target)]
+    if target is not None:
+        found.append(_target(of_control, target))
+    return [replace(one, control=control) for one in found]
 
 
 def verdict(advice: Iterable[Advice]) -> bool:
-    """Return whether to stop: at least one criterion says so, and none says to go on."""
-    said = [one.says_stop for one in advice if one.says_stop is not None]
-    return bool(said) and all(said)
+    """Return whether to stop: for each control a criterion says so, and none says to go on."""
+    said: dict[str, list[bool]] = {}
+    for one in advice:
+        said.setdefault(one.control, []).extend([] if one.says_stop is None else [one.says_stop])
+    return bool(said) and all(found and all(found) for found in said.values())
 
 
 def describe(advice: Sequence[Advice]) -> list[str]:
     """Write the advice in words: the verdict, then a line for each criterion."""
     said = {True: "stop", False: "go on", None: "cannot tell"}
     conclusion = "you may stop" if verdict(advice) else "go on labeling"
+    several = len({one.control for one in advice}) > 1
     lines = [
-        f"{one.criterion}: {said[one.says_stop]}: {one.words} [{one.source}]" for one in advice
+        f"{one.control + ', ' if several else ''}{one.criterion}: {said[one.says_stop]}: "
+        f"{one.words} [{one.source}]"
+        for one in advice
     ]
     return [f"advice: {conclusion}", *lines]
 

@@ -29,14 +29,17 @@ class TopLabel:
         In regression the number, rounded.
     probability : float or None
         None in regression.
+    control : str
+        Name of the control.
     """
 
     label: str
     probability: float | None
+    control: str = ""
 
 
 def top_labels(
-    folder: Path, head: TrainedHead, keys: Sequence[str]
+    folder: Path, head: TrainedHead, keys: Sequence[str], control: str = ""
 ) -> Mapping[str, tuple[TopLabel, ...]]:
     """Return the likeliest labels of some tasks.
 
@@ -46,6 +49,8 @@ def top_labels(
         The project's, with its ``embeddings``.
     keys : sequence of str
         Digests of the tasks' contents.
+    control : str
+        Name of the control that the head answers for.
 
     Returns
     -------
@@ -61,16 +66,18 @@ def top_labels(
     known = [key for key in dict.fromkeys(keys) if key not in missing]
     if not known:
         return {}
-    return dict(zip(known, _top_labels(head, cache.get(known)), strict=True))
+    return dict(zip(known, _top_labels(head, cache.get(known), control), strict=True))
 
 
-def _top_labels(head: TrainedHead, vectors: FloatArray) -> list[tuple[TopLabel, ...]]:
+def _top_labels(head: TrainedHead, vectors: FloatArray, control: str) -> list[tuple[TopLabel, ...]]:
     if head.problem_type == "regression":
-        return [(TopLabel(f"{answer.label:.3g}", None),) for answer in head.predict(vectors)]
+        return [
+            (TopLabel(f"{answer.label:.3g}", None, control),) for answer in head.predict(vectors)
+        ]
     several = head.problem_type == "multilabel"
     shares = probabilities(head.outputs(vectors), "sigmoid" if several else "softmax")
     order = np.argsort(np.abs(shares - 0.5) if several else -shares, axis=1, kind="stable")[:, :2]
     return [
-        tuple(TopLabel(head.classes[k], float(row[k])) for k in first)
+        tuple(TopLabel(head.classes[k], float(row[k]), control) for k in first)
         for row, first in zip(shares, order, strict=True)
     ]

@@ -126,7 +126,7 @@ def project_page(number: int) -> Response:
         "project.html",
         project=status,
         summary=status.summary,
-        drawing=draw(status.curve),
+        drawings=[draw(control.curve) for control in status.controls],
         width=WIDTH,
         height=HEIGHT,
         # The page shows this project's own errors instead of the line about all projects.

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from active_learn.errors import ActiveLearnError
 from active_learn.heads import load_heads
 
-from ...errors import LabelConfigError
-from ...labeling.config import LabelingTask, parse_label_config
-from ...labeling.controls import ControlTag
+from ...errors import LabelConfigError, SettingsError
+from ...labeling.config import LabelingTask
 from ...learning.quality.head_versions import Version, kept_versions
-from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
-from ...learning.quality.stopping import Advice, advise
+from ...learning.quality.learning_curve import Point, latest_points
 from ...learning.quality.top_labels import TopLabel, top_labels
+from ...learning.selection.project_params import learned_task
 from ...logs import context
+from ...project_settings import project_settings
 from ...settings import Settings
 from ...state.folders import heads_folder, project_folder
 from ...state.queue import count_open
-from ...state.round_report import LabelError
 from ...state.rounds import last_round, read_rounds
 from ...state.status_queries import (
     NextTask,
@@ -37,6 +34,7 @@ from ...state.task_groups import describe_groups
 from ...state.unreadable import describe_unreadable, unreadable_tasks
 from ...wording import shortened
 from .activity import Activity, activity_of
+from .controls import ControlStatus, control_status
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
 
@@ -44,9 +42,6 @@ log = logging.getLogger(__name__)
 
 SHOWN_TASKS = 12
 SHOWN_TEXT = 280  # characters
-SHOWN_BARS = 40
-SHOWN_ERRORS = 20  # suspected label errors
-BINS = 10  # of numbers
 
 CONNECTED = {
     "active": "Connected",
@@ -66,8 +61,8 @@ class Summary:
         'Connected', 'Paused' or 'Not connected'.
     reason : str
         Why it is not connected, in words.
-    quality : Point or None
-        The latest measurement.
+    quality : list of Point
+        The latest measurement of each control.
     """
 
     id: int
@@ -77,7 +72,7 @@ class Summary:
     mode: str
     now: Activity
     counts: TaskCounts
-    quality: Point | None
+    quality: list[Point]
     last_error: str
 
 
@@ -90,7 +85,7 @@ class QueuedTask:
     audit : bool
         Drawn by chance, to measure; then `top_labels` is empty, so that nothing influences people.
     top_labels : tuple of TopLabel
-        The likeliest answers, between which its label decides.
+        The likeliest answers of each control, between which its label decides.
     texts : mapping
         The beginning of each text of the task, by field.
     image : str or None
@@ -121,38 +116,28 @@ class ProjectStatus:
         How many annotations give no label, and why; empty if all do.
     learned : bool
         Whether a head is trained.
-    balance : list of (str, int)
-        Labels and how often each was given; in regression ranges of numbers.
     batch_done, batch : int
         Labeled tasks of the published batch, and all of it.
-    advice : list of Advice
-        What published criteria for stopping say.
-    label_errors : list of LabelError
-        Labels that are likely wrong, the likeliest first.
+    controls : list of ControlStatus
+        What is known of each control, in the order of the config.
     """
 
     summary: Summary
-    problem_type: str
     ordering: str
     unmatched: str
     learned: bool
     batch_done: int
     batch: int
     queue: list[QueuedTask]
-    curve: list[Point]
-    gain: Gain
-    balance: list[tuple[str, int]]
+    controls: list[ControlStatus]
     versions: list[Version]
-    advice: list[Advice]
-    label_errors: list[LabelError]
     errors: list[str]
 
 
 def summarize(settings: Settings, store: Store, project: Project) -> Summary:
     """Return the most important facts about a project."""
-    last = last_round(store, project.id)
-    points = points_of([last] if last else [])
-    return _summary(settings, store, project, points[-1] if points else None)
+    quality = latest_points(last_round(store, project.id))
+    return _summary(settings, store, project, quality)
 
 
 def project_status(settings: Settings, store: Store, project: Project) -> ProjectStatus:
@@ -166,19 +151,19 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     errors = [project.last_error] if project.last_error else []
     task: LabelingTask | None = None
     try:
-        task = parse_label_config(project.label_config) if project.label_config else None
-    except LabelConfigError as error:
+        if project.label_config:
+            own = project_settings(settings, project.params)
+            task = learned_task(project.label_config, own)
+    except (LabelConfigError, SettingsError) as error:
         errors.append(str(error))
     unreadable = unreadable_tasks(store, project.id)
     if unreadable:
         errors.append(describe_unreadable(unreadable, count_tasks(store, project.id).total))
     reports = read_rounds(store, project.id)
-    label_errors = reports[-1].of(None).label_errors if reports else ()
-    points = points_of(reports)
+    counts = count_labels(store, project.id)
     left, batch = count_open(store, project.id)
     return ProjectStatus(
-        summary=_summary(settings, store, project, points[-1] if points else None),
-        problem_type=task.controls[0].problem_type if task else "",
+        summary=_summary(settings, store, project, latest_points(reports[-1] if reports else None)),
         ordering=task.description if task else "",
         unmatched=describe_groups(
             unmatched_tasks(store, project.id),
@@ -189,17 +174,16 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
         batch_done=batch - left,
         batch=batch,
         queue=_queue(settings, store, project, task),
-        curve=points,
-        gain=expected_gain(points),
-        balance=_balance(task.controls[0] if task else None, count_labels(store, project.id)),
+        controls=[
+            control_status(control, reports, counts.get(control.from_name, ()))
+            for control in (task.controls if task else ())
+        ],
         versions=kept_versions(settings, project, reports),
-        advice=advise(reports),
-        label_errors=list(label_errors[:SHOWN_ERRORS]),
         errors=list(dict.fromkeys(errors)),
     )
 
 
-def _summary(settings: Settings, store: Store, project: Project, quality: Point | None) -> Summary:
+def _summary(settings: Settings, store: Store, project: Project, quality: list[Point]) -> Summary:
     return Summary(
         id=project.id,
         title=project.title,
@@ -222,12 +206,12 @@ def _queue(
     if task is None or project.status == "disconnected":
         return []
     found = next_tasks(store, project.id, SHOWN_TASKS)
-    likeliest = _top_labels(settings, project, found)
+    likeliest = _top_labels(settings, project, task, found)
     return [_queued(task, one, likeliest.get(one.content_key, ())) for one in found]
 
 
 def _top_labels(
-    settings: Settings, project: Project, found: Sequence[NextTask]
+    settings: Settings, project: Project, task: LabelingTask, found: Sequence[NextTask]
 ) -> Mapping[str, tuple[TopLabel, ...]]:
     """Return the likeliest labels of each task, unless the head or its embedding is unreadable."""
     if not project.head_round:
@@ -235,8 +219,14 @@ def _top_labels(
     folder = project_folder(settings, project.id)
     try:
         heads = load_heads(heads_folder(settings, project.id), project.head_round)
-        head = next(iter(heads.values()))
-        return top_labels(folder, head, [one.content_key for one in found if not one.row.audit])
+        keys = [one.content_key for one in found if not one.row.audit]
+        likeliest: dict[str, tuple[TopLabel, ...]] = {}
+        for control in task.controls:
+            # A project of one control had a head without a name.
+            if head := heads.get(control.from_name, heads.get("")):
+                for key, labels in top_labels(folder, head, keys, control.from_name).items():
+                    likeliest[key] = (*likeliest.get(key, ()), *labels)
+        return likeliest
     except (ActiveLearnError, OSError) as error:
         with context(project=project.id):
             log.warning("the page shows no likely labels: %s", error)
@@ -270,38 +260,3 @@ def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) 
 
 def _short(text: str) -> str:
     return shortened(text[: 4 * SHOWN_TEXT], SHOWN_TEXT)
-
-
-# -- labels ----------------------------------------------------------------------------------
-
-
-def _balance(
-    control: ControlTag | None, counts: Mapping[str, Sequence[tuple[Any, int]]]
-) -> list[tuple[str, int]]:
-    """Count labels by name, those of the config first; numbers in bins of equal width."""
-    if control is None:
-        return []
-    counted = counts.get(control.from_name, ())
-    if control.problem_type == "regression":
-        return _bins([(label, count) for label, count in counted if isinstance(label, int | float)])
-    given: Counter[str] = Counter()
-    for label, count in counted:
-        for name in label if isinstance(label, list) else [label]:
-            given[str(name)] += count
-    offered = [(name, given.pop(name, 0)) for name in control.labels]
-    return sorted([*offered, *given.items()], key=lambda pair: -pair[1])[:SHOWN_BARS]
-
-
-def _bins(counted: Sequence[tuple[float, int]]) -> list[tuple[str, int]]:
-    values = sorted({value for value, _ in counted})
-    if len(values) <= BINS:
-        found = dict(counted)
-        return [(f"{value:g}", found[value]) for value in values]
-    low, width = values[0], (values[-1] - values[0]) / BINS
-    bins = [0] * BINS
-    for value, count in counted:
-        bins[min(int((value - low) / width), BINS - 1)] += count
-    return [
-        (f"{low + at * width:.3g} to {low + (at + 1) * width:.3g}", count)
-        for at, count in enumerate(bins)
-    ]

@@ -302,6 +302,52 @@ def test_one_criterion_against_it_is_enough_to_go_on() -> None:
     assert not verdict(advise(reports))
 
 
+def test_labeling_may_stop_when_every_control_says_so() -> None:
+    settled = steps(0.992, 0.992, 0.992)
+    moving = steps(0.992, 0.992, 0.9)
+
+    def both(others: list[RoundReport]) -> list[RoundReport]:
+        return [
+            replace(one, controls=(*one.controls, replace(other.of("c"), control="d")))
+            for one, other in zip(settled, others, strict=True)
+        ]
+
+    assert verdict(advise(both(settled)))
+    assert not verdict(advise(both(moving)))
+    assert not verdict(advise(both([report(at, 100 + at) for at in range(3)])))  # too early
+    lines = describe(advise(both(moving)))
+    assert lines[0] == "advice: go on labeling"
+    assert [line.partition(":")[0] for line in lines[1:]] == [
+        "c, stabilizing predictions",
+        "c, performance convergence",
+        "d, stabilizing predictions",
+        "d, performance convergence",
+    ]
+    assert {one.control for one in advise(both(moving), control="d")} == {"d"}
+    assert verdict(advise(both(moving), control="c"))
+
+
+def test_advise_asks_for_the_control_that_a_target_is_for(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    store.register(7)
+    done = report(1, 100)
+    done = replace(done, controls=(*done.controls, replace(done.of("c"), control="d")))
+    finish_round(store, 7, done, labels=0, tasks=0)
+    store.close()
+    arguments = ["advise", "--project", "7", "--model-dir", str(tmp_path)]
+
+    def said_by(*more: str) -> str:
+        found = CliRunner().invoke(main, [*arguments, *more])
+        return found.output + str(found.exception or "")
+
+    assert "c, stabilizing predictions" in said_by()
+    assert "--target needs --control, as several are learned; expected one of: c, d" in said_by(
+        "--target", "0.9"
+    )
+    assert "target performance" in said_by("--target", "0.9", "--control", "d")
+    assert "which no round has learned; expected one of: c, d" in said_by("--control", "x")
+
+
 def test_every_advice_names_its_source() -> None:
     for one in advise(steps(0.992, 0.992, 0.992), 0.9):
         assert "20" in one.source

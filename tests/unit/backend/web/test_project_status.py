@@ -92,7 +92,7 @@ def test_labels_are_counted_by_control(runtime: Runtime) -> None:
 def test_numbers_are_counted_in_bins(runtime: Runtime) -> None:
     runtime.store.register(3, NUMBER_CONFIG)
     apply_changes(runtime.store, 3, [task(n, float(n), 1, control="n") for n in range(101)])
-    balance = status_of(runtime).balance
+    (balance,) = (control.balance for control in status_of(runtime).controls)
     assert len(balance) == 10
     assert sum(count for _, count in balance) == 101
     assert balance[0] == ("0 to 10", 10)
@@ -103,7 +103,7 @@ def test_labels_of_several_count_each(runtime: Runtime) -> None:
     runtime.store.register(3, MULTI_CONFIG)
     labels = (["apple", "dog"], ["dog"], ["gone from the config"])
     apply_changes(runtime.store, 3, [task(n, label, 1) for n, label in enumerate(labels)])
-    assert status_of(runtime).balance == [
+    assert status_of(runtime).controls[0].balance == [
         ("dog", 2), ("apple", 1), ("gone from the config", 1), ("car", 0)
     ]  # fmt: skip
 
@@ -224,8 +224,8 @@ def test_versions_bear_their_quality(runtime: Runtime) -> None:
     page_state.fill(runtime)
     newest, oldest = status_of(runtime).versions
     assert (newest.name, newest.labels, newest.in_use, newest.pinned) == ("head-2", 24, True, False)
-    assert oldest.quality is not None
-    assert (oldest.name, oldest.in_use, oldest.quality.value) == ("head-1", False, 0.7)
+    (measured,) = oldest.quality
+    assert (oldest.name, oldest.in_use, measured.value) == ("head-1", False, 0.7)
 
 
 # -- the curve ----------------------------------------------------------------------------------

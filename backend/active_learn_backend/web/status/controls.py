@@ -1,0 +1,95 @@
+"""What the status page shows of each control that is learned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...labeling.controls import ControlTag
+from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
+from ...learning.quality.stopping import Advice, advise
+from ...state.round_report import LabelError, RoundReport
+
+__all__ = ["ControlStatus", "control_status"]
+
+SHOWN_BARS = 40
+SHOWN_ERRORS = 20  # suspected label errors
+BINS = 10  # of numbers
+
+
+@dataclass(frozen=True)
+class ControlStatus:
+    """One control.
+
+    Attributes
+    ----------
+    name : str
+        Empty where no control can be learned.
+    balance : list of (str, int)
+        Labels and how often each was given; in regression ranges of numbers.
+    advice : list of Advice
+        What published criteria for stopping say.
+    label_errors : list of LabelError
+        Labels that are likely wrong, the likeliest first.
+    """
+
+    name: str
+    problem_type: str
+    curve: list[Point]
+    gain: Gain
+    balance: list[tuple[str, int]]
+    advice: list[Advice]
+    label_errors: list[LabelError]
+
+
+def control_status(
+    control: ControlTag, reports: Sequence[RoundReport], counted: Sequence[tuple[Any, int]]
+) -> ControlStatus:
+    """Return what the rounds found about a control.
+
+    Parameters
+    ----------
+    counted : sequence of (label, int)
+        How often each label was given.
+    """
+    name = control.from_name
+    points = points_of(reports, name)
+    errors = reports[-1].of(name).label_errors if reports else ()
+    return ControlStatus(
+        name=name,
+        problem_type=control.problem_type,
+        curve=points,
+        gain=expected_gain(points),
+        balance=_balance(control, counted),
+        advice=advise(reports, control=name),
+        label_errors=list(errors[:SHOWN_ERRORS]),
+    )
+
+
+def _balance(control: ControlTag, counted: Sequence[tuple[Any, int]]) -> list[tuple[str, int]]:
+    """Count labels by name, those of the config first; numbers in bins of equal width."""
+    if control.problem_type == "regression":
+        return _bins([(label, count) for label, count in counted if isinstance(label, int | float)])
+    given: Counter[str] = Counter()
+    for label, count in counted:
+        for name in label if isinstance(label, list) else [label]:
+            given[str(name)] += count
+    offered = [(name, given.pop(name, 0)) for name in control.labels]
+    return sorted([*offered, *given.items()], key=lambda pair: -pair[1])[:SHOWN_BARS]
+
+
+def _bins(counted: Sequence[tuple[float, int]]) -> list[tuple[str, int]]:
+    values = sorted({value for value, _ in counted})
+    if len(values) <= BINS:
+        found = dict(counted)
+        return [(f"{value:g}", found[value]) for value in values]
+    low, width = values[0], (values[-1] - values[0]) / BINS
+    bins = [0] * BINS
+    for value, count in counted:
+        bins[min(int((value - low) / width), BINS - 1)] += count
+    return [
+        (f"{low + at * width:.3g} to {low + (at + 1) * width:.3g}", count)
+        for at, count in enumerate(bins)
+    ]
