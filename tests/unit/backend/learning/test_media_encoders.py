@@ -119,7 +119,8 @@ def test_a_hugging_face_audio_model_is_pooled_over_the_time(tmp_path: Path, kind
         inputs.pop("attention_mask", None)
         with torch.no_grad():
             if kind == "Clap":
-                pooled = model.get_audio_features(**inputs).pooler_output[0]
+                features = model.get_audio_features(**inputs)
+                pooled = getattr(features, "pooler_output", features)[0]
             else:
                 whole = model.get_encoder() if kind == "Whisper" else model
                 pooled = whole(**inputs).last_hidden_state[0].mean(dim=0)
