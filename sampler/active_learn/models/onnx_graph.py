@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 
 import onnx
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from ..errors import ModelError
 from .onnx_files import serialize
-from .onnx_layers import Graph, LinearNodes, label, read_layer
+from .onnx_layers import Graph, LinearNodes, averaged, label, read_layer, scaled
 
 __all__ = ["constant_part", "expose", "find_last_linear"]
 
@@ -21,6 +21,8 @@ PASSED_THROUGH = {
 }  # fmt: skip
 # What may stand only behind a classifier of scikit-learn.
 PASSED_BEHIND_CLASSIFIER = {"Normalizer", "ArrayFeatureExtractor"}
+# Of these nothing is known of what they were multiplied by.
+ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
 # Where a decoder takes one token of the logits of all; the adapter finds out which.
 TOKEN_PICKERS = {"Gather", "GatherND", "Slice"}
 # How outputs are called that hold predictions, the surest first, and those that do not.
@@ -78,8 +80,20 @@ def prediction_outputs(graph: GraphProto) -> tuple[list[ValueInfoProto], bool]:
 def walk_back(output: str, graph: Graph) -> LinearNodes | str:
     """Return the linear layer behind one output, or the reason why there is none."""
     name, picks_token, behind_classifier = output, False, None
+    pooled: NodeProto | None = None
+    factors: list[tuple[str, str]] = []
     # A valid graph has no cycles, so this ends.
     while (node := graph.producers.get(name)) is not None:
+        multiplied = graph.constant_factor(node)
+        if multiplied is not None:  # a temperature
+            name, factor = multiplied
+            factors.append((node.op_type, factor))
+            continue
+        if node.op_type == "GlobalAveragePool":
+            pooled, name = node, node.input[0]
+            continue
+        if node.op_type in ACTIVATIONS and factors:
+            return f"the result of node {label(node)} is multiplied, so it holds no probabilities"
         if node.op_type in PASSED_THROUGH | TOKEN_PICKERS | PASSED_BEHIND_CLASSIFIER:
             picks_token |= node.op_type in TOKEN_PICKERS
             if node.op_type in PASSED_BEHIND_CLASSIFIER:
@@ -91,7 +105,10 @@ def walk_back(output: str, graph: Graph) -> LinearNodes | str:
             return found
         if behind_classifier is not None and node.op_type != "LinearClassifier":
             return read_layer(behind_classifier, graph)  # says that it is in the way
-        return replace(found, output=output, picks_token=picks_token)
+        if pooled is not None and node.op_type != "Conv":
+            return read_layer(pooled, graph)
+        found = found if pooled is None else averaged(found)
+        return replace(scaled(found, factors), output=output, picks_token=picks_token)
     return "it is an input or a constant, not computed by a layer"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["Graph", "LinearNodes", "label", "read_layer"]
+__all__ = ["Graph", "LinearNodes", "averaged", "label", "read_layer", "scaled"]
 
 # Nodes with weights of their own: what they read is no output of the last layer.
 WEIGHTED = {
@@ -90,6 +90,15 @@ class Graph:
         there = self.producer(back.input[0], "QuantizeLinear") if back else None
         return there.input[0] if there else name
 
+    def constant_factor(self, node: NodeProto) -> tuple[str, str] | None:
+        """Return what a node multiplies or divides, and the constant by which; None of others."""
+        if node.op_type not in ("Mul", "Div"):
+            return None
+        name, factor = node.input
+        if node.op_type == "Mul" and name in self.constants:
+            name, factor = factor, name
+        return (name, factor) if factor in self.constants and name not in self.constants else None
+
     def later_layer(self, name: str) -> NodeProto | None:
         """Return a node with weights that reads a tensor, or what comes of it."""
         reached = {name}
@@ -118,6 +127,8 @@ def read_layer(node: NodeProto, graph: Graph) -> LinearNodes | str:
         return read_gemm(node, graph)
     if node.op_type in ("MatMul", "Add", "Mul"):
         return read_matmul(node, graph)
+    if node.op_type == "Conv":
+        return read_convolution(node, graph)
     if node.op_type in ("LinearClassifier", "LinearRegressor"):
         return read_scikit_learn(node)
     if node.op_type in QUANTIZED:
@@ -167,6 +178,65 @@ def read_matmul(node: NodeProto, graph: Graph) -> LinearNodes | str:
     if node.input[1] not in graph.constants:
         return f"the weight of node {label(node)} is computed, not constant"
     return LinearNodes(label(node), node.input[0], last.output[0], node.input[1], bias, nodes=added)
+
+
+def read_convolution(node: NodeProto, graph: Graph) -> LinearNodes | str:
+    """Return a 1x1 convolution; its maps, of one pixel, are made rows."""
+    attributes = attributes_of(node)
+    numbers = {*attributes.get("kernel_shape", [0]), *attributes.get("strides", [1])}
+    if numbers != {1} or any(attributes.get("pads", [])) or attributes.get("group", 1) != 1:
+        return f"node {label(node)} is no 1x1 convolution, which would be a linear layer"
+    if not graph.constants.issuperset(node.input[1:]):
+        return f"the weight or bias of node {label(node)} is computed, not constant"
+    names = [f"active_learn.{name}" for name in ("embedding", "weight", "logits")]
+    sources = [node.input[0], node.input[1], node.output[0]]
+    return LinearNodes(
+        node=label(node),
+        embedding=names[0],
+        logits=names[2],
+        weight=names[1],
+        bias=node.input[2] if len(node.input) > 2 and node.input[2] else None,
+        transposed=True,
+        nodes=[helper.make_node("Flatten", [s], [n]) for s, n in zip(sources, names, strict=True)],
+    )
+
+
+def averaged(layer: LinearNodes) -> LinearNodes:
+    """Return the convolution whose maps are averaged over their pixels, before and behind it."""
+    nodes = [
+        node
+        if node.output[0] == layer.weight
+        else helper.make_node("Flatten", [f"{node.output[0]}.mean"], [node.output[0]])
+        for node in layer.nodes
+    ]
+    means = [
+        helper.make_node("GlobalAveragePool", [node.input[0]], [f"{node.output[0]}.mean"])
+        for node in layer.nodes
+        if node.output[0] != layer.weight
+    ]
+    return replace(layer, nodes=[*means, *nodes])
+
+
+def scaled(layer: LinearNodes, factors: Sequence[tuple[str, str]]) -> LinearNodes:
+    """Return the layer whose logits are multiplied or divided by constants.
+
+    Parameters
+    ----------
+    layer : LinearNodes
+    factors : sequence of (operator, name of the constant)
+        ``Mul`` or ``Div``, the last one first.
+    """
+    for operator, factor in reversed(factors):
+        bias = None if layer.bias is None else f"{layer.bias}.scaled"
+        logits, weight = f"{layer.logits}.scaled", f"{layer.weight}.scaled"
+        results = {logits: layer.logits, weight: layer.weight}
+        if bias is not None and layer.bias is not None:
+            results[bias] = layer.bias
+        nodes = [helper.make_node(operator, [name, factor], [to]) for to, name in results.items()]
+        layer = replace(
+            layer, logits=logits, weight=weight, bias=bias, nodes=[*layer.nodes, *nodes]
+        )
+    return layer
 
 
 def read_dynamic_quantization(

@@ -358,6 +358,85 @@ def test_labels_and_a_zipmap_as_scikit_learn_exports_them():
     assert_reads(model)
 
 
+FACTORS = {"half": np.float32([0.5]), "three": np.array(3.0, np.float32)}
+
+
+def test_a_temperature_is_part_of_the_layer():
+    nodes, tensors = gemm("z")
+    nodes += [
+        helper.make_node("Div", ["z", "half"], ["z2"]),
+        helper.make_node("Mul", ["three", "z2"], ["y"]),
+    ]
+    assert_reads(build(nodes, {**tensors, **FACTORS}), 6 * LOGITS, atol=1e-4)
+    nodes.append(helper.make_node("Softmax", ["y"], ["p"]))
+    assert_reads(build(nodes, {**tensors, **FACTORS}, output="p"), 6 * LOGITS, atol=1e-4)
+
+
+def test_a_number_for_each_class_is_part_of_the_layer_too():
+    nodes, tensors = gemm("z")
+    nodes.append(helper.make_node("Mul", ["z", "each"], ["y"]))
+    each = np.float32([1.0, -2.0, 3.0])
+    assert_reads(build(nodes, {**tensors, "each": each}), LOGITS * each)
+
+
+def test_multiplied_probabilities_are_refused():
+    nodes, tensors = gemm("z")
+    nodes.append(helper.make_node("Softmax", ["z"], ["p"]))
+    nodes.append(helper.make_node("Mul", ["p", "half"], ["y"]))
+    with pytest.raises(ModelError, match=r"node 'p' \(Softmax\) is multiplied"):
+        run(build(nodes, {**tensors, **FACTORS}))
+
+
+@pytest.mark.parametrize("pixels", [1, 3])
+@pytest.mark.parametrize("flatten", ["Flatten", "Squeeze"])
+def test_a_convolution_of_one_pixel_is_a_linear_layer(pixels, flatten):
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(N, D, pixels, pixels)).astype(np.float32)
+    weight = np.ascontiguousarray(HEAD.T[:, :, None, None])
+    nodes = [
+        helper.make_node("Relu", ["m"], ["h"]),
+        helper.make_node("Conv", ["h", "W", "b"], ["c"], name="head", kernel_shape=[1, 1]),
+        *([helper.make_node("GlobalAveragePool", ["c"], ["g"])] if pixels > 1 else []),
+    ]
+    tail = ["g" if pixels > 1 else "c", *(["axes"] if flatten == "Squeeze" else [])]
+    nodes.append(helper.make_node(flatten, tail, ["y"]))
+    constants = {"W": weight, "b": BIAS, "axes": np.array([2, 3])}
+    graph = helper.make_graph(
+        nodes,
+        "convolutional",
+        [helper.make_tensor_value_info("m", TensorProto.FLOAT, ["n", D, pixels, pixels])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", K])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    adapter, output = run(model, maps)
+    hidden = np.maximum(maps, 0).mean(axis=(2, 3))
+    np.testing.assert_allclose(output.embedding, hidden, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output.logits, hidden @ HEAD + BIAS, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adapter.weight, HEAD.T)
+
+
+def test_other_convolutions_and_poolings_are_refused():
+    nodes, tensors = gemm("z")
+    nodes += [
+        helper.make_node("Unsqueeze", ["z", "axes"], ["z4"]),
+        helper.make_node("GlobalAveragePool", ["z4"], ["y"], name="pool"),
+    ]
+    model = build(nodes, {**tensors, "axes": np.array([2, 3])}, output_shape=["n", K, 1, 1])
+    with pytest.raises(ModelError, match=r"node 'pool' \(GlobalAveragePool\) stands where"):
+        run(model)
+    nodes = [
+        helper.make_node("Unsqueeze", ["h", "axes"], ["h4"]),
+        helper.make_node(
+            "Conv", ["h4", "W"], ["y"], name="wide", pads=[1] * 4, kernel_shape=[3, 3]
+        ),
+    ]
+    weight = np.ones((D, 1, 1, 1), np.float32)
+    model = build(nodes, {"W": weight, "axes": np.array([2, 3])}, output_shape=["n", D, 1, 1])
+    with pytest.raises(ModelError, match=r"node 'wide' \(Conv\) is no 1x1 convolution"):
+        run(model)
+
+
 def test_half_precision():
     nodes, tensors = gemm()
     assert_reads(build(nodes, tensors, dtype=TensorProto.FLOAT16), rtol=2e-2, atol=2e-2)
