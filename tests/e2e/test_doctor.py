@@ -337,6 +337,8 @@ def test_tasks_that_are_held_are_counted(
         with label_studio.client(make_user().token) as person:
             assert person.get(f"/api/projects/{project}/next").json()["id"] == expected
     harness.annotate(batch[3], POSITIVE)
+    # A single label may wait for POLL_INTERVAL, no other change does.
+    harness.api("PATCH", f"/api/projects/{project}/", {"title": "Texts held"})
     harness.wait_labels(project, {batch[3]: "positive"})
     status, lines = doctor(harness, project)
     assert says(lines, "warning:", "3 of 5 tasks of the batch were opened", "TASK_LOCK_TTL=3600")
