@@ -158,6 +158,9 @@ class Parameters:
             return "None" if labeled is None else f"<{len(labeled)} samples>"
         if is_short(value):
             return repr(value)
+        kind = type(value).__name__
+        if name == "model" and isinstance(value, tuple):
+            kind = ", ".join(type(part).__name__ for part in value)
         facts = self.problem.facts() if name == "model" else {}
         found = f": layer {facts['layer']}" if "layer" in facts else ""
-        return f"<{type(value).__name__}{found}>"
+        return f"<{kind}{found}>"

@@ -234,6 +234,16 @@ def test_the_repr_shows_the_layer_that_was_found() -> None:
     assert "model=<Sequential: layer '2'>" in repr(sampler)
 
 
+def test_the_repr_names_a_model_and_what_stands_beside_it() -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.ViTConfig(**sizes, intermediate_size=8, image_size=8, patch_size=8)
+    model = transformers.ViTForImageClassification(config)
+    processor = transformers.ViTImageProcessor(size={"height": 8, "width": 8})
+    shown = repr(ActiveSampler("classification", (model, processor), 5))
+    assert f"model=<ViTForImageClassification, {type(processor).__name__}>" in shown
+
+
 def test_a_notebook_shows_the_settings_and_what_was_found() -> None:
     model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     sampler = ActiveSampler("classification", model, 5, labeled_data=LABELED, strategy="aopt")
