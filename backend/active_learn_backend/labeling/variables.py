@@ -50,18 +50,20 @@ def evaluate(name: str, data: Mapping[str, Any]) -> Any:
 
 def unfold_repeaters(root: Element) -> set[Element]:
     """Write the index within each `<Repeater>` as ``*``, and return all tags within one."""
-    repeated = set()
-    for repeater in root.iter():
-        if str(repeater.tag).lower() != "repeater":
-            continue
-        attributes = {name.lower(): value for name, value in repeater.attrib.items()}
-        index = attributes.get("indexflag") or DEFAULT_INDEX
-        for element in repeater.iter():
-            if element is repeater:
-                continue
+    repeated: set[Element] = set()
+    left: list[tuple[Element, frozenset[str]]] = [(root, frozenset())]
+    while left:
+        element, indices = left.pop()
+        if indices:
             repeated.add(element)
             for name, value in element.attrib.items():
-                element.set(name, value.replace(index, ALL))
+                for index in indices:
+                    value = value.replace(index, ALL)
+                element.set(name, value)
+        if str(element.tag).lower() == "repeater":
+            attributes = {name.lower(): value for name, value in element.attrib.items()}
+            indices = indices | {attributes.get("indexflag") or DEFAULT_INDEX}
+        left += [(child, indices) for child in element]
     return repeated
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from active_learn_backend.errors import ContentError, LabelConfigError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.data_objects import Field
 from active_learn_backend.labeling.plain_text import MAX_TEXT
+from active_learn_backend.labeling.variables import unfold_repeaters
 from active_learn_backend.learning.encoders.content_reader import ContentReader
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +141,18 @@ def test_a_repeater_is_read_as_all_its_items_and_ordered_by_coverage() -> None:
         (REPEATER % "").replace('indexFlag="{{i}}"', "").replace("i}", "idx}")
     )
     assert default.content(PAGES) == {"pages[*].text": "one\ntwo\nthree"}
+
+
+def test_nested_repeaters_are_read_as_all_their_items_in_linear_time() -> None:
+    task = parse_label_config(
+        """<View><Repeater on="$books" indexFlag="{{b}}"><Repeater on="$books[{{b}}].pages"
+        indexFlag="{{p}}"><Text name="o_{{b}}_{{p}}" value="$books[{{b}}].pages[{{p}}]"/>
+        <TextArea name="t_{{b}}_{{p}}" toName="o_{{b}}_{{p}}"/></Repeater></Repeater></View>"""
+    )
+    (text,) = task.content({"books": [{"pages": ["a", "b"]}, {"pages": ["c"]}, {}]}).values()
+    assert text == "a\nb\nc"
+    deep = '<Repeater on="$p">' * 200 + "<View/>" * 20_000 + "</Repeater>" * 200
+    assert len(unfold_repeaters(ElementTree.fromstring(deep))) == 20_199
 
 
 def test_what_stands_beside_a_repeater_is_learned() -> None:
