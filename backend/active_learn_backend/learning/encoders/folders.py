@@ -51,7 +51,8 @@ def kind_of(folder: Path) -> Literal["image", "text", "audio"]:
         return "image"
     if any("image_mean" in p for p in processors):  # as written before transformers 4.25
         return "image"
-    if any("feature_extractor_type" in p or "feature_extractor" in p for p in processors):
+    extractors = [*processors, *(p.get("feature_extractor") or {} for p in processors)]
+    if any("sampling_rate" in extractor for extractor in extractors):
         return "audio"  # Whisper and CLAP have a tokenizer too
     if any((folder / name).exists() for name in TOKENIZERS):
         return "text"

@@ -26,11 +26,12 @@ from active_learn_backend.learning.encoders import (
     readable_fields,
 )
 from active_learn_backend.learning.encoders.content_reader import MOST_IMAGES, VIDEO_LOADERS
+from active_learn_backend.learning.encoders.folders import kind_of
 from active_learn_backend.settings import Settings
 from media_files import RATE, audio_file, pdf_file, png_file, tone, video_file
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from tiny_models import save_audio, save_bert, save_vit
+from tiny_models import save_audio, save_bert, save_tokenizer, save_vit
 
 CHOICES = '<Choices name="c" toName="o"><Choice value="a"/><Choice value="b"/></Choices>'
 
@@ -128,6 +129,18 @@ def test_a_hugging_face_audio_model_is_pooled_over_the_time(tmp_path: Path, kind
         np.testing.assert_allclose(vector, expected, atol=2e-2)  # FLAC rounds to 16 bits
     assert not np.allclose(vectors[0], vectors[1], atol=1e-4)
     assert encoder.fingerprint.startswith("audio-hf1-")
+
+
+def test_a_processor_with_a_tokenizer_beside_its_feature_extractor_is_audio(tmp_path: Path) -> None:
+    folder = save_audio(tmp_path / "clap", "Clap")
+    extractor = transformers.ClapFeatureExtractor.from_pretrained(folder)
+    tokenizer = save_tokenizer(tmp_path / "clap")
+    for file in folder.glob("preprocessor_config.json"):
+        file.unlink()
+    transformers.ClapProcessor(extractor, tokenizer).save_pretrained(folder)
+    assert kind_of(folder) == "audio"
+    assert kind_of(save_bert(tmp_path / "bert")) == "text"
+    assert kind_of(save_vit(tmp_path / "vit")) == "image"
 
 
 def test_very_short_and_very_long_audio_pass_a_hugging_face_model(tmp_path: Path) -> None:
