@@ -102,6 +102,8 @@ def walk_back(output: str, graph: Graph) -> LinearNodes | str:
             continue
         found = read_layer(node, graph)
         if isinstance(found, str):
+            found = read_sum(node, graph) or found
+        if isinstance(found, str):
             return found
         if behind_classifier is not None and node.op_type != "LinearClassifier":
             return read_layer(behind_classifier, graph)  # says that it is in the way
@@ -110,6 +112,44 @@ def walk_back(output: str, graph: Graph) -> LinearNodes | str:
         found = found if pooled is None else averaged(found)
         return replace(scaled(found, factors), output=output, picks_token=picks_token)
     return "it is an input or a constant, not computed by a layer"
+
+
+def read_sum(node: NodeProto, graph: Graph) -> LinearNodes | None:
+    """Return the heads whose results a node adds as one layer that reads all their inputs.
+
+    None where it adds anything else. The mean of heads, as distilled models have, is their sum and
+    a constant factor.
+    """
+    producers = [graph.producers.get(name) for name in node.input]
+    heads = [read_layer(one, graph) for one in producers if one is not None]
+    plain = [
+        head
+        for head in heads
+        if isinstance(head, LinearNodes) and not head.nodes and head.alpha == head.beta == 1
+    ]
+    if node.op_type != "Add" or len(plain) != len(node.input):
+        return None
+    nodes, weights = [], []
+    for number, head in enumerate(plain):
+        weights.append(head.weight if head.transposed else f"active_learn.weight.{number}")
+        if not head.transposed:
+            nodes.append(helper.make_node("Transpose", [head.weight], weights[-1:], perm=[1, 0]))
+    biases = [head.bias for head in plain if head.bias is not None]
+    embeddings = [head.embedding for head in plain]
+    nodes += [
+        helper.make_node("Concat", embeddings, ["active_learn.embedding"], axis=-1),
+        helper.make_node("Concat", weights, ["active_learn.weight"], axis=1),
+        *([helper.make_node("Sum", biases, ["active_learn.bias"])] if biases else []),
+    ]
+    return LinearNodes(
+        node=" + ".join(head.node for head in plain),
+        embedding="active_learn.embedding",
+        logits=node.output[0],
+        weight="active_learn.weight",
+        bias="active_learn.bias" if biases else None,
+        transposed=True,
+        nodes=nodes,
+    )
 
 
 def expose(model: ModelProto, names: list[str]) -> bytes:

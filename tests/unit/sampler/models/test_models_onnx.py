@@ -379,6 +379,27 @@ def test_a_number_for_each_class_is_part_of_the_layer_too():
     assert_reads(build(nodes, {**tensors, "each": each}), LOGITS * each)
 
 
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_several_heads_are_one_layer_on_all_their_inputs(mean, bias):
+    """Distilled models give the mean of two heads."""
+    nodes = [
+        helper.make_node("Tanh", ["h"], ["h2"]),
+        helper.make_node("Gemm", ["h", "W", *(["b"] if bias else [])], ["z1"]),
+        helper.make_node("MatMul", ["h2", "W2"], ["m"]),
+        *([helper.make_node("Add", ["m", "b2"], ["z2"])] if bias else []),
+        helper.make_node("Add", ["z1", "z2" if bias else "m"], ["sum" if mean else "y"]),
+        *([helper.make_node("Mul", ["sum", "half"], ["y"])] if mean else []),
+    ]
+    model = build(nodes, {"W": HEAD, "b": BIAS, "W2": -2 * HEAD, "b2": 3 * BIAS, **FACTORS})
+    adapter, output = run(model)
+    expected = HIDDEN @ HEAD - 2 * np.tanh(HIDDEN) @ HEAD + (4 * BIAS if bias else 0)
+    expected = expected / 2 if mean else expected
+    np.testing.assert_allclose(output.logits, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output.embedding, np.hstack([HIDDEN, np.tanh(HIDDEN)]), rtol=1e-5)
+    assert adapter.weight.shape == (K, 2 * D)
+
+
 def test_multiplied_probabilities_are_refused():
     nodes, tensors = gemm("z")
     nodes.append(helper.make_node("Softmax", ["z"], ["p"]))
@@ -506,7 +527,8 @@ class TestUnusable:
     def test_a_sum_of_two_branches(self):
         nodes = [
             helper.make_node("MatMul", ["h", "W"], ["m"]),
-            helper.make_node("Add", ["m", "m"], ["y"], name="residual"),
+            helper.make_node("Tanh", ["m"], ["t"]),
+            helper.make_node("Add", ["m", "t"], ["y"], name="residual"),
         ]
         with pytest.raises(ModelError, match=r"'residual'.* does not add a constant bias"):
             run(build(nodes, {"W": HEAD}))
