@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 from ..errors import ContentError
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
@@ -25,20 +22,23 @@ RETRIED = (
 
 
 def check_contents(client: LabelStudioClient, settings: Settings, project_id: int) -> Finding:
-    """Load the contents of the first tasks of a project.
+    """Load and decode the contents of the first tasks of a project.
 
     Raises
     ------
     LabelStudioError, LabelStudioUnreachableError
         When Label Studio does not list them.
+    MissingOptionalDependencyError
+        When what decodes them is not installed.
     """
-    from ..learning.encoders.content_reader import ContentReader  # imports numpy
+    from ..learning.encoders import TaskEncoder, embedded_encoders, readable_fields  # scipy
 
     task = parse_label_config(client.project(project_id)["label_config"] or "")
-    videos = any(field.kind == "video" for field in task.fields)
-    items = client.first_tasks(project_id, LOOKED_AT_VIDEOS if videos else LOOKED_AT)
-    reader = ContentReader(task.fields, ContentLoader(settings, client).load)
-    found = reader.map([task.content(item["data"]) for item in items], _load_all)
+    fields = readable_fields(task.fields)
+    kinds = {field.kind for field in fields}
+    items = client.first_tasks(project_id, LOOKED_AT_VIDEOS if "video" in kinds else LOOKED_AT)
+    encoder = TaskEncoder(fields, ContentLoader(settings, client).load, embedded_encoders(kinds))
+    found = encoder.check([task.content(item["data"]) for item in items])
     failed = group_by_cause(
         (item["id"], error.cause, str(error))
         for item, error in zip(items, found, strict=True)
@@ -48,10 +48,3 @@ def check_contents(client: LabelStudioClient, settings: Settings, project_id: in
         return ok(f"the first {len(items)} tasks can be read" if items else "it has no tasks yet")
     report = wrong if sum(one.n for one in failed) == len(items) else warning
     return report(describe_unreadable(failed, f"the first {len(items)}"), RETRIED)
-
-
-def _load_all(values: Iterable[Any]) -> None:
-    """Load what comes one by one: the images of a list."""
-    for value in values:
-        if isinstance(value, Iterator):
-            list(value)

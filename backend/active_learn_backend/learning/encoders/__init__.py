@@ -4,7 +4,7 @@ The embedded ones need no download and no training, so an embedding never change
 """
 
 from .base import Encoder
-from .configured import configured_encoders, readable_fields
+from .configured import configured_encoders, embedded_encoders, readable_fields
 from .gradients import ImageEncoder
 from .log_mel import AudioEncoder
 from .ngrams import TextEncoder
@@ -19,5 +19,6 @@ __all__ = [
     "TextEncoder",
     "TimeSeriesEncoder",
     "configured_encoders",
+    "embedded_encoders",
     "readable_fields",
 ]

@@ -26,7 +26,7 @@ from .segments_and_spectrum import TimeSeriesEncoder
 from .several_images import ImagesEncoder
 from .video import VideoEncoder
 
-__all__ = ["configured_encoders", "readable_fields"]
+__all__ = ["configured_encoders", "embedded_encoders", "readable_fields"]
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,18 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
     MissingOptionalDependencyError
         When it names ``minilm`` and the package is not installed, or the decoder of a kind is not.
     """
-    single = {part for kind in kinds for part in PARTS.get(kind, (kind,))}
-    encoders = _single_encoders(settings, single)
-    return {kind: _composed(kind, encoders) if kind in PARTS else encoders[kind] for kind in kinds}
+    return _with_composed(kinds, _single_encoders(settings, _single(kinds)))
+
+
+def embedded_encoders(kinds: Collection[str]) -> dict[str, Encoder]:
+    """Return the encoders that need no model, whatever the setting names.
+
+    Raises
+    ------
+    MissingOptionalDependencyError
+        When the decoder of a kind is not installed.
+    """
+    return _with_composed(kinds, {kind: EMBEDDED[kind]() for kind in _single(kinds)})
 
 
 def readable_fields(fields: Sequence[Field]) -> list[Field]:
@@ -105,7 +114,7 @@ def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, En
                 f"ENCODER names no encoder for {PLURAL[kind]}: they are embedded without a model, "
                 "which learns slower" + (" (the packaged one is minilm)" if kind == "text" else ""),
             )
-        encoders[kind] = _embedded(kind)
+        encoders[kind] = EMBEDDED[kind]()
     return encoders
 
 
@@ -169,8 +178,13 @@ def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
         raise SettingsError(f"ENCODER '{name}' cannot be used: {error}") from error
 
 
-def _embedded(kind: str) -> Encoder:
-    return EMBEDDED[kind]()
+def _single(kinds: Collection[str]) -> set[str]:
+    """Return the kinds that these consist of."""
+    return {part for kind in kinds for part in PARTS.get(kind, (kind,))}
+
+
+def _with_composed(kinds: Collection[str], single: dict[str, Encoder]) -> dict[str, Encoder]:
+    return {kind: _composed(kind, single) if kind in PARTS else single[kind] for kind in kinds}
 
 
 def _composed(kind: str, encoders: dict[str, Encoder]) -> Encoder:

@@ -81,6 +81,11 @@ class TaskEncoder:
         vectors[list(failed)] = 0.0
         return vectors, failed
 
+    def check(self, contents: Sequence[Mapping[str, Any]]) -> list[ContentError | None]:
+        """Return why tasks cannot be encoded, as their files tell; None for those that can be."""
+        prepared = self._reader.map(contents, self._prepare)
+        return [one if isinstance(one, ContentError) else None for one in prepared]
+
     def _prepare(self, raws: list[Raw]) -> list[Any]:
         """Prepare each part; one that the task does without stays zero."""
         return [

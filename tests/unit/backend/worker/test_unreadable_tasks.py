@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import logging
 import threading
@@ -227,6 +228,14 @@ def test_where_nothing_can_be_read_nothing_is_said_to_be_ordered_or_labeled(
     found = "\n".join(project.doctor())
     assert f"wrong: project {project.id}: 12 of 12 tasks cannot be read" in found
     assert "no queue is published: no task that can be read is left to label" in found
+    project.close()
+
+
+def test_files_that_load_and_cannot_be_decoded_are_named_when_connecting(tmp_path: Path) -> None:
+    photo = "data:image/heic;base64," + base64.b64encode(b"\0\0\0\x18ftypheic" * 9).decode()
+    project = Project(tmp_path, [good(1), photo, good(2)])
+    said = project.connect(project.settings)
+    assert "1 of the first 3 tasks cannot be read: a file is HEIC (convert it to JPEG)" in said
     project.close()
 
 
