@@ -2,10 +2,13 @@
 
 Prints, from one run:
 - the time from the label that makes a round due to the re-ordered queue, and the round's stages;
-- the time that submits take while rounds run, in pairs with submits in a plain project;
+- the time that submits take while rounds run, in pairs with submits in a Label Studio that has no
+  backend (in the same one they would wait for the rounds too);
 - the time that /webhook takes with 20 clients at once while rounds run.
 
     python tests/benchmarks/live_queue.py [--images 1400] [--rounds 12] [--pairs 200]
+
+With 0 a part is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import random
 import re
 import statistics
 import tempfile
@@ -23,7 +27,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 from active_learn_backend.demo import digits
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
@@ -40,12 +43,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--think", type=float, default=1.0, help="seconds before each submit")
+    parser.add_argument(
+        "--think", type=float, default=1.0, help="seconds before a submit, half to one and a half"
+    )
+    parser.add_argument("--retrain-every", type=int, default=RETRAIN_EVERY)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
     data = digits.load()
-    with tempfile.TemporaryDirectory() as folder, _servers(Path(folder)) as (studio, backend):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _servers(Path(folder), arguments.retrain_every) as (studio, backend),
+    ):
         project = digits.create_project(studio, "Live queue")
         digits.upload(studio, project, data.png, data.pool[: arguments.images].tolist())
         backend.run("connect", "--project", str(project))
@@ -54,15 +63,22 @@ def main() -> None:
             annotator = Annotator(
                 http_client, project, lambda task: choice(data.truth[digits.digit_index(task)])
             )
-            _label_to_queue(studio, project, annotator, arguments.rounds)
-            _print_stages(backend)
-            _submits(studio, http_client, project, arguments)
-            _webhooks(studio, backend, project, arguments.requests)
+            if arguments.rounds:
+                _label_to_queue(
+                    studio, project, annotator, arguments.rounds, arguments.retrain_every
+                )
+                _print_stages(backend)
+            if arguments.pairs:
+                with LabelStudioServer(Path(folder) / "plain") as plain:
+                    _submits(annotator, plain, arguments)
+                print(f"rows of former queues left: {_old_rows(studio, project)}")
+            if arguments.requests:
+                _webhooks(studio, backend, project, arguments.requests)
 
 
 @contextmanager
-def _servers(folder: Path) -> Iterator[tuple[LabelStudioServer, BackendServer]]:
-    settings = {"RETRAIN_EVERY": str(RETRAIN_EVERY)}
+def _servers(folder: Path, retrain_every: int) -> Iterator[tuple[LabelStudioServer, BackendServer]]:
+    settings = {"RETRAIN_EVERY": str(retrain_every)}
     with (
         LabelStudioServer(folder / "label-studio") as studio,
         BackendServer(studio, folder / "backend", env=settings) as backend,
@@ -88,12 +104,16 @@ def _old_rows(studio: LabelStudioServer, project: int) -> int:
 
 
 def _label_to_queue(
-    studio: LabelStudioServer, project: int, annotator: Annotator, rounds: int
+    studio: LabelStudioServer,
+    project: int,
+    annotator: Annotator,
+    rounds: int,
+    retrain_every: int,
 ) -> None:
     times = []
     for _ in range(rounds):
         before = _version(studio, project)
-        list(annotator.label(RETRAIN_EVERY))
+        list(annotator.label(retrain_every))
         submitted = time.monotonic()
         _wait_version(studio, project, after=before)
         times.append(time.monotonic() - submitted)
@@ -111,35 +131,30 @@ def _print_stages(backend: BackendServer) -> None:
         _row(f"  of it: {stage}", seconds_of)
 
 
-def _submits(
-    studio: LabelStudioServer,
-    http_client: httpx.Client,
-    project: int,
-    arguments: argparse.Namespace,
-) -> None:
-    """Submit in turns where rounds run and where no backend is, by the same person."""
+def _submits(live: Annotator, studio: LabelStudioServer, arguments: argparse.Namespace) -> None:
+    """Submit in turns where rounds run and where no backend is, each in its own Label Studio."""
     data = digits.load()
-    plain = digits.create_project(studio, "Plain")
-    digits.upload(studio, plain, data.png, data.pool[: arguments.images].tolist())
-    times: dict[int, list[float]] = {plain: [], project: []}
-    people = {
-        number: Annotator(
-            http_client, number, lambda task: choice(data.truth[digits.digit_index(task)])
-        )
-        for number in times
-    }
-    for _ in range(arguments.pairs):
-        for number, annotator in people.items():
-            task = annotator.next_task()
-            if task is None:
-                raise RuntimeError(f"project {number} has no task left")
-            time.sleep(arguments.think)  # the person at work
-            started = time.monotonic()
-            annotator.submit(task, choice(data.truth[digits.digit_index(task)]))
-            times[number].append(time.monotonic() - started)
-    _row("submit, a project without the backend", times[plain])
-    _row("submit, rounds running", times[project], "target: p99 at most 1.2 times that")
-    print(f"rows of former queues left: {_old_rows(studio, project)}")
+
+    def answer(task: dict[str, object]) -> list[dict[str, object]]:
+        return choice(data.truth[digits.digit_index(task)])
+
+    project = digits.create_project(studio, "Plain")
+    digits.upload(studio, project, data.png, data.pool[: arguments.images].tolist())
+    times: dict[str, list[float]] = {"plain": [], "live": []}
+    with studio.client(studio.token) as http_client:
+        people = {"plain": Annotator(http_client, project, answer), "live": live}
+        for _ in range(arguments.pairs):
+            for name, annotator in people.items():
+                task = annotator.next_task()
+                if task is None:
+                    raise RuntimeError(f"the {name} project has no task left")
+                # The person at work. Of one length, it would always meet the same stage of a round.
+                time.sleep(arguments.think * random.uniform(0.5, 1.5))
+                started = time.monotonic()
+                annotator.submit(task, answer(task))
+                times[name].append(time.monotonic() - started)
+    _row("submit, no backend", times["plain"])
+    _row("submit, rounds running", times["live"], "target: p99 at most 1.2 times that")
 
 
 def _webhooks(

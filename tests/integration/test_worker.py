@@ -323,6 +323,19 @@ def test_a_look_at_an_idle_project_is_two_requests(
     assert studio.requests() == before + 2
 
 
+def test_a_round_asks_label_studio_for_little(backend: Backend, studio: FakeLabelStudio) -> None:
+    """Two requests to read, one for the stored versions, and two that write."""
+    project, pace = backend.add_project(), Pace()
+    backend.turn(project, pace=pace, reserve=None)
+    for task in studio._tasks_of(project)[:3]:
+        studio.annotate(task["id"], "even")
+    before = studio.requests()
+    backend.turn(project, pace=pace, reserve=None)
+    assert backend.store.known_project(project).queue_version == "al-2"
+    assert studio.requests() == before + 5
+    assert pace.retirement.rounds == {1: 30}
+
+
 def test_a_turn_says_how_many_labels_make_the_next_round_due(
     backend: Backend, studio: FakeLabelStudio
 ) -> None:

@@ -39,6 +39,10 @@ class Pace:
         How long the last round took; None before the first.
     check_model_at : float
         When our model in Label Studio has to be looked at again.
+    members : int
+        People of Label Studio's organization when they were last counted.
+    count_members_at : float
+        When they have to be counted again.
     has_retried : bool
         Whether this worker has tried again what could not be read.
     """
@@ -49,6 +53,8 @@ class Pace:
     failures: int = 0
     not_before: float = 0.0
     check_model_at: float = 0.0
+    members: int = 0
+    count_members_at: float = 0.0
     has_retried: bool = False
     round_seconds: float | None = None
     retirement: Retirement = field(default_factory=Retirement)

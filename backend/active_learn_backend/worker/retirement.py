@@ -8,7 +8,7 @@ so does changing it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..labelstudio.published_queue import Queue, RetirementStep
@@ -53,8 +53,12 @@ class Retirement:
     def count(self, queue: Queue, served: int | None) -> None:
         """Count the rows of former queues, where that was not done yet."""
         if self.rounds is None:
-            stored = queue.versions()
-            self.rounds = {number: rows for number, rows in stored.items() if number != served}
+            self.begin(queue.versions(), served)
+
+    def begin(self, stored: Mapping[int, int], served: int | None) -> None:
+        """Begin anew with the rounds whose rows are stored, all but the one that is served."""
+        self.rounds = {number: rows for number, rows in stored.items() if number != served}
+        self._steps.clear()
 
     def delete_some(
         self,

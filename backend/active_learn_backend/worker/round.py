@@ -69,6 +69,8 @@ class Round:
         Embeds what is new, and ranks the pool.
     size : QueueSize, optional
         Length of the queue; by the settings alone when omitted.
+    stored : dict of int to int
+        Rounds whose rows Label Studio held when this one began, with their counts.
     """
 
     project: Project
@@ -82,11 +84,13 @@ class Round:
     engine: Engine = field(default_factory=LocalEngine)
     size: QueueSize | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    stored: dict[int, int] = field(default_factory=dict, init=False)
     _reported_at: float = field(default=0.0, init=False)
 
     def run(self) -> RoundReport:
         """Run the round, and return the report that the store keeps."""
-        number = 1 + max([self.project.round, *self.queue.versions()])
+        self.stored = self.queue.versions()
+        number = 1 + max([self.project.round, *self.stored])
         # Stored first: if a round dies after publishing, the next must not reuse its version.
         self.store.update(self.project.id, round=number)
         bind(round=number)

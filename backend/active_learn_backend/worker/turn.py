@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 # Of a turn for what could not be read: labels wait meanwhile.
 RETRY_SECONDS = 20.0
 RETRIED_AT_ONCE = 500
+COUNT_MEMBERS_EVERY = 300.0  # seconds between two looks at the people of the organization
 CHECK_MODEL_EVERY = 300.0  # seconds; Label Studio calls /health and /setup of the model then
 
 
@@ -208,7 +209,7 @@ class Turn:
         if not reason:
             self.pace.labels_needed = labels_until_round(project, open_tasks, batch, settings)
             return
-        report = Round(
+        current = Round(
             project=project,
             task=task,
             store=self._store,
@@ -221,8 +222,9 @@ class Turn:
             check_lease=self._check,
             engine=self.engine,
             size=self._queue_size(settings, remote),
-        ).run()
-        self.pace.retirement.forget()
+        )
+        report = current.run()
+        self.pace.retirement.begin(current.stored, round_of(self._project().queue_version))
         self.pace.round_seconds = sum(report.seconds.values())
         counts = count_open(self._store, project.id)
         self.pace.labels_needed = labels_until_round(self._project(), *counts, settings)
@@ -257,9 +259,12 @@ class Turn:
     def _queue_size(self, settings: Settings, remote: Mapping[str, Any]) -> QueueSize:
         if settings.reserve is not None:
             return queue_size(settings)
-        organization = remote.get("organization")
-        members = self.client.count_members(organization) if organization else 0
-        return queue_size(settings, members=members, kept=count_kept(self._store, self.project_id))
+        pace, organization = self.pace, remote.get("organization")
+        if organization and time.monotonic() >= pace.count_members_at:
+            pace.members = self.client.count_members(organization)
+            pace.count_members_at = time.monotonic() + COUNT_MEMBERS_EVERY
+        kept = count_kept(self._store, self.project_id)
+        return queue_size(settings, members=pace.members, kept=kept)
 
     def _retire(self) -> None:
         """Delete a few rows of former queues, if nobody is at work or there are too many."""
