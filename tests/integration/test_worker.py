@@ -16,7 +16,7 @@ from active_learn_backend.demo.process import wait_until
 from active_learn_backend.errors import LabelStudioError, LeaseLostError
 from active_learn_backend.state import lease
 from active_learn_backend.state.queue import count_open
-from active_learn_backend.worker import loop, retirement
+from active_learn_backend.worker import loop, retirement, turn
 from active_learn_backend.worker.turn import Pace
 from fake_label_studio import FakeLabelStudio
 from fake_server import Answer
@@ -334,6 +334,28 @@ def test_a_round_asks_label_studio_for_little(backend: Backend, studio: FakeLabe
     assert backend.store.known_project(project).queue_version == "al-2"
     assert studio.requests() == before + 5
     assert pace.retirement.rounds == {1: 30}
+
+
+def test_a_queue_is_written_right_after_a_submit(
+    backend: Backend, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next submit is farthest away then, and does not wait for what is written."""
+    project, written = backend.add_project(), []
+
+    def submit_is_near(_pace: Pace) -> bool:
+        written.append(studio.requests("POST", "import/predictions"))
+        return len(written) < 4
+
+    monkeypatch.setattr(Pace, "submit_is_near", property(submit_is_near))
+    backend.turn(project)
+    assert written == [0, 0, 0, 0]
+    assert studio.requests("POST", "import/predictions") == 1
+    monkeypatch.setattr(turn, "WAIT_FOR_SUBMIT", 0.1)
+    monkeypatch.setattr(Pace, "submit_is_near", True)  # nobody submits any more
+    for task in studio._tasks_of(project)[:3]:
+        studio.annotate(task["id"], "even")
+    backend.turn(project)
+    assert backend.store.known_project(project).queue_version == "al-2"
 
 
 def test_a_turn_says_how_many_labels_make_the_next_round_due(

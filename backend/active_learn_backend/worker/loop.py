@@ -95,9 +95,10 @@ class Worker:
             beat()
             self._record_heartbeat()
             for project in self._read(read_schedule):
+                pace = self._pace(project.id)
+                pace.look(project)
                 if lanes.is_busy(project.id):
                     continue
-                pace = self._pace(project.id)
                 if pace.is_due(project, self._settings.poll_interval):
                     lanes.submit(project.id, self.turn, is_long=pace.is_long)
         return self._wait_for_turns(lanes.close(), beat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -14,6 +15,10 @@ __all__ = ["Pace"]
 DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 MOST_BACKOFF = 30.0
 LONG_ROUND = 3.0  # seconds
+# What a worker writes makes a submit wait that comes meanwhile. The next one is farthest away right
+# after a submit.
+JUST_SUBMITTED = 1.0  # seconds
+AT_WORK = 10.0  # seconds since the last submit
 # A project that changed nothing for a while is read ever less often: after a tenth of that time.
 QUIET_SHARE = 0.1
 # The longest such pause, in poll intervals. A webhook ends it at once; without one it is shorter.
@@ -30,6 +35,8 @@ class Pace:
         When a change was last seen, by the clock `time.monotonic`.
     noticed_at : float or None
         When the web process's note of a change was first seen that is not processed yet.
+    changed_at : float
+        When the web process last noted a change.
     labels_needed : int
         Labels that make the next round due: fewer are not read at once. Each read costs Label
         Studio as much as a submit.
@@ -49,6 +56,7 @@ class Pace:
 
     active_at: float = field(default_factory=time.monotonic)
     noticed_at: float | None = None
+    changed_at: float = -math.inf
     labels_needed: int = 1
     failures: int = 0
     not_before: float = 0.0
@@ -58,6 +66,18 @@ class Pace:
     has_retried: bool = False
     round_seconds: float | None = None
     retirement: Retirement = field(default_factory=Retirement)
+    _change_seq: int | None = None
+
+    def look(self, project: Schedule) -> None:
+        """Remember when the web process notes changes; called at each look at the schedule."""
+        if self._change_seq not in (None, project.change_seq):
+            self.changed_at = time.monotonic()
+        self._change_seq = project.change_seq
+
+    @property
+    def submit_is_near(self) -> bool:
+        """Whether people are at work and the last submit is a while ago."""
+        return JUST_SUBMITTED <= time.monotonic() - self.changed_at < AT_WORK
 
     @property
     def is_long(self) -> bool:

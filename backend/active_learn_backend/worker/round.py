@@ -69,6 +69,8 @@ class Round:
         Embeds what is new, and ranks the pool.
     size : QueueSize, optional
         Length of the queue; by the settings alone when omitted.
+    wait_for_submit : callable
+        Is called before the queue is written; waits until the next submit is farthest away.
     stored : dict of int to int
         Rounds whose rows Label Studio held when this one began, with their counts.
     """
@@ -83,6 +85,7 @@ class Round:
     check_lease: Callable[[], None]
     engine: Engine = field(default_factory=LocalEngine)
     size: QueueSize | None = None
+    wait_for_submit: Callable[[], None] = lambda: None
     seconds: dict[str, float] = field(default_factory=dict)
     stored: dict[int, int] = field(default_factory=dict, init=False)
     _reported_at: float = field(default=0.0, init=False)
@@ -193,6 +196,7 @@ class Round:
     def _publish(
         self, number: int, rows: Sequence[QueueRow], answers: Sequence[Result], n_tasks: int
     ) -> str:
+        self.wait_for_submit()
         with self._timed("publish"):
             ids = [row.task_id for row in rows]
             version = self.queue.publish(

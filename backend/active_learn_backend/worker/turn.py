@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 # Of a turn for what could not be read: labels wait meanwhile.
 RETRY_SECONDS = 20.0
 RETRIED_AT_ONCE = 500
+WAIT_FOR_SUBMIT = 1.5  # seconds, at most
 COUNT_MEMBERS_EVERY = 300.0  # seconds between two looks at the people of the organization
 CHECK_MODEL_EVERY = 300.0  # seconds; Label Studio calls /health and /setup of the model then
 
@@ -222,6 +223,7 @@ class Turn:
             check_lease=self._check,
             engine=self.engine,
             size=self._queue_size(settings, remote),
+            wait_for_submit=self._wait_for_submit,
         )
         report = current.run()
         self.pace.retirement.begin(current.stored, round_of(self._project().queue_version))
@@ -236,6 +238,13 @@ class Turn:
             report.queue_version or "nothing: no task that can be read is left to label",
             ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
+
+    def _wait_for_submit(self) -> None:
+        """Wait a little until somebody submits, unless that was just now or nobody is at work."""
+        deadline = time.monotonic() + WAIT_FOR_SUBMIT
+        while self.pace.submit_is_near and time.monotonic() < deadline:
+            if self.stopping.wait(0.05):
+                return
 
     def _retry(self) -> None:
         """Try again, for a while, what could not be read; the next round queues what now can be."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from active_learn_backend.state.schedule import Schedule
-from active_learn_backend.worker.pace import DEBOUNCE, Pace
+from active_learn_backend.worker.pace import AT_WORK, DEBOUNCE, JUST_SUBMITTED, Pace
 
 INTERVAL = 10.0  # the default of POLL_INTERVAL
 
@@ -93,6 +93,23 @@ def test_a_label_after_a_quiet_time_is_read_at_once(pass_time: Callable[[float],
     assert not pace.is_due(read_at(just_now, changes=4), INTERVAL)
     pass_time(DEBOUNCE)
     assert pace.is_due(read_at(just_now, changes=4), INTERVAL)
+
+
+def test_a_submit_is_near_when_the_last_one_is_a_while_ago(
+    pass_time: Callable[[float], None],
+) -> None:
+    pace = settled()
+    pace.look(read_at(0.0, changes=7))
+    assert not pace.submit_is_near  # how long ago is not known
+    pace.look(read_at(0.0, changes=8))
+    assert not pace.submit_is_near
+    pass_time(JUST_SUBMITTED)
+    pace.look(read_at(0.0, changes=8))
+    assert pace.submit_is_near
+    pace.look(read_at(0.0, changes=9))
+    assert not pace.submit_is_near
+    pass_time(AT_WORK)
+    assert not pace.submit_is_near  # nobody is at work
 
 
 def test_a_new_worker_reads_every_project_at_once() -> None:
