@@ -69,8 +69,8 @@ def rounds(backend: Backend, project: int) -> list[RoundReport]:
     return read_rounds(backend.store, project)
 
 
-def predict(backend: Backend, project: int) -> list[dict[str, Any]]:
-    settings = backend.settings()
+def predict(backend: Backend, project: int, **values: Any) -> list[dict[str, Any]]:
+    settings = backend.settings(**values)
     client = backend.client(settings)
     store = backend.store
     runtime = Runtime(
@@ -162,10 +162,8 @@ def test_the_ranking_reads_the_heads_of_all_controls(backend: Backend) -> None:
     rows = [contents[row.task_id] for row in served]
     vectors, *_ = embedder.embed(rows, [labeling.content_key(row) for row in rows])
     folder, number = heads_folder(backend.settings(), project), rounds(backend, project)[-1].round
-    heads, _ = ControlHeads.load(
-        folder, number, labeling, embedder.fingerprint, embedder.n_features
-    )
-    problem, model = heads.sampler_model(embedder.n_features)
+    heads, _ = ControlHeads.load(folder, number, labeling, embedder)
+    problem, model = heads.sampler_model()
     assert problem == (("classification", 2), ("regression", 1))
     unsure = uncertainty(model(vectors).logits[:, :2], "classification").numpy()
     # A number is as uncertain as before any label: the mean of both is what is shown.
@@ -211,6 +209,55 @@ def test_a_project_names_the_controls_that_it_learns(backend: Backend) -> None:
     assert controls_of(answer["result"]) == ["parity", "size"]
     with pytest.raises(SettingsError, match=r"'remark', which is no control .*: parity, size"):
         check_params(backend.settings(), parse_label_config(CONFIG), {"controls": "remark"})
+
+
+OWN_MODEL = """
+import re
+import numpy as np
+
+def make(labels):
+    def model(texts):
+        numbers = np.array([int((re.findall(r"[0-9]+", text) or [0])[0]) for text in texts])
+        odd = numbers % 2
+        waves = [np.sin(numbers / 9), np.cos(numbers / 9), numbers / 40, odd, np.ones(len(odd))]
+        return np.stack([2 - 4.0 * odd, 4.0 * odd - 2], 1), np.stack(waves, 1)
+    return model
+"""
+
+
+def test_an_own_model_answers_for_its_control_and_the_other_has_a_head(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parity_model.py").write_text(OWN_MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"model": "parity_model:make"}
+    project = backend.add_project(40, config=CONFIG)
+    backend.turn(project, **own)
+    tasks = sorted(backend.studio.tasks)
+    (answer,) = predict(backend, project, **own)
+    assert controls_of(answer["result"]) == ["parity"]  # it needs no labels
+    for batch in (tasks[:12], tasks[12:20]):
+        for task in batch:
+            annotate(backend.studio, task, "parity", "size")
+        backend.turn(project, **own)
+    report = rounds(backend, project)[-1]
+    assert report.head_version.startswith("model-")
+    assert report.head_version.endswith(f"+head-{report.round}")
+    heads = load_heads(heads_folder(backend.settings(), project), report.round)
+    assert list(heads) == ["size"]
+    assert heads["size"].n_features == 5
+    parity, size = report.controls
+    assert parity.stability is None
+    assert size.stability is not None
+    (answer,) = predict(backend, project, **own)
+    assert answer["model_version"] == report.head_version
+    found = {item["from_name"]: item["value"] for item in answer["result"]}
+    assert found["parity"] == {"choices": ["odd"]}
+    assert abs(found["size"]["number"] - 3) < 6
+    queued = [row for row in backend.studio.rows.values()
+              if row["model_version"] == report.queue_version]  # fmt: skip
+    assert all(controls_of(row["result"]) == ["parity", "size"] for row in queued)
+    assert {round(row.uncertainty, 1) for row in read_queue(backend.store, project)} == {0.5}
 
 
 def test_a_config_of_two_controls_says_both() -> None:

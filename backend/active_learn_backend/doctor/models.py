@@ -85,8 +85,11 @@ def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> 
         return _encoders(settings, task)
     from ..learning.user_models import load_own_model  # imports ONNX, which takes seconds
 
-    load_own_model(settings, task, ContentLoader(settings, client).load)
-    return ok(f"its model '{settings.model}' loads")
+    model = load_own_model(settings, task, ContentLoader(settings, client).load)
+    found = f"its model '{settings.model}' loads"
+    if len(task.controls) > 1 and model.head() is not None:
+        found += f" and answers for '{model.control.from_name}'; the other controls get heads"
+    return ok(found)
 
 
 def _encoders(settings: Settings, task: LabelingTask) -> Finding:

@@ -56,45 +56,36 @@ class HeadsStage:
         return heads
 
     def _heads(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:
-        if embedder.fixed_heads:
-            return ControlHeads(self.task, embedder.fixed_heads)
-        former = self.former(embedder.fingerprint, embedder.n_features)
+        former = self.former(embedder)
         if self.project.pinned_round and former:
-            return ControlHeads(self.task, former)
-        trained = train_heads(
-            self.task,
-            snapshot,
-            former,
-            self.settings,
-            number=number,
-            encoder=embedder.fingerprint,
-        )
+            return ControlHeads(self.task, {**former, **embedder.fixed_heads}, embedder)
+        trained = train_heads(self.task, snapshot, former, self.settings, embedder, number)
         if trained:
             save_heads(self.folder, trained)
-        return ControlHeads(self.task, trained)
+        return ControlHeads(self.task, {**trained, **embedder.fixed_heads}, embedder)
 
-    def former(self, encoder: str, n_features: int) -> Mapping[str, Head]:
+    def former(self, embedder: TaskEmbedder) -> Mapping[str, Head]:
         """Load the last heads that fit, by the names of their controls.
 
         Pinned heads that cannot be read, or of which one does not fit, are pinned no more: what is
         trained in their place must not stay pinned.
         """
-        if not self.project.head_round:
+        if not self.project.head_round or len(embedder.fixed_heads) == len(self.task.controls):
             return {}
         try:
             heads, misfits = ControlHeads.load(
-                self.folder, self.project.head_round, self.task, encoder, n_features
+                self.folder, self.project.head_round, self.task, embedder
             )
         except StateError as error:
             log.warning("%s", error)
             if self.project.pinned_round:
                 self.store.update(self.project.id, pinned_round=0)
             return {}
-        if self.project.pinned_round and (misfits or not heads.heads):
+        if self.project.pinned_round and (misfits or not heads.trained):
             log.warning(
                 "head-%d was trained under another config or encoder; a new head is trained",
                 self.project.head_round,
             )
             self.store.update(self.project.id, pinned_round=0)
             return {}
-        return heads.heads
+        return heads.trained

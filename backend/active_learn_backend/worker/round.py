@@ -103,7 +103,7 @@ class Round:
         with self._timed("fit"):
             stage = HeadsStage(self.project, self.task, self.store, self.settings)
             heads = stage.run(snapshot, embedder, number)
-        problem, model = heads.sampler_model(embedder.n_features)
+        problem, model = heads.sampler_model()
         if isinstance(self.settings.budget, float):
             with self._timed("decide"):
                 snapshot = self._decide(snapshot, problem, model, embedder, number)
@@ -119,7 +119,10 @@ class Round:
             reports = read_rounds(self.store, self.project.id)
             controls = [
                 report_control(
-                    snapshot.of(control.from_name),
+                    snapshot.of(
+                        control.from_name,
+                        embedder.features(control.from_name, snapshot.embeddings),
+                    ),
                     heads.of(control),
                     reports,
                     stage.folder,
@@ -227,9 +230,13 @@ class Round:
     def _strategy(
         self, snapshot: Snapshot, heads: ControlHeads, last: RoundReport | None
     ) -> StrategyChoice | None:
-        """Return what `auto` stands for from now on; now and then by replays of the labels."""
-        control = self.task.controls[0]
-        if not isinstance(heads.of(control), TrainedHead) or not chooses_strategy(self.settings):
+        """Return what `auto` stands for from now on; now and then by replays of the labels.
+
+        Replays are of one control: where several are learned, `auto` stays the library's.
+        """
+        control, *others = self.task.controls
+        trained = isinstance(heads.of(control), TrainedHead) and not others
+        if not trained or not chooses_strategy(self.settings):
             return None
         labeled = snapshot.of(control.from_name)
         training = labeled.training

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn.heads.base import Head
 from tqdm import tqdm
 
 from ...errors import ContentError
@@ -19,7 +18,7 @@ from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..encoders import TaskEncoder, configured_encoders, readable_fields
-from ..user_models import OwnModel, load_own_model
+from ..user_models import OwnHead, OwnModel, UnitEmbeddings, load_own_model
 from .cache import EmbeddingCache
 
 __all__ = [
@@ -110,7 +109,7 @@ class TaskEmbedder:
     project_id : int
     cache : EmbeddingCache
         Of this project and encoder.
-    fixed_heads : dict of Head
+    fixed_heads : dict of OwnHead
         Of an own model that is used as it is: what answers instead of a trained head, by the name
         of the control; empty without such a model.
     n_features : int
@@ -134,13 +133,32 @@ class TaskEmbedder:
     ) -> None:
         self.settings, self.project_id = settings, project_id
         self._encoder = load_encoder(settings, task, load)
-        self.fixed_heads: dict[str, Head] = {}
+        self.fixed_heads: dict[str, OwnHead] = {}
         if isinstance(self._encoder, OwnModel) and (head := self._encoder.head()):
             self.fixed_heads[self._encoder.control.from_name] = head
         self.fingerprint = self._encoder.fingerprint
         self.n_features = self._encoder.n_features
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache = open_cache(folder.resolve(), self.n_features)
+
+    @property
+    def trained_on(self) -> tuple[str, int]:
+        """Fingerprint and length of what trained heads read, see `features`."""
+        own = next(iter(self.fixed_heads.values()), None)
+        if own is None:
+            return self.fingerprint, self.n_features
+        return f"{self.fingerprint}-encoder", self.n_features - 2 * own.n_outputs
+
+    def features(self, control: str, vectors: Any) -> Any:
+        """Return what the head of a control reads of vectors (n, n_features).
+
+        All of them; beside an own model that answers for another control, its embeddings in unit
+        length, as of a model that is only an encoder.
+        """
+        own = next(iter(self.fixed_heads.values()), None)
+        if own is None or control in self.fixed_heads:
+            return vectors
+        return UnitEmbeddings(vectors, own.n_outputs)
 
     def embed(
         self,

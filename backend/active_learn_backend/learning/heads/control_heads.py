@@ -13,6 +13,9 @@ from active_learn.validation import Output, Problem
 
 from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag
+from ..embedding.embedder import TaskEmbedder
+from ..user_models import OwnHead
+from .joint_model import JointModel
 
 __all__ = ["ControlHeads", "TaskAnswer"]
 
@@ -43,16 +46,21 @@ class ControlHeads:
     heads : mapping
         Trained heads, or the team's own, by the name of the control; one that has learned nothing
         yet is not there.
+    embedder : TaskEmbedder
+        Makes the vectors that they read.
     """
 
     task: LabelingTask
     heads: Mapping[str, Head]
+    embedder: TaskEmbedder
 
     @classmethod
     def load(
-        cls, folder: Path, number: int, task: LabelingTask, encoder: str, n_features: int
+        cls, folder: Path, number: int, task: LabelingTask, embedder: TaskEmbedder
     ) -> tuple[ControlHeads, list[str]]:
         """Load the heads of a round that fit a labeling task and an encoder.
+
+        The team's own model keeps the control that it answers for.
 
         Returns
         -------
@@ -69,24 +77,24 @@ class ControlHeads:
         stored = load_heads(folder, number)
         # A project of one control had a head without a name.
         named = {name or task.controls[0].from_name: head for name, head in stored.items()}
-        heads: dict[str, Head] = {}
+        heads: dict[str, Head] = dict(embedder.fixed_heads)
         misfits = []
         for control in task.controls:
             head = named.get(control.from_name)
-            if head is None:
+            if head is None or control.from_name in heads:
                 continue
             fits = control.learned and head.problem_type == control.problem_type
-            if fits and head.reads(encoder, n_features):
+            if fits and head.reads(*embedder.trained_on):
                 heads[control.from_name] = head
             else:
                 misfits.append(control.from_name)
-        return cls(task, heads), misfits
+        return cls(task, heads, embedder), misfits
 
     @property
     def version(self) -> str:
         """Name under which live answers are stored; empty where nothing answers."""
         own = [head.version for head in self.heads.values() if not isinstance(head, TrainedHead)]
-        return own[0] if own else head_name(self.round) if self.round else ""
+        return "+".join([*own, head_name(self.round)] if self.round else own)
 
     @property
     def trained(self) -> dict[str, TrainedHead]:
@@ -102,30 +110,32 @@ class ControlHeads:
         """Return the head of a control."""
         return self.heads.get(control.from_name)
 
-    def sampler_model(self, n_features: int) -> tuple[Problem, Any]:
+    def sampler_model(self) -> tuple[Problem, Any]:
         """Return what the ranking reads: the outputs of all heads, and the model that gives them.
 
-        A control without a head leaves everything uncertain. The team's own model ranks alone.
-
-        Parameters
-        ----------
-        n_features : int
-            Length of the vectors.
+        A control without a head leaves everything uncertain.
         """
         from active_learn import LinearHead  # imports torch, which takes seconds
 
-        models, outputs = [], []
+        own: OwnHead | None = None
+        models: list[Any] = []
+        outputs: list[Output] = []
         for control in self.task.controls:
-            head = self.of(control)
-            if head is not None and not isinstance(head, TrainedHead):
-                return head.problem_type, head.sampler_model()
-            size = max(len(control.labels), 1)
-            model = head.sampler_model() if head else LinearHead.untrained(size, n_features)
-            models.append(model)
-            outputs.append(Output(control.problem_type, len(model.weight)))
+            head, size = self.of(control), max(len(control.labels), 1)
+            if isinstance(head, OwnHead):
+                own, size = head, head.n_outputs
+                models.append(None)
+            else:
+                features = self.embedder.trained_on[1]
+                model = head.sampler_model() if head else LinearHead.untrained(size, features)
+                models.append(model)
+                size = len(model.weight)
+            outputs.append(Output(control.problem_type, size))
         if len(models) == 1:
-            return outputs[0].problem_type, models[0]
-        return tuple(outputs), LinearHead.side_by_side(models)
+            return outputs[0].problem_type, own.sampler_model() if own else models[0]
+        if own is not None:
+            return tuple(outputs), JointModel.of(own, models)
+        return tuple(outputs), LinearHead.side_by_side([one for one in models if one is not None])
 
     def answers(
         self, vectors: FloatArray, controls: Iterable[ControlTag] | None = None
@@ -143,7 +153,8 @@ class ControlHeads:
             head = self.of(control)
             if head is None:
                 continue
-            for at, answer in enumerate(head.predict(vectors)):
+            read = self.embedder.features(control.from_name, vectors)
+            for at, answer in enumerate(head.predict(read[:])):
                 results[at] += control.write(answer.label, answer.score)
                 if answer.score is not None:  # of a number there is no probability
                     scores[at].append(answer.score)

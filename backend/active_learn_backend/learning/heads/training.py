@@ -8,6 +8,7 @@ from active_learn.heads import Head, TrainedHead, fit_head
 
 from ...labeling.config import LabelingTask
 from ...settings import RANDOM_STATE, Settings
+from ..embedding.embedder import TaskEmbedder
 from ..selection.snapshot import Snapshot
 
 __all__ = ["train_heads"]
@@ -18,9 +19,8 @@ def train_heads(
     snapshot: Snapshot,
     former: Mapping[str, Head],
     settings: Settings,
-    *,
+    embedder: TaskEmbedder,
     number: int,
-    encoder: str,
 ) -> dict[str, TrainedHead]:
     """Train a head for each control, on the tasks that have its label.
 
@@ -28,10 +28,10 @@ def train_heads(
     ----------
     former : mapping
         The last heads, by the name of their control: training starts from them.
+    embedder : TaskEmbedder
+        Of the snapshot. A control that its own model answers for needs no head.
     number : int
         Of the round.
-    encoder : str
-        Fingerprint of what made the embeddings.
 
     Returns
     -------
@@ -40,7 +40,10 @@ def train_heads(
     """
     heads = {}
     for control in task.controls:
-        labeled = snapshot.of(control.from_name)
+        name = control.from_name
+        if name in embedder.fixed_heads:
+            continue
+        labeled = snapshot.of(name, embedder.features(name, snapshot.embeddings))
         training = labeled.training
         labels = labeled.labels(training)
         head = fit_head(
@@ -49,12 +52,12 @@ def train_heads(
             labeled.embeddings[training],
             labels,
             round=number,
-            former=former.get(control.from_name),
+            former=former.get(name),
             class_weight=settings.class_weight,
             bounds=control.bounds,
-            encoder=encoder,
+            encoder=embedder.trained_on[0],
             random_state=RANDOM_STATE,
         )
         if head is not None:
-            heads[control.from_name] = head
+            heads[name] = head
     return heads

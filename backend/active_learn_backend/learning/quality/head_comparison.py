@@ -81,7 +81,7 @@ def earlier_heads(
         report.round: stability.trained
         for report in reports
         if (stability := report.of(control).stability)
-        and report.head_version == head_name(report.round)
+        and report.head_version.split("+")[-1] == head_name(report.round)
     }
     saved = saved_heads(folder)
     return {

@@ -53,9 +53,16 @@ class Snapshot:
         ]
         return cls(rows, embeddings, np.array(audit, dtype=bool))
 
-    def of(self, from_name: str) -> ControlSnapshot:
-        """Return the same tasks with the labels of one control."""
-        return ControlSnapshot(self.rows, self.embeddings, self.audit, from_name)
+    def of(self, from_name: str, embeddings: Vectors | None = None) -> ControlSnapshot:
+        """Return the same tasks with the labels of one control.
+
+        Parameters
+        ----------
+        embeddings : array or CachedVectors of shape (n, d), optional
+            What its head reads, where that is something else.
+        """
+        vectors = self.embeddings if embeddings is None else embeddings
+        return ControlSnapshot(self.rows, vectors, self.audit, from_name)
 
     @cached_property
     def labeled(self) -> Mask:

@@ -27,6 +27,7 @@ class OwnHead(Head):
     Parameters
     ----------
     control : ControlTag
+        The one that it answers for.
     labels : sequence of str
         The label of each output.
     n_features : int
@@ -41,7 +42,7 @@ class OwnHead(Head):
         self.labels_offered = tuple(control.labels)
         self.n_features = n_features
         self._labels = tuple(labels)
-        self._n_outputs = len(self._labels) or 1
+        self.n_outputs = len(self._labels) or 1
         self._version = version
 
     @property
@@ -49,10 +50,10 @@ class OwnHead(Head):
         return self._version
 
     def sampler_model(self) -> Any:
-        return partial(_split, n_outputs=self._n_outputs)
+        return partial(_split, n_outputs=self.n_outputs)
 
     def predict(self, vectors: FloatArray) -> list[Answer]:
-        logits = logits_of(vectors, self._n_outputs)
+        logits = logits_of(vectors, self.n_outputs)
         if self.problem_type == "regression":
             return [Answer(float(value), None) for value in logits[:, 0]]
         if self.problem_type == "multilabel":

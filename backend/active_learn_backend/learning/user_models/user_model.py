@@ -16,7 +16,7 @@ from ..encoders.images import PROBE
 from .base import LoadedModel
 from .classes import control_of_model
 from .head import OwnHead
-from .vectors import FloatArray, pack
+from .vectors import FloatArray, pack, unit_length
 
 __all__ = ["OwnModel"]
 
@@ -112,8 +112,7 @@ class OwnModel:
         embedding, logits = self._outputs(prepared)
         if self._as_is:
             return pack(embedding, logits)
-        lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
-        return embedding / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return unit_length(embedding)
 
     def _outputs(self, prepared: Sequence[Any]) -> tuple[FloatArray, FloatArray]:
         with self._loaded.lock:

@@ -6,11 +6,13 @@ float16 numbers keep 22 bits of a logit, and those of regressors far beyond floa
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ModelError
 
-__all__ = ["embedding_of", "logits_of", "pack"]
+__all__ = ["UnitEmbeddings", "embedding_of", "logits_of", "pack", "unit_length"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,6 +44,34 @@ def pack(embedding: FloatArray, logits: FloatArray) -> FloatArray:
 def embedding_of(rows: FloatArray, n_outputs: int) -> FloatArray:
     """Return the embeddings of rows, of shape (n, d)."""
     return rows[:, : rows.shape[1] - 2 * n_outputs]
+
+
+def unit_length(embedding: FloatArray) -> FloatArray:
+    """Return embeddings (n, d) scaled to unit length; zeros stay zeros."""
+    lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+    scaled: FloatArray = embedding / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
+
+
+class UnitEmbeddings:
+    """The embeddings of rows in unit length, of shape (n, d), computed when they are read.
+
+    Parameters
+    ----------
+    rows : array or CachedVectors of shape (n, d + 2K)
+    n_outputs : int
+        K.
+    """
+
+    def __init__(self, rows: Any, n_outputs: int) -> None:
+        self._rows, self._n_outputs = rows, n_outputs
+        self.shape = (rows.shape[0], rows.shape[1] - 2 * n_outputs)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, at: Any) -> FloatArray:
+        return unit_length(embedding_of(np.asarray(self._rows[at], np.float32), self._n_outputs))
 
 
 def logits_of(rows: FloatArray, n_outputs: int) -> FloatArray:

@@ -15,6 +15,7 @@ from active_learn_backend.state.folders import heads_folder
 from active_learn_backend.worker.heads_stage import HeadsStage
 
 PROJECT = 7
+EMBEDDER: Any = SimpleNamespace(fixed_heads={}, trained_on=("e", 4))
 
 
 class Updates:
@@ -53,7 +54,7 @@ def stage_of(settings: Settings, pinned: int) -> tuple[HeadsStage, Updates]:
 def test_the_last_head_where_it_can_be_read(settings: Settings, pinned: int) -> None:
     head = saved(settings)
     one, store = stage_of(settings, pinned)
-    assert one.former("e", 4)["c"].metadata == head.metadata
+    assert one.former(EMBEDDER)["c"].metadata == head.metadata
     assert not store.written
 
 
@@ -64,6 +65,6 @@ def test_an_unreadable_head_is_passed_over_and_pinned_no_more(
     saved(settings)
     (heads_folder(settings, PROJECT) / "head-3.safetensors").write_bytes(b"of an earlier version")
     one, store = stage_of(settings, pinned)
-    assert one.former("e", 4) == {}
+    assert one.former(EMBEDDER) == {}
     assert store.written == written
     assert "the next round trains a new one" in caplog.text
