@@ -126,7 +126,10 @@ class StoredArrays(Container):
         ascending, place = np.unique(at, return_inverse=True)  # h5py reads no other order
         if len(ascending) and ascending[-1] - ascending[0] < len(ascending):
             return np.asarray(self.samples[ascending[0] : ascending[-1] + 1])[place]
-        return np.asarray(self.samples[ascending])[place]
+        try:
+            return np.asarray(self.samples[ascending])[place]
+        except (TypeError, IndexError, NotImplementedError, ValueError):  # one position at a time
+            return np.stack([np.asarray(self.samples[int(i)]) for i in ascending])[place]
 
     def choose(self, indices: np.ndarray) -> Any:
         return self.rows(indices)
@@ -195,8 +198,9 @@ class Tables(Container):
     def choose(self, indices: np.ndarray) -> Any:
         if hasattr(self.samples, "iloc"):
             return self.samples.iloc[indices]
-        polars = hasattr(self.samples, "to_arrow")
-        return self.samples[indices.tolist()] if polars else self.samples.take(indices)
+        if hasattr(self.samples, "to_arrow"):  # polars
+            return self.samples[indices.tolist()]
+        return self.samples.take(indices) if hasattr(self.samples, "take") else self.rows(indices)
 
 
 def open_container(samples: Any, what: str) -> Container:

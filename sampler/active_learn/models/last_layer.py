@@ -162,7 +162,7 @@ def scaled(call: LinearCall, logits: torch.Tensor, hints: Hints) -> LinearCall |
         return None
     scales = [] if hints.scale is None else [hints.scale]
     if len(logits) > 1:
-        z, y = call.output.double(), logits.double()
+        z, y = call.output.cpu().double(), logits.cpu().double()  # some devices have no float64
         scales.append(float((z * y).sum() / (z * z).sum()))
     for scale in scales:
         if 0 < scale < float("inf") and same_rows(call.output * scale, logits).all():

@@ -69,6 +69,25 @@ class Unsized(Stored):
         super().__init__(array)
 
 
+class OneByOne(Stored):
+    """An array of TensorFlow, which reads one position or a slice, and no list of positions."""
+
+    def __getitem__(self, at: Any) -> np.ndarray:
+        if isinstance(at, np.ndarray):
+            raise TypeError("Only integers and slices are valid indices")
+        return self.array[at]
+
+
+class Labelled(Stored):
+    """An array of xarray, which has to_numpy and no take."""
+
+    def to_numpy(self) -> np.ndarray:
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.array
+
+
 class Hub:
     """A Dataset of Hugging Face: rows are mappings; columns of their own kind."""
 
@@ -114,6 +133,8 @@ def with_grad(array: np.ndarray) -> list[torch.Tensor]:
         (sp.coo_matrix, lambda m: m.toarray()),
         (Stored, np.asarray),
         (Unsized, np.asarray),
+        (OneByOne, np.asarray),
+        (Labelled, np.asarray),
         (lambda x: deque(x), np.stack),
         (lambda x: UserList(list(x)), np.stack),
         (with_grad, lambda t: torch.stack(t).detach().numpy()),
@@ -127,9 +148,9 @@ def with_grad(array: np.ndarray) -> list[torch.Tensor]:
     ],
     ids=[
         "pandas", "pandas nullable", "pyarrow table", "pyarrow batch", "pandas series of arrays",
-        "pyarrow lists", "csr", "coo", "h5py", "zarr", "deque", "sequence", "tensors with grad",
-        "lists", "negative strides", "big-endian", "longdouble", "tensor with grad",
-        "big-endian, negative strides", "masked array",
+        "pyarrow lists", "csr", "coo", "h5py", "zarr", "TensorFlow", "xarray", "deque", "sequence",
+        "tensors with grad", "lists", "negative strides", "big-endian", "longdouble",
+        "tensor with grad", "big-endian, negative strides", "masked array",
     ],
 )  # fmt: skip
 def test_embeddings_in_any_container(
