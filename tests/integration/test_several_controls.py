@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from active_learn.heads import load_heads
 from active_learn.posterior.fisher import uncertainty
+from active_learn_backend.doctor.project import examine_project
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.content_loader import ContentLoader
@@ -201,6 +203,10 @@ def test_a_project_names_the_controls_that_it_learns(backend: Backend) -> None:
     assert [one.control for one in report.controls] == ["size"]
     (answer,) = predict(backend, project)
     assert controls_of(answer["result"]) == ["size"]
+    settings = backend.settings()
+    with closing(backend.client(settings)) as client:
+        first = next(iter(examine_project(client, backend.store, settings, project)))
+    assert first.what.endswith("Choices 'parity' is not in CONTROLS")
     # All labels are there already when all controls are to be learned.
     backend.store.set_params(project, {})
     backend.store.update(project, round_requested=True)

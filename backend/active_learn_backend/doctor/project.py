@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ..errors import LabelConfigError, LabelStudioError
+from ..errors import LabelConfigError, LabelStudioError, SettingsError
 from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, round_of
+from ..project_settings import project_settings
 from ..settings import Settings
 from ..state.rounds import last_round
 from ..state.status_queries import count_tasks, unmatched_tasks
@@ -51,7 +53,7 @@ def _examine(
         yield wrong(str(error), "")
         return
     project = None if store is None else store.project(project_id)
-    yield _config(remote)
+    yield _config(remote, settings, {} if project is None else project.params)
     if store is None or project is None or project.status == "disconnected":
         yield warning(
             "it is not connected, so its stream is not ordered",
@@ -70,9 +72,11 @@ def _examine(
     yield from check_locks(client, store, project)
 
 
-def _config(remote: Mapping[str, Any]) -> Finding:
+def _config(remote: Mapping[str, Any], settings: Settings, params: Mapping[str, Any]) -> Finding:
     try:
         task = parse_label_config(remote["label_config"] or "")
+        with suppress(SettingsError):  # said where its settings are checked
+            task = task.only(project_settings(settings, params).controls)
     except LabelConfigError as error:
         return wrong(str(error), "change the labeling config under Settings, Labeling Interface")
     return ok(f"its tasks are {task.description}")
