@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -25,12 +26,15 @@ from active_learn_backend import security_checks
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.errors import EngineError
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.embedding.embedder import TaskEmbedder
 from active_learn_backend.learning.engines.configured import configured_engine
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.engines.ray.driver import ray_driver
 from active_learn_backend.learning.engines.ray.engine import RayEngine
 from active_learn_backend.settings import Settings, load_settings
+from media_files import audio_file, tone
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")
 
@@ -156,6 +160,26 @@ def test_the_same_vectors_as_on_this_machine_whatever_the_workers(
     assert np.array_equal(found["ray", 1], found["ray", 2])
     np.testing.assert_allclose(found["ray", 1], found["local", 1], atol=1e-3)
     assert not list((base / "projects/3/embeddings").glob("*/shards/*"))  # all taken in
+
+
+def test_files_are_decoded_on_the_cluster_as_on_this_machine(base: Path, tmp_path: Path) -> None:
+    config = CONFIG.replace("<Text ", "<Audio ")
+    task = parse_label_config(config)
+    assert [field.kind for field in task.fields] == ["audio"]
+    sounds = [audio_file(tone(frequency)) for frequency in (300, 500, 900)]
+    addresses = ["data:audio/wav;base64," + base64.b64encode(one).decode() for one in sounds]
+    file = write_tasks(tmp_path / "tasks.jsonl", [*addresses, "data:audio/wav,no sound"])
+    found = {}
+    for project, engine in enumerate(("local", "ray"), start=31):
+        settings = configure(base, engine=engine, ray_workers=1)
+        load = ContentLoader(settings, LabelStudioClient(settings)).load
+        cached = TaskEmbedder(settings, project, task, load)
+        failed = configured_engine(settings).fill_from_files(cached, config, [file], no_report)
+        assert len(failed) == 1
+        assert "the audio file cannot be decoded" in str(next(iter(failed.values())))
+        keys = [task.content_key({"text": address}) for address in addresses]
+        found[engine] = cached.cache.get(keys)
+    np.testing.assert_allclose(found["ray"], found["local"], atol=1e-3)
 
 
 def test_what_is_embedded_is_never_embedded_again(
