@@ -1,0 +1,72 @@
+"""Pipelines of scikit-learn as skl2onnx itself exports them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from active_learn.errors import ModelError
+from active_learn.models import adapt
+from skl2onnx import to_onnx
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import LinearSVC
+
+X = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
+FOUR = (X[:, 0] > 0) + 2 * (X[:, 1] > 1)
+TWO = FOUR % 2
+NUMBERS = X @ np.arange(6)
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def logits_of(model: Any, y: np.ndarray, **options: Any) -> torch.Tensor:
+    return adapt(to_onnx(model.fit(X, y), X[:1], options=options or None))(X).logits
+
+
+@pytest.mark.parametrize("zipmap", [True, False])
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        make_pipeline(StandardScaler(), PCA(3), LogisticRegression()),
+        MLPClassifier(5, random_state=0),
+    ],
+    ids=["logistic", "scaled", "components", "network"],
+)
+def test_classifiers(model: Any, zipmap: bool) -> None:
+    logits = logits_of(model, FOUR, zipmap=zipmap)
+    np.testing.assert_allclose(logits.softmax(1), model.predict_proba(X), atol=2e-4)
+
+
+def test_a_binary_classifier_has_one_logit() -> None:
+    model = LogisticRegression()
+    logits = logits_of(model, TWO)
+    np.testing.assert_allclose(logits.sigmoid()[:, 0], model.predict_proba(X)[:, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [LinearSVC(), RidgeClassifier()], ids=["svc", "ridge"])
+@pytest.mark.parametrize("y", [TWO, FOUR], ids=["binary", "four"])
+def test_decision_functions(model: Any, y: np.ndarray) -> None:
+    logits = logits_of(model, y).squeeze(1)
+    np.testing.assert_allclose(logits, model.decision_function(X), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model", [Ridge(), make_pipeline(MinMaxScaler(), LinearRegression())], ids=["ridge", "scaled"]
+)
+def test_regressors(model: Any) -> None:
+    logits = logits_of(model, NUMBERS)[:, 0]
+    np.testing.assert_allclose(logits, model.predict(X), rtol=1e-4, atol=1e-4)
+
+
+def test_a_forest_names_the_way_out() -> None:
+    with pytest.raises(ModelError, match=r"give LinearHead\(model.coef_, model.intercept_\)"):
+        logits_of(RandomForestClassifier(3, random_state=0), FOUR)
