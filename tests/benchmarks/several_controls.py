@@ -19,7 +19,7 @@ import torch
 from active_learn import ActiveSampler, LinearHead
 from active_learn.evaluation.replayed_head import ReplayedHead
 from active_learn.posterior import fisher
-from active_learn.strategies import greedy
+from active_learn.strategies import two_stage
 from real_data import DATASETS, Data, Missing, mnist_images, read_rows
 from report import add_report_option, measured_by, publish
 from threadpoolctl import threadpool_limits
@@ -111,7 +111,7 @@ def replay(
     pool = np.setdiff1d(np.arange(len(X)), test)
     heads = [ReplayedHead(one.y, X.shape[1], one.problem_type) for one in labels]  # type: ignore[arg-type]
     asked = [ALONE.index(order)] if order in ALONE else [0, 1]
-    greedy.uncertainty = combined(WEIGHTS.get(order, WEIGHTS["mean"]))
+    two_stage.uncertainty = combined(WEIGHTS.get(order, WEIGHTS["mean"]))
     strategy = order if order in ("margin", "bait", "random") else "auto"
     labeled: list[int] = []
     scores = []
