@@ -15,9 +15,9 @@ __all__ = ["Pace"]
 DEBOUNCE = 0.3  # seconds that a burst of webhooks is gathered for
 MOST_BACKOFF = 30.0
 LONG_ROUND = 3.0  # seconds
-# What a worker writes makes a submit wait that comes meanwhile. The next one is farthest away right
-# after a submit.
-JUST_SUBMITTED = 1.0  # seconds
+# What a worker writes makes a submit wait that comes meanwhile, so it looks when the next is due.
+JUST_SUBMITTED = 0.5  # seconds
+WRITE_SECONDS = 1.0  # that Label Studio takes for a queue and the switch to it
 AT_WORK = 10.0  # seconds since the last submit
 # A project that changed nothing for a while is read ever less often: after a tenth of that time.
 QUIET_SHARE = 0.1
@@ -35,8 +35,8 @@ class Pace:
         When a change was last seen, by the clock `time.monotonic`.
     noticed_at : float or None
         When the web process's note of a change was first seen that is not processed yet.
-    changed_at : float
-        When the web process last noted a change.
+    changed_at, gap : float
+        When the web process last noted a change, and how long after the one before.
     labels_needed : int
         Labels that make the next round due: fewer are not read at once. Each read costs Label
         Studio as much as a submit.
@@ -57,6 +57,7 @@ class Pace:
     active_at: float = field(default_factory=time.monotonic)
     noticed_at: float | None = None
     changed_at: float = -math.inf
+    gap: float = math.inf
     labels_needed: int = 1
     failures: int = 0
     not_before: float = 0.0
@@ -71,13 +72,15 @@ class Pace:
     def look(self, project: Schedule) -> None:
         """Remember when the web process notes changes; called at each look at the schedule."""
         if self._change_seq not in (None, project.change_seq):
-            self.changed_at = time.monotonic()
+            now = time.monotonic()
+            self.changed_at, self.gap = now, now - self.changed_at
         self._change_seq = project.change_seq
 
     @property
     def submit_is_near(self) -> bool:
-        """Whether people are at work and the last submit is a while ago."""
-        return JUST_SUBMITTED <= time.monotonic() - self.changed_at < AT_WORK
+        """Whether the next submit is to be expected within the time that a queue takes."""
+        since = time.monotonic() - self.changed_at
+        return JUST_SUBMITTED <= since < AT_WORK and self.gap - since < WRITE_SECONDS
 
     @property
     def is_long(self) -> bool:

@@ -95,21 +95,36 @@ def test_a_label_after_a_quiet_time_is_read_at_once(pass_time: Callable[[float],
     assert pace.is_due(read_at(just_now, changes=4), INTERVAL)
 
 
-def test_a_submit_is_near_when_the_last_one_is_a_while_ago(
+def test_a_submit_is_near_when_the_gap_between_submits_is_almost_over(
     pass_time: Callable[[float], None],
 ) -> None:
     pace = settled()
     pace.look(read_at(0.0, changes=7))
-    assert not pace.submit_is_near  # how long ago is not known
     pace.look(read_at(0.0, changes=8))
-    assert not pace.submit_is_near
-    pass_time(JUST_SUBMITTED)
-    pace.look(read_at(0.0, changes=8))
-    assert pace.submit_is_near
+    pass_time(4.0)
+    assert not pace.submit_is_near  # how often somebody submits is not known
     pace.look(read_at(0.0, changes=9))
+    near = []
+    for _ in range(5):
+        near.append(pace.submit_is_near)
+        pass_time(1.1)
+    assert near == [False, False, False, True, True]  # every 4 seconds, and a write takes one
+    pace.look(read_at(0.0, changes=10))
     assert not pace.submit_is_near
     pass_time(AT_WORK)
     assert not pace.submit_is_near  # nobody is at work
+
+
+def test_right_after_a_submit_is_the_best_time_where_many_submit(
+    pass_time: Callable[[float], None],
+) -> None:
+    pace = settled()
+    for changes in range(7, 12):
+        pace.look(read_at(0.0, changes=changes))
+        pass_time(0.2)
+    assert not pace.submit_is_near
+    pass_time(JUST_SUBMITTED)
+    assert pace.submit_is_near
 
 
 def test_a_new_worker_reads_every_project_at_once() -> None:
