@@ -126,11 +126,14 @@ def test_three_people_label_files_in_order_and_answers_come(
         assert task is not None
         person.submit(task, choice(truth(task["data"]), to_name="o"))
     for person in people:
-        assert len(list(person.label(3))) == 3
+        assert len(list(person.label(5))) == 5
 
     def answered() -> list[dict[str, Any]]:
-        rows = harness.rows(project, harness.version(project))
-        return [row for row in rows if row["result"] and row["task"] not in expected[:PEOPLE]]
+        """Return the queue of a round that knows most of the 18 labels."""
+        latest = harness.rounds(project)[-1]
+        if latest.labeled < 12 or harness.version(project) != f"al-{latest.round}":
+            return []
+        return [row for row in harness.rows(project, f"al-{latest.round}") if row["result"]]
 
     rows = wait_until(answered, timeout=120, what="a queue with answers")
     data = {
