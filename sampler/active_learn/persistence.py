@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .errors import StateError
-from .parameters import Parameters
+from .sklearn_interface import Parameters
 
 if TYPE_CHECKING:
     from .models import LinearHead, ModelOutput

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .display import html_table, text_table
 from .errors import ParameterError
+from .tables import html_table, text_table
 
 __all__ = ["Ranking"]
 

@@ -38,10 +38,10 @@ LAYERS = {
         partitioning
         sampler
         persistence
-        parameters
+        sklearn_interface
         problem
         ranking reasons
-        display
+        tables
         strategies streams evaluation
         selectors
         posterior inputs

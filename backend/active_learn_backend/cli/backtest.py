@@ -74,7 +74,7 @@ class Source:
         """
         from ..labelstudio.client import LabelStudioClient
         from ..labelstudio.content_loader import ContentLoader
-        from ..labelstudio.labeled_tasks import read_export, read_project
+        from ..labelstudio.exports import read_export, read_project
         from ..learning.quality.backtest import LabeledSet
 
         if (self.project_id is None) == (self.export is None):

@@ -20,7 +20,7 @@ from active_learn.strategies import strategies
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labelstudio.labeled_tasks import read_export
+from active_learn_backend.labelstudio.exports import read_export
 from active_learn_backend.learning.quality.backtest import (
     Backtest,
     LabeledSet,

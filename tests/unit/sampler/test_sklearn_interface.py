@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from active_learn import ActiveSampler, LinearHead, ModelOutput, ParameterError
-from active_learn.parameters import Parameters
+from active_learn.sklearn_interface import Parameters
 from sklearn.base import clone
 from torch import nn
 

@@ -9,8 +9,8 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .display import html_table
 from .errors import ParameterError
+from .tables import html_table
 from .validation import check_flag
 
 if TYPE_CHECKING:
