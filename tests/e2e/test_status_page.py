@@ -49,7 +49,7 @@ def test_the_page_shows_a_real_project(
         assert status["summary"]["title"] == "Digits <b>& more</b>"
         assert status["summary"]["state"] == "Connected"
         assert status["errors"] == []
-        assert sum(count for _, count in status["balance"]) == 20
+        assert sum(count for _, count in status["controls"][0]["balance"]) == 20
         chosen = [one for one in status["queue"] if not one["audit"]]
         assert all(len(one["top_labels"]) == 2 for one in chosen)
         served = label_studio.api("GET", f"/api/projects/{project}/next")
