@@ -8,7 +8,8 @@ Prints, from one run:
 
     python tests/benchmarks/live_queue.py [--images 1400] [--rounds 12] [--pairs 200]
 
-With 0 a part is left out.
+With 0 a part is left out. Label Studio runs on SQLite, or with `--postgresql
+postgresql://user@host:port/` on new databases of that server.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import random
 import re
 import statistics
@@ -30,7 +32,7 @@ from urllib.parse import urlsplit
 from active_learn_backend.demo import digits
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
-from active_learn_backend.demo.label_studio import LabelStudioServer
+from active_learn_backend.demo.label_studio import FIRST_START, LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from report import event_headers, measured_by
 
@@ -48,12 +50,13 @@ def main() -> None:
     )
     parser.add_argument("--retrain-every", type=int, default=RETRAIN_EVERY)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--postgresql", help="address of a server that may create databases")
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
     data = digits.load()
     with (
         tempfile.TemporaryDirectory() as folder,
-        _servers(Path(folder), arguments.retrain_every) as (studio, backend),
+        _servers(Path(folder), arguments) as (studio, backend),
     ):
         project = digits.create_project(studio, "Live queue")
         digits.upload(studio, project, data.png, data.pool[: arguments.images].tolist())
@@ -69,7 +72,8 @@ def main() -> None:
                 )
                 _print_stages(backend)
             if arguments.pairs:
-                with LabelStudioServer(Path(folder) / "plain") as plain:
+                env = _database(arguments.postgresql)
+                with LabelStudioServer(Path(folder) / "plain", env=env) as plain:
                     _submits(annotator, plain, arguments)
                 print(f"rows of former queues left: {_old_rows(studio, project)}")
             if arguments.requests:
@@ -77,13 +81,31 @@ def main() -> None:
 
 
 @contextmanager
-def _servers(folder: Path, retrain_every: int) -> Iterator[tuple[LabelStudioServer, BackendServer]]:
-    settings = {"RETRAIN_EVERY": str(retrain_every)}
+def _servers(
+    folder: Path, arguments: argparse.Namespace
+) -> Iterator[tuple[LabelStudioServer, BackendServer]]:
+    settings = {"RETRAIN_EVERY": str(arguments.retrain_every)}
+    env = _database(arguments.postgresql)
     with (
-        LabelStudioServer(folder / "label-studio") as studio,
+        LabelStudioServer(folder / "label-studio", env=env) as studio,
         BackendServer(studio, folder / "backend", env=settings) as backend,
     ):
         yield studio, backend
+
+
+def _database(server: str | None) -> dict[str, str]:
+    """Return Label Studio's settings for a new database of a PostgreSQL; none without a server."""
+    if server is None:
+        return {}
+    import psycopg
+
+    name = f"live_queue_{os.urandom(6).hex()}"
+    with psycopg.connect(server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        info = connection.info
+    address = {"USER": info.user, "PASSWORD": info.password, "HOST": info.host, "NAME": name}
+    settings = {f"POSTGRE_{key}": value for key, value in address.items()}
+    return {"DJANGO_DB": "default", "POSTGRE_PORT": str(info.port), **FIRST_START, **settings}
 
 
 def _version(studio: LabelStudioServer, project: int) -> int:
