@@ -22,6 +22,8 @@ UPGRADED_LAST = ("flask", "itsdangerous", "jinja2", "werkzeug")
 # Which build of PyTorch it is depends on the machine: the Makefile has its version.
 BY_MAKEFILE = ("torch",)
 OF_CUDA = ("nvidia-", "cuda-", "triton")
+# Needed on some versions of Python only, perhaps not on this one: by redis before 3.11.3.
+ELSEWHERE = {"async-timeout": "5.0.1"}
 
 CONSTRAINTS = """\
 # Every package that this project needs, but PyTorch (the Makefile has its version) and those that
@@ -92,7 +94,7 @@ def main() -> None:
     """Write the files, or print all of it."""
     if sys.argv[1:] not in (["write"], ["list"]):
         sys.exit(str(__doc__))
-    versions = needed()
+    versions = dict(sorted((ELSEWHERE | needed()).items()))
     if sys.argv[1] == "list":
         print(pins(versions), end="")
         return
