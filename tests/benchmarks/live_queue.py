@@ -103,9 +103,10 @@ def _database(server: str | None) -> dict[str, str]:
     with psycopg.connect(server, dbname="postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
         info = connection.info
-    address = {"USER": info.user, "PASSWORD": info.password, "HOST": info.host, "NAME": name}
+        address = {"USER": info.user, "PASSWORD": info.password, "HOST": info.host}
+        address |= {"PORT": str(info.port), "NAME": name}
     settings = {f"POSTGRE_{key}": value for key, value in address.items()}
-    return {"DJANGO_DB": "default", "POSTGRE_PORT": str(info.port), **FIRST_START, **settings}
+    return {"DJANGO_DB": "default", **FIRST_START, **settings}
 
 
 def _version(studio: LabelStudioServer, project: int) -> int:
