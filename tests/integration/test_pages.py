@@ -133,6 +133,7 @@ def test_each_control_has_its_place_on_the_page(client: FlaskClient, runtime: An
         assert part in page, part
     for number in (1, 2):
         assert page.count(f'id="curve-title-{number}"') == 1
+    assert "weight &lt;kg&gt;: Is it" not in page  # the head without a name is the first control's
     said = client.get("/projects/3.json").get_json()
     assert [one["name"] for one in said["controls"]] == ["c", "weight <kg>"]
     assert [point["control"] for point in said["summary"]["quality"]] == ["c", "weight <kg>"]

@@ -221,9 +221,10 @@ def _top_labels(
         heads = load_heads(heads_folder(settings, project.id), project.head_round)
         keys = [one.content_key for one in found if not one.row.audit]
         likeliest: dict[str, tuple[TopLabel, ...]] = {}
+        # A project of one control had a head without a name.
+        named = {name or task.controls[0].from_name: head for name, head in heads.items()}
         for control in task.controls:
-            # A project of one control had a head without a name.
-            if head := heads.get(control.from_name, heads.get("")):
+            if head := named.get(control.from_name):
                 for key, labels in top_labels(folder, head, keys, control.from_name).items():
                     likeliest[key] = (*likeliest.get(key, ()), *labels)
         return likeliest
