@@ -96,7 +96,7 @@ def test_runs_to_its_end_and_writes_what_it_found(demo):
     said = re.search(r"([\d.]+)% was first reached with (\d+) labels from the active", run.text())
     assert said, run.text()
     reached = {int(row["labels"]): float(row["active_accuracy"]) for row in rows[:2]}
-    goal = reached[12]  # with all labels of the active queue, be it more or less than with ten
+    goal = min(0.95, reached[12])  # with all labels, be it more or less than with ten
     assert float(said[1]) == pytest.approx(100 * goal, abs=0.06)  # both are rounded
     assert int(said[2]) == min(labels for labels, share in reached.items() if share >= goal)
     assert re.search(r"12 of 12 tasks came from the ordered queue", run.text())

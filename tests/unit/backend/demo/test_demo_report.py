@@ -99,6 +99,14 @@ def test_summary_does_not_flatter_a_worse_active_queue():
     )
 
 
+def test_summary_names_the_labels_for_a_goal_below_the_end_of_a_good_curve():
+    good = LearningCurve((10, 20, 30), (0.8, 0.96, 0.99))
+    late = LearningCurve((10, 20, 30, 40), (0.5, 0.7, 0.9, 0.995))
+    assert report.summary(good, late) == (
+        "95.0% was first reached with 20 labels from the active queue, with 40 from the plain one."
+    )
+
+
 def test_csv_and_png_are_written(tmp_path):
     report.write_csv(tmp_path / "curve.csv", ACTIVE, PLAIN)
     with (tmp_path / "curve.csv").open(newline="") as file:
