@@ -33,6 +33,8 @@ def is_pool(samples: Any) -> bool:
     """Return whether samples have a length and can be indexed; all others are read only once."""
     if isinstance(samples, Dataset):
         return hasattr(samples, "__len__") and not isinstance(samples, IterableDataset)
+    if hasattr(samples, "tocsr"):  # sparse; in old releases of scipy some formats have no index
+        return True
     if isinstance(samples, str | bytes | bytearray | ModelOutput) or has_names(samples):
         return False
     sized = hasattr(samples, "__len__") or hasattr(samples, "shape")

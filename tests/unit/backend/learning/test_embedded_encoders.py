@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from active_learn_backend.errors import ContentError
 from active_learn_backend.labeling.config import Field
@@ -275,8 +276,10 @@ def test_a_file_that_is_often_taken_for_an_image_is_named(data: bytes, name: str
 RED, BLUE = (220, 20, 30), (0, 0, 255)
 
 
-COLORED = [("JPEG", "CMYK"), ("TIFF", "CMYK"), ("TIFF", "LAB"), ("TIFF", "YCbCr"), ("PNG", "P")]
+COLORED = [("JPEG", "CMYK"), ("TIFF", "CMYK"), ("TIFF", "LAB"), ("PNG", "P")]
 COLORED += [("GIF", "P"), ("WEBP", "RGB"), ("BMP", "RGB"), ("PPM", "RGB"), ("AVIF", "RGB")]
+if int(PIL.__version__.partition(".")[0]) >= 13:  # older ones cannot read what they write
+    COLORED.append(("TIFF", "YCbCr"))
 
 
 @pytest.mark.parametrize(("kind", "mode"), [one for one in COLORED if one[0] in images.FORMATS])
