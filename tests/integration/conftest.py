@@ -1,14 +1,17 @@
-"""The web process, without a server around it."""
+"""The web process without a server around it, and a worker beside a small Label Studio."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from active_learn_backend.settings import load_settings
 from active_learn_backend.web.app import create_app
+from fake_label_studio import FakeLabelStudio
 from flask import Flask
 from flask.testing import FlaskClient
+from worker_backend import Backend
 
 
 @pytest.fixture
@@ -19,3 +22,17 @@ def app(tmp_path: Path) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeLabelStudio]:
+    server = FakeLabelStudio()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def backend(studio: FakeLabelStudio, tmp_path: Path) -> Iterator[Backend]:
+    made = Backend(studio, tmp_path)
+    yield made
+    made.store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,6 @@ CONFIG = (
     '<Number name="size" toName="text" min="0" max="40"/>'
     '<TextArea name="remark" toName="text"/></View>'
 )
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    studio = FakeLabelStudio()
-    made = Backend(studio, tmp_path)
-    yield made
-    made.store.close()
-    studio.close()
 
 
 def annotate(studio: FakeLabelStudio, task: int, *controls: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from active_learn.heads import load_heads
 from active_learn_backend.labeling.config import parse_label_config
@@ -13,7 +10,6 @@ from active_learn_backend.state.folders import heads_folder
 from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.tasks import read_tasks
 from active_learn_backend.web.status.project import project_status
-from fake_label_studio import FakeLabelStudio
 from worker_backend import Backend
 
 CONFIG = (
@@ -21,15 +17,6 @@ CONFIG = (
     '<TextArea name="brand" toName="text" model_learn="true"/></View>'
 )
 ANSWERS = ["Acme", "Bosch", "Acme", "Bosch", "once only", "Acme"]
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    studio = FakeLabelStudio()
-    made = Backend(studio, tmp_path)
-    yield made
-    made.store.close()
-    studio.close()
 
 
 @pytest.mark.parametrize("strategy", ["auto", "margin", "badge"])

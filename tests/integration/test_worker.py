@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,21 +20,6 @@ from active_learn_backend.worker.turn import Pace
 from fake_label_studio import FakeLabelStudio
 from fake_server import Answer
 from worker_backend import PATIENCE, Backend
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeLabelStudio]:
-    server = FakeLabelStudio()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def backend(studio: FakeLabelStudio, tmp_path: Path) -> Iterator[Backend]:
-    made = Backend(studio, tmp_path)
-    yield made
-    made.store.close()
-
 
 # -- a worker that was stopped, and the one that took over ---------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,12 +17,15 @@ from .store import Store, update_project
 __all__ = [
     "annotated_ids",
     "apply_changes",
+    "chunks",
     "count_annotations",
     "read_contents",
     "read_tasks",
     "record_decisions",
     "task_ids",
 ]
+
+Value = TypeVar("Value")
 
 
 def read_tasks(store: Store, project_id: int, *, contents: bool = True) -> list[TaskRow]:
@@ -42,7 +45,7 @@ def read_contents(
     """Return what the encoder reads of some tasks, by id; tasks that are gone are left out."""
     found: dict[int, Mapping[str, Any]] = {}
     with store.read() as connection:
-        for ids in _chunks(sorted(task_ids)):
+        for ids in chunks(sorted(task_ids)):
             rows = connection.execute(
                 sa.select(_tasks.c.task_id, _tasks.c.content).where(
                     _tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids)
@@ -118,7 +121,7 @@ def record_decisions(
     with store.write() as connection:
         for value in set(decisions.values()):
             ids = sorted(task_id for task_id, decided in decisions.items() if decided == value)
-            for some in _chunks(ids):
+            for some in chunks(ids):
                 connection.execute(
                     _tasks.update()
                     .where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(some))
@@ -152,7 +155,7 @@ def _write_changes(
     n_tasks += len(gone)
     if fresh:
         connection.execute(_tasks.insert(), fresh)
-    for ids in _chunks(sorted(gone)):
+    for ids in chunks(sorted(gone)):
         connection.execute(
             _queue.delete().where(_queue.c.project_id == project_id, _queue.c.task_id.in_(ids))
         )
@@ -203,20 +206,21 @@ def _known_rows(
     queries = (
         [query]
         if task_ids is None
-        else [query.where(_tasks.c.task_id.in_(ids)) for ids in _chunks(task_ids)]
+        else [query.where(_tasks.c.task_id.in_(ids)) for ids in chunks(task_ids)]
     )
     rows = (row for one in queries for row in connection.execute(one).mappings())
     return {row["task_id"]: dict(row) for row in rows}
 
 
 def _delete_rows(connection: sa.Connection, project_id: int, task_ids: Sequence[int]) -> None:
-    for ids in _chunks(task_ids):
+    for ids in chunks(task_ids):
         connection.execute(
             _tasks.delete().where(_tasks.c.project_id == project_id, _tasks.c.task_id.in_(ids))
         )
 
 
-def _chunks(values: Sequence[int], size: int = 500) -> Iterator[Sequence[int]]:
+def chunks(values: Sequence[Value], size: int = 500) -> Iterator[Sequence[Value]]:
+    """Yield values in parts that fit into one statement of the database."""
     """Split ids so that a statement stays below the databases' limit of parameters."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

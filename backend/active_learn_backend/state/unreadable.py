@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -13,8 +13,11 @@ from .schema import tasks as _tasks
 from .schema import unreadable as _unreadable
 from .store import Store
 from .task_groups import TaskGroup, describe_groups
+from .tasks import chunks
 
 __all__ = [
+    "count_unreadable",
+    "describe_unreadable",
     "keys_to_retry",
     "make_due",
     "record_loads",
@@ -115,7 +118,7 @@ def record_loads(
         if not known and not failed:
             return
         tries = _tries(known.values())
-        for keys in _chunks([key for key in tried if key in known]):
+        for keys in chunks([key for key in tried if key in known]):
             connection.execute(
                 _unreadable.delete().where(mine, _unreadable.c.content_key.in_(keys))
             )
@@ -150,8 +153,3 @@ def _tries(known: Iterable[sa.Row[tuple[object, ...]]]) -> dict[str, int]:
         name = row.source or row.content_key
         tries[name] = max(tries.get(name, 0), row.tries)
     return tries
-
-
-def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]

@@ -50,9 +50,8 @@ class HeadsStage:
         own = heads.version if len(heads.trained) < len(heads.heads) else ""
         if heads.round:
             prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
-        if heads.round or not own:
-            self.store.update(self.project.id, head_round=heads.round)
-        self.store.update(self.project.id, model_version=own)
+        trained = {"head_round": heads.round} if heads.round or not own else {}
+        self.store.update(self.project.id, model_version=own, **trained)
         return heads
 
     def _heads(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from ...errors import SettingsError
 from ...wording import shortened
 
-__all__ = ["load_model", "load_processor"]
+__all__ = ["load_model", "load_processor", "unit_vectors"]
 
 
 def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module, set[str]]:
@@ -68,6 +68,39 @@ def load_processor(folder: Path, kind: Literal["image", "text", "audio"]) -> Any
     auto = {"image": AutoImageProcessor, "text": AutoTokenizer, "audio": AutoFeatureExtractor}[kind]
     with _told_shortly(folder):
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def unit_vectors(
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    features: str,
+    mean: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    trained_pooler: bool,
+) -> torch.Tensor:
+    """Return one vector of unit length for each input, on the CPU.
+
+    Parameters
+    ----------
+    model : nn.Module
+    inputs : mapping
+        Arguments of the model.
+    features : str
+        Method of models such as CLIP and CLAP that gives the vector.
+    mean : callable
+        Makes it of the last hidden state of all others, where no trained pooler does.
+    trained_pooler : bool
+        Whether the weights of the pooler are trained ones.
+    """
+    if hasattr(model, features):
+        found = getattr(model, features)(**inputs)
+        pooled = found if isinstance(found, torch.Tensor) else found.pooler_output
+    else:
+        output = model(**inputs)
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is None or not trained_pooler:
+            pooled = mean(output.last_hidden_state)
+    return torch.nn.functional.normalize(pooled.flatten(1).float(), dim=1).cpu()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ...decoders.process import decode, require_decoder
 from ...errors import ContentError
 from .base import Encoder, FloatArray
 from .folders import content_digest
-from .hugging_face import load_model, load_processor
+from .hugging_face import load_model, load_processor, unit_vectors
 
 __all__ = ["TransformerAudioEncoder"]
 
@@ -37,20 +37,14 @@ class PooledAudio(TorchModule):
         self._trained_pooler = trained_pooler
 
     def _forward(self, samples: Any) -> ModelOutput:
-        pooled = self._pooled(self._inputs(samples)).flatten(1)
-        vectors = torch.nn.functional.normalize(pooled.float(), dim=1).cpu()
+        vectors = unit_vectors(
+            self.module,
+            self._inputs(samples),
+            "get_audio_features",
+            lambda hidden: hidden.mean(dim=1),
+            trained_pooler=self._trained_pooler,
+        )
         return ModelOutput(vectors, vectors)
-
-    def _pooled(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        model: Any = self.module
-        if hasattr(model, "get_audio_features"):
-            features = model.get_audio_features(**inputs)
-            return features if isinstance(features, torch.Tensor) else features.pooler_output
-        output = model(**inputs)
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is not None and self._trained_pooler:
-            return pooled
-        return output.last_hidden_state.mean(dim=1)
 
 
 class TransformerAudioEncoder(Encoder):

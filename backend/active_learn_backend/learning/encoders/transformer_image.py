@@ -16,7 +16,7 @@ from transformers import AutoModel
 from ...errors import ContentError
 from .base import FloatArray, VisionEncoder
 from .folders import content_digest
-from .hugging_face import load_model, load_processor
+from .hugging_face import load_model, load_processor, unit_vectors
 from .images import PROBE
 
 __all__ = ["TransformerImageEncoder", "pixels_of"]
@@ -35,23 +35,19 @@ class PooledImage(ImageTransformer):
         self._has_class_token = any("cls_token" in name for name, _ in model.named_parameters())
 
     def _forward(self, samples: Any) -> ModelOutput:
-        pooled = self._pooled(self._inputs(samples)["pixel_values"]).flatten(1)
-        vectors = torch.nn.functional.normalize(pooled.float(), dim=1).cpu()
+        vectors = unit_vectors(
+            self.module,
+            {"pixel_values": self._inputs(samples)["pixel_values"]},
+            "get_image_features",
+            self._mean,
+            trained_pooler=self._trained_pooler,
+        )
         return ModelOutput(vectors, vectors)
 
-    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
-        model: Any = self.module
-        if hasattr(model, "get_image_features"):
-            features = model.get_image_features(pixel_values=pixels)
-            return features if isinstance(features, torch.Tensor) else features.pooler_output
-        output = model(pixel_values=pixels)
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is not None and self._trained_pooler:
-            return pooled
-        tokens = output.last_hidden_state
-        if tokens.ndim == 4:  # maps of a convolutional network: (n, channels, height, width)
-            return tokens.mean(dim=(2, 3))
-        return tokens[:, 0] if self._has_class_token else tokens.mean(dim=1)
+    def _mean(self, hidden: torch.Tensor) -> torch.Tensor:
+        if hidden.ndim == 4:  # maps of a convolutional network: (n, channels, height, width)
+            return hidden.mean(dim=(2, 3))
+        return hidden[:, 0] if self._has_class_token else hidden.mean(dim=1)
 
 
 class TransformerImageEncoder(VisionEncoder):

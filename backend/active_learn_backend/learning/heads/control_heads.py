@@ -17,7 +17,7 @@ from ..embedding.embedder import TaskEmbedder
 from ..user_models import OwnHead
 from .joint_model import JointModel
 
-__all__ = ["ControlHeads", "TaskAnswer"]
+__all__ = ["ControlHeads", "TaskAnswer", "stored_heads"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class TaskAnswer:
 
     result: list[dict[str, Any]]
     score: float
+
+
+def stored_heads(folder: Path, number: int, task: LabelingTask) -> dict[str, TrainedHead]:
+    """Load the heads of a round by the names of their controls.
+
+    A head without a name, from the time of one control a project, is the first control's.
+
+    Raises
+    ------
+    StateError
+        When they cannot be read.
+    """
+    stored = load_heads(folder, number)
+    return {name or task.controls[0].from_name: head for name, head in stored.items()}
 
 
 @dataclass(frozen=True)
@@ -74,9 +88,7 @@ class ControlHeads:
         StateError
             When they cannot be read.
         """
-        stored = load_heads(folder, number)
-        # A project of one control had a head without a name.
-        named = {name or task.controls[0].from_name: head for name, head in stored.items()}
+        named = stored_heads(folder, number, task)
         heads: dict[str, Head] = dict(embedder.fixed_heads)
         misfits = []
         for control in task.controls:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import load_heads
 
 from ...errors import LabelConfigError, SettingsError
 from ...labeling.config import LabelingTask
+from ...learning.heads import stored_heads
 from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Point, latest_points
 from ...learning.quality.top_labels import TopLabel, top_labels
@@ -218,13 +218,11 @@ def _top_labels(
         return {}
     folder = project_folder(settings, project.id)
     try:
-        heads = load_heads(heads_folder(settings, project.id), project.head_round)
+        heads = stored_heads(heads_folder(settings, project.id), project.head_round, task)
         keys = [one.content_key for one in found if not one.row.audit]
         likeliest: dict[str, tuple[TopLabel, ...]] = {}
-        # A project of one control had a head without a name.
-        named = {name or task.controls[0].from_name: head for name, head in heads.items()}
         for control in task.controls:
-            if head := named.get(control.from_name):
+            if head := heads.get(control.from_name):
                 for key, labels in top_labels(folder, head, keys, control.from_name).items():
                     likeliest[key] = (*likeliest.get(key, ()), *labels)
         return likeliest
