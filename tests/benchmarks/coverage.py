@@ -17,9 +17,8 @@ import numpy as np
 from active_learn import ActiveSampler, LinearHead
 from active_learn.heads import fit_head
 from labels_needed import split
-from real_data import DATASETS, Data, Missing
+from real_data import DATASETS, Data, rows_of
 from report import add_report_option, measured_by, publish
-from threadpoolctl import threadpool_limits
 
 STRATEGIES = ("coverage", "aopt", "medoids", "kcenter", "random")
 FOUND_AFTER = 50  # tasks
@@ -123,13 +122,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     add_report_option(parser)
     options = parser.parse_args()
-    rows: list[str] = []
-    with threadpool_limits(1):
-        for name in options.cases:
-            try:
-                rows += measure(name, CASES[name], options.seeds)
-            except Missing as reason:
-                print(f"{name} is left out: {reason}")
+    rows = rows_of(options.cases, lambda name: measure(name, CASES[name], options.seeds))
     aims = ", ".join(f"{100 * CASES[name].score:.0f} % on {name}" for name in options.cases)
     text = (
         f"{measured_by()}, {options.seeds} paired seeds, ± one standard error. The area under the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sklearn import datasets as bundled
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from sounds import sounds
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -140,6 +141,18 @@ def kept(
         np.savez(path, X=X, y=y, test=test)
     with np.load(path, allow_pickle=False) as stored:
         return Data(stored["X"], stored["y"], problem_type, stored["test"])
+
+
+def rows_of(names: Iterable[str], measure: Callable[[str], list[str]]) -> list[str]:
+    """Return the rows of a table over some data, on one thread; what is missing is left out."""
+    rows: list[str] = []
+    with threadpool_limits(1):
+        for name in names:
+            try:
+                rows += measure(name)
+            except Missing as reason:
+                print(f"{name} is left out: {reason}")
+    return rows
 
 
 def shared_file(name: str) -> Path:

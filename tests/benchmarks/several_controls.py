@@ -20,9 +20,8 @@ from active_learn import ActiveSampler, LinearHead
 from active_learn.evaluation.replayed_head import ReplayedHead
 from active_learn.posterior import fisher
 from active_learn.strategies import two_stage
-from real_data import DATASETS, Data, Missing, mnist_images, read_rows
+from real_data import DATASETS, Data, mnist_images, read_rows, rows_of
 from report import add_report_option, measured_by, publish
-from threadpoolctl import threadpool_limits
 
 POOL, TEST = 2000, 1000
 Combine = Callable[[torch.Tensor, list[int]], torch.Tensor]
@@ -168,13 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     add_report_option(parser)
     options = parser.parse_args()
-    rows: list[str] = []
-    with threadpool_limits(1):
-        for name in options.cases:
-            try:
-                rows += measure(name, CASES[name], options.seeds)
-            except Missing as reason:
-                print(f"{name} is left out: {reason}")
+    rows = rows_of(options.cases, lambda name: measure(name, CASES[name], options.seeds))
     text = (
         f"{measured_by()}, {options.seeds} paired seeds, ± one standard error. Gain over random in "
         "the area under the learning curve, in points of accuracy (of a number: of R²); of random "

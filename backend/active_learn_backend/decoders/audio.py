@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import av
@@ -10,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
+from .ffmpeg import open_file
+
 __all__ = ["decode_audio"]
 
-# Files only, and none that name further files or addresses (playlists, sets of pictures).
 FORMATS = "wav,w64,aiff,mp3,flac,ogg,aac,mov,mp4,m4a,3gp,matroska,webm"
 RATES = range(1_000, 400_001)
 
@@ -37,13 +37,8 @@ def decode_audio(data: bytes, rate: int, seconds: float) -> npt.NDArray[np.float
     ValueError
         When it is no audio file that can be read.
     """
-    try:
-        container = av.open(io.BytesIO(data), "r", options={"format_whitelist": FORMATS})
-    except av.FFmpegError as error:
-        raise ValueError(
-            "it is no audio file that can be read; expected WAV, MP3, FLAC, Ogg or M4A"
-        ) from error
-    with container:
+    problem = "it is no audio file that can be read; expected WAV, MP3, FLAC, Ogg or M4A"
+    with open_file(data, FORMATS, problem) as container:
         if not container.streams.audio:
             raise ValueError("it holds no sound")
         stream = container.streams.audio[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -12,9 +11,10 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
+from .ffmpeg import open_file
+
 __all__ = ["decode_frames"]
 
-# Files only, and none that name further files or addresses (playlists, sets of pictures).
 FORMATS = "mov,mp4,m4a,3gp,3g2,matroska,webm,avi,ogg,mpeg,mpegts,flv,asf"
 MAX_MEGAPIXELS = 36.0  # of a frame: 8K; a decoder holds up to 17 of them
 MOST_DECODED = 1_000  # frames; in longer videos it is sought, to save time
@@ -39,13 +39,8 @@ def decode_frames(data: bytes, frames: int) -> npt.NDArray[np.uint8]:
     ValueError
         When it is no video that can be read.
     """
-    try:
-        container = av.open(io.BytesIO(data), "r", options={"format_whitelist": FORMATS})
-    except av.FFmpegError as error:
-        raise ValueError(
-            "it is no video that can be read; expected MP4, MOV, WebM, MKV, AVI, Ogg or MPEG"
-        ) from error
-    with container:
+    problem = "it is no video that can be read; expected MP4, MOV, WebM, MKV, AVI, Ogg or MPEG"
+    with open_file(data, FORMATS, problem) as container:
         if not container.streams.video:
             raise ValueError("it holds no picture")
         stream = container.streams.video[0]
