@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +18,12 @@ from active_learn_backend.demo.process import wait_until
 from active_learn_backend.errors import LabelStudioError, LeaseLostError
 from active_learn_backend.state import lease
 from active_learn_backend.state.queue import count_open
+from active_learn_backend.state.recovery import DAMAGED_EXIT
+from active_learn_backend.state.schedule import read_schedule
 from active_learn_backend.worker import loop, retirement, turn
 from active_learn_backend.worker.turn import Pace
 from fake_label_studio import FakeLabelStudio
-from fake_server import Answer
+from fake_server import KEY, Answer
 from worker_backend import PATIENCE, Backend
 
 # -- a worker that was stopped, and the one that took over ---------------------------------------
@@ -161,6 +166,43 @@ def test_a_round_that_computes_for_long_is_broken_off(
             lambda: "1 rounds are broken off" in caplog.text, timeout=PATIENCE, what="the end"
         )
         opened.set()
+
+
+def test_a_worker_ends_when_only_its_turns_meet_a_damaged_state(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite keeps pages: what the main loop reads may be whole in memory for ever."""
+    project = backend.add_project()
+    with backend.worker() as worker:
+        backend.wait_round(project)
+        known = read_schedule(backend.store)
+        monkeypatch.setattr(loop, "read_schedule", lambda store: known)
+        backend.store.close()
+        for part in backend.folder.glob("state.sqlite3*"):
+            part.write_bytes(b"\xde\xad" * 20_000)
+        assert worker.stopping.wait(PATIENCE)
+        assert worker._store.damaged.is_set()
+
+
+def test_a_worker_that_starts_on_a_damaged_state_says_so_by_its_status(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    backend.store.close()  # which empties the log beside it
+    (backend.folder / "state.sqlite3").write_bytes(b"this is no database" * 1000)
+    environment = {
+        "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": KEY,
+        "MODEL_DIR": str(backend.folder),
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-m", "active_learn_backend.cli", "worker"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == DAMAGED_EXIT, ended.stderr
+    assert "file is not a database; check the disk" in ended.stderr + ended.stdout
 
 
 # -- many people ----------------------------------------------------------------------------------

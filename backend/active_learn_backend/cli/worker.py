@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..errors import StoreError
 from .options import read_settings, settings_options
 
 __all__ = ["worker_command"]
@@ -43,11 +44,18 @@ def worker_command(**given: Any) -> None:
     settings = read_settings(given)
     os.nice(WORKER_NICENESS)
     make_model_dir(settings)
-    running = Worker(settings, Store(settings.store_url), LabelStudioClient(settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stopping.set())
-    all_ended = running.run()
-    status = DAMAGED_EXIT if running.damaged else 0
+    try:
+        store = Store(settings.store_url)
+        running = Worker(settings, store, LabelStudioClient(settings))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: running.stopping.set())
+        all_ended = running.run()
+    except StoreError as error:
+        if not error.damaged:
+            raise
+        logging.getLogger(__name__).error("%s", error)
+        sys.exit(DAMAGED_EXIT)
+    status = DAMAGED_EXIT if store.damaged.is_set() else 0
     if not all_ended:  # Python would wait for the thread that still computes
         logging.shutdown()
         os._exit(status)

@@ -38,6 +38,11 @@ class Store:
     url : str
         SQLAlchemy address, such as ``sqlite:////data/state.sqlite3``.
 
+    Attributes
+    ----------
+    damaged : threading.Event
+        Set for good by the first error that trying again will not mend, in whichever thread.
+
     Raises
     ------
     StoreError
@@ -49,6 +54,7 @@ class Store:
         self._one_writer = threading.Lock()
         self._reader = self._engine.execution_options(reads=True)
         self._fence: tuple[int, int] | None = None
+        self.damaged = threading.Event()
         # Only read where nothing is to be done: a process that stopped in mid-write keeps the lock.
         with self.read() as connection:
             current = is_current(connection)
@@ -108,11 +114,14 @@ class Store:
             yield
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or type(error).__name__)
+            damaged = self._engine.dialect.name == "sqlite" and is_damage(reason)
+            if damaged:
+                self.damaged.set()
             raise StoreError(
                 f"the project state at {self._engine.url.render_as_string()} fails: "
                 f"{' '.join(reason.split())}; check the disk and the database, nothing is lost in "
                 "Label Studio",
-                damaged=self._engine.dialect.name == "sqlite" and is_damage(reason),
+                damaged=damaged,
             ) from error
 
     def projects(self) -> list[Project]:

@@ -72,7 +72,6 @@ class Worker:
         self._paces: dict[int, Pace] = {}
         self._heartbeat_at = -math.inf
         self.stopping = threading.Event()
-        self.damaged = False
 
     def run(self) -> bool:
         """Work until `stopping` is set; rounds that are running break off where nothing is lost.
@@ -92,6 +91,13 @@ class Worker:
         ).start()
         lanes = Lanes(self._settings.worker_threads)
         while not self.stopping.wait(TICK):
+            if self._store.damaged.is_set():
+                log.error(
+                    "the project state is damaged; this worker ends, and `active-learn serve` puts "
+                    "the state aside once no process has it open"
+                )
+                self.stopping.set()
+                break
             beat()
             self._record_heartbeat()
             for project in self._read(read_schedule):
@@ -153,11 +159,6 @@ class Worker:
         try:
             return what(self._store)
         except StoreError as error:
-            self.damaged = error.damaged
-            if self.damaged:  # `serve` puts it aside, once nobody has it open
-                log.error("%s", error)
-                self.stopping.set()
-                return []
             log.error("%s; trying again", error)
             self.stopping.wait(STORE_PAUSE)
             return []

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from active_learn_backend.errors import LeaseLostError, StoreError
-from active_learn_backend.state import lease
+from active_learn_backend.state import engine, lease
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import count_kept, count_open, read_queue, set_queue
 from active_learn_backend.state.round_report import (
@@ -347,8 +347,24 @@ def test_errors_of_the_database_are_said_in_one_line(tmp_path: Path) -> None:
     store.close()
     (tmp_path / "state.sqlite3").write_bytes(b"this is no database" * 1000)
     with pytest.raises(StoreError, match="file is not a database; check the disk") as said:
-        store.projects()
+        store.fenced(1, 1).project(1)
     assert "\n" not in str(said.value)
+    assert said.value.damaged
+    assert store.damaged.is_set()  # also seen by a copy of it
+
+
+def test_a_locked_state_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SQLITE_WAIT", 0.05)
+    path = tmp_path / "state.sqlite3"
+    store = Store(f"sqlite:///{path}")
+    other = sqlite3.connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="database is locked") as said:
+        store.register(1)
+    assert not said.value.damaged
+    assert not store.damaged.is_set()
+    other.close()
+    store.close()
 
 
 def test_start_training_asks_for_a_round(store: Store) -> None:
