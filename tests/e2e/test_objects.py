@@ -23,10 +23,11 @@ CHANNELS = '<Channel column="x"/><Channel column="y"/>'
 
 
 def sound(number: int) -> bytes:
-    """A tone, or noise."""
+    """A steady tone, or one that beeps; each class is as diverse as the other."""
     random = np.random.default_rng(number)
-    noise = 0.2 * random.normal(size=RATE // 2)
-    return audio_file(noise if number % 2 else tone(random.uniform(200, 2000)) + noise / 10)
+    steady = tone(random.uniform(200, 2000))
+    on = np.arange(len(steady)) * 8 / RATE % 1 < 0.5 if number % 2 else 1.0
+    return audio_file(on * steady + 0.01 * random.normal(size=len(steady)))
 
 
 def film(number: int) -> bytes:
