@@ -21,6 +21,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .inputs.labeled_data import LabeledData
     from .models import LinearHead, ModelOutput
     from .partitioned import rank_partitioned
     from .ranking import Ranking
@@ -33,6 +34,7 @@ __all__ = [
     "ActiveSampler",
     "BudgetError",
     "DataError",
+    "LabeledData",
     "LinearHead",
     "MissingOptionalDependencyError",
     "ModelError",
@@ -46,6 +48,7 @@ __all__ = [
 
 _ROOMS = {
     "ActiveSampler": ".sampler",
+    "LabeledData": ".inputs.labeled_data",
     "LinearHead": ".models",
     "ModelOutput": ".models",
     "Ranking": ".ranking",

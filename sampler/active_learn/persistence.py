@@ -23,6 +23,7 @@ S = TypeVar("S", bound="Persistent")
 
 FORMAT = "active_learn state"
 VERSION = 1
+OUTPUT_PARTS = ("logits", "embedding", "targets", "noise")
 
 
 Groups = dict[str, dict[str, np.ndarray]]
@@ -92,7 +93,8 @@ def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Groups]:
 
 def pack_output(output: ModelOutput) -> dict[str, np.ndarray]:
     """Return model outputs as a group of arrays."""
-    return {"logits": output.logits.cpu().numpy(), "embedding": output.embedding.cpu().numpy()}
+    parts = {name: getattr(output, name) for name in OUTPUT_PARTS}
+    return {name: part.cpu().numpy() for name, part in parts.items() if part is not None}
 
 
 def unpack_output(group: dict[str, np.ndarray]) -> ModelOutput:
@@ -101,7 +103,9 @@ def unpack_output(group: dict[str, np.ndarray]) -> ModelOutput:
 
     from .models import ModelOutput
 
-    return ModelOutput(torch.from_numpy(group["logits"]), torch.from_numpy(group["embedding"]))
+    return ModelOutput(
+        **{name: torch.from_numpy(group[name]) for name in OUTPUT_PARTS if name in group}
+    )
 
 
 def recompute_logits(groups: Groups, head: LinearHead) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .errors import BudgetError, DataError, ParameterError
+from .inputs.labeled_data import LabeledData
 from .inputs.model_runner import check_output, run_batch, run_model
 from .inputs.pool import LazyPool, Pool, open_pool
 from .inputs.samples import Samples
@@ -163,6 +164,9 @@ class SelectionProblem:
 
     def labeled_output(self, samples: Any) -> ModelOutput | None:
         """Return the model's outputs of labeled samples, None where there are no samples."""
+        if isinstance(samples, LabeledData):
+            output = self.labeled_output(samples.samples)
+            return None if output is None else samples.describe(output, self.problem_type)
         if isinstance(samples, ModelOutput):
             return check_output(samples.to(self.device), 0, "labeled sample") if samples else None
         samples = Samples(samples, "labeled data")
@@ -261,11 +265,12 @@ class SelectionProblem:
             When the strategy has no stream form.
         """
         self.strategy.scorer(self.problem_type, 1.0)
+        known = self.labeled if self.seed_fisher else None
         return Stream(
             partial(self.strategy.scorer, self.problem_type),
             RateController(self.budget, total),
             np.random.default_rng(self.seed),
-            self.labeled if self.seed_fisher else None,
+            None if known is None else known.without_labels(),
             self.max_conditioned,
         )
 

@@ -48,8 +48,9 @@ class ActiveSampler(Persistent):
         Labeled data in its place are taken as ``labeled_data``.
     seed_fisher : bool
         Condition on the labeled data, so that similar samples are not chosen again.
-    labeled_data : tensor, array, list, Dataset or ModelOutput, optional
-        Labeled samples, of the same kind as the candidates; or the model's outputs of them.
+    labeled_data : tensor, array, list, Dataset, ModelOutput or LabeledData, optional
+        Labeled samples, of the same kind as the candidates; or the model's outputs of them. A
+        `LabeledData` also holds their labels, in regression, and how noisy each label is.
     strategy : str
         See `active_learn.strategies`.
     rank : int
@@ -127,7 +128,7 @@ class ActiveSampler(Persistent):
 
         Parameters
         ----------
-        labeled : tensor, array, list, Dataset or ModelOutput
+        labeled : tensor, array, list, Dataset, ModelOutput or LabeledData
             As ``labeled_data``.
 
         Raises
@@ -140,7 +141,7 @@ class ActiveSampler(Persistent):
             return
         self._arguments["labeled_data"] = self.problem.labeled
         if self._stream is not None and self.problem.seed_fisher:
-            self._stream.update(new)
+            self._stream.update(new.without_labels())
 
     def rank(self, X_candidates: Any, n: int | None = None) -> Ranking:
         """Return the candidates of a pool in the order in which they are worth labeling.

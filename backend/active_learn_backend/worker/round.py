@@ -110,7 +110,10 @@ class Round:
         last = last_round(self.store, self.project.id)
         with self._timed("rank"):
             settings = with_chosen_strategy(self.settings, last)
-            order, rows = choose(snapshot, problem, model, settings, self.engine.rank, self.size)
+            names = [control.from_name for control in self.task.controls]
+            order, rows = choose(
+                snapshot, problem, model, settings, self.engine.rank, self.size, names
+            )
         version = ""
         if rows:
             answers = self._answers(rows, heads, snapshot, order)

@@ -187,7 +187,7 @@ class Run:
         unlabeled = self._unlabeled()
         seed = np.random.SeedSequence((self.replicate, len(self.labeled))).generate_state(1)
         arguments = {
-            "labeled_data": self.X[self.labeled] if len(self.labeled) else None,
+            "labeled_data": self._labeled_data() if len(self.labeled) else None,
             "random_state": int(seed[0]),
             **candidate.parameters,
         }
@@ -208,6 +208,13 @@ class Run:
     def score(self) -> float:
         """Return the score of the head on the held-out rows."""
         return self.head.score(self.X_test, self.y_test)
+
+    def _labeled_data(self) -> Any:
+        """Return what is labeled as samplers take it: in regression with the labels."""
+        from ..inputs.labeled_data import LabeledData  # imports torch, which takes seconds
+
+        X, y = self.X[self.labeled], self.y[self.labeled]
+        return LabeledData(X, y) if self.problem_type == "regression" else X
 
     def _unlabeled(self) -> np.ndarray:
         return np.setdiff1d(np.arange(len(self.X)), self.labeled, assume_unique=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,18 +29,36 @@ class ModelOutput:
         Outputs of the last linear layer, before any softmax or sigmoid. In regression: predictions.
     embedding : Tensor of shape (n, d), float32
         Inputs of the last linear layer (the penultimate activation).
+    targets : Tensor of shape (n, K), optional
+        Of labeled samples in regression: their labels, NaN where one is not known.
+    noise : Tensor of shape (n,), optional
+        Of labeled samples: the variance of a label's noise, in units of an ordinary label's.
     """
 
     logits: torch.Tensor
     embedding: torch.Tensor
+    targets: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
     @classmethod
     def cat(cls, outputs: Iterable[ModelOutput]) -> ModelOutput:
-        """Return the outputs of consecutive batches as one."""
+        """Return the outputs of consecutive batches as one.
+
+        What some batches say of their labels and others do not is filled in there: targets are
+        not known, and the noise is an ordinary label's.
+        """
         outputs = list(outputs)
         return cls(
             torch.cat([output.logits for output in outputs]),
             torch.cat([output.embedding for output in outputs]),
+            cat_filled(
+                [output.targets for output in outputs],
+                lambda at: torch.full_like(outputs[at].logits, torch.nan),
+            ),
+            cat_filled(
+                [output.noise for output in outputs],
+                lambda at: torch.ones_like(outputs[at].logits[:, 0]),
+            ),
         )
 
     def __len__(self) -> int:
@@ -51,11 +69,29 @@ class ModelOutput:
         if isinstance(rows, int):
             at = range(len(self))[rows]
             rows = slice(at, at + 1)
-        return ModelOutput(self.logits[rows], self.embedding[rows])
+        return self._each(lambda part: part[rows])
 
     def to(self, device: torch.device) -> ModelOutput:
         """Return the same outputs on a device."""
-        return ModelOutput(self.logits.to(device), self.embedding.to(device))
+        return self._each(lambda part: part.to(device))
+
+    def without_labels(self) -> ModelOutput:
+        """Return what the model says of the samples only."""
+        return ModelOutput(self.logits, self.embedding)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> ModelOutput:
+        targets = None if self.targets is None else change(self.targets)
+        noise = None if self.noise is None else change(self.noise)
+        return ModelOutput(change(self.logits), change(self.embedding), targets, noise)
+
+
+def cat_filled(
+    parts: Sequence[torch.Tensor | None], fill: Callable[[int], torch.Tensor]
+) -> torch.Tensor | None:
+    """Return tensors as one, the missing ones made by ``fill``; None where all are missing."""
+    if all(part is None for part in parts):
+        return None
+    return torch.cat([fill(at) if part is None else part for at, part in enumerate(parts)])
 
 
 @runtime_checkable

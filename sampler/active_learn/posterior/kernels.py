@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..models import ModelOutput
+from ..models.base import cat_filled
 from ..validation import Problem, ProblemType, types_of
 from .fisher import Side, output_factors
 
@@ -29,10 +30,13 @@ class Points:
         Embedding side.
     a : Tensor of shape (n, R, K), optional
         Output side; None stands for a = 1 with R = 1.
+    noise : Tensor of shape (n,), optional
+        Variance of each label's noise, in units of the ridge; None stands for 1.
     """
 
     h: torch.Tensor
     a: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.h)
@@ -43,16 +47,22 @@ class Points:
         return 1 if self.a is None else self.a.shape[1]
 
     def __getitem__(self, rows: slice | torch.Tensor) -> Points:
-        return Points(self.h[rows], None if self.a is None else self.a[rows])
+        parts = (self.a, self.noise)
+        return Points(self.h[rows], *(None if part is None else part[rows] for part in parts))
 
     def cat(self, other: Points) -> Points:
         """Return these points followed by the other's."""
         a = None if self.a is None or other.a is None else torch.cat([self.a, other.a])
-        return Points(torch.cat([self.h, other.h]), a)
+        both = (self, other)
+        noise = cat_filled(
+            [one.noise for one in both], lambda at: both[at].h.new_ones(len(both[at]))
+        )
+        return Points(torch.cat([self.h, other.h]), a, noise)
 
     def double(self) -> Points:
         """Return these points in float64."""
-        return Points(self.h.double(), None if self.a is None else self.a.double())
+        parts = (self.a, self.noise)
+        return Points(self.h.double(), *(None if part is None else part.double() for part in parts))
 
     def split(self, rows: int) -> Iterator[tuple[slice, Points]]:
         """Yield blocks of at most ``rows`` points, each with its slice."""
@@ -133,8 +143,9 @@ class FisherKernel:
         if self.side is not None:
             a = output_factors(output.logits, self.problem_type, side=self.side, rank=self.rank)
         if a is None or not 1e-6 < self.scale < 1e6:  # squares stay in the range of float32
-            return Points(h / self.scale, a)
-        return Points(h, a.div_(self.scale))  # the same products, without a copy of h
+            return Points(h / self.scale, a, output.noise)
+        # The same products, without a copy of h.
+        return Points(h, a.div_(self.scale), output.noise)
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
         """Return the (len(x) * R, len(y) * R) inner products."""
@@ -175,7 +186,7 @@ class RadialKernel:
             # Scaled by the largest entry first, so that no square over- or underflows.
             h = h / h.abs().amax(dim=1, keepdim=True).clamp_min(self.tiny)
             norm = torch.linalg.vector_norm(h, dim=1, keepdim=True).clamp_min_(self.tiny)
-        return Points(h / norm)
+        return Points(h / norm, noise=output.noise)
 
     def gram(self, x: Points, y: Points) -> torch.Tensor:
         """Return the (len(x), len(y)) inner products."""

@@ -153,7 +153,7 @@ class Posterior:
         # float64: the smallest eigenvalue is λ while the largest grows with |S|.
         new = points.double()
         gram = self.kernel.gram(new, new)
-        gram.diagonal().add_(self.ridge)
+        gram.diagonal().add_(self._noise(new))
         if known is not None and self._inverse is not None:
             z = self._inverse @ self.kernel.gram(known.double(), new)
             corner = self._inverse_factor(gram - z.T @ z)
@@ -164,6 +164,12 @@ class Posterior:
             inverse = self._inverse_factor(gram)
         self.conditioned, self._inverse = union, inverse
         self._whitener = inverse.to(points.h.dtype)
+
+    def _noise(self, points: Points) -> torch.Tensor | float:
+        """Return the variance of the noise of each row's label."""
+        if points.noise is None:
+            return self.ridge
+        return self.ridge * points.noise.repeat_interleave(points.rank)
 
     def _inverse_factor(self, gram: torch.Tensor) -> torch.Tensor:
         factor, failed = torch.linalg.cholesky_ex(gram)

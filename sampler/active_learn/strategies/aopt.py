@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..posterior.kernels import Kernel, RadialKernel
+from ..posterior.label_noise import RIDGES, choose_ridge
 from ..selectors.stream_scorers import DesignScorer, Scorer
 from ..validation import Problem, types_of
 from .base import Context, PoolSummary, Selection, Strategy, register
@@ -37,8 +38,11 @@ class AOpt(Strategy):
     gamma : float, optional
         Inverse width of the radial kernel; 4 when omitted, in regression 1, since numbers change
         more smoothly over the embeddings than classes.
-    ridge : float
-        λ: the noise of a label, in units of the kernel.
+    ridge : float, optional
+        λ: the noise of a label, in units of the kernel. When omitted 0.1; in regression, once the
+        labeled data says what the labels are (`LabeledData.targets`), that one of 0.1, 0.01 and
+        0.001 with the least leave-one-out error of kernel ridge regression on them. A stream
+        keeps 0.1.
     references : int, optional
         Points that represent the pool; when omitted all of a pool of up to 10,000, of a larger one
         3,000. Time and memory are in proportion to their number.
@@ -56,16 +60,17 @@ class AOpt(Strategy):
     partitioned: ClassVar[bool] = True
     additive_gains: ClassVar[bool] = True
     gamma: float | None = None
-    ridge: float = 0.1
+    ridge: float | None = None
     references: int | None = None
     beta: float = 8.0
 
     def rank_pool(self, context: Context) -> Selection:
         """Return greedy picks, then the others by their remaining gain."""
+        kernel = self.kernel(context.problem_type)
         return greedy_design(
             context,
-            self.kernel(context.problem_type),
-            self.ridge,
+            kernel,
+            self.ridge or choose_ridge(kernel, context.labeled),
             self.reference_count(len(context.pool)),
             weigh=True,
         )
@@ -77,7 +82,9 @@ class AOpt(Strategy):
 
     def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""
-        return DesignScorer(self.kernel(problem_type), self.ridge, problem_type, self.beta)
+        return DesignScorer(
+            self.kernel(problem_type), self.ridge or RIDGES[0], problem_type, self.beta
+        )
 
     def reference_count(self, pool_size: int) -> int:
         """Return how many points represent a pool of some size."""

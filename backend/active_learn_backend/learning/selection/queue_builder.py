@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn import ActiveSampler, Ranking
-from active_learn.validation import Problem
+from active_learn import ActiveSampler, LabeledData, Ranking
+from active_learn.validation import Problem, types_of
 
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import QueueRow
@@ -25,9 +25,12 @@ Rank = Callable[[ActiveSampler, Vectors, Positions, int], Ranking]
 
 
 def sampler_for(
-    problem: Problem, model: Any, settings: Settings, known: FloatArray, budget: int | float
+    problem: Problem, model: Any, settings: Settings, known: Any, budget: int | float
 ) -> ActiveSampler:
-    """Build the sampler of a round, conditioned on known embeddings of shape (m, d)."""
+    """Build the sampler of a round, conditioned on known embeddings of shape (m, d).
+
+    They are an array, or `LabeledData` where more is known of them.
+    """
     stream = isinstance(budget, float)
     return ActiveSampler(
         problem,
@@ -36,7 +39,7 @@ def sampler_for(
         # The first pass over a whole pool is what a stream does not have.
         precompute_covariance=not stream,
         seed_fisher=True,
-        labeled_data=known if len(known) else None,
+        labeled_data=known,
         strategy=settings.strategy,
         random_state=RANDOM_STATE,
     )
@@ -49,6 +52,7 @@ def choose(
     settings: Settings,
     ranked: Rank,
     size: QueueSize | None = None,
+    controls: Sequence[str] = (),
 ) -> tuple[Positions, list[QueueRow]]:
     """Choose the queue that is served next.
 
@@ -62,6 +66,8 @@ def choose(
         Ranks the tasks at some positions, see `Engine.rank`.
     size : QueueSize, optional
         By the settings alone when omitted.
+    controls : sequence of str
+        Names of the controls, in the order of the model's outputs.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def choose(
     size = size or queue_size(settings)
     order, uncertainty, novelty = pool[:0], np.empty(0), np.empty(0)
     if len(pool):
-        known = snapshot.embeddings[snapshot.training]
+        known = _known(snapshot, problem, controls)
         sampler = sampler_for(problem, model, settings, known, min(settings.batch, len(pool)))
         ranking = ranked(sampler, snapshot.embeddings, pool, min(size.ranked, len(pool)))
         order, uncertainty, novelty = (
@@ -106,6 +112,15 @@ def choose(
             )
         )
     return np.array([at for at, _ in mixed], dtype=np.int64), rows
+
+
+def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> LabeledData:
+    """Return the tasks that train; in regression with their labels."""
+    at = snapshot.training
+    numbers = set(types_of(problem)) == {"regression"} and controls
+    return LabeledData(
+        snapshot.embeddings[at], targets=snapshot.numbers(at, controls) if numbers else None
+    )
 
 
 def _drawn(

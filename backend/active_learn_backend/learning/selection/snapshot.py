@@ -93,6 +93,12 @@ class Snapshot:
         """Return the times at which some tasks were labeled."""
         return np.array([self.rows[position].labeled_at or 0.0 for position in at], np.float64)
 
+    def numbers(self, at: Positions, controls: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the labels of some tasks by controls whose answers are numbers; NaN for none."""
+        labels = [self.rows[position].labels or {} for position in at]
+        found = [[label.get(name, np.nan) for name in controls] for label in labels]
+        return np.array(found, dtype=np.float64).reshape(len(at), len(controls))
+
     def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
         """Return the same tasks after a stream decided on some, by task id."""
         rows = [

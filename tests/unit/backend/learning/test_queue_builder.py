@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from active_learn import ActiveSampler, LinearHead, ParameterError
+from active_learn import ActiveSampler, LabeledData, LinearHead, ParameterError
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.engines.local import LocalEngine
@@ -95,6 +95,27 @@ def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() ->
         "classification", HEAD, 10, precompute_covariance=True, seed_fisher=True, random_state=0
     ).rank(tasks.embeddings[pool], 20)
     assert [row.task_id - 100 for row in plain] == pool[ranking.indices][:16].tolist()
+
+
+def test_in_regression_the_ranking_knows_the_numbers_that_were_labeled() -> None:
+    settings = load_settings(audit=0.0, budget=10, reserve=10)
+    vectors = snapshot(200, settings).embeddings
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels: dict[int, Any] = {at: {"n": float(unit[at, 0])} for at in range(80)}
+    labels[0] = {"other": 1.0}  # labeled without the control
+    tasks = snapshot(200, settings, labels=labels)
+    head = LinearHead.untrained(1, 12)
+    served, _ = choose(tasks, "regression", head, settings, LocalEngine().rank, controls=["n"])
+
+    def ranked(targets: Any) -> list[int]:
+        known = LabeledData(vectors[:80], targets=targets)
+        sampler = ActiveSampler(
+            "regression", head, 10, labeled_data=known, seed_fisher=True, random_state=0
+        )
+        return (80 + sampler.rank(vectors[80:], 20).indices).tolist()
+
+    assert served.tolist() == ranked([np.nan, *unit[1:80, 0]])
+    assert served.tolist() != ranked(None)
 
 
 def test_selection_probabilities_are_those_of_the_mixture() -> None:
