@@ -15,7 +15,7 @@ from .errors import StateError
 from .sklearn_interface import Parameters
 
 if TYPE_CHECKING:
-    from .models import LinearHead, ModelOutput
+    from .models import EmbeddingHead, ModelOutput
 
 __all__ = ["Persistent", "read_state", "write_state"]
 
@@ -108,11 +108,11 @@ def unpack_output(group: dict[str, np.ndarray]) -> ModelOutput:
     )
 
 
-def recompute_logits(groups: Groups, head: LinearHead) -> None:
+def recompute_logits(groups: Groups, head: EmbeddingHead) -> None:
     """Replace saved logits by those of a head that was trained further since.
 
-    A linear head reads the embedding itself, which is saved. So a stream continues under a new
-    head, also one of other classes, as if that had been its head from the start.
+    A head on embeddings reads the embedding itself, which is saved. So a stream continues under a
+    new head, also one of other classes, as if that had been its head from the start.
 
     Raises
     ------
@@ -125,10 +125,10 @@ def recompute_logits(groups: Groups, head: LinearHead) -> None:
         for name in [name for name in arrays if name.endswith("embedding")]:
             of = name.removesuffix("embedding") + "logits"
             embedding = arrays[name]
-            if embedding.shape[1] != head.weight.shape[1]:
+            if embedding.shape[1] != head.sizes[0]:
                 raise ValueError(
                     f"it holds embeddings of size {embedding.shape[1]}, the head reads "
-                    f"{head.weight.shape[1]}"
+                    f"{head.sizes[0]}"
                 )
             logits = head(torch.from_numpy(embedding)).logits.cpu().numpy()
             same = logits.shape == arrays[of].shape and np.allclose(logits, arrays[of], atol=1e-5)
@@ -173,7 +173,7 @@ class Persistent(Parameters):
         path : path of the file
         model
             The model, which is not part of the state. It has to be the same one as before, except
-            that a `LinearHead` may have been trained further, also on other classes.
+            that a head on embeddings may have been trained further, also on other classes.
         **arguments
             ``device``, ``batch_size``, ``progress`` and ``layer``, as for a new sampler; also
             ``problem_type``, where outputs of the model have other numbers of logits by now.
@@ -183,11 +183,11 @@ class Persistent(Parameters):
         StateError
             When the file is missing, damaged, foreign, or does not fit together.
         """
-        from .models import LinearHead
+        from .models import EmbeddingHead
 
         meta, groups = read_state(path)
         try:
-            if isinstance(model, LinearHead):
+            if isinstance(model, EmbeddingHead):
                 recompute_logits(groups, model)
             labeled = unpack_output(groups["labeled"]) if "labeled" in groups else None
             seed = int(meta["random_state"])

@@ -26,9 +26,9 @@ def is_short(value: Any) -> bool:
     """Return whether a value is short when printed."""
     import torch
 
-    from .models import LinearHead
+    from .models import EmbeddingHead
 
-    short = (str, int, float, type(None), os.PathLike, torch.device, LinearHead)
+    short = (str, int, float, type(None), os.PathLike, torch.device, EmbeddingHead)
     return isinstance(value, short)
 
 

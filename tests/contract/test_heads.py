@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from active_learn.heads import (
 from active_learn.heads.files import head_path, write_file
 from active_learn.heads.hyperparameters import choose_hyperparameters
 from active_learn.heads.logistic import LogisticProblem
+from active_learn.heads.random_cosines import RandomCosines
+from active_learn.heads.ridge import _Ridge
+from active_learn.models import EmbeddingHead, LinearHead
 from safetensors.numpy import save as save_tensors
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -505,6 +509,99 @@ class TestOneVsRest(HeadContract):
         assert answers == [["red"], ["red", "green"], []]
         truth = [["blue"], ["red", "green"], ["green", "not offered"]]
         assert head.losses(rows, truth).tolist() == [0.5, 0.0, 0.25]
+
+
+class TestBentRidge(HeadContract):
+    """Regression where the label is no linear function of the embedding."""
+
+    problem_type = "regression"
+    offered = ()
+
+    def data(self, n: int, seed: int = 0) -> tuple[np.ndarray, list[Any]]:
+        rng = np.random.default_rng(seed)
+        place = rng.uniform(-2, 2, n)
+        rows = np.outer(place, np.random.default_rng(99).normal(size=12))
+        rows += 0.02 * rng.normal(size=rows.shape)
+        return rows.astype(np.float32), list(5 + place**2 + 0.05 * rng.normal(size=n))
+
+    def nothing_to_tell_apart(self) -> list[Any]:
+        return [3.0]
+
+    def test_it_bends_where_labels_left_out_say_so(self) -> None:
+        rows, labels = self.data(200, seed=1)
+        assert self.fit(39).cosines is None
+        assert self.fit(60).losses(rows, labels).mean() < 0.1
+        rows, labels = TestRidge().data(200)
+        head = fit_head("regression", (), rows, labels, round=1)
+        assert head is not None
+        assert head.cosines is None
+
+    def test_its_errors_are_those_of_regressions_without_each_label(self) -> None:
+        rows, labels = self.data(40)
+        features = RandomCosines(12, 4.0)(rows).astype(float)
+        problem = _Ridge(RandomCosines(12, 4.0)(rows), np.array(labels))
+        model = Ridge(alpha=problem.spread / 100)
+        held_out = cross_val_predict(model, features, labels, cv=LeaveOneOut())
+        np.testing.assert_allclose(
+            problem.leave_one_out(100.0), np.square(held_out - labels), rtol=1e-2, atol=1e-6
+        )
+
+    def test_the_cosines_are_the_same_for_ever(self) -> None:
+        found = RandomCosines(2, 3.0)(np.array([[1, -2], [30, 4]], np.float32))
+        assert found.shape == (2, 256)
+        expected = [[-0.0800387, -0.0715831, 0.0447092], [0.0835757, 0.013866, 0.0456264]]
+        np.testing.assert_allclose(found[:, :3], expected, atol=1e-6)
+
+    def test_a_head_from_before_heads_could_bend_is_read(self, tmp_path: Path) -> None:
+        rows, labels = self.data(30)
+        head = fit_head("regression", (), rows, labels, round=3)
+        assert head is not None
+        metadata = json.loads(head.metadata.model_dump_json())
+        del metadata["n_features"], metadata["hyperparameters"]["width"]
+        write_file(head_path(tmp_path, 3), {"": (json.dumps(metadata), head.weight, head.bias)})
+        again = load_head(tmp_path, 3)
+        assert again.metadata == head.metadata
+        np.testing.assert_array_equal(again.outputs(rows), head.outputs(rows))
+
+    def test_a_saved_head_answers_as_before(self, tmp_path: Path) -> None:
+        head, (rows, _) = self.fit(60), self.data(20, seed=3)
+        head.save(tmp_path)
+        again = load_head(tmp_path, 3)
+        assert (again.n_features, again.cosines) == (12, head.cosines)
+        np.testing.assert_array_equal(again.outputs(rows), head.outputs(rows))
+        assert again.reads("", 12)
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [{"n_features": None}, {"n_features": 0}, {"hyperparameters": {"inverse_penalty": 1.0}}],
+    )
+    def test_cosines_that_do_not_fit_are_a_store_error(
+        self, tmp_path: Path, metadata: dict[str, Any]
+    ) -> None:
+        self.fit(60).save(tmp_path)
+        rewrite(head_path(tmp_path, 3), metadata=metadata)
+        with pytest.raises(StateError, match="the next round trains a new one"):
+            load_head(tmp_path, 3)
+
+    def test_the_ranking_is_that_of_the_embeddings(self) -> None:
+        head, (rows, _) = self.fit(60), self.data(50, seed=2)
+        assert head.cosines is not None
+        orders = [
+            ActiveSampler("regression", model, 5, labeled_data=rows[:9], seed_fisher=True)
+            .rank(rows[9:], 20)
+            .indices.tolist()
+            for model in (head.sampler_model(), LinearHead.untrained(1, 12))
+        ]
+        assert orders[0] == orders[1]
+
+    def test_beside_another_head_it_is_read_by_the_sampler(self) -> None:
+        head, (rows, _) = self.fit(60), self.data(50, seed=2)
+        both = EmbeddingHead.side_by_side([LinearHead.untrained(2, 12), head.sampler_model()])
+        both = pickle.loads(pickle.dumps(both))  # as it goes to workers
+        np.testing.assert_allclose(both(rows).logits[:, 2:], head.outputs(rows), atol=1e-6)
+        outputs = [("classification", 2), ("regression", 1)]
+        sampler = ActiveSampler(outputs, both, 5, labeled_data=rows[:9])
+        assert len(sampler.rank(rows[9:], 5).indices) == 5
 
 
 class TestRidge(HeadContract):

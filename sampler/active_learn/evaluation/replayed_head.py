@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..heads import HeadConfig, ProblemType, TrainedHead, fit_head
-from ..models import LinearHead
+from ..models import EmbeddingHead, LinearHead
 
 __all__ = ["ReplayedHead"]
 
@@ -102,11 +102,11 @@ class ReplayedHead:
         self.heads = [head for head in heads if head is not None]
         self._only_label = None if self.heads else self._truth(y[:1])
 
-    def sampler_model(self) -> LinearHead:
+    def sampler_model(self) -> EmbeddingHead:
         """Return what strategies read: the calibrated head, or the untrained one before it."""
         if not self.heads:
             return self.untrained
-        return LinearHead.side_by_side([head.sampler_model() for head in self.heads])
+        return EmbeddingHead.side_by_side([head.sampler_model() for head in self.heads])
 
     def score(self, X: np.ndarray, y: np.ndarray) -> float:
         """Compute accuracy, R² in regression, or micro-averaged F1 in multilabel.

@@ -5,18 +5,11 @@ The one family of heads: rounds, replays and the published tables all train them
 
 from .base import Answer, Head, ProblemType
 from .files import head_name, prune_heads, round_of_head, saved_heads
+from .metadata import ClassWeight, HeadConfig
 from .multinomial import MultinomialHead
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
-from .trained import (
-    ClassWeight,
-    HeadConfig,
-    TrainedHead,
-    fit_head,
-    load_head,
-    load_heads,
-    save_heads,
-)
+from .trained import TrainedHead, fit_head, load_head, load_heads, save_heads
 
 __all__ = [
     "Answer",

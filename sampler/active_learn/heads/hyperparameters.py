@@ -47,6 +47,9 @@ class Hyperparameters(BaseModel):
         What logits are divided by, so that a probability is the share of right answers.
     n_labels : int
         Labels that the cross-validation used; 0 for the defaults.
+    width : float or None
+        Of the random cosines that the head is linear in, see `RandomCosines`; None where it is
+        linear in the embeddings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,6 +57,7 @@ class Hyperparameters(BaseModel):
     inverse_penalty: Annotated[float, Field(gt=0)] = 10.0
     temperature: Annotated[float, Field(ge=1 / HOTTEST, le=HOTTEST)] = 1.0
     n_labels: Annotated[int, Field(ge=0)] = 0
+    width: Annotated[float, Field(gt=0)] | None = None
 
     def lasts(self, n_labels: int) -> bool:
         """Return whether the hyperparameters are kept for so many labels."""

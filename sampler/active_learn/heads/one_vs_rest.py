@@ -10,7 +10,8 @@ import numpy as np
 from .base import Answer, FloatArray
 from .hyperparameters import Hyperparameters, choose_hyperparameters, confidence, probabilities
 from .logistic import LogisticProblem
-from .trained import HeadConfig, HeadMetadata, TrainedHead
+from .metadata import HeadConfig, HeadMetadata
+from .trained import TrainedHead
 
 __all__ = ["OneVsRestHead"]
 

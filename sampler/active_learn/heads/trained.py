@@ -5,25 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError, StateError
 from .base import FloatArray, Head, ProblemType
 from .files import head_name, head_path, read_file, write_file
 from .hyperparameters import Hyperparameters
+from .metadata import ClassWeight, HeadConfig, HeadMetadata
+from .random_cosines import N_COSINES
 
 if TYPE_CHECKING:
-    from ..models import LinearHead
+    from ..models import EmbeddingHead
 
 __all__ = [
     "REGISTRY",
-    "ClassWeight",
-    "HeadConfig",
-    "HeadMetadata",
     "TrainedHead",
     "fit_head",
     "load_head",
@@ -31,78 +30,18 @@ __all__ = [
     "save_heads",
 ]
 
-ClassWeight = Literal["none", "balanced"]
-
 REGISTRY: dict[ProblemType, type[TrainedHead]] = {}
 
 
-class HeadConfig(BaseModel):
-    """How a head is trained: everything but the labels and the hyperparameters.
-
-    Attributes
-    ----------
-    labels_offered : tuple of str
-        The labels of the config, in its order; empty in regression.
-    class_weight : {'none', 'balanced'}
-        'balanced': each class (each side of each label, in multilabel) weighs the same in all.
-        Regression has no classes.
-    bounds : (float, float) or None
-        Least and greatest answer in regression.
-    encoder : str
-        Fingerprint of the encoder of the embeddings; the head answers for no others.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    labels_offered: tuple[str, ...]
-    class_weight: ClassWeight = "none"
-    bounds: tuple[float, float] | None = None
-    encoder: str = ""
-
-
-class HeadMetadata(BaseModel):
-    """What describes a head beside its weights; saved as JSON with them.
-
-    Attributes
-    ----------
-    problem_type : {'classification', 'regression', 'multilabel'}
-    config : HeadConfig
-    hyperparameters : Hyperparameters
-    classes : tuple of str
-        The class or label of each output; empty in regression.
-    noise_variance : float or None
-        Variance of the labels around the prediction, in regression.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    problem_type: ProblemType
-    config: HeadConfig
-    hyperparameters: Hyperparameters
-    classes: tuple[str, ...] = ()
-    noise_variance: Annotated[float, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _check_classes(self) -> Self:
-        offered = self.config.labels_offered
-        fits = {
-            "classification": len(set(self.classes)) == len(self.classes) >= 2,
-            "multilabel": len(self.classes) >= 1 and self.classes == offered,
-            "regression": not self.classes,
-        }
-        if not fits[self.problem_type]:
-            raise ValueError(f"its classes do not fit {self.problem_type}")
-        return self
-
-
 class TrainedHead(Head):
-    """A linear layer on embeddings, trained again in every round.
+    """A linear layer on embeddings, or on random cosines of them, trained again in every round.
 
     Parameters
     ----------
     metadata : HeadMetadata
     weight : array of shape (K, d), float32
-        One row for each class; one in regression.
+        One row for each class; one in regression. d is that of the embeddings, or the number of
+        random cosines.
     bias : array of shape (K,), float32
     round : int
 
@@ -136,7 +75,13 @@ class TrainedHead(Head):
             )
         if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
             raise DataError("a head holds NaN or infinity; train it again")
-        self.n_features = self.weight.shape[1]
+        self.cosines = metadata.cosines
+        if self.cosines and self.weight.shape[1] != N_COSINES:
+            raise DataError(
+                f"the weight of a head on random cosines has shape {self.weight.shape}; "
+                f"expected ({n_outputs}, {N_COSINES})"
+            )
+        self.n_features = metadata.n_features or self.weight.shape[1]
 
     @property
     def version(self) -> str:
@@ -194,17 +139,25 @@ class TrainedHead(Head):
         """Write ``head-<round>.safetensors`` into a folder, completely or not at all."""
         save_heads(folder, {"": self})
 
-    def sampler_model(self) -> LinearHead:
-        """Return the calibrated head: the sampler sees the probabilities that annotators see."""
-        # Imports torch, which takes seconds: reading and listing heads works without it.
-        from ..models import LinearHead
+    def sampler_model(self) -> EmbeddingHead:
+        """Return the calibrated head: the sampler sees the probabilities that annotators see.
 
+        It ranks by the embeddings, whether or not the head is linear in them.
+        """
+        # Imports torch, which takes seconds: reading and listing heads works without it.
+        from ..models import LinearHead, NonlinearHead
+
+        if self.cosines:
+            return NonlinearHead(self.outputs, self.n_features, len(self.weight))
         temperature = self.metadata.hyperparameters.temperature
         return LinearHead(self.weight / temperature, self.bias / temperature)
 
     def outputs(self, vectors: FloatArray) -> FloatArray:
         """Compute calibrated logits, or predictions in regression, (n, K) for embeddings (n, d)."""
-        logits = np.asarray(vectors, np.float32) @ self.weight.T + self.bias
+        features = np.asarray(vectors, np.float32)
+        if self.cosines:
+            features = self.cosines(features)
+        logits = features @ self.weight.T + self.bias
         return logits / np.float32(self.metadata.hyperparameters.temperature)
 
 

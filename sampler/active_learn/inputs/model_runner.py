@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..models import Adapter, LinearHead, ModelOutput
+from ..models import Adapter, EmbeddingHead, ModelOutput
 from ..models.tensors import as_tensor
 from .samples import Samples
 
@@ -96,7 +96,7 @@ def run_batch(
     what: str = "candidate",
 ) -> ModelOutput:
     """Return the model's outputs of one batch; for ``positions`` see `check_output`."""
-    if isinstance(adapter, LinearHead):
+    if isinstance(adapter, EmbeddingHead):
         batch = as_embeddings(batch)
     output = check_output(adapter(batch), positions, what)
     return ModelOutput(output.logits.detach().float(), output.embedding.detach().float()).to(device)

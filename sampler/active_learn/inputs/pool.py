@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..models import BLOCK_ROWS, Adapter, LinearHead, ModelOutput
+from ..models import BLOCK_ROWS, Adapter, EmbeddingHead, ModelOutput
 from .model_runner import as_embeddings, check_output, run_batch, run_model
 from .samples import Samples
 
@@ -162,7 +162,7 @@ class OutputPool(Pool):
 
 
 class EmbeddingPool(Pool):
-    """Ready embeddings under a linear head, read anew at each pass.
+    """Ready embeddings under a head, read anew at each pass.
 
     They may be memory-mapped and float16. They are read in blocks; only `outputs` reads them all
     into memory.
@@ -171,7 +171,7 @@ class EmbeddingPool(Pool):
     ----------
     samples : Samples
         An array, a tensor or a table of shape (N, d), perhaps stored elsewhere.
-    head : LinearHead
+    head : EmbeddingHead
     device, progress, positions
         See `Pool`.
     """
@@ -179,7 +179,7 @@ class EmbeddingPool(Pool):
     def __init__(
         self,
         samples: Samples,
-        head: LinearHead,
+        head: EmbeddingHead,
         *,
         device: torch.device,
         progress: bool = False,
@@ -299,7 +299,7 @@ def open_pool(
     ------
     DataError
     """
-    if isinstance(adapter, LinearHead) and samples.is_array:
+    if isinstance(adapter, EmbeddingHead) and samples.is_array:
         return EmbeddingPool(
             samples, adapter, device=device, progress=progress, positions=positions
         )

@@ -1,6 +1,15 @@
 """Models: one file per kind, each turned into an `Adapter`."""
 
 from .adapt import adapt
-from .base import BLOCK_ROWS, Adapter, LinearHead, ModelOutput
+from .base import BLOCK_ROWS, Adapter, ModelOutput
+from .embedding_heads import EmbeddingHead, LinearHead, NonlinearHead
 
-__all__ = ["BLOCK_ROWS", "Adapter", "LinearHead", "ModelOutput", "adapt"]
+__all__ = [
+    "BLOCK_ROWS",
+    "Adapter",
+    "EmbeddingHead",
+    "LinearHead",
+    "ModelOutput",
+    "NonlinearHead",
+    "adapt",
+]

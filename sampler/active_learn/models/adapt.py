@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .base import Adapter, LinearHead
+from .base import Adapter
 from .batched import BatchedAdapter
 from .callable_model import CallableModel
+from .embedding_heads import EmbeddingHead
 from .torch_files import EXPORTED, read_exported
 from .torch_module import TorchModule
 from .torchscript import TORCHSCRIPT, read_torchscript
@@ -53,7 +54,7 @@ def adapt(
     ModelError
         When the model is of no known kind.
     """
-    if isinstance(model, (LinearHead, BatchedAdapter)):
+    if isinstance(model, (EmbeddingHead, BatchedAdapter)):
         return model
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()

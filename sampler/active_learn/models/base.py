@@ -6,13 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 
-from ..errors import DataError, ModelError
-from .tensors import as_tensor
-
-__all__ = ["BLOCK_ROWS", "Adapter", "LinearHead", "ModelOutput"]
+__all__ = ["BLOCK_ROWS", "Adapter", "ModelOutput"]
 
 # Samples whose outputs are worked on at once: large enough for level 3 BLAS, small enough for a
 # block's Gram matrix against 2,000 points to stay under 64 MiB.
@@ -119,74 +115,3 @@ class Adapter(Protocol):
     def __call__(self, batch: Any) -> ModelOutput:
         """Return the outputs of any number of samples (a tensor, an array or a list of them)."""
         ...
-
-
-class LinearHead:
-    """A linear head for candidates that are embeddings already.
-
-    Parameters
-    ----------
-    weight : array of shape (K, d)
-        One row per class (or per output, in regression).
-    bias : array of shape (K,), optional
-        Zeros when omitted.
-
-    Raises
-    ------
-    ModelError
-        When the shapes do not fit each other or a value is not finite.
-    """
-
-    layer_name = None
-
-    def __init__(self, weight: Any, bias: Any | None = None) -> None:
-        self.weight = as_tensor(weight, "weights of a LinearHead").to(torch.float32)
-        if self.weight.ndim != 2 or 0 in self.weight.shape:
-            raise ModelError(
-                f"weight of a LinearHead has shape {tuple(self.weight.shape)}; "
-                "expected (classes, embedding size), both at least 1"
-            )
-        n_outputs = self.weight.shape[0]
-        zeros = np.zeros(n_outputs)
-        self.bias = as_tensor(zeros if bias is None else bias, "biases of a LinearHead").to(
-            self.weight
-        )
-        if self.bias.shape != (n_outputs,):
-            raise ModelError(
-                f"bias of a LinearHead has shape {tuple(self.bias.shape)}; expected ({n_outputs},)"
-            )
-        if not (torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all()):
-            raise ModelError("a LinearHead holds NaN or infinity; train it again")
-
-    @classmethod
-    def untrained(cls, n_outputs: int, n_features: int) -> LinearHead:
-        """Return the head before any label: all logits are 0, so all classes are as likely."""
-        return cls(np.zeros((n_outputs, n_features)))
-
-    @classmethod
-    def side_by_side(cls, heads: Sequence[LinearHead]) -> LinearHead:
-        """Return one head whose logits are those of several on the same embeddings."""
-        return cls(
-            torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
-        )
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """The size of embeddings and the number of outputs."""
-        n_outputs, n_features = self.weight.shape
-        return n_features, n_outputs
-
-    def __repr__(self) -> str:
-        n_outputs, n_features = self.weight.shape
-        return f"LinearHead(<{n_outputs} x {n_features} weights>)"
-
-    def __call__(self, batch: Sequence[Any] | np.ndarray | torch.Tensor) -> ModelOutput:
-        """Return logits for a batch of embeddings of shape (n, d)."""
-        embedding = as_tensor(batch, "embeddings").to(self.weight)
-        if embedding.ndim != 2 or embedding.shape[1] != self.weight.shape[1]:
-            raise DataError(
-                f"embeddings have shape {tuple(embedding.shape)}; "
-                f"expected (n, {self.weight.shape[1]}) to fit the linear head"
-            )
-        logits = torch.nn.functional.linear(embedding, self.weight, self.bias)
-        return ModelOutput(logits, embedding)

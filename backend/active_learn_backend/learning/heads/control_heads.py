@@ -141,7 +141,7 @@ class ControlHeads:
                 features = self.embedder.trained_on[1]
                 model = head.sampler_model() if head else LinearHead.untrained(size, features)
                 models.append(model)
-                size = len(model.weight)
+                size = model.sizes[1]
             outputs.append(Output(control.problem_type, size))
         if len(models) == 1:
             return outputs[0].problem_type, own.sampler_model() if own else models[0]

@@ -34,8 +34,18 @@ class JointModel:
 
     @classmethod
     def of(cls, own: OwnHead, models: Sequence[Any]) -> JointModel:
-        """Return the model of an own head (None among the models) and linear heads."""
-        heads = [one and (one.weight.numpy(), one.bias.numpy()) for one in models]
+        """Return the model of an own head (None among the models) and heads on embeddings.
+
+        A head that is not linear predicts numbers, of which each weighs the same in the ranking:
+        zeros stand for it, as what is read here has to be linear.
+        """
+        heads: list[tuple[FloatArray, FloatArray] | None] = []
+        for one in models:
+            if one is not None and one.weight is None:
+                features, size = one.sizes
+                heads.append((np.zeros((size, features), np.float32), np.zeros(size, np.float32)))
+            else:
+                heads.append(one and (one.weight.numpy(), one.bias.numpy()))
         return cls(own.sampler_model(), tuple(heads))
 
     def __call__(self, rows: Any) -> tuple[FloatArray, FloatArray]:

@@ -460,8 +460,9 @@ class TestReplayedHead:
         for count in (20, 60):
             head.fit(X[:count], y[:count])
         alone = [chain_of_rounds("regression", (), X, column, (20, 60)) for column in y.T]
-        stacked = np.concatenate([one.sampler_model().weight for one in alone])
-        np.testing.assert_array_equal(head.sampler_model().weight, stacked)
+        assert [one.cosines is None for one in alone] == [True, False]  # the second is bent
+        stacked = np.concatenate([one.sampler_model()(X).logits for one in alone], axis=1)
+        np.testing.assert_array_equal(head.sampler_model()(X).logits, stacked)
         predicted = np.array([[answer.label for answer in one.predict(X)] for one in alone]).T
         residual = np.square(y - predicted).sum()
         spread = np.square(y - y.mean(axis=0)).sum()
