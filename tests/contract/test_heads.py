@@ -28,7 +28,7 @@ from active_learn.heads import (
 )
 from active_learn.heads.files import head_path, write_file
 from active_learn.heads.hyperparameters import choose_hyperparameters
-from active_learn.heads.logistic import LogisticProblem
+from active_learn.heads.logistic import Link, LogisticProblem
 from active_learn.heads.random_cosines import RandomCosines
 from active_learn.heads.ridge import _Ridge
 from active_learn.models import EmbeddingHead, LinearHead
@@ -679,6 +679,21 @@ def test_overconfidence_does_not_decide_on_the_penalty() -> None:
     )
     assert noisy.inverse_penalty <= chosen.inverse_penalty
     assert noisy.temperature > chosen.temperature
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_a_fold_without_the_rare_class_leaves_no_nan(link: Link) -> None:
+    """One label of a class among 20: the fold that holds it out is trained on the other alone."""
+    rows = np.random.default_rng(3).normal(size=(20, 6)).astype(np.float32)
+    targets = np.zeros((20, 2), np.float32)
+    targets[:, 0], targets[0] = 1, (0, 1)
+    with np.errstate(all="raise"):
+        chosen = choose_hyperparameters(LogisticProblem(rows, targets, link), 0)
+    assert np.isfinite(chosen.temperature)
+    weight, bias = LogisticProblem(rows, targets, link).solve(1.0, rows=np.arange(1, 20))
+    assert (weight == 0).all()
+    assert bias[0] > bias[1]
+    assert np.isfinite(bias[0])
 
 
 def test_with_enough_rows_held_out_the_other_folds_are_saved(

@@ -92,8 +92,8 @@ class LogisticProblem:
         """Find weight (K, d) and bias (K,).
 
         A target that is the same in all rows is not learned: its weight is 0, and its bias that of
-        the rule of succession, (m + 1) / (n + 2), with sigmoid, -inf (for a class not seen) with
-        softmax.
+        the rule of succession, (m + 1) / (n + 2), with sigmoid; with softmax it is -inf for a class
+        not seen, and 0 for the only one.
 
         Parameters
         ----------
@@ -113,6 +113,7 @@ class LogisticProblem:
         learned = (rate > 0) & (rate < 1)
         weight = np.zeros((len(rate), d), np.float32)
         bias = np.full(len(rate), -np.inf, np.float32)
+        bias[rate == 1] = 0  # the only class that there is, with softmax
         if self.link == "sigmoid":
             bias = (np.where(rate > 0.5, 1, -1) * np.log(n + 1)).astype(np.float32)
         if not learned.any():
