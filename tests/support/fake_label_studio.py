@@ -63,6 +63,7 @@ class FakeLabelStudio(Script):
             "sampling": "Sequential sampling",
             "model_version": "",
             "organization": 1,
+            "maximum_annotations": 1,
         }
         for text in texts:
             self.add_task(project, text)
@@ -109,15 +110,15 @@ class FakeLabelStudio(Script):
     def submit(self, task: int, result: list[dict[str, Any]]) -> None:
         with self._one:
             now = _now()
-            annotation = {
-                "id": self._new_id(),
-                "created_at": now,
-                "updated_at": now,
-                "result": result,
-            }
-            self.tasks[task]["annotations"].append(annotation)
-            self.tasks[task]["updated_at"] = now
+            self._annotate(task, result, now, updated_by=1)
             self.locks.pop(task, None)
+
+    def edit(self, annotation_id: int, **values: Any) -> None:
+        """Change an annotation as a person does; Label Studio names whoever did."""
+        with self._one:
+            task, annotation = self._annotation(annotation_id)
+            annotation |= {"updated_by": 2, "updated_at": _now(), **values}
+            task["updated_at"] = annotation["updated_at"]
 
     def versions(self, project: int) -> Counter[str]:
         """Count the stored predictions of each version."""
@@ -134,6 +135,30 @@ class FakeLabelStudio(Script):
         with self._one:
             self._ids += 1
             return self._ids
+
+    def _annotate(
+        self, task: int, result: list[dict[str, Any]], now: str, updated_by: int | None
+    ) -> None:
+        annotation = {
+            "id": self._new_id(),
+            "created_at": now,
+            "updated_at": now,
+            "completed_by": 1,
+            "updated_by": updated_by,
+            "lead_time": None,
+            "result": result,
+        }
+        self.tasks[task]["annotations"].append(annotation)
+        self.tasks[task]["updated_at"] = now
+
+    def _annotation(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return an annotation after its task."""
+        return next(
+            (task, one)
+            for task in self.tasks.values()
+            for one in task["annotations"]
+            if one["id"] == number
+        )
 
     def _tasks_of(self, project: int) -> list[dict[str, Any]]:
         return [task for task in self.tasks.values() if task["project"] == project]
@@ -153,6 +178,13 @@ class FakeLabelStudio(Script):
             return _json({"count": self.members, "results": []})
         if found := re.fullmatch(r"/api/predictions/(\d+)/", path):
             return _json(None, 204 if self.rows.pop(int(found[1]), None) else 404)
+        if found := re.fullmatch(r"/api/annotations/(\d+)/", path):
+            task, annotation = self._annotation(int(found[1]))
+            if method == "DELETE":
+                self._delete_annotation(task, annotation)
+            return _json(annotation)
+        if path == "/api/dm/actions":
+            return self._act(int(query["project"][0]), query["id"][0], body)
         found = re.fullmatch(r"/api/projects/(\d+)/(.*)", path)
         if found is None or int(found[1]) not in self.projects:
             return _json({"detail": "Not found."}, 404)
@@ -195,11 +227,46 @@ class FakeLabelStudio(Script):
         if self.projects[project]["model_version"] == version:
             self.projects[project]["model_version"] = None
 
+    def _act(self, project: int, action: str, body: dict[str, Any]) -> Answer:
+        wanted = body["selectedItems"]["included"]
+        tasks = self._filtered(project, body["filters"])
+        tasks = [task for task in tasks if not wanted or task["id"] in wanted]
+        if action == "predictions_to_annotations":
+            now, parents = _now(), {one.get("parent_prediction") for one in self._annotations()}
+            rows = [row for task in tasks for row in self._predictions(task["id"])]
+            for row in rows:
+                if row["model_version"] == body["model_version"] and row["id"] not in parents:
+                    self._annotate(row["task"], row["result"], now, updated_by=None)
+                    self.tasks[row["task"]]["annotations"][-1]["parent_prediction"] = row["id"]
+            return _json({})
+        if action == "delete_tasks_annotations":
+            gone = [(task, one) for task in tasks for one in task["annotations"]]
+            for task, one in gone:
+                self._delete_annotation(task, one)
+            return _json({"processed_items": len(gone)})
+        assert action == "delete_tasks_predictions"
+        for row in [row for task in tasks for row in self._predictions(task["id"])]:
+            del self.rows[row["id"]]
+        return _json({})
+
+    def _annotations(self) -> list[dict[str, Any]]:
+        return [one for task in self.tasks.values() for one in task["annotations"]]
+
+    def _delete_annotation(self, task: dict[str, Any], annotation: dict[str, Any]) -> None:
+        task["annotations"].remove(annotation)
+        task["updated_at"] = _now()
+
+    def _filtered(self, project: int, rules: dict[str, Any]) -> list[dict[str, Any]]:
+        tasks = self._tasks_of(project)
+        return [
+            task
+            for task in tasks
+            if all(self._holds(task, rule) for rule in rules.get("items", []))
+        ]
+
     def _list_tasks(self, query: dict[str, list[str]]) -> Answer:
-        tasks = self._tasks_of(int(query["project"][0]))
         rules = json.loads(query.get("query", ["{}"])[0])
-        for rule in rules.get("filters", {}).get("items", []):
-            tasks = [task for task in tasks if self._holds(task, rule)]
+        tasks = self._filtered(int(query["project"][0]), rules.get("filters", {}))
         if rules.get("ordering"):
             tasks.sort(key=lambda task: task["updated_at"])
         size, page = int(query["page_size"][0]), int(query.get("page", ["1"])[0])
@@ -214,14 +281,18 @@ class FakeLabelStudio(Script):
 
     def _holds(self, task: dict[str, Any], rule: dict[str, Any]) -> bool:
         column = rule["filter"].removeprefix("filter:tasks:")
+        predictions, value = self._predictions(task["id"]), rule["value"]
         if column == "updated_at":
-            return bool(task["updated_at"] > rule["value"])
+            late = bool(task["updated_at"] > value)
+            return late if rule["operator"] == "greater" else not late
         if column == "predictions_model_versions":
-            return any(
-                rule["value"] in row["model_version"] for row in self._predictions(task["id"])
-            )
-        count = len(task["annotations"]) if "annotations" in column else 0
-        return bool(count > rule["value"])
+            return any(part in row["model_version"] for part in value for row in predictions)
+        if column == "annotations_results":
+            return any(value in json.dumps(one["result"]) for one in task["annotations"])
+        count = len(task["annotations"]) if "annotations" in column else len(predictions)
+        if rule["operator"] == "empty":
+            return count == 0
+        return bool(count > value) if rule["operator"] == "greater" else bool(count == value)
 
 
 def _now() -> str:

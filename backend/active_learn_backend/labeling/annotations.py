@@ -5,19 +5,34 @@ of one task are resolved in this order: ground truths win over others (Label Stu
 imported annotation as one, so there may be several); of numbers the median is taken, which one odd
 annotator cannot move far; else the majority, of whole sets in multi-label; a tie goes to the side
 with the latest annotation.
+
+An annotation that a labeling run wrote bears the run's mark in its result, and is no label: it
+neither trains nor measures. Once a person changed or confirmed it, it is that person's label.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
-__all__ = ["is_skipped", "no_label_because", "resolve_label"]
+__all__ = [
+    "is_automatic",
+    "is_skipped",
+    "marked",
+    "no_label_because",
+    "resolve_label",
+    "run_of",
+    "run_of_version",
+    "version_of_run",
+]
 
+MARK = "active_learn"  # key in the meta of a result's items; its value is the run's version
+_VERSION = re.compile(r"label-([1-9]\d{0,8})")
 SHOWN = 60  # characters of an answer in a reason
 
 
@@ -58,6 +73,43 @@ def resolve_label(
     most = max(counts.values())
     winner = next(name for name in reversed(names) if counts[name] == most)
     return json.loads(winner)
+
+
+def marked(result: Sequence[Mapping[str, Any]], run: int) -> list[dict[str, Any]]:
+    """Return a result whose items bear the mark of the labeling run that writes it."""
+    return [{**item, "meta": {MARK: version_of_run(run)}} for item in result]
+
+
+def version_of_run(run: int) -> str:
+    """Return the version of the predictions of a labeling run, ``label-<run>``."""
+    return f"label-{run}"
+
+
+def run_of_version(version: Any) -> int | None:
+    """Return the labeling run of which predictions are; None when a version is of no run."""
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    return int(match[1]) if match else None
+
+
+def run_of(annotation: Mapping[str, Any]) -> int | None:
+    """Return the number of the labeling run whose mark an annotation bears; None without one."""
+    result = annotation.get("result")
+    for item in result if isinstance(result, list) else []:
+        meta = item.get("meta") if isinstance(item, Mapping) else None
+        run = run_of_version(meta.get(MARK)) if isinstance(meta, Mapping) else None
+        if run is not None:
+            return run
+    return None
+
+
+def is_automatic(annotation: Mapping[str, Any]) -> bool:
+    """Check whether a labeling run wrote an annotation, and nobody changed it since.
+
+    Label Studio keeps the mark when a person changes the answer. But it names whoever updated the
+    annotation, even to the same answer, and its page sends the time that this took.
+    """
+    touched = annotation.get("updated_by") is not None or annotation.get("lead_time") is not None
+    return not touched and run_of(annotation) is not None
 
 
 def is_skipped(annotations: Sequence[Mapping[str, Any]]) -> bool:

@@ -15,13 +15,14 @@ import httpx
 
 from ..errors import LabelStudioError, ProjectMissingError
 from .http import LabelStudioHTTP
-from .task_filters import Filter, stamp, task_query
+from .task_filters import Filter, filter_rules, stamp, task_query
 
 __all__ = ["PAGE_SIZE", "LabelStudioClient"]
 
 # Label Studio sends up to 1,000, but on SQLite that many tasks with uploaded files are a 500
 # ("Expression tree is too large"): it joins their files by a thousand ORs.
 PAGE_SIZE = 500
+PER_TASK = 0.1  # seconds that an action may take for each task; a hundred times what was measured
 
 
 class LabelStudioClient(LabelStudioHTTP):
@@ -176,6 +177,58 @@ class LabelStudioClient(LabelStudioHTTP):
         tasks: list[dict[str, Any]] = body["tasks"]
         return tasks if body["total"] <= most else None
 
+    def act(
+        self,
+        project_id: int,
+        action: str,
+        task_ids: Sequence[int],
+        filters: Sequence[Filter],
+        **values: Any,
+    ) -> dict[str, Any]:
+        """Let Label Studio act on those of some tasks that pass the filters at that moment.
+
+        Parameters
+        ----------
+        action : str
+            Such as ``predictions_to_annotations``, see GET /api/dm/actions.
+        task_ids : sequence of int
+            At least one: without any, Label Studio would act on the whole project.
+
+        Raises
+        ------
+        ValueError
+            Without tasks.
+        """
+        if not task_ids:
+            raise ValueError("an action needs at least one task")
+        body = {
+            "selectedItems": {"all": False, "included": list(task_ids)},
+            "filters": filter_rules(filters),
+            **values,
+        }
+        limit = httpx.Timeout(self.timeout + PER_TASK * len(task_ids), connect=5.0)
+        query = {"id": action, "project": project_id}
+        done: dict[str, Any] = self.call(
+            "POST", "/api/dm/actions", params=query, json=body, timeout=limit
+        )
+        return done
+
+    # -- annotations --------------------------------------------------------------------------
+
+    def annotation(self, annotation_id: int) -> dict[str, Any] | None:
+        """Read an annotation; None when it is gone."""
+        try:
+            found: dict[str, Any] = self.call("GET", f"/api/annotations/{annotation_id}/")
+            return found
+        except LabelStudioError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Delete one annotation; one that is gone already is no error."""
+        self._delete(f"/api/annotations/{annotation_id}/")
+
     # -- predictions --------------------------------------------------------------------------
 
     def model_versions(self, project_id: int) -> dict[str, int]:
@@ -186,7 +239,7 @@ class LabelStudioClient(LabelStudioHTTP):
     def predictions(self, project_id: int, version: str) -> list[dict[str, Any]]:
         """Read all predictions of one version."""
         # A substring match: al-1 finds al-10 too.
-        holds = Filter("predictions_model_versions", "contains", "String", version)
+        holds = Filter("predictions_model_versions", "contains", "List", [version])
         return [
             prediction
             for page in self.task_pages(project_id, filters=[holds])
@@ -212,8 +265,11 @@ class LabelStudioClient(LabelStudioHTTP):
 
     def delete_prediction(self, prediction_id: int) -> None:
         """Delete one prediction; one that is gone already is no error."""
+        self._delete(f"/api/predictions/{prediction_id}/")
+
+    def _delete(self, path: str) -> None:
         try:
-            self.call("DELETE", f"/api/predictions/{prediction_id}/")
+            self.call("DELETE", path)
         except LabelStudioError as error:
             if error.status != 404:
                 raise

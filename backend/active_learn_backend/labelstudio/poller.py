@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..labeling.annotations import is_skipped
+from ..labeling.annotations import is_automatic, is_skipped, run_of
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
 from ..state.tasks import annotated_ids, apply_changes, count_annotations, task_ids
@@ -176,24 +176,33 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     """Return the row of a task as Label Studio sends it, with its annotations."""
     content = task.content(item["data"])
     annotations = item.get("annotations") or []
+    automatic = [one for one in annotations if is_automatic(one)]
+    by_people = [one for one in annotations if one not in automatic]
     stamps = [
         one["created_at"]
-        for one in annotations
+        for one in by_people
         if one.get("created_at") and not one.get("was_cancelled")
     ]
-    labels = task.labels(annotations)
-    unmatched = labels is None and bool(annotations) and not is_skipped(annotations)
+    labels = task.labels(by_people)
+    unmatched = labels is None and bool(by_people) and not is_skipped(by_people)
     return TaskRow(
         task_id=item["id"],
         content=content,
         content_key=task.content_key(content),
         labels=labels,
         # Label Studio serves the task no more, also after an annotation without our controls.
-        skipped=is_skipped(annotations) or unmatched,
+        skipped=is_skipped(by_people) or unmatched,
         labeled_at=min(map(_seconds, stamps), default=None),
         annotations=len(annotations),
-        unmatched=task.no_label_because(annotations) if unmatched else "",
+        unmatched=task.no_label_because(by_people) if unmatched else "",
+        run=_run(automatic if labels is None else by_people),
     )
+
+
+def _run(annotations: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the labeling run that wrote all of some annotations; None if a person wrote one."""
+    runs = {run_of(one) or 0 for one in annotations}
+    return max(runs) if runs and 0 not in runs else None
 
 
 def _seconds(stamp: str) -> float:

@@ -1,4 +1,4 @@
-"""Stores the rows of one queue version, also where Label Studio takes its time or fails midway.
+"""Stores the predictions of one version, also where Label Studio takes its time or fails midway.
 
 Label Studio goes on storing rows after we stopped waiting for its answer. So a time-out is no
 reason to start again under another version: we look which rows are there, and send what is missing.
@@ -39,6 +39,8 @@ class Publication:
         As `LabelStudioClient.import_predictions` takes them, one for each task.
     n_tasks : int
         Tasks of the project.
+    others : int
+        Rows of the version that are there already.
     """
 
     client: LabelStudioClient
@@ -46,6 +48,7 @@ class Publication:
     version: str
     rows: Sequence[Mapping[str, Any]]
     n_tasks: int
+    others: int = 0
 
     @property
     def timeout(self) -> float:
@@ -86,7 +89,7 @@ class Publication:
         created = self.client.import_predictions(self.project_id, rows, timeout=self.timeout)
         if created != len(rows):
             raise LabelStudioError(
-                f"Label Studio stored {created} of {len(rows)} queue rows of project "
+                f"Label Studio stored {created} of {len(rows)} rows of {self.version} of project "
                 f"{self.project_id}; the labeling config and the answers do not fit each other",
                 200,
             )
@@ -110,7 +113,8 @@ class Publication:
     def _count(self, before: int) -> int:
         """Count the rows that are there; as before when Label Studio does not say."""
         try:
-            return self.client.model_versions(self.project_id).get(self.version, 0)
+            there = self.client.model_versions(self.project_id).get(self.version, 0)
+            return max(there - self.others, 0)
         except (LabelStudioError, LabelStudioUnreachableError) as error:
             log.info("%s", error)
             return before

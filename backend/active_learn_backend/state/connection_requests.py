@@ -6,7 +6,8 @@ import time
 
 import sqlalchemy as sa
 
-from .schema import ConnectionRequest, insert_if_new
+from .columns import insert_if_new
+from .schema import ConnectionRequest
 from .schema import connection_requests as _requests
 from .store import Store
 

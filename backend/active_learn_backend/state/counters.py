@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from .schema import EventCount, insert_if_new
+from .columns import insert_if_new
+from .schema import EventCount
 from .schema import counters as _counters
 from .store import Store, update_project
 

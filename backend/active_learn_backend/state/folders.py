@@ -12,6 +12,7 @@ __all__ = [
     "DISK_LOW",
     "embeddings_folder",
     "heads_folder",
+    "labeling_folder",
     "make_model_dir",
     "make_private_folder",
     "project_folder",
@@ -61,6 +62,11 @@ def heads_folder(settings: Settings, project_id: int) -> Path:
 def embeddings_folder(settings: Settings, project_id: int) -> Path:
     """Return the folder of a project's embedding caches, one folder in it for each encoder."""
     return project_folder(settings, project_id) / "embeddings"
+
+
+def labeling_folder(settings: Settings, project_id: int) -> Path:
+    """Return the folder of the answers of a project's labeling runs."""
+    return project_folder(settings, project_id) / "labeling"
 
 
 def stream_folder(settings: Settings, project_id: int) -> Path:

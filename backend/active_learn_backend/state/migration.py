@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .schema import SCHEMA_VERSION, Project, meta, metadata, projects
+from .columns import metadata
+from .schema import SCHEMA_VERSION, Project, meta, projects
 
 __all__ = ["create_tables", "is_current"]
 

@@ -7,31 +7,31 @@ as long to make them, which counts with 100,000 tasks.
 
 from __future__ import annotations
 
-import json
 import time
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+
+from .columns import metadata, table_of
 
 __all__ = [
     "ANNOTATED",
+    "AUTOMATIC",
     "BEING_CONNECTED",
     "SCHEMA_VERSION",
     "WATCHED",
     "ConnectionRequest",
     "EventCount",
+    "LabelingRun",
     "Project",
     "QueueRow",
     "TaskRow",
     "UnreadableContent",
-    "insert_if_new",
 ]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -155,6 +155,9 @@ class TaskRow:
         How many annotations Label Studio holds of it, skips among them.
     unmatched : str
         Why its annotations give no label although nobody skipped it, in words; else empty.
+    run : int or None
+        Number of the labeling run that wrote its annotation. Without labels, nobody looked at that
+        since; with labels, a person changed or confirmed it, so it is no blind label.
     """
 
     task_id: int
@@ -167,6 +170,12 @@ class TaskRow:
     selection_probability: float | None = None
     annotations: int = 0
     unmatched: str = ""
+    run: int | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a labeling run labeled it, and no person: it is not queued and not learned."""
+        return self.run is not None and self.labels is None
 
 
 @dataclass(frozen=True)
@@ -236,6 +245,39 @@ class EventCount:
 
 
 @dataclass(frozen=True)
+class LabelingRun:
+    """A call of `active-learn label` that wrote its answers into Label Studio.
+
+    Attributes
+    ----------
+    run : int
+        Its number, unique in the project; its predictions are of version ``label-<run>``.
+    kind : {'predictions', 'annotations'}
+        As what the answers are written.
+    accuracy, confidence : float
+        What was granted: at least this share is right, with this confidence.
+    granted : int
+        Number of its answers.
+    status : {'begun', 'done', 'removed'}
+        'begun': it was broken off, unless it is still at work.
+    begun_at : float
+        Seconds since 1970.
+    written, removed : int
+        How many answers Label Studio stored, and how many were taken back.
+    """
+
+    run: int
+    kind: str
+    accuracy: float
+    confidence: float
+    granted: int
+    status: str = "begun"
+    begun_at: float = field(default_factory=time.time)
+    written: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True)
 class ConnectionRequest:
     """A project that /setup named, until the worker has asked Label Studio about it.
 
@@ -262,54 +304,16 @@ class _Worker:
     seen_at: float
 
 
-class _JsonText(sa.TypeDecorator[Any]):
-    """A value kept as JSON in a text column; None is NULL.
-
-    SQLAlchemy's own JSON type cannot hold labels: PostgreSQL compares and groups no JSON, and
-    SQLite turns the text of a number into another number.
-    """
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else json.dumps(value, sort_keys=True)
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else json.loads(value)
-
-
-metadata = sa.MetaData()
-_TYPES = {int: sa.Integer, float: sa.Float, bool: sa.Boolean, str: sa.Text}
-
-
-def _column(name: str, hint: Any, *, key: bool = False) -> sa.Column[Any]:
-    """Return the column of a record's field; what is no number or text is kept as JSON."""
-    members = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next(one for one in members if one is not types.NoneType)
-    nullable = types.NoneType in members or kind is Any
-    column_type = _TYPES.get(kind, _JsonText)()
-    return sa.Column(name, column_type, primary_key=key, autoincrement=False, nullable=nullable)
-
-
-def _table(name: str, record: type, *key: str) -> sa.Table:
-    """Return the table of a record; ``project_id`` is put before it where it is only in the key."""
-    hints = get_type_hints(record)
-    if "project_id" in key:
-        hints = {"project_id": int} | hints
-    columns = [_column(one, hint, key=one in key) for one, hint in hints.items()]
-    return sa.Table(name, metadata, *columns)
-
-
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
-projects = _table("projects", Project, "id")
-tasks = _table("tasks", TaskRow, "project_id", "task_id")
-unreadable = _table("unreadable", UnreadableContent, "project_id", "content_key")
-queue = _table("queue", QueueRow, "project_id", "task_id")
-rounds = _table("rounds", _RoundRow, "project_id", "round")
-counters = _table("counters", EventCount, "project_id", "event", "name")
-workers = _table("workers", _Worker, "owner")
-connection_requests = _table("connection_requests", ConnectionRequest, "project_id")
+projects = table_of("projects", Project, "id")
+tasks = table_of("tasks", TaskRow, "project_id", "task_id")
+unreadable = table_of("unreadable", UnreadableContent, "project_id", "content_key")
+queue = table_of("queue", QueueRow, "project_id", "task_id")
+rounds = table_of("rounds", _RoundRow, "project_id", "round")
+counters = table_of("counters", EventCount, "project_id", "event", "name")
+workers = table_of("workers", _Worker, "owner")
+labeling_runs = table_of("labeling_runs", LabelingRun, "project_id", "run")
+connection_requests = table_of("connection_requests", ConnectionRequest, "project_id")
 
 # All that a worker reads many times a second, see `read_schedule`.
 sa.Index(
@@ -317,6 +321,9 @@ sa.Index(
     *(projects.c[name] for name in ("id", "status", "mode")),
     *(projects.c[name] for name in ("change_seq", "processed_seq", "polled_at", "urgent_seq")),
 )
+
+#: Tasks that a labeling run labeled, and no person.
+AUTOMATIC = tasks.c.run.is_not(None) & tasks.c.labels.is_(None)
 
 #: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.
 ANNOTATED = tasks.c.annotations > sa.literal_column("0")
@@ -326,17 +333,9 @@ ANNOTATED = tasks.c.annotations > sa.literal_column("0")
 for _name, _columns, _rows in (
     ("labeled", (tasks.c.labeled_at, tasks.c.labels), tasks.c.labels.is_not(None)),
     ("skipped", (tasks.c.skipped,), tasks.c.skipped.is_(True)),
+    ("automatic", (tasks.c.run,), AUTOMATIC),
     ("annotated", (tasks.c.annotations, tasks.c.task_id), ANNOTATED),
 ):
     sa.Index(f"tasks_{_name}", tasks.c.project_id, *_columns, sqlite_where=_rows).ddl_if(
         dialect="sqlite"
     )
-
-
-def insert_if_new(
-    connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]
-) -> sa.Insert:
-    """Return the statement that inserts a row, or does nothing where its key exists."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).values(values).on_conflict_do_nothing()
-    return sqlite.insert(table).values(values).on_conflict_do_nothing()

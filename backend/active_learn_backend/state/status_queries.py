@@ -6,11 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
+from .labeling_runs import count_automatic
 from .schema import QueueRow
 from .schema import queue as _queue
 from .schema import tasks as _tasks
@@ -39,6 +40,8 @@ class TaskCounts:
         Annotated tasks that nobody skipped, whose annotations give no label.
     last_hour, last_day : int
         Tasks first labeled within that time.
+    automatic : dict of int to int
+        Tasks that a labeling run labeled, and no person, by the run's number; not among `labeled`.
     """
 
     total: int
@@ -47,6 +50,7 @@ class TaskCounts:
     last_hour: int
     last_day: int
     unmatched: int = 0
+    automatic: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def count_tasks(store: Store, project_id: int) -> TaskCounts:
     now = time.time()
     mine = _tasks.c.project_id == project_id
     labeled = mine & _tasks.c.labels.is_not(None)
+    automatic = count_automatic(store, project_id)
 
     with store.read() as connection:
 
@@ -77,6 +82,7 @@ def count_tasks(store: Store, project_id: int) -> TaskCounts:
             unmatched=number(mine, _tasks.c.skipped.is_(True), _tasks.c.unmatched != ""),
             last_hour=number(labeled, _tasks.c.labeled_at > now - 3600),
             last_day=number(labeled, _tasks.c.labeled_at > now - 86400),
+            automatic=automatic,
         )
 
 

@@ -21,10 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import LeaseLostError, StoreError
 from . import schema
+from .columns import insert_if_new, metadata
 from .engine import open_engine
 from .migration import create_tables, is_current
 from .recovery import is_damage
-from .schema import Project, QueueRow, TaskRow, insert_if_new
+from .schema import Project, QueueRow, TaskRow
 from .schema import projects as _projects
 
 __all__ = ["Project", "QueueRow", "Store", "TaskRow"]
@@ -231,7 +232,7 @@ class Store:
         unfenced._fence = None
         with unfenced.write() as connection:
             self._check_fence(connection)
-            for table in schema.metadata.tables.values():
+            for table in metadata.tables.values():
                 if "project_id" in table.c:
                     connection.execute(table.delete().where(table.c.project_id == project_id))
             connection.execute(_projects.delete().where(_projects.c.id == project_id))

@@ -155,15 +155,17 @@ def _write_changes(
     n_tasks += len(gone)
     if fresh:
         connection.execute(_tasks.insert(), fresh)
-    for ids in chunks(sorted(gone)):
+    # Not served any more. Whoever labels it later was not sent there by the queue.
+    unqueued = gone | {row.task_id for row in changed if row.run is not None}
+    for ids in chunks(sorted(unqueued)):
         connection.execute(
             _queue.delete().where(_queue.c.project_id == project_id, _queue.c.task_id.in_(ids))
         )
     return n_labels, n_tasks
 
 
-_FROM_LABEL_STUDIO = ("content_key", "labels", "skipped", "annotations", "unmatched")
-_OF_THE_TASK = ("content_key", "skipped")
+_FROM_LABEL_STUDIO = ("content_key", "labels", "skipped", "annotations", "unmatched", "run")
+_OF_THE_TASK = ("content_key", "skipped", "run")
 
 
 def _as_columns(
@@ -178,7 +180,9 @@ def _as_columns(
     decision = probability = None
     if before is not None and before["content_key"] == row.content_key:
         decision = before["decision"]
-    if labeled and not was_labeled:
+    if row.run is not None:
+        pass  # whoever labeled it saw our answer
+    elif labeled and not was_labeled:
         probability = served.get(row.task_id)
     elif labeled and before is not None:
         probability = before["selection_probability"]

@@ -6,7 +6,7 @@ import time
 
 import sqlalchemy as sa
 
-from .schema import insert_if_new
+from .columns import insert_if_new
 from .schema import workers as _workers
 from .store import Store
 

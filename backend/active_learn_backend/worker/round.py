@@ -158,8 +158,9 @@ class Round:
     # -- stages -------------------------------------------------------------------------------
 
     def _embed(self, embedder: TaskEmbedder) -> Snapshot:
-        """Embed all tasks; leave out those whose content cannot be loaded."""
+        """Embed all tasks but those that a run labeled and those that cannot be loaded."""
         rows = read_tasks(self.store, self.project.id, contents=False)
+        rows = [row for row in rows if not row.automatic]  # neither learned, measured nor queued
         loads = Loads(self.project, self.store, self.engine, embedder, self._checkpoint)
         usable = loads.readable(rows)
         vectors = self.engine.vectors(embedder, [row.content_key for row in usable])

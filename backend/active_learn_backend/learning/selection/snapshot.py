@@ -44,11 +44,13 @@ class Snapshot:
         """Return a snapshot with the audit set drawn.
 
         It is unknown how tasks were chosen that were labeled before the project was connected: they
-        train, and do not measure.
+        train, and do not measure. Neither do those whose annotation a labeling run wrote and a
+        person changed: that label is not blind.
         """
         audit = [
             in_audit(row.content_key, settings.audit, RANDOM_STATE)
             and (row.labeled_at is None or row.labeled_at >= project.connected_at)
+            and row.run is None
             for row in rows
         ]
         return cls(rows, embeddings, np.array(audit, dtype=bool))

@@ -55,7 +55,7 @@ def test_scores_are_ranks_below_one() -> None:
 
 
 def test_rows_that_vanish_are_an_error() -> None:
-    with pytest.raises(LabelStudioError, match="stored 1 of 2 queue rows of project 7"):
+    with pytest.raises(LabelStudioError, match="stored 1 of 2 rows of al-4 of project 7"):
         Queue(Recorder(created=1), 7).publish(4, [1, 2], [[], []])  # type: ignore[arg-type]
 
 

@@ -1,0 +1,287 @@
+"""Writes the answers of a labeling run into Label Studio, and takes them back.
+
+The answers are imported as predictions of the version ``label-<run>``. For annotations Label Studio
+then turns them into annotations by its own bulk action, a thousand times faster than one request
+for each. The action picks the tasks without any annotation in the statement in which it reads the
+predictions, and takes no prediction twice. So writing can be repeated after a crash at any point.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LabelConfigError, SettingsError
+from ..labeling.annotations import is_automatic, marked, run_of_version, version_of_run
+from ..labeling.config import parse_label_config
+from ..settings import Settings
+from ..state.labeling_runs import (
+    Answer,
+    Kind,
+    LabelingRun,
+    begin,
+    finish,
+    list_runs,
+    one_at_a_time,
+    read_answers,
+    record_removal,
+)
+from ..state.store import Store
+from ..state.tasks import chunks
+from .client import LabelStudioClient
+from .publication import Publication
+from .task_filters import Filter
+from .written_run import WrittenRun, read_run
+
+__all__ = ["AutomaticLabels", "Removed"]
+
+log = logging.getLogger(__name__)
+
+IMPORTED_AT_ONCE = 5000  # predictions; each import counts those of all tasks anew
+CONVERTED_AT_ONCE = 500  # annotations; a submit waits 0.3 s
+DELETED_AT_ONCE = 200  # predictions; a submit waits 0.6 s
+PASSES = 3  # over what people changed while it was taken back
+
+UNANNOTATED = Filter("annotations_ids", "empty", "Number", "true")
+ANNOTATED = Filter("annotations_ids", "greater", "Number", 0)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What taking back a run did.
+
+    Attributes
+    ----------
+    annotations, predictions : int
+        How many were deleted.
+    kept : int
+        Annotations that the run wrote and a person changed or confirmed since: they stay.
+    """
+
+    annotations: int
+    predictions: int
+    kept: int
+
+
+class AutomaticLabels:
+    """The labeling runs of one project in Label Studio."""
+
+    def __init__(
+        self, client: LabelStudioClient, store: Store, settings: Settings, project_id: int
+    ) -> None:
+        self._client, self._store, self._settings = client, store, settings
+        self._project_id = project_id
+
+    def begin(
+        self, kind: Kind, answers: Collection[Answer], *, accuracy: float, confidence: float
+    ) -> LabelingRun:
+        """Record a new run; `write` writes it.
+
+        Raises
+        ------
+        StoreError
+            While another run is unfinished.
+        SettingsError, LabelConfigError
+            When Label Studio would not take the answers, or would serve the tasks nevertheless.
+        """
+        self._rows(0, answers, self._checked_project(kind))
+        return begin(
+            self._store,
+            self._settings,
+            self._project_id,
+            kind,
+            answers,
+            accuracy=accuracy,
+            confidence=confidence,
+            taken=self._numbers(),
+        )
+
+    def write(self, run: LabelingRun, progress: Progress = lambda *_: None) -> LabelingRun:
+        """Write a run, or what is left of it, to the tasks that have no annotation at that moment.
+
+        Parameters
+        ----------
+        progress : callable
+            Is called with the number of answers that are done, and of all.
+
+        Returns
+        -------
+        LabelingRun
+            The finished run.
+        """
+        with one_at_a_time(self._settings, self._project_id):
+            answers = read_answers(self._settings, self._project_id, run.run)
+            project = self._checked_project(run.kind)
+            rows = self._rows(run.run, answers, project)
+            written = self._import(run.run, rows, project["task_number"])
+            if run.kind == "annotations":
+                written = self._annotate(run.run, rows, progress)
+            finish(self._store, self._project_id, run.run, written)
+        self._store.mark_changed(self._project_id)
+        return next(one for one in list_runs(self._store, self._project_id) if one.run == run.run)
+
+    def remove(self, number: int) -> Removed:
+        """Take a run back, also one that the project state knows nothing of.
+
+        Annotations that a person changed or confirmed stay, and so do those beside the run's.
+        """
+        with one_at_a_time(self._settings, self._project_id):
+            annotations = 0
+            for _ in range(PASSES):
+                found = read_run(self._client, self._project_id, number)
+                if not found.untouched:
+                    break
+                annotations += self._delete_annotations(found)
+            predictions = self._delete_predictions(number, found)
+            record_removal(self._store, self._project_id, number, max(annotations, predictions))
+        self._store.mark_changed(self._project_id)
+        return Removed(annotations, predictions, len(found.touched))
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _numbers(self) -> set[int]:
+        """Return the numbers of the runs of which Label Studio holds predictions."""
+        versions = self._client.model_versions(self._project_id)
+        return {run for version in versions if (run := run_of_version(version)) is not None}
+
+    def _checked_project(self, kind: str) -> dict[str, Any]:
+        project = self._client.project(self._project_id)
+        if kind == "annotations" and project.get("maximum_annotations", 1) > 1:
+            raise SettingsError(
+                f"project {self._project_id} asks for {project['maximum_annotations']} annotations "
+                "of each task, so Label Studio would serve the tasks that a run labeled first of "
+                "all; set Overlap to 1, or write predictions"
+            )
+        return project
+
+    def _rows(
+        self, number: int, answers: Collection[Answer], project: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Return the predictions of some answers.
+
+        Raises
+        ------
+        LabelConfigError
+            When Label Studio would drop one of them.
+        """
+        controls = {
+            one.from_name: one for one in parse_label_config(project["label_config"]).controls
+        }
+        rows = []
+        for answer in answers:
+            result = []
+            for name, label in answer.labels.items():
+                control = controls.get(name)
+                items = control.write(label, answer.score) if control else []
+                if control is None or not control.can_prelabel or not items:
+                    raise LabelConfigError(
+                        f"Label Studio would not store {label!r} of '{name}' as a prediction; "
+                        "the labeling config does not offer it, or that control takes none"
+                    )
+                result += items
+            rows.append(
+                {
+                    "task": answer.task_id,
+                    "result": marked(result, number),
+                    "score": answer.score,
+                    "model_version": version_of_run(number),
+                }
+            )
+        return rows
+
+    def _import(self, number: int, rows: Sequence[Mapping[str, Any]], n_tasks: int) -> int:
+        """Import the predictions that are missing; return how many are there."""
+        version = version_of_run(number)
+        there: set[int] = set()
+        if self._client.model_versions(self._project_id).get(version):
+            there = {row["task"] for row in self._client.predictions(self._project_id, version)}
+        present, annotated = self._ids(), self._ids(ANNOTATED)
+        missing = [
+            row for row in rows if row["task"] in present - annotated and row["task"] not in there
+        ]
+        stored = self._client.model_versions(self._project_id).get(version, 0)
+        for some in chunks(missing, IMPORTED_AT_ONCE):
+            Publication(
+                self._client, self._project_id, version, some, n_tasks, others=stored
+            ).complete(lambda: None)
+            stored += len(some)
+        return stored
+
+    def _ids(self, *filters: Filter) -> set[int]:
+        pages = self._client.task_pages(self._project_id, include="id", filters=filters)
+        return {item["id"] for page in pages for item in page}
+
+    def _annotate(self, number: int, rows: Sequence[Mapping[str, Any]], progress: Progress) -> int:
+        """Let Label Studio turn predictions into annotations; return how many of the run there are.
+
+        A task that somebody labels between the statement that picks the tasks and the one that
+        stores their annotations, milliseconds later, gets both; the person's label counts.
+        """
+        for done, some in _counted(chunks(rows, CONVERTED_AT_ONCE)):
+            self._client.act(
+                self._project_id,
+                "predictions_to_annotations",
+                [row["task"] for row in some],
+                [UNANNOTATED],
+                model_version=version_of_run(number),
+            )
+            progress(done, len(rows))
+        found = read_run(self._client, self._project_id, number)
+        return len(found.untouched) + len(found.touched)
+
+    # -- taking back --------------------------------------------------------------------------
+
+    def _delete_annotations(self, found: WrittenRun) -> int:
+        """Delete the untouched annotations; return how many.
+
+        Label Studio deletes all annotations of a person on some tasks at once. So this is for tasks
+        without others, and only while no task of them changed after it was read.
+        """
+        unchanged = [
+            Filter("updated_at", "less_or_equal", "Datetime", found.read_until),
+            Filter("total_annotations", "equal", "Number", 1),
+        ]
+        deleted = 0
+        for author, task_ids in found.alone.items():
+            for some in chunks(task_ids, CONVERTED_AT_ONCE):
+                done = self._client.act(
+                    self._project_id,
+                    "delete_tasks_annotations",
+                    some,
+                    unchanged,
+                    annotator=author,
+                )
+                deleted += int(done["processed_items"])
+        for annotation_id in found.beside_others:
+            annotation = self._client.annotation(annotation_id)
+            if annotation is not None and is_automatic(annotation):
+                self._client.delete_annotation(annotation_id)
+                deleted += 1
+        return deleted
+
+    def _delete_predictions(self, number: int, found: WrittenRun) -> int:
+        """Delete the version; return how many predictions it had.
+
+        At once, Label Studio would delete 10,000 in one transaction of half a minute that blocks
+        every submit. So most go in parts: those of tasks that have no other prediction.
+        """
+        version = version_of_run(number)
+        count = self._client.model_versions(self._project_id).get(version, 0)
+        only_one = Filter("total_predictions", "equal", "Number", 1)
+        for some in chunks(found.with_no_other_prediction, DELETED_AT_ONCE):
+            self._client.act(self._project_id, "delete_tasks_predictions", some, [only_one])
+        if count:
+            self._client.delete_version(self._project_id, version)
+        return count
+
+
+def _counted(parts: Iterator[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield parts with the number of values up to the end of each."""
+    done = 0
+    for part in parts:
+        done += len(part)
+        yield done, part

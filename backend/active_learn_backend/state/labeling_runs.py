@@ -1,0 +1,228 @@
+"""Labeling runs: what `active-learn label` wrote, and what it has to finish after a crash.
+
+A run is a row of the state, and a file of its answers in the project's folder. The file is written
+first, then the row, then the answers go to Label Studio. So a run that was broken off anywhere is
+either unknown, or can be finished or undone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from ..errors import StoreError
+from ..settings import Settings
+from .columns import insert_if_new
+from .folders import labeling_folder, make_private_folder
+from .schema import AUTOMATIC, LabelingRun
+from .schema import labeling_runs as _runs
+from .schema import tasks as _tasks
+from .store import Store
+
+__all__ = [
+    "Answer",
+    "LabelingRun",
+    "begin",
+    "count_automatic",
+    "finish",
+    "list_runs",
+    "one_at_a_time",
+    "read_answers",
+    "record_removal",
+    "unfinished",
+]
+
+Kind = Literal["predictions", "annotations"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the heads to one task.
+
+    Attributes
+    ----------
+    labels : mapping
+        Label by the name of its control.
+    score : float
+        Calibrated probability that it is right, 0 to 1.
+    """
+
+    task_id: int
+    labels: Mapping[str, Any]
+    score: float
+
+
+def begin(
+    store: Store,
+    settings: Settings,
+    project_id: int,
+    kind: Kind,
+    answers: Collection[Answer],
+    *,
+    accuracy: float,
+    confidence: float,
+    taken: Iterable[int] = (),
+) -> LabelingRun:
+    """Record a new run with its answers; nothing is in Label Studio yet.
+
+    Parameters
+    ----------
+    taken : iterable of int
+        Numbers that Label Studio holds traces of: a state that was lost may have used them.
+
+    Raises
+    ------
+    StoreError
+        While another run is unfinished, or when the answers cannot be stored.
+    """
+    if (left := unfinished(store, project_id)) is not None:
+        raise StoreError(
+            f"run {left.run} of project {project_id} was begun and is not finished; finish it, or "
+            f"take it back by `active-learn unlabel --project {project_id} --run {left.run}`"
+        )
+    number = 1 + max([*_known_numbers(store, project_id), *taken], default=0)
+    run = LabelingRun(number, kind, accuracy, confidence, granted=len(answers))
+    _write_answers(_file(settings, project_id, number), run, answers)
+    with store.write() as connection:
+        row = {"project_id": project_id, **asdict(run)}
+        if not connection.execute(insert_if_new(connection, _runs, row)).rowcount:
+            raise StoreError(f"run {number} of project {project_id} was begun elsewhere; try again")
+    return run
+
+
+def finish(store: Store, project_id: int, number: int, written: int) -> None:
+    """Record that all answers of a run are written, and how many Label Studio stored."""
+    _update(store, project_id, number, status="done", written=written)
+
+
+def record_removal(store: Store, project_id: int, number: int, removed: int) -> None:
+    """Record that a run was taken back; `removed` is added to what was taken back before."""
+    _update(store, project_id, number, status="removed", removed=_runs.c.removed + removed)
+
+
+def unfinished(store: Store, project_id: int) -> LabelingRun | None:
+    """Return the run that was begun and is neither finished nor removed; None without one."""
+    return next((one for one in list_runs(store, project_id) if one.status == "begun"), None)
+
+
+def list_runs(store: Store, project_id: int) -> list[LabelingRun]:
+    """List the recorded runs of a project, oldest first.
+
+    Runs of a state that was lost are not among them, see `count_automatic`.
+    """
+    columns = [column for column in _runs.columns if column.name != "project_id"]
+    query = sa.select(*columns).where(_runs.c.project_id == project_id).order_by(_runs.c.run)
+    with store.read() as connection:
+        return [LabelingRun(**row) for row in connection.execute(query).mappings()]
+
+
+def count_automatic(store: Store, project_id: int) -> dict[int, int]:
+    """Count the tasks that a run labeled and no person, by the run's number."""
+    query = (
+        sa.select(_tasks.c.run, sa.func.count().label("tasks"))
+        .where(_tasks.c.project_id == project_id, AUTOMATIC)
+        .group_by(_tasks.c.run)
+        .order_by(_tasks.c.run)
+    )
+    with store.read() as connection:
+        return {row.run: row.tasks for row in connection.execute(query)}
+
+
+def read_answers(settings: Settings, project_id: int, number: int) -> list[Answer]:
+    """Return the answers of a run.
+
+    Raises
+    ------
+    StoreError
+        When their file is missing or damaged.
+    """
+    path = _file(settings, project_id, number)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            head, *rows = map(json.loads, lines)
+            if len(rows) != head["granted"]:
+                raise ValueError(f"{len(rows)} answers, not {head['granted']}")
+            return [Answer(row["task"], row["labels"], row["score"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"the answers of run {number} cannot be read from {path} ({error}); take the run back "
+            f"by `active-learn unlabel --project {project_id} --run {number}`"
+        ) from error
+
+
+@contextmanager
+def one_at_a_time(settings: Settings, project_id: int) -> Iterator[None]:
+    """Hold a project's labeling runs for this process; a killed process lets go of them.
+
+    Raises
+    ------
+    StoreError
+        When another process holds them.
+    """
+    import fcntl  # not on Windows, where only this command needs it
+
+    folder = labeling_folder(settings, project_id)
+    make_private_folder(folder)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"another `active-learn label` or `unlabel` is at work on project {project_id}; "
+                "wait until it ends"
+            ) from error
+        yield
+
+
+def _known_numbers(store: Store, project_id: int) -> set[int]:
+    """Return the numbers of all recorded runs, and of those that labeled a known task."""
+    with store.read() as connection:
+        marked = _tasks.c.run.is_not(None)
+        return {
+            *connection.scalars(sa.select(_runs.c.run).where(_runs.c.project_id == project_id)),
+            *connection.scalars(
+                sa.select(_tasks.c.run).where(_tasks.c.project_id == project_id, marked).distinct()
+            ),
+        }
+
+
+def _update(store: Store, project_id: int, number: int, **values: Any) -> None:
+    mine = (_runs.c.project_id == project_id) & (_runs.c.run == number)
+    with store.write() as connection:
+        connection.execute(_runs.update().where(mine).values(**values))
+
+
+def _file(settings: Settings, project_id: int, number: int) -> Path:
+    return labeling_folder(settings, project_id) / f"run-{number}.jsonl"
+
+
+def _write_answers(path: Path, run: LabelingRun, answers: Iterable[Answer]) -> None:
+    """Write the file at once: after a crash it is whole, or it is not there.
+
+    Raises
+    ------
+    StoreError
+    """
+    draft = path.with_suffix(".part")
+    try:
+        make_private_folder(path.parent)
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(run)) + "\n")
+            for one in answers:
+                row = {"task": one.task_id, "labels": dict(one.labels), "score": one.score}
+                file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"the answers of run {run.run} cannot be written to {path} ({error.strerror}); free "
+            "disk space, or correct the rights of MODEL_DIR"
+        ) from error
