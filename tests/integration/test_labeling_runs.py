@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
-from active_learn_backend.state.labeling_runs import Answer
+from active_learn_backend.state.labeling_runs import Answer, describe_runs
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.status_queries import TaskCounts
@@ -41,6 +41,12 @@ def test_the_loop_leaves_automatic_labels_alone(backend: Backend) -> None:
     assert not served & {answer.task_id for answer in answers}
     counts = _counts(backend, project)
     assert (counts.labeled, dict(counts.automatic)) == (4, {1: len(answers)})
+    (line,) = describe_runs(backend.store, project)
+    assert line.startswith("label-1  20")
+    assert line.endswith(
+        f"{len(answers)} annotations of {len(answers)} answers  at least 98.0% right with 95% "
+        f"confidence  {len(answers)} labeled automatically by run 1"
+    )
 
     # A person confirms ten: they are labels from now on, and measure nothing.
     for task in rest[:10]:
@@ -57,6 +63,7 @@ def test_the_loop_leaves_automatic_labels_alone(backend: Backend) -> None:
     assert report is not None
     assert report.unlabeled == 16
     assert not _counts(backend, project).automatic
+    assert describe_runs(backend.store, project)[0].endswith("(taken back)")
 
 
 def _counts(backend: Backend, project: int) -> TaskCounts:

@@ -17,6 +17,7 @@ from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
 from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.tasks import apply_changes, read_tasks
 from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
@@ -50,6 +51,15 @@ def test_label_studio_still_gets_its_health(client: FlaskClient) -> None:
         answer = client.get("/", headers=headers)
         assert answer.get_json()["status"] == "UP"
     assert client.get("/health", headers=BROWSER).get_json()["status"] == "UP"
+
+
+def test_what_runs_labeled_is_shown_apart(client: FlaskClient, runtime: Any) -> None:
+    page_state.fill(runtime)
+    assert "Labeled automatically" not in html(client, "/projects/3")
+    rows = read_tasks(runtime.store, 3)[30:42]
+    apply_changes(runtime.store, 3, [replace(row, run=7) for row in rows])
+    page = re.sub(r"<[^>]+>", "", html(client, "/projects/3"))
+    assert re.search(r"Labeled24 of 60\s+Labeled automatically12 by run 7\s", page)
 
 
 def test_a_browser_gets_the_projects(client: FlaskClient, runtime: Any) -> None:

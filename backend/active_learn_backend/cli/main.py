@@ -24,7 +24,11 @@ COMMANDS = {
     "rollback": ("versions", "Go back to an earlier head."),
     "select": ("select", "Copy the JSON lines that are worth labeling."),
     "serve": ("serve", "Run the backend: web process and worker."),
-    "versions": ("versions", "List the trained heads that are kept, newest first."),
+    "unlabel": ("unlabel", "Take back what a labeling run wrote, but for what people changed."),
+    "versions": (
+        "versions",
+        "List the trained heads that are kept, and the labeling runs.",
+    ),
     "worker": ("worker", "Run the worker alone, where another server hosts the web part."),
 }
 

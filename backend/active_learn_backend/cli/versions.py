@@ -15,12 +15,14 @@ __all__ = ["rollback_command", "versions_command"]
 @project_option
 @settings_options("state", "logs")
 def versions_command(project_id: int, **given: Any) -> None:
-    """List the trained heads that are kept, newest first."""
+    """List the trained heads that are kept, and the labeling runs."""
     from ..learning.quality.head_versions import list_versions
+    from ..state.labeling_runs import describe_runs
     from ..state.store import Store
 
     settings = read_settings(given)
-    for line in list_versions(settings, Store(settings.store_url), project_id):
+    store = Store(settings.store_url)
+    for line in [*list_versions(settings, store, project_id), *describe_runs(store, project_id)]:
         click.echo(line)
 
 

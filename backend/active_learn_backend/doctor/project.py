@@ -20,6 +20,7 @@ from ..state.task_groups import describe_groups
 from ..state.unreadable import describe_unreadable, unreadable_tasks
 from .contents import RETRIED
 from .finding import Finding, ok, warning, wrong
+from .labeling_runs import check_labeling_runs
 from .open_tasks import check_locks
 from .registration import check_registration
 
@@ -69,6 +70,7 @@ def _examine(
     yield from _stream(client, store, project, remote)
     yield from _contents(store, project)
     yield from _unmatched(store, project)
+    yield from check_labeling_runs(store, project)
     yield from check_locks(client, store, project)
 
 

@@ -66,6 +66,20 @@ class Removed:
     predictions: int
     kept: int
 
+    def describe(self, number: int) -> str:
+        """Return in words what was done to a run."""
+        stays = (
+            f"; {self.kept:,} of its annotations stay, which people changed or confirmed"
+            if self.kept
+            else ""
+        )
+        if not self.annotations and not self.predictions:
+            return f"nothing is left of run {number}{stays}"
+        return (
+            f"run {number} is taken back: {self.annotations:,} annotations and "
+            f"{self.predictions:,} predictions removed{stays}"
+        )
+
 
 class AutomaticLabels:
     """The labeling runs of one project in Label Studio."""

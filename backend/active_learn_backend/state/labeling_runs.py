@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ..errors import StoreError
+from ..labeling.annotations import version_of_run
 from ..settings import Settings
 from .columns import insert_if_new
 from .folders import labeling_folder, make_private_folder
@@ -31,6 +33,7 @@ __all__ = [
     "LabelingRun",
     "begin",
     "count_automatic",
+    "describe_runs",
     "finish",
     "list_runs",
     "one_at_a_time",
@@ -133,6 +136,27 @@ def count_automatic(store: Store, project_id: int) -> dict[int, int]:
     )
     with store.read() as connection:
         return {row.run: row.tasks for row in connection.execute(query)}
+
+
+def describe_runs(store: Store, project_id: int) -> list[str]:
+    """Describe the runs of a project, one line each, oldest first.
+
+    Of a run that only Label Studio remembers, no more is known than what it labeled.
+    """
+    recorded = {one.run: one for one in list_runs(store, project_id)}
+    automatic = count_automatic(store, project_id)
+    lines = []
+    for number in sorted({*recorded, *automatic}):
+        words = [version_of_run(number)]
+        if (run := recorded.get(number)) is not None:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.begun_at))
+            words += [when, f"{run.written:,} {run.kind} of {run.granted:,} answers"]
+            words += [f"at least {run.accuracy:.1%} right with {run.confidence:.0%} confidence"]
+            words += {"begun": ["(not finished)"], "removed": ["(taken back)"]}.get(run.status, [])
+        if number in automatic:
+            words.append(f"{automatic[number]:,} labeled automatically by run {number}")
+        lines.append("  ".join(words))
+    return lines
 
 
 def read_answers(settings: Settings, project_id: int, number: int) -> list[Answer]:

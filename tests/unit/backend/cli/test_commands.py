@@ -29,6 +29,7 @@ READ = {
     "rollback": {"state", "logs"},
     "select": set(),
     "serve": set(GROUPS),
+    "unlabel": {"label studio", "state", "logs"},
     "versions": {"state", "logs"},
     "worker": set(GROUPS) - {"web"},
 }
@@ -97,6 +98,7 @@ print("imported:", sorted({"torch", "transformers", "onnxruntime", "flask"} & se
         ("rollback --project 1 --to latest", "project 1 is not connected"),
         ("connect --project 1", "does not answer"),
         ("disconnect --project 1", "project 1 is not connected"),
+        ("unlabel --project 1 --run 2", "does not answer"),
         ("doctor --seconds 5", "does not answer"),
     ],
 )

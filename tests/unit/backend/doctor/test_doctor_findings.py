@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -27,6 +28,7 @@ from active_learn_backend.doctor.environment import (
     check_safety,
     check_worker,
 )
+from active_learn_backend.doctor.labeling_runs import check_labeling_runs
 from active_learn_backend.doctor.models import check_model, check_usable
 from active_learn_backend.doctor.open_tasks import likely_locked
 from active_learn_backend.doctor.registration import (
@@ -41,7 +43,9 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.settings import Settings, load_settings
+from active_learn_backend.state.labeling_runs import begin
 from active_learn_backend.state.store import Project, QueueRow, Store, TaskRow
+from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from fake_server import KEY, Answer, Script
 from hypothesis import given
@@ -331,6 +335,22 @@ def a_project(store: Store, **values: Any) -> Project:
     return store.known_project(5)
 
 
+def test_labeling_runs_are_told(tmp_path: Path) -> None:
+    store = Store("sqlite://")
+    project = a_project(store, mode="pull")
+    assert list(check_labeling_runs(store, project)) == []
+    apply_changes(store, 5, [replace(task(n), run=2) for n in range(1250)])
+    settings = load_settings(model_dir=tmp_path)
+    begin(store, settings, 5, "annotations", [], accuracy=0.98, confidence=0.95)
+    assert [str(one) for one in check_labeling_runs(store, project)] == [
+        "ok: 1,250 tasks are labeled automatically by run 2",
+        "warning: labeling run 3 was begun and is not finished; run `active-learn label` again, "
+        "unless it is still at work, or take the run back by `active-learn unlabel --project 5 "
+        "--run 3`",
+    ]
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("params", "more", "verdict", "words"),
     [
@@ -385,6 +405,7 @@ def test_a_decoder_that_is_missing_is_named_before_a_round_needs_it(
 def test_a_project_of_default_settings_is_checked_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
+from active_learn_backend.doctor.labeling_runs import check_labeling_runs
 from active_learn_backend.doctor.models import check_model, check_usable
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.client import LabelStudioClient

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from active_learn_backend.learning.quality.learning_curve import Point, expected_gain, points_of
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.counters import record_error
+from active_learn_backend.state.labeling_runs import describe_runs
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.round_report import RoundReport
@@ -77,6 +79,20 @@ def test_tasks_are_counted(runtime: Runtime) -> None:
     assert (counts.last_hour, counts.last_day) == (1, 2)
     assert sorted(count_labels(store, 1)["c"]) == [("a", 2), ("b", 1)]
     assert count_tasks(store, 2).total == 0
+
+
+def test_what_runs_labeled_is_counted_apart(runtime: Runtime) -> None:
+    store = runtime.store
+    store.register(1)
+    runs = [(None, None), (None, 3), ("a", 3), ("a", None), (None, 12), (None, 3)]
+    rows = [replace(task(n, label, 1), run=run) for n, (label, run) in enumerate(runs)]
+    apply_changes(store, 1, rows)
+    counts = count_tasks(store, 1)
+    assert (counts.total, counts.labeled, dict(counts.automatic)) == (6, 2, {3: 2, 12: 1})
+    assert describe_runs(store, 1) == [
+        "label-3  2 labeled automatically by run 3",
+        "label-12  1 labeled automatically by run 12",
+    ]
 
 
 def test_labels_are_counted_by_control(runtime: Runtime) -> None:
