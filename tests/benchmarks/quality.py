@@ -51,6 +51,7 @@ class Case:
     Small data gets ``repeats`` times the seeds, as it is noisier and quick.
     ``balanced`` cases count for the target of being within noise of the best strategy;
     ``third`` ones for needing at most a third of random's labels.
+    ``wrong_labels`` is the share of the pool's labels that is replaced by another class.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class Case:
     alter: Callable[[np.ndarray, Data, np.random.Generator], np.ndarray] | None = None
     balanced: bool = True
     third: bool = False
+    wrong_labels: float = 0.0
 
 
 def imbalanced(pool: np.ndarray, data: Data, rng: np.random.Generator) -> np.ndarray:
@@ -135,16 +137,40 @@ def make_splits(case: Case, data: Data, n_seeds: int) -> list[Split]:
     return splits
 
 
+def with_wrong_labels(cases: dict[str, Case], shares: list[float]) -> dict[str, Case]:
+    """Return each case with each share of wrong labels."""
+    return {
+        f"{title}, {share:.0%} wrong".replace("%", " %"): replace(
+            case, wrong_labels=share, balanced=False, third=False
+        )
+        for title, case in cases.items()
+        for share in shares
+    }
+
+
+def mislabeled(y: np.ndarray, share: float) -> np.ndarray:
+    """Replace a share of the labels by others, drawn from all rows of another class."""
+    rng, wrong = np.random.default_rng(0), y.copy()
+    for row in rng.choice(len(y), round(share * len(y)), replace=False):
+        others = np.flatnonzero(y != y[row])
+        wrong[row] = y[rng.choice(others)]
+    return wrong
+
+
 def run_case(case: Case, names: list[str], n_seeds: int, sampler: Sampler) -> Curves:
     data = DATASETS[case.dataset]()
     if data.problem_type == "regression":
         names = [name for name in names if name not in NOT_FOR_REGRESSION]
+    X, y, splits = data.X, data.y, make_splits(case, data, case.repeats * n_seeds)
+    if case.wrong_labels:  # a copy of all rows is tested on, with the right labels
+        X, y = np.concatenate([X, X]), np.concatenate([mislabeled(y, case.wrong_labels), y])
+        splits = [(pool, test + len(data.y)) for pool, test in splits]
     return replay_candidates(
         sampler,
-        data.X,
-        data.y,
+        X,
+        y,
         [Candidate(name) for name in names],
-        make_splits(case, data, case.repeats * n_seeds),
+        splits,
         problem_type=data.problem_type,
         batch=case.batch,
         rounds=case.rounds,
@@ -164,17 +190,17 @@ def summary(results: dict[str, Curves]) -> str:
     return "\n".join(lines)
 
 
-def pool_report(results: dict[str, Curves]) -> str:
+def pool_report(results: dict[str, Curves], cases: dict[str, Case]) -> str:
     """Write what was measured on pools: the table with its legend, and the targets."""
     return (
         "Each cell: area under the learning curve against random's in points of accuracy (R² in "
         "regression) ± one standard error, then how many times the labels random needs for the "
         "score at the last label count (in brackets); random's row: its own area.\n\n"
-        f"{summary(results)}\n\nTargets of `auto`:\n\n{targets(results)}"
+        f"{summary(results)}\n\nTargets of `auto`:\n\n{targets(results, cases)}"
     )
 
 
-def stream_report(results: dict[str, Curves]) -> str:
+def stream_report(results: dict[str, Curves], _: dict[str, Case]) -> str:
     """Write what was measured on streams: a table for each."""
     tables = [f"{title}:\n\n{curves.table()}" for title, curves in results.items()]
     return "\n\n".join(["Scores are accuracies after the stream, in percent.", *tables])
@@ -200,13 +226,13 @@ def most_labels(curves: Curves) -> float:
     return max([curves.labels[-1], *curves.further_labels]) / curves.labels[-1]
 
 
-def targets(results: dict[str, Curves]) -> str:
+def targets(results: dict[str, Curves], cases: dict[str, Case]) -> str:
     """Say for each target whether `auto` meets it, and by how much it misses."""
     lines = []
     for title, curves in results.items():
         if "auto" not in curves.scores:
             continue
-        case = CASES[title]
+        case = cases[title]
         if case.third:
             ratio, error = curves.labels_of_random("auto")
             verdict = "pass" if ratio >= 3 else f"MISS by {3 - ratio:.1f}"
@@ -221,6 +247,8 @@ def targets(results: dict[str, Curves]) -> str:
         above = difference + 2 * error
         verdict = "pass" if above >= 0 else f"MISS by {-100 * above:.1f} points"
         lines.append(f"{title}: not below random by more than 2 s.e.: {verdict}")
+        if case.wrong_labels:
+            lines.append(f"{title}: {each_count(curves)}")
         if case.balanced:
             best = max(curves.scores, key=lambda name: curves.area(name).mean())
             behind, error = curves.difference(best, "auto")
@@ -230,6 +258,18 @@ def targets(results: dict[str, Curves]) -> str:
                 f"{title}: within noise of the best ({best}, {100 * behind:+.1f} points): {verdict}"
             )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def each_count(curves: Curves) -> str:
+    """Say where `auto` is the furthest below random, in standard errors of one label count."""
+    behind = curves.scores["auto"] - curves.scores["random"]
+    means, errors = behind.mean(axis=0), behind.std(axis=0, ddof=1) / len(behind) ** 0.5
+    at = int(np.argmin(means / errors))
+    verdict = "pass" if means[at] >= -2 * errors[at] else "MISS"
+    return (
+        f"least against random at {curves.labels[at]} labels, {100 * means[at]:+.1f} ± "
+        f"{100 * errors[at]:.1f} points: {verdict}"
+    )
 
 
 def plot(results: dict[str, Curves], path: Path) -> None:
@@ -282,6 +322,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="paired replicates of each case")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), help="all when omitted")
     parser.add_argument("--strategies", nargs="+", help="all when omitted")
+    parser.add_argument(
+        "--wrong-labels", type=float, nargs="+", metavar="SHARE", help="such as 0.1 0.2"
+    )
     parser.add_argument("--streams", action="store_true", help="measure the forms for streams")
     add_report_option(parser)
     parser.add_argument("--section", help="its marks there; 'measured' or 'streams' when omitted")
@@ -308,6 +351,8 @@ def main() -> None:
             if case.dataset in bundled
         }
         seeds = 2
+    if arguments.wrong_labels:
+        cases = with_wrong_labels(cases, arguments.wrong_labels)
     results: dict[str, Curves] = {}
     began = time.perf_counter()
     for title, case in cases.items():
@@ -320,7 +365,8 @@ def main() -> None:
         print(f"\n{title} ({minutes:.1f} min so far)\n{results[title].table()}", flush=True)
     write = stream_report if arguments.streams else pool_report
     minutes = max(1, round((time.perf_counter() - began) / 60))
-    report = f"{measured_by()}, {seeds} paired seeds, {minutes} min on one thread. {write(results)}"
+    told = write(results, cases)
+    report = f"{measured_by()}, {seeds} paired seeds, {minutes} min on one thread. {told}"
     OUT.mkdir(exist_ok=True)
     section = arguments.section or ("streams" if arguments.streams else "measured")
     save(results, OUT / f"quality-{section}.csv")
