@@ -17,10 +17,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
-from statistics import median
+from statistics import median, variance
 from typing import Any
 
 __all__ = [
+    "count_votes",
     "is_automatic",
     "is_skipped",
     "marked",
@@ -53,6 +54,42 @@ def resolve_label(
     -------
     The label (a JSON value), or None when the task is not labeled.
     """
+    votes = _votes(annotations, read)
+    if not votes:
+        return None
+    if isinstance(votes[-1], float):
+        return median(votes)
+    names = [json.dumps(label, sort_keys=True) for label in votes]
+    counts = Counter(names)
+    most = max(counts.values())
+    winner = next(name for name in reversed(names) if counts[name] == most)
+    return json.loads(winner)
+
+
+def count_votes(
+    annotations: Sequence[Mapping[str, Any]],
+    read: Callable[[Sequence[Mapping[str, Any]]], Any],
+) -> tuple[int, float]:
+    """Count the annotations that `resolve_label` resolves, and compute how far they disagree.
+
+    Returns
+    -------
+    count : int
+    disagreement : float
+        Of numbers their sample variance, 0 of a single one; else how many are against the label.
+    """
+    votes = _votes(annotations, read)
+    if votes and isinstance(votes[-1], float):
+        return len(votes), variance(votes) if len(votes) > 1 else 0.0
+    label = resolve_label(annotations, read)
+    return len(votes), float(sum(vote != label for vote in votes))
+
+
+def _votes(
+    annotations: Sequence[Mapping[str, Any]],
+    read: Callable[[Sequence[Mapping[str, Any]]], Any],
+) -> list[Any]:
+    """Return the labels that count, the latest last."""
     votes = []
     for annotation in annotations:
         if annotation.get("was_cancelled"):
@@ -61,18 +98,9 @@ def resolve_label(
         if label is not None:
             when = str(annotation.get("updated_at") or annotation.get("created_at") or "")
             votes.append((bool(annotation.get("ground_truth")), when, annotation["id"], label))
-    if not votes:
-        return None
     votes = [vote for vote in votes if vote[0]] or votes
     votes.sort(key=lambda vote: vote[1:3])
-    latest = votes[-1][-1]
-    if isinstance(latest, float):
-        return median(label for *_, label in votes)
-    names = [json.dumps(label, sort_keys=True) for *_, label in votes]
-    counts = Counter(names)
-    most = max(counts.values())
-    winner = next(name for name in reversed(names) if counts[name] == most)
-    return json.loads(winner)
+    return [label for *_, label in votes]
 
 
 def marked(result: Sequence[Mapping[str, Any]], run: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from ..errors import LabelConfigError, SettingsError
 from ..wording import shortened
-from .annotations import no_label_because, resolve_label
+from .annotations import count_votes, no_label_because, resolve_label
 from .controls import REGISTRY, ControlTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
 from .variables import unfold_repeaters
@@ -116,6 +116,16 @@ class LabelingTask:
         """
         labels = {one.from_name: resolve_label(annotations, one.read) for one in self.controls}
         return {name: label for name, label in labels.items() if label is not None} or None
+
+    def votes(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:
+        """Return what `count_votes` finds, by the names of the controls that several answered.
+
+        As it is read from JSON, so that what is stored compares with what is new.
+        """
+        if len(annotations) < 2:
+            return None
+        votes = {one.from_name: [*count_votes(annotations, one.read)] for one in self.controls}
+        return {name: found for name, found in votes.items() if found[0] > 1} or None
 
     def no_label_because(self, annotations: Sequence[Mapping[str, Any]]) -> str:
         """Return in words why annotations, of which nobody skipped the task, hold no label."""

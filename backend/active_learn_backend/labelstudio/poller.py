@@ -196,6 +196,7 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         annotations=len(annotations),
         unmatched=task.no_label_because(by_people) if unmatched else "",
         run=_run(automatic if labels is None else by_people),
+        votes=task.votes(by_people),
     )
 
 

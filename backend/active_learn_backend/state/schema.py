@@ -158,6 +158,9 @@ class TaskRow:
     run : int or None
         Number of the labeling run that wrote its annotation. Without labels, nobody looked at that
         since; with labels, a person changed or confirmed it, so it is no blind label.
+    votes : mapping or None
+        By the name of a control that several annotators answered: how many, and how far they
+        disagree, see `count_votes`. None: there is no such control.
     """
 
     task_id: int
@@ -171,6 +174,7 @@ class TaskRow:
     annotations: int = 0
     unmatched: str = ""
     run: int | None = None
+    votes: Mapping[str, Any] | None = None
 
     @property
     def automatic(self) -> bool:

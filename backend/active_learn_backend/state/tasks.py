@@ -164,7 +164,15 @@ def _write_changes(
     return n_labels, n_tasks
 
 
-_FROM_LABEL_STUDIO = ("content_key", "labels", "skipped", "annotations", "unmatched", "run")
+_FROM_LABEL_STUDIO = (
+    "content_key",
+    "labels",
+    "skipped",
+    "annotations",
+    "unmatched",
+    "run",
+    "votes",
+)
 _OF_THE_TASK = ("content_key", "skipped", "run")
 
 

@@ -15,6 +15,7 @@ from ...settings import RANDOM_STATE, Settings
 from ...state.store import QueueRow
 from ..embedding.cache import Vectors
 from .audit_set import mix, place
+from .label_noise import label_noise
 from .queue_size import QueueSize, queue_size
 from .snapshot import Mask, Positions, Snapshot
 
@@ -115,11 +116,13 @@ def choose(
 
 
 def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> LabeledData:
-    """Return the tasks that train; in regression with their labels."""
+    """Return the tasks that train with the noise of their labels; in regression with the labels."""
     at = snapshot.training
     numbers = set(types_of(problem)) == {"regression"} and controls
     return LabeledData(
-        snapshot.embeddings[at], targets=snapshot.numbers(at, controls) if numbers else None
+        snapshot.embeddings[at],
+        targets=snapshot.numbers(at, controls) if numbers else None,
+        noise=label_noise([snapshot.rows[position] for position in at]),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from active_learn_backend.errors import LabelConfigError, SettingsError
-from active_learn_backend.labeling.annotations import is_skipped, resolve_label
+from active_learn_backend.labeling.annotations import count_votes, is_skipped, resolve_label
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.data_objects import OBJECTS, Field
 from hypothesis import given
@@ -494,6 +494,34 @@ def test_numbers_give_their_median() -> None:
     assert resolve_numbers(1.0, 2.0, 2.0, ground_truth=True) == 1.0
     truths = [annotation(n, None, result=[float(n)], ground_truth=True) for n in (1, 2, 9)]
     assert resolve_label(truths, lambda result: result[0]) == 2.0
+
+
+def test_annotations_are_counted_with_those_against_the_label() -> None:
+    def votes(*labels: Any, **fields: Any) -> tuple[int, float]:
+        given = [annotation(n, None, result=[label]) for n, label in enumerate(labels)]
+        given[0] |= fields
+        return count_votes(given, lambda result: result[0])
+
+    assert votes("A") == (1, 0)
+    assert votes("A", "B", "A") == (3, 1)
+    assert votes("A", "B") == (2, 1)
+    assert votes("A", "B", "B", was_cancelled=True) == (2, 0)
+    assert votes("A", "B", "B", ground_truth=True) == (1, 0)
+    assert votes(["A", "B"], ["A"], ["A", "B"]) == (3, 1)
+    assert votes(1.0, 2.0, 6.0) == (3, 7.0)
+    assert votes(5.0) == (1, 0.0)
+    assert votes(None) == (0, 0)
+
+
+def test_only_controls_that_several_answered_have_votes() -> None:
+    task = parse_label_config(CONFIG)
+    write = task.controls[0].write
+    a, b = (annotation(n, None, result=write(label, None)) for n, label in enumerate("aB"))
+    assert task.votes([a]) is None
+    assert task.votes([a, annotation(3, None)]) is None
+    votes = task.votes([a, b])
+    assert votes == {task.controls[0].from_name: [2, 1.0]}
+    assert votes == json.loads(json.dumps(votes))  # as the store returns it
 
 
 def test_sets_of_labels_are_resolved_as_a_whole() -> None:

@@ -118,6 +118,27 @@ def test_in_regression_the_ranking_knows_the_numbers_that_were_labeled() -> None
     assert served.tolist() != ranked(None)
 
 
+def test_the_ranking_weighs_labels_by_what_annotators_agree_on() -> None:
+    settings = load_settings(audit=0.0, budget=10, reserve=10, strategy="aopt")
+    labels: dict[int, Any] = {at: {"c": "a"} for at in range(40)}
+    votes = {at: {"c": [2, at % 2]} for at in range(20)}
+    vectors = snapshot(200, settings).embeddings
+    tasks = snapshot(200, settings, labels=labels, votes=votes)
+    served, _ = choose(tasks, "classification", HEAD, settings, LocalEngine().rank)
+
+    def ranked(noise: Any) -> list[int]:
+        known = LabeledData(vectors[:40], noise=noise)
+        sampler = ActiveSampler(
+            "classification", HEAD, 10, labeled_data=known, seed_fisher=True, random_state=0,
+            strategy="aopt",
+        )  # fmt: skip
+        return (40 + sampler.rank(vectors[40:], 20).indices).tolist()
+
+    agreed = 1.25 / 3  # e = 0.5 / 3
+    assert served.tolist() == ranked([agreed, 10] * 10 + [1] * 20)
+    assert served.tolist() != ranked(None)
+
+
 def test_selection_probabilities_are_those_of_the_mixture() -> None:
     settings = load_settings(audit=0.2, budget=5, reserve=5)
     _, rows = choose(snapshot(50, settings), "classification", HEAD, settings, LocalEngine().rank)
