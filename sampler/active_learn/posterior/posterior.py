@@ -123,6 +123,8 @@ class Posterior:
         # fast as triangular solves.
         self._inverse: torch.Tensor | None = None
         self._whitener: torch.Tensor | None = None
+        # Storage of both, with room for further rows, once rows have been appended.
+        self._storage: tuple[torch.Tensor, torch.Tensor] | None = None
         if conditioned is not None and len(conditioned):
             self.condition(conditioned)
 
@@ -137,7 +139,7 @@ class Posterior:
         It shares the present samples' factors, which no method writes to.
         """
         other = copy.copy(self)
-        other.max_conditioned = None
+        other.max_conditioned, other._storage = None, None
         return other
 
     def condition(self, points: Points) -> None:
@@ -147,7 +149,7 @@ class Posterior:
         limit = self.max_conditioned
         if limit is not None and len(union) * union.rank > limit:
             keep = pivoted_cholesky(self.kernel, union, max(1, limit // union.rank))
-            self.conditioned, self._inverse = None, None
+            self.conditioned, self._inverse, self._storage = None, None, None
             points = union = union[keep]
             known = None
         # float64: the smallest eigenvalue is λ while the largest grows with |S|.
@@ -157,13 +159,24 @@ class Posterior:
         if known is not None and self._inverse is not None:
             z = self._inverse @ self.kernel.gram(known.double(), new)
             corner = self._inverse_factor(gram - z.T @ z)
-            upper = torch.cat([self._inverse, torch.zeros_like(z)], dim=1)
-            lower = torch.cat([-(corner @ z.T) @ self._inverse, corner], dim=1)
-            inverse = torch.cat([upper, lower])
+            self._append(-(corner @ z.T) @ self._inverse, corner, points.h.dtype)
         else:
-            inverse = self._inverse_factor(gram)
-        self.conditioned, self._inverse = union, inverse
-        self._whitener = inverse.to(points.h.dtype)
+            self._inverse = self._inverse_factor(gram)
+            self._whitener = self._inverse.to(points.h.dtype)
+        self.conditioned = union
+
+    def _append(self, left: torch.Tensor, corner: torch.Tensor, dtype: torch.dtype) -> None:
+        """Append rows ``[left, corner]`` to L⁻¹, without a copy of it where there is room."""
+        size, total = left.shape[1], left.shape[1] + len(left)
+        assert self._inverse is not None
+        if self._storage is None or total > len(self._storage[0]):
+            square = (total + total // 2, total + total // 2)
+            self._storage = left.new_zeros(square), left.new_zeros(square, dtype=dtype)
+            for storage in self._storage:
+                storage[:size, :size] = self._inverse
+        for storage in self._storage:
+            storage[size:total, :size], storage[size:total, size:total] = left, corner
+        self._inverse, self._whitener = (storage[:total, :total] for storage in self._storage)
 
     def _noise(self, points: Points) -> torch.Tensor | float:
         """Return the variance of the noise of each row's label."""

@@ -1,6 +1,9 @@
 """Scorers of a stream: by logits alone, by the gain of a sample, by its A-optimal gain.
 
-A scorer evaluates one block of candidates at a time, conditioned on all kept so far.
+A scorer evaluates one block of candidates at a time, conditioned on all kept so far. The products
+with the samples kept before a block are computed once, when it is opened. What is kept of the block
+itself is a rank-1 step on covariances within the block, and its cost does not depend on how many
+were kept before.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import torch
 
 from ..models import ModelOutput
 from ..posterior.fisher import uncertainty
-from ..posterior.incremental import Tracked
-from ..posterior.kernels import Kernel
+from ..posterior.incremental import LEAST_GAIN
+from ..posterior.kernels import Kernel, Points
 from ..posterior.posterior import Posterior, pivoted_cholesky
 from ..validation import Problem
 from .a_optimal import a_optimal_gain
@@ -41,7 +44,7 @@ class Scorer(ABC):
         """Condition on the known samples anew; at most ``room`` samples are kept later."""
 
     def refer(self, slots: torch.Tensor, references: ModelOutput) -> None:  # noqa: B027
-        """Replace some of the references."""
+        """Replace some of the references; slots behind the last one are new."""
 
     def prune(self, known: ModelOutput, size: int) -> torch.Tensor:
         """Return ``size`` rows to keep: any rows where scores do not depend on known samples."""
@@ -103,6 +106,8 @@ class GainScorer(Scorer):
         """Condition on the known samples."""
         points = None if known is None else self._kernel.points(known)
         self._posterior = Posterior(self._kernel, self._ridge, points)
+        self._block: Points | None = None
+        self._kept: list[int] = []  # of the block, with which the posterior is still to be made
 
     def prune(self, known: ModelOutput, size: int) -> torch.Tensor:
         """Return the rows that pivoted Cholesky chooses."""
@@ -110,24 +115,50 @@ class GainScorer(Scorer):
         return pivoted_cholesky(self._kernel, points, max(1, size // points.rank))
 
     def open(self, block: ModelOutput) -> None:
-        """Compute the gains of the block."""
-        points = self._kernel.points(block)
-        self._block = Tracked(self._posterior, points, len(points) * points.rank)
-        self._block.fill(slice(0, len(points)))
+        """Compute the covariances of the block."""
+        self._settle()
+        self._block = x = self._kernel.points(block)
+        self._z = self._posterior.whiten(x)
+        self._covariance = self._posterior.covariance(x, x, self._z, self._z)
 
     def scores(self) -> torch.Tensor:
         """Return the gains."""
-        return self._block.gain
+        gain = self._own().diagonal(dim1=1, dim2=2).sum(dim=1)
+        return gain.double().clamp_min_(LEAST_GAIN)
 
     def keep(self, index: int) -> None:
-        """Update the gains of the block."""
-        step = self._block.step(index)
-        for tracked in self._tracked():
-            tracked.condition(step, len(tracked.points))
-        self._posterior.condition(step.point)
+        """Update the covariances of the block."""
+        assert self._block is not None
+        rank = self._block.rank
+        rows = slice(index * rank, (index + 1) * rank)
+        own = torch.eye(rank).to(self._covariance) + self._covariance[rows, rows]
+        factor, failed = torch.linalg.cholesky_ex(own)
+        if failed:  # an outlier's covariance may come out indefinite by rounding
+            factor = own.diagonal().clamp_min(1).sqrt().diag()
+        self._step(rows, factor)
+        self._kept.append(index)
 
-    def _tracked(self) -> list[Tracked]:
-        return [self._block]
+    def _step(self, rows: slice, factor: torch.Tensor) -> torch.Tensor:
+        """Condition on some rows of the block; return ``L⁻¹`` times their covariances with it.
+
+        ``factor`` is the lower Cholesky factor L of their ``I + Q``.
+        """
+        step = torch.linalg.solve_triangular(factor, self._covariance[rows], upper=False)
+        self._covariance.addmm_(step.T, step, alpha=-1)
+        return step
+
+    def _own(self) -> torch.Tensor:
+        """Return each candidate's covariance with itself, (n, R, R)."""
+        assert self._block is not None
+        n, rank = len(self._block), self._block.rank
+        own = self._covariance.view(n, rank, n, rank).diagonal(dim1=0, dim2=2)
+        return own.permute(2, 0, 1).clamp_min(0) if rank == 1 else own.permute(2, 0, 1)
+
+    def _settle(self) -> None:
+        """Close the block: condition the posterior on what was kept of it, in one product."""
+        if self._block is not None and self._kept:
+            self._posterior.condition(self._block[torch.tensor(self._kept)])
+        self._block, self._kept = None, []
 
 
 class DesignScorer(GainScorer):
@@ -156,27 +187,53 @@ class DesignScorer(GainScorer):
         super().start(known, references, room)
         assert references is not None
         points = self._kernel.points(references)
-        self._references = Tracked(self._posterior, points, room * points.rank)
-        self._references.fill(slice(0, len(points)))
-        self._weights = self._weights_of(references)
+        # Rows of z by reference: one per conditioned row, so that a further one is written in one
+        # piece.
+        rows = self._posterior.size + room * points.rank
+        self._z_r = points.h.new_empty(rows, self.references * points.rank)
+        self._points = points[:0]
+        self._weights = points.h.new_empty(0)
+        self.refer(torch.arange(len(points)), references)
 
     def refer(self, slots: torch.Tensor, references: ModelOutput) -> None:
-        """Replace some of the references."""
-        self._references.replace(slots, self._kernel.points(references))
-        self._weights[slots] = self._weights_of(references)
+        """Replace some of the references; slots behind the last one are new."""
+        self._settle()
+        points, weights = self._kernel.points(references), self._weights_of(references)
+        new = slots >= len(self._points)
+        if new.any():
+            self._points = self._points.cat(points[new])
+            self._weights = torch.cat([self._weights, weights[new]])
+        self._points.h[slots], self._weights[slots] = points.h, weights
+        if self._points.a is not None and points.a is not None:
+            self._points.a[slots] = points.a
+        columns = (slots[:, None] * points.rank + torch.arange(points.rank)).flatten()
+        self._z_r[: self._posterior.size, columns] = self._posterior.whiten(points).T
+
+    def open(self, block: ModelOutput) -> None:
+        """Compute the covariances of the block with itself and with the references."""
+        super().open(block)
+        assert self._block is not None
+        self._used = self._posterior.size
+        z_r = self._z_r[: self._used, : len(self._points) * self._points.rank].T
+        self._cross = self._posterior.covariance(self._block, self._points, self._z, z_r)
 
     def scores(self) -> torch.Tensor:
         """Return ``tr((I + Q)⁻¹ CᵀC)`` of each candidate, to the power of β."""
-        x, r = self._block.points, self._references.points
-        c = self._posterior.covariance(x, r, self._block.z, self._references.z)
-        c = (c * self._weights.repeat_interleave(r.rank)).view(len(x), x.rank, -1)
-        q = self._posterior.variance(x, self._block.z)
-        return a_optimal_gain(q, c @ c.transpose(1, 2)).double() ** self._beta
+        assert self._block is not None
+        n, rank = len(self._block), self._block.rank
+        c = (self._cross * self._weights.repeat_interleave(rank)).view(n, rank, -1)
+        return a_optimal_gain(self._own(), c @ c.transpose(1, 2)).double() ** self._beta
+
+    def _step(self, rows: slice, factor: torch.Tensor) -> torch.Tensor:
+        across = torch.linalg.solve_triangular(factor, self._cross[rows], upper=False)
+        step = super()._step(rows, factor)
+        self._cross.addmm_(step.T, across, alpha=-1)
+        end = self._used + len(across)
+        self._z_r[self._used : end, : across.shape[1]] = across * self._ridge**0.5
+        self._used = end
+        return step
 
     def _weights_of(self, references: ModelOutput) -> torch.Tensor:
         if self._weigh is None:
             return torch.ones_like(references.logits[:, 0])
         return uncertainty(references.logits, self._weigh)
-
-    def _tracked(self) -> list[Tracked]:
-        return [self._block, self._references]

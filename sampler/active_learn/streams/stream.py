@@ -142,13 +142,15 @@ class Stream:
         self.controller = controller
         self._build = build
         self._rng = rng
-        self._known = known
+        self._known = [] if known is None else [known]
         self._max_conditioned = max_conditioned
         self._references: ModelOutput | None = None
         self._chunk: list[ModelOutput] = []
         self._chunk_scores: list[float] = []
         self._scale = 0.0
         self._scorer: Scorer | None = None
+        self._block: ModelOutput | None = None
+        self._scores: list[float] = []
 
     def offer(self, output: ModelOutput) -> Iterator[int]:
         """Decide on a batch, sample by sample, and yield the positions of those that are kept.
@@ -167,57 +169,68 @@ class Stream:
         self._know(labeled)
         if self._scorer is not None:
             self._restart()
+            if self._block is not None:  # between two of its samples
+                self._open(self._block)
 
     def _decide(self, block: ModelOutput) -> Iterator[int]:
-        scores = self._scores(block)
+        self._open(block)
         for position in range(len(block)):
             if self.controller.done:
                 return
-            keep = self._rng.random() < self.controller.probability(scores[position])
+            score = self._scores[position]
+            keep = self._rng.random() < self.controller.probability(score)
             self.controller.count(keep)
             sample = block[position]
             self._chunk.append(sample)
-            self._chunk_scores.append(scores[position])
+            self._chunk_scores.append(score)
             if keep:
                 self._know(sample)
                 if self._scorer is not None:
                     self._scorer.keep(position)
-                    scores = self._scorer.scores().tolist()
+                    self._scores = self._scorer.scores().tolist()
             if len(self._chunk) == CHUNK:
                 self._close_chunk()
             if keep:
                 yield position
+        self._block = None
 
-    def _scores(self, block: ModelOutput) -> list[float]:
-        if self._scorer is None:  # no sample has passed yet to compare with
-            return [1.0] * len(block)
-        self._scorer.open(block)
-        return self._scorer.scores().tolist()
+    def _open(self, block: ModelOutput) -> None:
+        """Score the samples that are decided next."""
+        self._block, self._scores = block, [1.0] * len(block)
+        if self._scorer is not None:  # else no sample has passed yet to compare with
+            self._scorer.open(block)
+            self._scores = self._scorer.scores().tolist()
 
     def _know(self, sample: ModelOutput) -> None:
         if self._scorer is None or self._scorer.conditions:
-            self._known = sample if self._known is None else ModelOutput.cat([self._known, sample])
+            self._known.append(sample)
+
+    def _all_known(self) -> ModelOutput | None:
+        """Return the known samples, joined here only: once for many that are kept."""
+        if len(self._known) > 1:
+            self._known = [ModelOutput.cat(self._known)]
+        return self._known[0] if self._known else None
 
     def _close_chunk(self) -> None:
         """Add 64 decided samples to the references, and their scores to the window."""
+        self._all_known()
         chunk, scores = ModelOutput.cat(self._chunk), self._chunk_scores
         self._chunk, self._chunk_scores = [], []
         if self._scorer is None:
-            known = [] if self._known is None else [self._known]
-            self._scale = root_mean_square([*known, chunk])
+            self._scale = root_mean_square([*self._known, chunk])
             self._scorer = self._build(self._scale)
             self._add_references(chunk)
             self._restart()
             return
         self.controller.use(np.concatenate([self.controller.window, scores])[-WINDOW:])
         slots = self._add_references(chunk)
-        if slots is None or self._is_full():
+        if self._is_full():
             self._restart()
         elif len(slots) and self._references is not None:
             self._scorer.refer(slots, self._references[slots])
 
-    def _add_references(self, chunk: ModelOutput) -> torch.Tensor | None:
-        """Add a chunk to the reservoir; return the slots that it replaced, None where it grew."""
+    def _add_references(self, chunk: ModelOutput) -> torch.Tensor:
+        """Add a chunk to the reservoir; return the slots that it fills or replaces."""
         assert self._scorer is not None
         size = self._scorer.references
         if size == 0:
@@ -234,31 +247,32 @@ class Stream:
             assert self._references is not None
             self._references.logits[slots] = chunk.logits[rows]
             self._references.embedding[slots] = chunk.embedding[rows]
-        return None if grow else slots
+        return slots
 
     def _is_full(self) -> bool:
-        return self._known is not None and len(self._known) > self._max_conditioned
+        return sum(map(len, self._known)) > self._max_conditioned
 
     def _restart(self) -> None:
         """Condition the scorer on the known samples, within the bound."""
         assert self._scorer is not None
         if not self._scorer.conditions:
-            self._known = None
+            self._known = []
         elif self._is_full():
-            assert self._known is not None
-            keep = self._scorer.prune(self._known, max(1, 3 * self._max_conditioned // 4))
-            self._known = self._known[keep]
+            known = self._all_known()
+            assert known is not None
+            keep = self._scorer.prune(known, max(1, 3 * self._max_conditioned // 4))
+            self._known = [known[keep]]
         self._start()
 
     def _start(self) -> None:
         assert self._scorer is not None
-        known = 0 if self._known is None else len(self._known)
-        room = max(0, self._max_conditioned - known) + CHUNK
-        self._scorer.start(self._known, self._references, room)
+        known = self._all_known()
+        room = max(0, self._max_conditioned - (0 if known is None else len(known))) + CHUNK
+        self._scorer.start(known, self._references, room)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the whole state: what JSON can hold, and arrays."""
-        outputs = {"known": self._known, "references": self._references}
+        outputs = {"known": self._all_known(), "references": self._references}
         outputs["chunk"] = ModelOutput.cat(self._chunk) if self._chunk else None
         arrays = {"window": self.controller.window, "scores": np.asarray(self._chunk_scores)}
         for name, output in outputs.items():
@@ -292,7 +306,8 @@ class Stream:
         self.controller.use(arrays["window"])
         self._rng.bit_generator.state = meta["rng"]
         self._scale = meta["scale"]
-        self._known, self._references = output_of("known"), output_of("references")
+        known, self._references = output_of("known"), output_of("references")
+        self._known = [] if known is None else [known]
         chunk = output_of("chunk")
         if chunk is not None:
             self._chunk = [chunk[i] for i in range(len(chunk))]

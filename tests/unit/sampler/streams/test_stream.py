@@ -13,6 +13,8 @@ from active_learn.strategies import strategies
 from active_learn.streams.stream import RateController
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 RNG = np.random.default_rng(0)
@@ -20,6 +22,7 @@ N = 2000
 STEADY = RNG.normal(size=(N, 12)).astype(np.float32)
 SHIFTED = np.concatenate([STEADY[: N // 2], 0.3 * STEADY[N // 2 :] + 1]).astype(np.float32)
 GROWING = STEADY * np.linspace(0.2, 5, N, dtype=np.float32)[:, None]
+LONG = np.concatenate([STEADY, RNG.normal(size=(N, 12)).astype(np.float32)])
 HEAD = LinearHead(0.3 * RNG.normal(size=(4, 12)))
 STREAMED = [
     *("aopt", "auto", "bait", "coverage", "entropy", "least_confidence", "margin", "random"),
@@ -144,6 +147,45 @@ def test_what_is_held_is_bounded(tmp_path: object) -> None:
             assert len(state["stream.known_logits"]) <= 40 + 64
             sizes.append(len(state["stream.references_logits"]))
     assert sizes[-1] == sizes[-2] == 1000
+
+
+class CountedWork(TorchDispatchMode):
+    """Counts the operations on tensors, and the numbers that they read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:  # a view touches no numbers
+            self.operations += 1
+            tensors, _ = tree_flatten((args, kwargs, result))
+            self.numbers += sum(t.numel() for t in tensors if isinstance(t, torch.Tensor))
+        return result
+
+
+def test_the_work_of_a_sample_does_not_grow_with_what_is_kept() -> None:
+    one = sampler(0.5, strategy="aopt")
+    work = []
+    for start in (0, 1152, 2304):
+        list(one.select(iter(LONG[start : start + 1024])))  # the reservoir is full after 1,000
+        with CountedWork() as counted:
+            kept = len(list(one.select(iter(LONG[start + 1024 : start + 1152]))))
+        work.append((counted.operations / kept, counted.numbers / kept))
+    few, _, many = work  # about 550 samples are known, then 1,700
+    assert many[0] < 1.2 * few[0]
+    assert many[1] < 2 * few[1]
+
+
+def test_labels_that_come_between_two_samples_count_at_once() -> None:
+    one = sampler(0.5, seed_fisher=True, strategy="aopt")
+    kept = 0
+    for row in one.select(iter(STEADY[:500])):
+        kept += 1
+        if kept % 50 == 0:
+            one.update(row[None])
+    assert 200 < kept < 300
 
 
 def test_conditioning_on_labeled_data_avoids_it() -> None:
