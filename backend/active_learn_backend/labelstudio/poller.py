@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # the last one, but not from before the last change that was seen by then.
 SETTLE = timedelta(seconds=5)
 FEW = 100  # changed tasks that are read in full in one call
+MANY = 5000  # young changes that take longer to read once more than to wait until they settled
 SLIM = "id,data,updated_at"
 BEGINNING = datetime.fromtimestamp(0, UTC)
 # Label Studio's counters of a task can be wrong after it was killed; this filter reads the
@@ -41,8 +42,18 @@ class Changes:
     tasks: int
 
 
-def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
+def poll(
+    client: LabelStudioClient,
+    store: Store,
+    project: Project,
+    wait: Callable[[float], None] = time.sleep,
+) -> Changes:
     """Bring the store up to date with Label Studio.
+
+    Parameters
+    ----------
+    wait : callable
+        Waits for so many seconds, or raises an error; called after an import of many tasks.
 
     Raises
     ------
@@ -62,9 +73,9 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
         store.update(project.id, label_config=label_config, cursor="", round_requested=True)
         project = store.known_project(project.id)
     if not project.cursor:
-        labels, tasks = _read_all(client, store, project, task, settled)
+        labels, tasks = _read_all(client, store, project, task, wait)
         return Changes(remote, labels, tasks)
-    labels, tasks = _read_changed(client, store, project, task, settled)
+    labels, tasks = _read_changed(client, store, project, task, settled, wait)
     missed = _read_unseen_annotations(client, store, project, task, remote)
     labels, tasks = labels + missed[0], tasks + missed[1]
     known = task_ids(store, project.id)
@@ -74,7 +85,7 @@ def poll(client: LabelStudioClient, store: Store, project: Project) -> Changes:
     present = {item["id"] for page in client.task_pages(project.id, include="id") for item in page}
     if present - known:
         log.info("%d tasks were missed", len(present - known))
-        more = _read_all(client, store, project, task, settled)
+        more = _read_all(client, store, project, task, wait)
     else:
         log.info("%d tasks were deleted", len(known - present))
         more = apply_changes(store, project.id, [], deleted=known - present)
@@ -86,8 +97,9 @@ def _read_all(
     store: Store,
     project: Project,
     task: LabelingTask,
-    settled: datetime,
+    wait: Callable[[float], None],
 ) -> tuple[int, int]:
+    settled = _settle(client, project.id, wait)
     items = _read_many(client, project.id, None)
     found = apply_changes(store, project.id, [task_row(task, item) for item in items], replace=True)
     store.update(project.id, annotation_gap=0, accepted_gap=0, compared_at=time.time())
@@ -101,14 +113,32 @@ def _read_changed(
     project: Project,
     task: LabelingTask,
     settled: datetime,
+    wait: Callable[[float], None],
 ) -> tuple[int, int]:
     since = [Filter("updated_at", "greater", "Datetime", project.cursor)]
     items = client.few_tasks(project.id, since, FEW)
     if items is None:
+        settled = _settle(client, project.id, wait)
         items = _read_many(client, project.id, datetime.fromisoformat(project.cursor))
     found = apply_changes(store, project.id, [task_row(task, item) for item in items])
     _advance(store, project, items, settled)
     return found
+
+
+def _settle(client: LabelStudioClient, project_id: int, wait: Callable[[float], None]) -> datetime:
+    """Return a time before which all stamped changes are committed, right before many are read.
+
+    The next poll reads again what bears a later stamp. Right after an import that is the whole
+    import, and each 1,000 tasks take Label Studio a second: so wait until it is older.
+    """
+    now = client.clock
+    young = Filter("updated_at", "greater", "Datetime", stamp(now - SETTLE))
+    if client.count_tasks(project_id, [young]) < MANY:
+        return now - SETTLE
+    log.info("waiting until a large import is whole")
+    second = timedelta(seconds=1)  # the clock has no fractions
+    wait((SETTLE + second).total_seconds())
+    return now + second
 
 
 def _read_many(

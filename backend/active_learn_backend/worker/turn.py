@@ -104,7 +104,7 @@ class Turn:
         self.client.require_token()
         noted = project.change_seq > project.processed_seq
         if noted or pace.poll_is_due(project, self.settings.poll_interval):
-            changes = poll(self.client, self._store, project)
+            changes = poll(self.client, self._store, project, self._wait)
             pace.noticed_at = None
             if noted or changes.labels or changes.tasks:
                 pace.active_at = time.monotonic()
@@ -132,6 +132,11 @@ class Turn:
         if self.stopping.is_set():
             raise WorkerStoppingError
         self.lease.check()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, unless the worker has to stop."""
+        if self.stopping.wait(seconds):
+            raise WorkerStoppingError
 
     # -- what a person changed in Label Studio ------------------------------------------------
 

@@ -213,6 +213,17 @@ def test_a_label_given_while_tasks_are_read_hides_no_earlier_one(script: Script)
     assert [task["id"] for task in found] == [9]
 
 
+def test_tasks_are_counted_without_being_read(script: Script) -> None:
+    total = {"tasks": [{"id": 1}], "total": 6000}
+    script.answer = answers((200, {}, json.dumps(total).encode()))
+    assert (
+        script.client().count_tasks(1, [Filter("updated_at", "greater", "Datetime", "16")]) == 6000
+    )
+    asked = parse_qs(urlsplit(script.asked[-1][1]).query)
+    assert asked["page_size"] == ["1"]
+    assert "16" in asked["query"][0]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_tasks_that_change_while_they_are_read_hide_no_other(
     script: Script, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from active_learn_backend.labelstudio import poller
 from active_learn_backend.labelstudio.poller import COMPARE_EVERY, FEW, poll
 from active_learn_backend.labelstudio.task_filters import Filter
 from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
@@ -38,6 +39,10 @@ class Studio:
         self._changes: list[tuple[float, float, int, str | None, bool]] = []
         self._unstamped: dict[int, str | None] = {}
         self.reads_in_full = 0
+        self.reads = 0
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
 
     def annotate_without_stamp(self, task: int, label: str | None) -> None:
         """Change the annotation of a task, as a Label Studio that is killed right after it."""
@@ -83,8 +88,16 @@ class Studio:
     def few_tasks(
         self, _project: int, filters: Sequence[Filter], most: int
     ) -> list[dict[str, Any]] | None:
+        reads = self.reads
         found = [item for page in self.task_pages(1, filters=filters) for item in page]
+        self.reads = reads + min(len(found), most)
         return found if len(found) <= most else None
+
+    def count_tasks(self, _project: int, filters: Sequence[Filter]) -> int:
+        reads = self.reads
+        count = sum(len(page) for page in self.task_pages(1, include="id", filters=filters))
+        self.reads = reads  # it answers with one of them
+        return count
 
     def changed_tasks(
         self,
@@ -115,6 +128,7 @@ class Studio:
                     result = [{"from_name": "c", "value": {"choices": [label]}}]
                     item["annotations"] = [{"id": 1, "result": result}] if label else []
                 items.append(item)
+        self.reads += len(items)
         yield items
 
 
@@ -125,7 +139,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def look(studio: Studio, store: Store) -> None:
     store.register(1)
-    poll(studio, store, store.known_project(1))  # type: ignore[arg-type]
+    poll(studio, store, store.known_project(1), studio.wait)  # type: ignore[arg-type]
 
 
 def look_twice(studio: Studio, store: Store) -> None:
@@ -149,11 +163,26 @@ changes = st.tuples(
 
 
 @settings(max_examples=60)
-@given(events=st.lists(changes, max_size=25), gaps=st.lists(st.floats(0.2, 15), max_size=12))
+@given(
+    events=st.lists(changes, max_size=25),
+    gaps=st.lists(st.floats(0.2, 15), max_size=12),
+    few=st.sampled_from([FEW, 0]),
+)
 def test_late_commits_are_never_lost(
     store: Store,
     events: list[tuple[float, int, str | None, float, bool]],
     gaps: list[float],
+    few: int,
+) -> None:
+    """Also where a poll waits before it reads, as after many changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(poller, "FEW", few)
+        patch.setattr(poller, "MANY", few and poller.MANY)
+        _check_late_commits(store, events, gaps)
+
+
+def _check_late_commits(
+    store: Store, events: list[tuple[float, int, str | None, float, bool]], gaps: list[float]
 ) -> None:
     store.forget(1)
     studio = Studio()
@@ -191,6 +220,30 @@ def test_a_bulk_import_is_read_slim_and_not_again_and_again(store: Store) -> Non
     studio.now = 40.0
     look(studio, store)
     assert labels_of(store)[7] == "B"
+
+
+def test_a_large_import_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stamps are young at the first look, so it waits; so does a look right after more."""
+    monkeypatch.setattr(poller, "MANY", 500)
+    store.forget(1)
+    studio = Studio()
+    for task in range(600):
+        studio.change(task / 1000, task + 1, None)
+    studio.now = 0.9
+    look(studio, store)
+    for _ in range(3):
+        studio.now += 1.0
+        look(studio, store)
+    assert studio.reads == 600
+    more = studio.now
+    for task in range(600):
+        studio.change(more + task / 1000, 601 + task, None)
+    studio.now += 0.9
+    for _ in range(4):
+        look(studio, store)
+        studio.now += 1.0
+    assert len(labels_of(store)) == 1200
+    assert studio.reads == 600 + FEW + 600
 
 
 def test_a_missed_task_is_found_by_the_count(store: Store) -> None:
