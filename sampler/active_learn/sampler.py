@@ -60,7 +60,8 @@ class ActiveSampler(Persistent):
     device : str or torch.device, optional
         Where the selection runs; the CPU when omitted.
     batch_size : int or 'auto'
-        Samples per call of the model. Results do not depend on it, beyond rounding.
+        Samples per call of the model. Results do not depend on it, beyond rounding. 'auto' starts
+        at 64, doubles while rows of numbers get cheaper, and halves when memory runs out.
     progress : bool
         Show progress bars.
     max_conditioned : int

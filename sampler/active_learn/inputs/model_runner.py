@@ -80,12 +80,22 @@ def run_model(
         When an output holds NaN or infinity.
     """
     starts = range(0, len(samples), MODEL_ROWS)
-    outputs = []
+    whole: ModelOutput | None = None
     for start in tqdm(starts, desc="model", disable=not progress, leave=False):
         rows = slice(start, start + MODEL_ROWS)
         at = start if positions is None else positions[rows]
-        outputs.append(run_batch(adapter, samples[rows], at, device, what))
-    return ModelOutput.cat(outputs)
+        output = run_batch(adapter, samples[rows], at, device, what)
+        if len(output) == len(samples):
+            return output
+        if whole is None:  # all are written to their place at once: a second copy costs as much
+            logits, embedding = (
+                part.new_empty(len(samples), part.shape[1])
+                for part in (output.logits, output.embedding)
+            )
+            whole = ModelOutput(logits, embedding)
+        whole.logits[rows], whole.embedding[rows] = output.logits, output.embedding
+    assert whole is not None
+    return whole
 
 
 def run_batch(

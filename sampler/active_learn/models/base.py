@@ -44,6 +44,8 @@ class ModelOutput:
         not known, and the noise is an ordinary label's.
         """
         outputs = list(outputs)
+        if len(outputs) == 1:
+            return outputs[0]
         return cls(
             torch.cat([output.logits for output in outputs]),
             torch.cat([output.embedding for output in outputs]),

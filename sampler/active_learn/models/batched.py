@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import DataError, ModelError, ParameterError
+from ..errors import DataError, ModelError
 from .base import ModelOutput
+from .batch_size import BatchSize
 
 __all__ = ["BatchedAdapter", "count_samples"]
 
-AUTO_BATCH_SIZE = 64
 WINDOW = 4096  # samples prepared (tokenized, sorted by length) at a time, which bounds memory
 # Messages of PyTorch (CPU), CUDA and ONNX Runtime for exhausted memory without its own exception.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
@@ -27,7 +28,7 @@ class BatchedAdapter(ABC):
     Parameters
     ----------
     batch_size : int or 'auto'
-        Samples per call of the model. 'auto' starts at 64 and halves when memory runs out.
+        Samples per call of the model. See `BatchSize`.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class BatchedAdapter(ABC):
     bias : Tensor of shape (K,) or None
         Likewise.
     batch_size : int
-        The size in use, which a stream should read at a time.
+        The size in use.
     layer_name : str or None
         What the last linear layer is called.
     sizes : (int, int) or None
@@ -49,16 +50,13 @@ class BatchedAdapter(ABC):
     sizes: tuple[int, int] | None = None
 
     def __init__(self, batch_size: int | str = "auto") -> None:
-        whole_number = isinstance(batch_size, (int, np.integer)) and not isinstance(
-            batch_size, bool
-        )
-        if batch_size != "auto" and not (whole_number and int(batch_size) >= 1):
-            raise ParameterError(
-                f"batch_size is {batch_size!r}; expected a whole number of at least 1 or 'auto'"
-            )
-        self.batch_size = AUTO_BATCH_SIZE if batch_size == "auto" else int(batch_size)
-        self._may_halve = batch_size == "auto"
+        self._batch_size = BatchSize(batch_size)
         self._running = threading.Lock()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of the next call of the model."""
+        return self._batch_size.rows
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_running"}
@@ -96,19 +94,25 @@ class BatchedAdapter(ABC):
     def _run_window(self, window: Any, offset: int) -> ModelOutput:
         samples, order = self._prepare(window, offset)
         outputs: list[ModelOutput] = []
+        alike = has_rows_of_one_size(samples)
         start = 0
         while start < len(order):
             stop = min(start + self.batch_size, len(order))
+            began = time.perf_counter()
             try:
                 output = self._run_batch(take_samples(samples, start, stop))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(error)
+                self._batch_size.halve(error)
                 continue
             outputs.append(self._checked(output, offset + order[start:stop]))
+            if alike:
+                self._batch_size.count(stop - start, time.perf_counter() - began)
             start = stop
         output = ModelOutput.cat(outputs)
+        if (order[1:] > order[:-1]).all():
+            return output
         return output[torch.from_numpy(np.argsort(order)).to(output.logits.device)]
 
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
@@ -126,16 +130,6 @@ class BatchedAdapter(ABC):
         """Return the outputs of a batch; an adapter may run it in several."""
         return self._forward(samples)
 
-    def _halve(self, error: Exception) -> None:
-        if not self._may_halve:
-            raise ModelError(
-                f"the model ran out of memory with batch_size={self.batch_size}; "
-                "use a smaller one, or batch_size='auto'"
-            ) from error
-        if self.batch_size == 1:
-            raise ModelError("the model runs out of memory with a single sample") from error
-        self.batch_size //= 2
-
     def _checked(self, output: ModelOutput, positions: np.ndarray) -> ModelOutput:
         logits, embedding = output.logits, output.embedding
         n_samples = len(positions)
@@ -145,6 +139,8 @@ class BatchedAdapter(ABC):
                     f"the {name} of {n_samples} samples have shape {tuple(values.shape)}; "
                     f"expected ({n_samples}, size)"
                 )
+            if torch.isfinite(values.sum()):  # rules out NaN and infinity in all of them
+                continue
             bad = ~torch.isfinite(values).all(dim=1)
             if bad.any():
                 first = positions[bad.cpu().numpy()].min()
@@ -189,6 +185,13 @@ def take_samples(batch: Any, start: int, stop: int) -> Any:
     if isinstance(batch, tuple):
         return tuple(column[start:stop] for column in batch)
     return batch[start:stop]
+
+
+def has_rows_of_one_size(batch: Any) -> bool:
+    """Return whether samples are rows of numbers, so that the times of batches say something."""
+    if isinstance(batch, np.ndarray):
+        return batch.dtype.kind in "fiu"
+    return isinstance(batch, torch.Tensor)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -213,6 +213,8 @@ def same_rows(left: torch.Tensor, right: torch.Tensor, size: float = 0.0) -> tor
 
     ``size`` is that of the numbers that were added up to them, where that is larger.
     """
+    if left.dtype == right.dtype and left.shape == right.shape and torch.equal(left, right):
+        return torch.ones(left.shape[:-1], dtype=torch.bool, device=left.device)
     tolerance = 8 * torch.finfo(right.dtype).eps
     finite = torch.nan_to_num(right.float(), posinf=0.0, neginf=0.0)
     scale = max(finite.abs().amax().item(), size if math.isfinite(size) else 0.0)

@@ -88,7 +88,10 @@ class OnnxModel(BatchedAdapter):
         self.input_names = tuple(node.name for node in self._inputs)
         self._fixed_size = fixed_batch_size(self._inputs)
         if self._fixed_size is not None:
-            self.batch_size, self._may_halve = self._fixed_size, False
+            self._batch_size.fix(self._fixed_size, halves=False)
+        elif any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node):
+            # Its scale is that of the batch: results would depend on how fast the machine is.
+            self._batch_size.fix(self.batch_size, halves=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_again, self._made_from  # a session cannot be pickled

@@ -72,6 +72,9 @@ class TorchModule(BatchedAdapter):
             chosen = named_layer(self.module, layer)
             self._chosen = next(iter(chosen))
             self._record = partial(record_calls, chosen)
+        if any("quantized" in type(part).__module__ for part in self.module.modules()):
+            # Its scale may be that of the batch: results would depend on how fast the machine is.
+            self._batch_size.fix(self.batch_size, halves=True)
         self._signature = Signature(self.module)
         self.input_names = self._signature.required
 

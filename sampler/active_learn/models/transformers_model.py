@@ -73,7 +73,7 @@ class TextTransformer(TorchModule):
                 "time. Set model.config.pad_token_id = tokenizer.pad_token_id",
                 stacklevel=3,
             )
-            self.batch_size = 1
+            self._batch_size.fix(1, halves=True)
 
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
         rows = [only_text(row) for row in as_rows(window)]

@@ -160,6 +160,15 @@ def test_quantized_files(tmp_path, name, form, per_channel):
     np.testing.assert_allclose(run(path)[1].logits, alone, atol=rounding + 1e-6)
 
 
+def test_the_batch_size_of_a_dynamically_quantized_file_does_not_depend_on_time(
+    tmp_path, monkeypatch
+):
+    adapter = run(quantized(tmp_path, "gemm", "dynamic"))[0]
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)  # larger batches cost nothing
+    adapter(np.tile(X, (1000 // len(X), 1)))
+    assert adapter.batch_size == 64
+
+
 def test_a_dynamically_quantized_file_of_unsigned_weights(tmp_path):
     assert_reads(quantized(tmp_path, "gemm", "dynamic", weight_type=QuantType.QUInt8), atol=0.15)
 
