@@ -19,6 +19,7 @@ COMMANDS = {
     "disconnect": ("connect", "Restore a project's former state and remove what is ours."),
     "doctor": ("doctor", "Check the connection with Label Studio in both directions."),
     "embed": ("embed", "Embed the tasks of FILES before Label Studio has them."),
+    "label": ("label", "Label the rest automatically, as far as the accuracy is certified."),
     "pause": ("connect", "Stop ordering a project's stream for now."),
     "resume": ("connect", "Order a project's stream again."),
     "rollback": ("versions", "Go back to an earlier head."),

@@ -81,6 +81,7 @@ def _carried_over(row: dict[str, Any]) -> Project:
     status = row.get("status", "active")
     row["status"] = FORMER_STATUSES.get(status, status)
     row["params"] = json.loads(row.get("params") or "{}")
+    row["looks"] = json.loads(row.get("looks") or "[]")
     if not str(row.get("model_version", "")).startswith("model-"):  # `head-12` is no own model
         row["model_version"] = ""
     row |= {"cursor": "", "round_requested": True, "lease_owner": None, "lease_until": 0.0}

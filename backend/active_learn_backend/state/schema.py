@@ -8,7 +8,7 @@ as long to make them, which counts with 100,000 tasks.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,8 @@ class Project:
         Version of the team's own model, if that answers; empty: a trained head does.
     params : mapping
         The project's own settings.
+    looks : sequence
+        Looks at the audit labels to certify answers, see `record_look`.
     stream_state : str
         File of the stream's state after its last decisions; empty before the first.
     queue_version : str
@@ -114,6 +116,7 @@ class Project:
     pinned_round: int = 0
     model_version: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    looks: Sequence[Any] = ()
     stream_state: str = ""
     queue_version: str = ""
     round_requested: bool = True
@@ -151,6 +154,8 @@ class TaskRow:
         When it was first labeled, by Label Studio's clock, in seconds since 1970.
     selection_probability : float or None
         Probability with which it was drawn from the tasks then left, if our queue served it.
+    served : {'audit', 'queue'} or None
+        How our queue held it when its label came; None: not.
     annotations : int
         How many annotations Label Studio holds of it, skips among them.
     unmatched : str
@@ -159,8 +164,7 @@ class TaskRow:
         Number of the labeling run that wrote its annotation. Without labels, nobody looked at that
         since; with labels, a person changed or confirmed it, so it is no blind label.
     votes : mapping or None
-        By the name of a control that several annotators answered: how many, and how far they
-        disagree, see `count_votes`. None: there is no such control.
+        By control that several annotators answered: their number and disagreement (`count_votes`).
     """
 
     task_id: int
@@ -171,6 +175,7 @@ class TaskRow:
     decision: str | None = None
     labeled_at: float | None = None
     selection_probability: float | None = None
+    served: str | None = None
     annotations: int = 0
     unmatched: str = ""
     run: int | None = None

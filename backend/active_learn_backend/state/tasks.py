@@ -140,12 +140,12 @@ def _write_changes(
     wanted = None if replace else [row.task_id for row in changed]
     known = _known_rows(connection, project_id, wanted)
     gone = deleted | (set(known) - {row.task_id for row in changed} if replace else set())
-    served = _served(connection, project_id)
+    queued = _queued(connection, project_id)
     n_labels = n_tasks = 0
     fresh: list[dict[str, Any]] = []
     for row in changed:
         before = known.get(row.task_id)
-        now = _as_columns(project_id, row, before, served)
+        now = _as_columns(project_id, row, before, queued)
         if before is not None and all(before[name] == now[name] for name in _FROM_LABEL_STUDIO):
             continue
         n_labels += (before["labels"] if before else None) != now["labels"]
@@ -180,33 +180,36 @@ def _as_columns(
     project_id: int,
     row: TaskRow,
     before: Mapping[str, Any] | None,
-    served: Mapping[int, float | None],
+    queued: Mapping[int, Any],
 ) -> dict[str, Any]:
     """Return a row as it is stored: Label Studio's columns anew, ours as they were."""
     was_labeled = before is not None and before["labels"] is not None
     labeled = row.labels is not None
-    decision = probability = None
+    decision = probability = served = None
     if before is not None and before["content_key"] == row.content_key:
         decision = before["decision"]
     if row.run is not None:
         pass  # whoever labeled it saw our answer
     elif labeled and not was_labeled:
-        probability = served.get(row.task_id)
+        if in_queue := queued.get(row.task_id):
+            probability = in_queue.selection_probability
+            served = "audit" if in_queue.audit else "queue"
     elif labeled and before is not None:
-        probability = before["selection_probability"]
+        probability, served = before["selection_probability"], before["served"]
     return {
         "project_id": project_id,
         **vars(row),
         "decision": decision,
         "labeled_at": row.labeled_at if labeled else None,
         "selection_probability": probability,
+        "served": served,
     }
 
 
-def _served(connection: sa.Connection, project_id: int) -> dict[int, float | None]:
-    query = sa.select(_queue.c.task_id, _queue.c.selection_probability)
+def _queued(connection: sa.Connection, project_id: int) -> dict[int, sa.Row[Any, Any, Any]]:
+    query = sa.select(_queue.c.task_id, _queue.c.selection_probability, _queue.c.audit)
     rows = connection.execute(query.where(_queue.c.project_id == project_id))
-    return {row.task_id: row.selection_probability for row in rows}
+    return {row.task_id: row for row in rows}
 
 
 def _known_rows(

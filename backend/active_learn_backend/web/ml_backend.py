@@ -299,15 +299,12 @@ class ActiveLearningModel(LabelStudioMLBase):
         self, project: Project, labeling: LabelingTask, embedder: TaskEmbedder
     ) -> ControlHeads:
         """Return what answers: the own model, or the trained heads that fit the config."""
-        own = ControlHeads(labeling, embedder.fixed_heads, embedder)
-        if not project.head_round or len(own.heads) == len(labeling.controls):
-            return own
         folder = heads_folder(self._runtime.settings, project.id)
         try:
-            heads, misfits = ControlHeads.load(folder, project.head_round, labeling, embedder)
+            heads, misfits = ControlHeads.current(folder, project.head_round, labeling, embedder)
         except StateError as error:
             log.warning("%s", error)
-            return own
+            return ControlHeads(labeling, embedder.fixed_heads, embedder)
         if misfits:
             log.info(
                 "head-%d was trained under another labeling config or encoder", project.head_round

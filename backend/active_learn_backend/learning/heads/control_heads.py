@@ -102,6 +102,22 @@ class ControlHeads:
                 misfits.append(control.from_name)
         return cls(task, heads, embedder), misfits
 
+    @classmethod
+    def current(
+        cls, folder: Path, head_round: int, task: LabelingTask, embedder: TaskEmbedder
+    ) -> tuple[ControlHeads, list[str]]:
+        """Return what answers now: the team's own model, and the heads of a round; see `load`.
+
+        Parameters
+        ----------
+        head_round : int
+            0 where none is trained.
+        """
+        own = cls(task, embedder.fixed_heads, embedder)
+        if not head_round or len(own.heads) == len(task.controls):
+            return own, []
+        return cls.load(folder, head_round, task, embedder)
+
     @property
     def version(self) -> str:
         """Name under which live answers are stored; empty where nothing answers."""

@@ -3,14 +3,22 @@
 A random share of the tasks *left* would be biased upward, because the hard tasks are labeled first.
 The hash draws from all tasks alike, regardless of when they are labeled. Equal contents fall on the
 same side, so that none both trains and measures.
+
+A label measures only if our queue served its task as one of the audit set. A greater share later
+makes audit tasks of what is not labeled yet, never of what was picked because it is hard.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
-__all__ = ["in_audit", "mix", "place"]
+from ...state.schema import TaskRow
+
+__all__ = ["in_audit", "mix", "place", "served_as_audit"]
+
+NEIGHBORS = 10  # labels before one and after it, of which most must come from the queue
 
 
 def place(content_key: str, seed: int) -> float:
@@ -22,6 +30,33 @@ def place(content_key: str, seed: int) -> float:
 def in_audit(content_key: str, share: float, seed: int) -> bool:
     """Return whether a task is in the audit set; a larger share includes all of a smaller one."""
     return place(content_key, seed) < share
+
+
+def served_as_audit(rows: Sequence[TaskRow], since: float) -> list[bool]:
+    """Return for each task whether its label measures.
+
+    A person who labels in the Data Manager meets audit tasks of the queue too, but chooses them. So
+    a label counts only if most of those given about the same time were of tasks in the queue.
+
+    Parameters
+    ----------
+    since : float
+        When the project was connected, in seconds since 1970.
+    """
+    found = [False] * len(rows)
+    labeled = [
+        at
+        for at, row in enumerate(rows)
+        if row.labels is not None and row.labeled_at is not None and row.labeled_at >= since
+    ]
+    labeled.sort(key=lambda at: (rows[at].labeled_at, rows[at].task_id))
+    outside = [0, *accumulate(rows[at].served is None for at in labeled)]
+    for place, at in enumerate(labeled):
+        # A label that a run wrote and a person changed is not blind.
+        if rows[at].served == "audit" and rows[at].run is None:
+            first, end = max(0, place - NEIGHBORS), min(len(labeled), place + NEIGHBORS + 1)
+            found[at] = 2 * (outside[end] - outside[first]) < end - first
+    return found
 
 
 def mix(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, TaskRow
 from ..embedding.cache import Vectors
-from .audit_set import in_audit
+from .audit_set import in_audit, served_as_audit
 
 __all__ = ["ControlSnapshot", "Mask", "Positions", "Snapshot"]
 
@@ -43,16 +43,16 @@ class Snapshot:
     ) -> Snapshot:
         """Return a snapshot with the audit set drawn.
 
-        It is unknown how tasks were chosen that were labeled before the project was connected: they
-        train, and do not measure. Neither do those whose annotation a labeling run wrote and a
-        person changed: that label is not blind.
+        Of labeled tasks those are in it that our queue served as such: what else was labeled, by
+        an earlier share, from the Data Manager or before the project was connected, was not drawn
+        by chance. It trains.
         """
+        measures = served_as_audit(rows, project.connected_at)
         audit = [
-            in_audit(row.content_key, settings.audit, RANDOM_STATE)
-            and (row.labeled_at is None or row.labeled_at >= project.connected_at)
-            and row.run is None
-            for row in rows
-        ]
+            measures[at] if row.labels is not None
+            else in_audit(row.content_key, settings.audit, RANDOM_STATE)
+            for at, row in enumerate(rows)
+        ]  # fmt: skip
         return cls(rows, embeddings, np.array(audit, dtype=bool))
 
     def of(self, from_name: str, embeddings: Vectors | None = None) -> ControlSnapshot:

@@ -24,6 +24,7 @@ READ = {
     "disconnect": {"label studio", "state", "address", "logs"},
     "doctor": {"label studio", "state", "address", "models", "content", "engine", "logs"},
     "embed": {"label studio", "state", "models", "content", "engine", "logs"},
+    "label": {"label studio", "state", "selection", "models", "content", "logs"},
     "pause": {"label studio", "state", "logs"},
     "resume": {"label studio", "state", "logs"},
     "rollback": {"state", "logs"},

@@ -150,19 +150,6 @@ def test_selection_probabilities_are_those_of_the_mixture() -> None:
     assert {row.selection_probability for row in rows} == {None}
 
 
-def test_labels_from_before_the_connection_train_and_do_not_measure() -> None:
-    settings = load_settings(audit=0.5)
-    labels = {at: {"c": "a"} for at in range(100)}
-    before = snapshot(
-        100, settings, connected_at=10.0, labels=labels, labeled_at=dict.fromkeys(range(50), 9.0)
-    )
-    measuring = set(before.measuring.tolist())
-    assert measuring
-    assert measuring <= set(range(50, 100))
-    assert set(before.training.tolist()) == set(range(100)) - measuring
-    assert set(range(50)) <= set(before.training.tolist())
-
-
 def test_skipped_tasks_come_last_and_without_a_probability() -> None:
     settings = load_settings(budget=4, reserve=4, audit=0.0)
     tasks = snapshot(6, settings, skipped={0: True, 1: True}, labels={2: {"c": "a"}})

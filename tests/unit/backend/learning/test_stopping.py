@@ -23,9 +23,10 @@ from active_learn_backend.learning.quality.head_comparison import (
     stop_set,
 )
 from active_learn_backend.learning.quality.stopping import advise, describe, verdict
+from active_learn_backend.learning.selection.audit_set import in_audit
 from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.project_settings import PROJECT_SETTINGS
-from active_learn_backend.settings import load_settings
+from active_learn_backend.settings import RANDOM_STATE, load_settings
 from active_learn_backend.state.round_report import (
     AuditGain,
     ControlReport,
@@ -167,12 +168,15 @@ class Rounds:
 
     def run(self, n_labels: int) -> Stability:
         labels = [OFFERED[place] for place in self.places]
+        settings = load_settings(audit=0.2)
         tasks = [
-            TaskRow(at, {}, f"{at:032x}", {"c": labels[at]} if at < n_labels else None, False)
+            TaskRow(at, {}, f"{at:032x}", {"c": labels[at]}, False, labeled_at=1.0,
+                    served="audit" if in_audit(f"{at:032x}", 0.2, RANDOM_STATE) else "queue")
+            if at < n_labels else TaskRow(at, {}, f"{at:032x}", None, False)
             for at in range(len(labels))
-        ]
+        ]  # fmt: skip
         project = Project(1, "secret", connected_at=0.0)
-        snapshot = Snapshot.take(project, tasks, self.rows, load_settings(audit=0.2)).of("c")
+        snapshot = Snapshot.take(project, tasks, self.rows, settings).of("c")
         training = snapshot.training
         number = len(self.reports) + 1
         head = fit_head(

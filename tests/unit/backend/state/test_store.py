@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from active_learn_backend.errors import LeaseLostError, StoreError
 from active_learn_backend.state import engine, lease
 from active_learn_backend.state.lease import Lease
+from active_learn_backend.state.looks import record_look
 from active_learn_backend.state.queue import count_kept, count_open, read_queue, set_queue
 from active_learn_backend.state.round_report import (
     FORMAT_VERSION,
@@ -367,6 +368,23 @@ def test_a_locked_state_is_not_damaged(tmp_path: Path, monkeypatch: pytest.Monke
     store.close()
 
 
+def test_looks_at_the_audit_labels_are_counted_and_outlive_a_new_schema(
+    store: Store, tmp_path: Path
+) -> None:
+    store.register(1)
+    look = {"head_version": "head-3", "audit_labels": 90, "accuracy": 0.95, "tolerance": 0.0}
+    assert record_look(store, 1, **look) == 1
+    assert record_look(store, 1, **look | {"audit_labels": 91}) == 2
+    assert record_look(store, 1, **look) == 1
+    with store.write() as connection:
+        connection.execute(sa.text("UPDATE meta SET schema_version = 1"))
+    url = store._engine.url.render_as_string(hide_password=False)
+    store.close()
+    again = Store(url)
+    assert record_look(again, 1, **look | {"accuracy": 0.9}) == 3
+    again.close()
+
+
 def test_start_training_asks_for_a_round(store: Store) -> None:
     store.register(1)
     finish_round(store, 1, RoundReport(1, labeled=0), labels=0, tasks=0)
@@ -570,6 +588,7 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
     first, second, third = read_tasks(store, 1)
     assert (first.decision, first.labels, first.selection_probability) == ("kept", {"c": "a"}, 0.25)
     assert first.labeled_at == 12.5
+    assert (first.served, second.served) == ("audit", None)
     assert (second.decision, second.labeled_at, second.selection_probability) == (
         "passed",
         None,
@@ -580,11 +599,13 @@ def test_what_only_we_know_of_a_task_survives_a_change(store: Store) -> None:
     apply_changes(store, 1, [dataclasses.replace(labeled, labels={"c": "b"})])
     again = read_tasks(store, 1)[0]
     assert (again.labels, again.selection_probability) == ({"c": "b"}, 0.25)
+    assert again.served == "audit"  # of the queue in which its label came
     assert again.labeled_at == first.labeled_at
     edited = dataclasses.replace(labeled, content_key=f"{9:032x}", labels=None)
     apply_changes(store, 1, [edited])
     again = read_tasks(store, 1)[0]
     assert (again.decision, again.labeled_at, again.selection_probability) == (None, None, None)
+    assert again.served is None
     project = store.project(1)
     assert project is not None
     assert project.stream_state == "stream-3"

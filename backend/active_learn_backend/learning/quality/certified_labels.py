@@ -1,0 +1,209 @@
+"""Certified labels: which unlabeled tasks the heads may label at an accuracy, with a bound."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import SettingsError
+from ...labeling.config import LabelingTask
+from ...project_settings import project_settings
+from ...settings import Settings
+from ...state.folders import heads_folder
+from ...state.labeling_runs import Answer
+from ...state.looks import record_look
+from ...state.store import Store
+from ..embedding.embedder import TaskEmbedder
+from ..heads import ControlHeads
+from ..selection.project_params import learned_task
+from .certification import (
+    Certificate,
+    SamplePlan,
+    certify,
+    plan_sample,
+    significance_of_look,
+    upper_bound,
+)
+from .unlabeled_pool import UnlabeledPool
+
+__all__ = ["CertifiedLabels", "describe", "export"]
+
+MOST_LABELS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class CertifiedLabels:
+    """What can be labeled automatically in a project now.
+
+    Attributes
+    ----------
+    task : LabelingTask
+    pool : UnlabeledPool
+    accuracy, confidence : float
+        What was asked for.
+    look : int
+        How many looks at the audit labels there were, this one among them.
+    certificate : Certificate or None
+        None when no set of answers passes.
+    plan : SamplePlan or None
+        What people would have to label of a set so that it passes, where none passes.
+    """
+
+    task: LabelingTask
+    pool: UnlabeledPool
+    accuracy: float
+    confidence: float
+    look: int
+    certificate: Certificate | None
+    plan: SamplePlan | None
+
+    @classmethod
+    def find(
+        cls,
+        settings: Settings,
+        store: Store,
+        project_id: int,
+        accuracy: float,
+        confidence: float,
+        tolerance: float = 0.0,
+    ) -> CertifiedLabels:
+        """Certify answers of the present heads by the audit labels; this counts as a look.
+
+        Raises
+        ------
+        StoreError
+            When the project is not known, or has no head yet.
+        SettingsError
+            When nothing is learned in the project.
+        """
+        project = store.known_project(project_id)
+        settings = project_settings(settings, project.params)
+        task = learned_task(project.label_config, settings)
+        if not task.learned:
+            raise SettingsError(
+                f"project {project_id} is ordered by coverage: nothing is learned in it, so "
+                "nothing can be labeled automatically"
+            )
+        numbers = any(control.problem_type == "regression" for control in task.controls)
+        if numbers and not tolerance:
+            raise SettingsError(
+                "numbers are never exactly right; say by --tolerance how far an answer may be off"
+            )
+        embedder = TaskEmbedder(settings, project_id, task, _load_nothing)
+        folder = heads_folder(settings, project_id)
+        heads, _ = ControlHeads.current(folder, project.head_round, task, embedder)
+        pool = UnlabeledPool.read(store, project, settings, heads, tolerance)
+        look = record_look(
+            store,
+            project_id,
+            head_version=pool.version,
+            audit_labels=len(pool.audit),
+            accuracy=accuracy,
+            tolerance=tolerance,
+        )
+        significance = significance_of_look(confidence, look)
+        certificate = certify(pool.audit_scores, pool.wrong, pool.scores, accuracy, significance)
+        plan = None
+        if certificate is None and pool.answers:
+            plan = plan_sample(pool.scores, accuracy, significance_of_look(confidence, look + 1))
+        return cls(task, pool, accuracy, confidence, look, certificate, plan)
+
+    @property
+    def granted(self) -> list[Answer]:
+        """The answers that are certified."""
+        if self.certificate is None:
+            return []
+        return [one for one in self.pool.answers if one.score >= self.certificate.threshold]
+
+
+def describe(found: CertifiedLabels) -> Iterator[str]:
+    """Yield what was found, in lines for people."""
+    pool, certificate = found.pool, found.certificate
+    yield (
+        f"{pool.version} answers for {len(pool.answers)} unlabeled tasks, and "
+        f"{len(pool.audit)} audit labels measure it"
+    )
+    if pool.not_embedded:
+        yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
+    asked = f"{found.accuracy:.1%} right with {found.confidence:.0%} confidence"
+    if certificate is None:
+        yield f"no set of answers is certified to be {asked}"
+        yield _plan(found)
+        return
+    share = certificate.tasks / len(pool.answers)
+    yield (
+        f"{certificate.tasks} tasks ({share:.0%}) are certified to be {asked}: those with a score "
+        f"of {certificate.threshold:.3f} or more, of which {certificate.wrong} of "
+        f"{certificate.sample} audit tasks are wrong"
+    )
+    yield from _by_label(found)
+    yield f"{len(pool.answers) - certificate.tasks + pool.not_embedded} tasks are left for people"
+
+
+def _plan(found: CertifiedLabels) -> str:
+    if found.plan is None:
+        return "label on: by its scores, the head is not sure enough of any set of tasks"
+    plan = found.plan
+    return (
+        f"a sample of {plan.sample} tasks, drawn by chance from the {plan.tasks} whose answers "
+        f"have a score of {plan.threshold:.3f} or more, would show it, if at most "
+        f"{plan.most_wrong} of them are wrong"
+    )
+
+
+def _by_label(found: CertifiedLabels) -> Iterator[str]:
+    """Yield a line for each label: its tasks, the errors that are expected, and those bounded."""
+    assert found.certificate is not None
+    least, pool = found.certificate.threshold, found.pool
+    granted = _grouped(found.granted, [one.score for one in found.granted])
+    inside = [at for at, one in enumerate(pool.audit) if one.score >= least]
+    measured = _grouped([pool.audit[at] for at in inside], [float(pool.wrong[at]) for at in inside])
+    order = sorted(granted, key=lambda label: -len(granted[label]))
+    for label in order[:MOST_LABELS_SHOWN]:
+        scores, wrong = granted[label], measured.get(label, [])
+        words = f"  {label}: {len(scores)} tasks, {len(scores) - sum(scores):.1f} probably wrong"
+        if wrong:
+            bound = upper_bound(int(sum(wrong)), len(wrong), len(scores), 1 - found.confidence)
+            words += (
+                f"; {sum(wrong):.0f} of {len(wrong)} audit tasks are, which alone bounds it to "
+                f"{bound:.0%}"
+            )
+        yield words
+    if len(order) > MOST_LABELS_SHOWN:
+        yield f"  and {len(order) - MOST_LABELS_SHOWN} more labels"
+
+
+def _grouped(answers: Sequence[Answer], values: Sequence[float]) -> dict[str, list[float]]:
+    """Group values by the labels of answers."""
+    grouped: defaultdict[str, list[float]] = defaultdict(list)
+    for answer, value in zip(answers, values, strict=True):
+        grouped[", ".join(map(str, answer.labels.values()))].append(value)
+    return grouped
+
+
+def export(found: CertifiedLabels, path: Path) -> None:
+    """Write the certified answers as JSON lines, completely or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        for answer in found.granted:
+            line = {
+                "task": answer.task_id,
+                "labels": answer.labels,
+                "result": [
+                    item
+                    for control in found.task.controls
+                    for item in control.write(answer.labels[control.from_name], answer.score)
+                ],
+                "score": round(answer.score, 6),
+                "origin": found.pool.version,
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    os.replace(file.name, path)
+
+
+def _load_nothing(*_: object) -> bytes:
+    raise AssertionError("only cached embeddings are read")

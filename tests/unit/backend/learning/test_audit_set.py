@@ -1,0 +1,148 @@
+"""The audit set measures only what it drew, however share and labels change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from active_learn import LinearHead
+from active_learn.heads import TrainedHead, fit_head
+from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.learning.quality.evaluation import audit_estimate
+from active_learn_backend.learning.selection.audit_set import served_as_audit
+from active_learn_backend.learning.selection.queue_builder import choose
+from active_learn_backend.learning.selection.snapshot import Snapshot
+from active_learn_backend.settings import load_settings
+from active_learn_backend.state.store import Project, TaskRow
+from sklearn.datasets import load_digits
+
+PROJECT = Project(1, "secret", connected_at=10.0)
+
+
+def task(at: int, served: str | None, labeled_at: float | None = None) -> TaskRow:
+    return TaskRow(
+        at, {}, f"{at:032x}", {"c": "a"}, False, labeled_at=labeled_at or 20.0 + at, served=served
+    )
+
+
+def test_what_was_picked_for_training_does_not_measure_by_a_larger_share() -> None:
+    rows = [task(at, "audit" if at % 20 == 0 else "queue") for at in range(200)]
+    for share in (0.05, 0.3, 0.5, 0.0):  # also a lower one keeps what was drawn
+        taken = Snapshot.take(PROJECT, rows, np.zeros((200, 2)), load_settings(audit=share))
+        assert taken.measuring.tolist() == list(range(0, 200, 20))
+        assert len(taken.training) == 190
+
+
+def test_a_larger_share_draws_further_among_what_is_not_labeled() -> None:
+    rows = [replace(task(at, None), labels=None, labeled_at=None) for at in range(2000)]
+    drawn = [
+        set(np.flatnonzero(Snapshot.take(PROJECT, rows, np.zeros((2000, 2)), settings).audit))
+        for settings in (load_settings(audit=share) for share in (0.05, 0.3, 0.5))
+    ]
+    assert all(less < more for less, more in pairwise(drawn))
+    assert 0.25 < len(drawn[1]) / 2000 < 0.35
+
+
+def test_labels_from_before_the_connection_do_not_measure() -> None:
+    before = [task(at, "audit", labeled_at=9.0) for at in range(5)]
+    after = [task(at, "audit") for at in range(5, 10)]
+    assert served_as_audit(before + after, PROJECT.connected_at) == [False] * 5 + [True] * 5
+
+
+def test_audit_tasks_that_a_person_chose_in_the_data_manager_do_not_measure() -> None:
+    """Most labels given about the same time are of tasks that were in no queue."""
+    ours = [task(at, "audit" if at % 10 == 0 else "queue") for at in range(100)]
+    theirs = [task(at, "audit" if at % 10 == 0 else None) for at in range(100, 200)]
+    later = [task(at, "audit" if at % 10 == 0 else "queue") for at in range(200, 300)]
+    measures = np.flatnonzero(served_as_audit(ours + theirs + later, PROJECT.connected_at))
+    assert set(measures) - {100, 200} == {*range(0, 100, 10), *range(210, 300, 10)}
+    # A few that were kept from a former queue change nothing.
+    some = [replace(one, served=None) if at % 7 == 3 else one for at, one in enumerate(ours)]
+    assert sum(served_as_audit(some, PROJECT.connected_at)) == sum(
+        one.served == "audit" for one in some
+    )
+
+
+def test_a_label_that_a_run_wrote_and_a_person_changed_does_not_measure() -> None:
+    rows = [replace(task(at, "audit"), run=1 if at == 3 else None) for at in range(6)]
+    assert served_as_audit(rows, PROJECT.connected_at) == [at != 3 for at in range(6)]
+
+
+# -- the two cases in which it was wrong, on digits ----------------------------------------------
+
+
+class Digits:
+    """A project of digits without a server: its queues are labeled in order."""
+
+    def __init__(self, seed: int) -> None:
+        data = load_digits()
+        order = np.random.default_rng(seed).permutation(len(data.target))
+        self.vectors = (data.data[order] / 16).astype(np.float32)
+        self.truth = data.target[order].astype(str)
+        self.rows = [
+            TaskRow(at, {}, f"{seed:016x}{at:016x}", None, False) for at in range(len(order))
+        ]
+        self.head: TrainedHead | None = None
+
+    def snapshot(self, share: float) -> Snapshot:
+        return Snapshot.take(
+            PROJECT, self.rows, self.vectors, load_settings(audit=share, budget=20, reserve=5)
+        )
+
+    def label(self, at: int, served: str | None) -> None:
+        when = 20.0 + sum(row.labels is not None for row in self.rows)
+        self.rows[at] = replace(
+            self.rows[at], labels={"c": self.truth[at]}, labeled_at=when, served=served
+        )
+
+    def run_round(self, share: float) -> None:
+        """Train, choose a queue of 20, and label it."""
+        taken = self.snapshot(share)
+        at = taken.training
+        self.head = fit_head(
+            "classification", np.unique(self.truth), self.vectors[at], list(self.truth[at]),
+            round=1, former=self.head,
+        )  # fmt: skip
+        model = self.head.sampler_model() if self.head else LinearHead.untrained(10, 64)
+        settings = load_settings(audit=share, budget=20, reserve=5)
+        positions, rows = choose(taken, "classification", model, settings, LocalEngine().rank)
+        for position, row in list(zip(positions, rows, strict=True))[:20]:
+            self.label(int(position), "audit" if row.audit else "queue")
+
+    def estimate(self, share: float) -> tuple[float, float, float, float, int]:
+        """Return estimate, interval, the truth on all tasks, and the number of audit labels."""
+        assert self.head is not None
+        at = self.snapshot(share).measuring
+        losses = self.head.losses(self.vectors, list(self.truth))
+        found = audit_estimate("classification", losses[at], len(self.rows))
+        assert found is not None
+        return found.value, found.low, found.high, 1 - float(losses.mean()), found.n
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_the_share_is_raised_the_estimate_holds(seed: int) -> None:
+    digits = Digits(seed)
+    for _ in range(10):
+        digits.run_round(0.05)
+    before = digits.estimate(0.05)
+    assert before[4] == 10
+    assert digits.estimate(0.3) == before  # the share alone changes no estimate
+    for _ in range(3):
+        digits.run_round(0.3)
+    _, low, high, truth, n = digits.estimate(0.3)
+    assert n > 50
+    assert low <= truth <= high
+
+
+def test_labels_of_some_classes_from_the_data_manager_do_not_measure() -> None:
+    digits = Digits(0)
+    digits.run_round(0.05)
+    taken = digits.snapshot(0.05)
+    easy = np.flatnonzero(np.isin(digits.truth, list("01234")) & ~taken.labeled)[:300]
+    for at in easy.tolist():  # tasks of the audit set among them, as the queue serves them too
+        digits.label(at, "audit" if taken.audit[at] else None)
+    digits.run_round(0.05)
+    at = digits.snapshot(0.05).measuring
+    assert not set(at) & set(easy[10:-10].tolist())
