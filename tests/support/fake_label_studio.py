@@ -191,6 +191,10 @@ class FakeLabelStudio(Script):
         project, rest = int(found[1]), found[2]
         if rest == "import/predictions":
             return self._import(project, body)
+        if rest == "export":
+            wanted = {int(number) for number in query["ids[]"]}
+            mine = [task for task in self._tasks_of(project) if task["id"] in wanted]
+            return _json([task for task in mine if task["annotations"]])
         if rest == "model-versions/" and method == "DELETE":
             self._delete_version(project, body["model_version"])
             return _json({})
@@ -234,11 +238,12 @@ class FakeLabelStudio(Script):
         if action == "predictions_to_annotations":
             now, parents = _now(), {one.get("parent_prediction") for one in self._annotations()}
             rows = [row for task in tasks for row in self._predictions(task["id"])]
+            rows = [row for row in rows if row["model_version"] == body["model_version"]]
+            rows = [row for row in rows if row["id"] not in parents]
             for row in rows:
-                if row["model_version"] == body["model_version"] and row["id"] not in parents:
-                    self._annotate(row["task"], row["result"], now, updated_by=None)
-                    self.tasks[row["task"]]["annotations"][-1]["parent_prediction"] = row["id"]
-            return _json({})
+                self._annotate(row["task"], row["result"], now, updated_by=None)
+                self.tasks[row["task"]]["annotations"][-1]["parent_prediction"] = row["id"]
+            return _json({"detail": f"Created {len(rows)} annotations"})
         if action == "delete_tasks_annotations":
             gone = [(task, one) for task in tasks for one in task["annotations"]]
             for task, one in gone:
@@ -273,8 +278,14 @@ class FakeLabelStudio(Script):
         shown = tasks[(page - 1) * size : page * size]
         if page > 1 and not shown:
             return _json({}, 404)
-        full = [{**task, "predictions": self._predictions(task["id"])} for task in shown]
+        full = [self._in_full(task) for task in shown]
         return _json({"tasks": full, "total": len(tasks)})
+
+    def _in_full(self, task: dict[str, Any]) -> dict[str, Any]:
+        rows = self._predictions(task["id"])
+        versions = ",".join(dict.fromkeys(row["model_version"] for row in rows))
+        more = {"total_predictions": len(rows), "predictions_model_versions": versions}
+        return {**task, "predictions": rows, **more}
 
     def _predictions(self, task: int) -> list[dict[str, Any]]:
         return [row for row in self.rows.values() if row["task"] == task]

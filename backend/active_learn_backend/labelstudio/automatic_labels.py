@@ -9,6 +9,7 @@ predictions, and takes no prediction twice. So writing can be repeated after a c
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from ..state.labeling_runs import (
     one_at_a_time,
     read_answers,
     record_removal,
+    tasks_of_run,
 )
 from ..state.store import Store
 from ..state.tasks import chunks
@@ -131,9 +133,13 @@ class AutomaticLabels:
             answers = read_answers(self._settings, self._project_id, run.run)
             project = self._checked_project(run.kind)
             rows = self._rows(run.run, answers, project)
+            had = self._client.model_versions(self._project_id).get(version_of_run(run.run), 0)
             written = self._import(run.run, rows, project["task_number"])
             if run.kind == "annotations":
                 written = self._annotate(run.run, rows, progress)
+            if run.kind == "annotations" and had:  # a part was written before
+                found = self._read(run.run)
+                written = len(found.untouched) + len(found.touched)
             finish(self._store, self._project_id, run.run, written)
         self._store.mark_changed(self._project_id)
         return next(one for one in list_runs(self._store, self._project_id) if one.run == run.run)
@@ -146,7 +152,7 @@ class AutomaticLabels:
         with one_at_a_time(self._settings, self._project_id):
             annotations = 0
             for _ in range(PASSES):
-                found = read_run(self._client, self._project_id, number)
+                found = self._read(number)
                 if not found.untouched:
                     break
                 annotations += self._delete_annotations(found)
@@ -230,22 +236,30 @@ class AutomaticLabels:
         return {item["id"] for page in pages for item in page}
 
     def _annotate(self, number: int, rows: Sequence[Mapping[str, Any]], progress: Progress) -> int:
-        """Let Label Studio turn predictions into annotations; return how many of the run there are.
+        """Let Label Studio turn predictions into annotations; return how many it made.
 
         A task that somebody labels between the statement that picks the tasks and the one that
         stores their annotations, milliseconds later, gets both; the person's label counts.
         """
+        created = 0
         for done, some in _counted(chunks(rows, CONVERTED_AT_ONCE)):
-            self._client.act(
+            answer = self._client.act(
                 self._project_id,
                 "predictions_to_annotations",
                 [row["task"] for row in some],
                 [UNANNOTATED],
                 model_version=version_of_run(number),
             )
+            created += int(re.sub(r"\D", "", answer["detail"]) or 0)  # "Created 12 annotations"
             progress(done, len(rows))
-        found = read_run(self._client, self._project_id, number)
-        return len(found.untouched) + len(found.touched)
+        return created
+
+    def _read(self, number: int) -> WrittenRun:
+        """Read what Label Studio holds of a run."""
+        ids = tasks_of_run(self._store, self._project_id, number)
+        if version_of_run(number) not in self._client.model_versions(self._project_id):
+            ids = self._ids(ANNOTATED)  # only its marks can tell, and the state may be new
+        return read_run(self._client, self._project_id, number, ids)
 
     # -- taking back --------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ __all__ = ["PAGE_SIZE", "LabelStudioClient"]
 # Label Studio sends up to 1,000, but on SQLite that many tasks with uploaded files are a 500
 # ("Expression tree is too large"): it joins their files by a thousand ORs.
 PAGE_SIZE = 500
+EXPORTED_AT_ONCE = 100  # tasks; a server may take no longer address than 4 kB
 PER_TASK = 0.1  # seconds that an action may take for each task; a hundred times what was measured
 
 
@@ -145,6 +146,17 @@ class LabelStudioClient(LabelStudioHTTP):
             # From just before the last stamp, for there may be more of it.
             last = datetime.fromisoformat(tasks[-1]["updated_at"]) - timedelta(microseconds=1)
             since, page = (last, 1) if page == 1 and last > since else (since, page + 1)
+
+    def exported_tasks(self, project_id: int, task_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Read those of some tasks that are annotated, with all of their annotations.
+
+        An export takes a quarter of the time of a page of the task list, but bears only the ids of
+        the predictions.
+        """
+        path = f"/api/projects/{project_id}/export"
+        for at in range(0, len(task_ids), EXPORTED_AT_ONCE):
+            wanted = {"exportType": "JSON", "ids[]": list(task_ids[at : at + EXPORTED_AT_ONCE])}
+            yield from self.call("GET", path, params=wanted)
 
     def first_tasks(self, project_id: int, most: int) -> list[dict[str, Any]]:
         """Read id and data of the first tasks of a project, by id."""

@@ -1,8 +1,8 @@
-"""What Label Studio holds of a labeling run, found by its version and by the marks."""
+"""What Label Studio holds of a labeling run, found by its version, its marks, and the state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,37 +39,44 @@ class WrittenRun:
     read_until: str = ""
 
     def add(self, task: Mapping[str, Any], number: int) -> None:
-        """Add what a task, as Label Studio sends it, holds of the run."""
-        annotations, predictions = task["annotations"], task["predictions"]
-        for one in annotations:
+        """Add the annotations of the run that a task has, as Label Studio exports it."""
+        for one in task["annotations"]:
             if run_of(one) != number:
                 continue
             if not is_automatic(one):
                 self.touched.add(one["id"])
                 continue
             self.untouched.add(one["id"])
-            if len(annotations) == 1 and one["completed_by"]:
+            if len(task["annotations"]) == 1 and one["completed_by"]:
                 self.alone.setdefault(one["completed_by"], []).append(task["id"])
             else:
                 self.beside_others.append(one["id"])
-        if [one["model_version"] for one in predictions] == [version_of_run(number)]:
-            self.with_no_other_prediction.append(task["id"])
         self.read_until = max(self.read_until, task["updated_at"])
 
 
-def read_run(client: LabelStudioClient, project_id: int, number: int) -> WrittenRun:
+def read_run(
+    client: LabelStudioClient, project_id: int, number: int, task_ids: Iterable[int]
+) -> WrittenRun:
     """Read what Label Studio holds of a run.
 
-    By the marks too: a person may have deleted the version.
+    Parameters
+    ----------
+    task_ids : iterable of int
+        Tasks that may bear its marks, besides those that have a prediction of it: a person may have
+        deleted the version. Label Studio itself is too slow to find marks: it compares the text of
+        each annotation of the project with each task.
     """
-    version = version_of_run(number)
-    by_version = Filter("predictions_model_versions", "contains", "List", [version])
-    by_mark = Filter("annotations_results", "contains", "String", f'"{version}"')  # of the JSON
-    found, seen = WrittenRun(), set[int]()
-    for by in (by_version, by_mark):
-        for page in client.task_pages(project_id, filters=[by]):
-            for task in page:
-                if task["id"] not in seen:
-                    found.add(task, number)
-                seen.add(task["id"])
+    version, found = version_of_run(number), WrittenRun()
+    has_version = Filter("predictions_model_versions", "contains", "List", [version])
+    slim = "id,total_predictions,predictions_model_versions"
+    ids = set(task_ids)
+    for page in client.task_pages(project_id, include=slim, filters=[has_version]):
+        for task in page:
+            versions = task["predictions_model_versions"].split(",")
+            if version in versions:  # label-3 is a part of label-30 too
+                ids.add(task["id"])
+                if task["total_predictions"] == 1:
+                    found.with_no_other_prediction.append(task["id"])
+    for task in client.exported_tasks(project_id, sorted(ids)):
+        found.add(task, number)
     return found

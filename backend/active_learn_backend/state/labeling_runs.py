@@ -39,6 +39,7 @@ __all__ = [
     "one_at_a_time",
     "read_answers",
     "record_removal",
+    "tasks_of_run",
     "unfinished",
 ]
 
@@ -136,6 +137,14 @@ def count_automatic(store: Store, project_id: int) -> dict[int, int]:
     )
     with store.read() as connection:
         return {row.run: row.tasks for row in connection.execute(query)}
+
+
+def tasks_of_run(store: Store, project_id: int, number: int) -> set[int]:
+    """Return the ids of the known tasks that bear the mark of a run."""
+    query = sa.select(_tasks.c.task_id)
+    mine = (_tasks.c.project_id == project_id) & (_tasks.c.run == number)
+    with store.read() as connection:
+        return set(connection.scalars(query.where(mine)))
 
 
 def describe_runs(store: Store, project_id: int) -> list[str]:

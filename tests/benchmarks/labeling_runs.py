@@ -4,7 +4,7 @@ Compares the two ways to make annotations of existing tasks: predictions that La
 bulk action turns into annotations, and one request for each (of which some are measured). Then a
 labeling run is written and taken back, while a person submits without a pause.
 
-    python tests/benchmarks/automatic_labels.py [--tasks 10000]
+    python tests/benchmarks/labeling_runs.py [--tasks 10000]
 """
 
 from __future__ import annotations
