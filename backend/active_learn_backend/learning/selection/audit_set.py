@@ -48,12 +48,12 @@ def served_as_audit(rows: Sequence[TaskRow], since: float) -> list[bool]:
         at
         for at, row in enumerate(rows)
         if row.labels is not None and row.labeled_at is not None and row.labeled_at >= since
-    ]
+        and row.run is None  # a label that a run wrote and a person changed is not blind
+    ]  # fmt: skip
     labeled.sort(key=lambda at: (rows[at].labeled_at, rows[at].task_id))
     outside = [0, *accumulate(rows[at].served is None for at in labeled)]
     for place, at in enumerate(labeled):
-        # A label that a run wrote and a person changed is not blind.
-        if rows[at].served == "audit" and rows[at].run is None:
+        if rows[at].served == "audit":
             first, end = max(0, place - NEIGHBORS), min(len(labeled), place + NEIGHBORS + 1)
             found[at] = 2 * (outside[end] - outside[first]) < end - first
     return found
