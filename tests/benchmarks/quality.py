@@ -157,7 +157,9 @@ def mislabeled(y: np.ndarray, share: float) -> np.ndarray:
     return wrong
 
 
-def run_case(case: Case, names: list[str], n_seeds: int, sampler: Sampler) -> Curves:
+def run_case(
+    case: Case, names: list[str], n_seeds: int, sampler: Sampler, more: list[Candidate]
+) -> Curves:
     data = DATASETS[case.dataset]()
     if data.problem_type == "regression":
         names = [name for name in names if name not in NOT_FOR_REGRESSION]
@@ -169,12 +171,12 @@ def run_case(case: Case, names: list[str], n_seeds: int, sampler: Sampler) -> Cu
         sampler,
         X,
         y,
-        [Candidate(name) for name in names],
+        [*(Candidate(name) for name in names), *more],
         splits,
         problem_type=data.problem_type,
         batch=case.batch,
         rounds=case.rounds,
-        reach=REACH,
+        reach=2.0 if case.wrong_labels else REACH,
     )
 
 
@@ -325,6 +327,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--wrong-labels", type=float, nargs="+", metavar="SHARE", help="such as 0.1 0.2"
     )
+    parser.add_argument(
+        "--unconditioned", action="store_true", help="also `auto` without seed_fisher"
+    )
     parser.add_argument("--streams", action="store_true", help="measure the forms for streams")
     add_report_option(parser)
     parser.add_argument("--section", help="its marks there; 'measured' or 'streams' when omitted")
@@ -353,11 +358,12 @@ def main() -> None:
         seeds = 2
     if arguments.wrong_labels:
         cases = with_wrong_labels(cases, arguments.wrong_labels)
+    more = [Candidate("auto", {"seed_fisher": False})] if arguments.unconditioned else []
     results: dict[str, Curves] = {}
     began = time.perf_counter()
     for title, case in cases.items():
         try:
-            results[title] = run_case(case, names, seeds, sampler)
+            results[title] = run_case(case, names, seeds, sampler, more)
         except Missing as reason:
             print(f"{title}: skipped, {reason}", flush=True)
             continue
