@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from active_learn import ActiveSampler, LinearHead, StateError
+from active_learn.heads import fit_head
 
 RNG = np.random.default_rng(0)
 STREAM = RNG.normal(size=(900, 10)).astype(np.float32)
@@ -81,6 +82,20 @@ def test_a_stream_of_several_outputs_goes_on_with_more_classes(tmp_path: Path) -
     assert 80 < len(kept) < 160
     with pytest.raises(StateError, match=r"gives 6 logits; expected 3 \+ 1"):
         ActiveSampler.load(tmp_path / "state", grown)
+
+
+def test_a_stream_goes_on_where_the_head_bends(tmp_path: Path) -> None:
+    first = ActiveSampler("regression", LinearHead(HEAD.weight[:1]), 0.2, random_state=0)
+    list(first.select(iter(STREAM[:300])))
+    first.save(tmp_path / "state")
+    rows = np.asarray(STREAM[:200], np.float32)
+    bent = fit_head("regression", (), rows, list(10 * rows[:, 0] ** 2), round=1)
+    assert bent is not None
+    assert bent.cosines is not None
+    resumed = ActiveSampler.load(tmp_path / "state", bent.sampler_model())
+    kept = [index for _, index in resumed.select(iter(STREAM[300:]), return_indices=True)]
+    assert resumed.seen == 900
+    assert 80 < len(kept) < 160
 
 
 def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
