@@ -26,6 +26,8 @@ from .kernels import Kernel, Points
 __all__ = ["Posterior", "first_best", "pivoted_cholesky"]
 
 PIVOTS_AHEAD = 32
+# Rows of a triangular factor that are multiplied at once.
+TRIANGLE_ROWS = 256
 
 
 def first_best(scores: torch.Tensor) -> int:
@@ -202,7 +204,10 @@ class Posterior:
         z = x.h.new_empty(len(whitener), len(x) * x.rank)
         for rows, block in x.split(BLOCK_ROWS):
             gram = self.kernel.gram(self.conditioned, block)
-            torch.mm(whitener, gram, out=z[:, rows.start * x.rank : rows.stop * x.rank])
+            columns = z[:, rows.start * x.rank : rows.stop * x.rank]
+            for start in range(0, len(whitener), TRIANGLE_ROWS):  # zeros above the diagonal
+                stop = min(start + TRIANGLE_ROWS, len(whitener))
+                torch.mm(whitener[start:stop, :stop], gram[:stop], out=columns[start:stop])
         return z.T
 
     def covariance(

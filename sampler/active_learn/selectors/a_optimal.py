@@ -81,15 +81,24 @@ class AOptimalDesign:
 
     def _cross_covariance(self, references: Points, weights: torch.Tensor | None) -> torch.Tensor:
         x, rank = self._candidates, self._rank
-        z_r = self._posterior.whiten(references)
+        symmetric = references is x
+        z_r = self._z if symmetric else self._posterior.whiten(references)
         c0 = x.h.new_empty(len(x) * rank, len(references) * rank)
         self._n = torch.empty_like(self._q)
         factors = c0.new_ones(len(references)) if weights is None else weights
         factors = factors.repeat_interleave(rank)
         for block, points in x.split(max(1, BLOCK_SIZE // (rank * c0.shape[1]))):
             rows = slice(block.start * rank, block.stop * rank)
-            covariance = self._posterior.covariance(points, references, self._z[rows], z_r)
-            c = torch.mul(covariance, factors, out=c0[rows])
+            c = c0[rows]
+            if symmetric:  # earlier blocks wrote what is left of the diagonal
+                others, z_others = references[block.start :], z_r[rows.start :]
+                covariance = self._posterior.covariance(points, others, self._z[rows], z_others)
+                c[:, rows.start :] = covariance
+                c0[rows.stop :, rows] = covariance[:, len(c) :].T
+                c.mul_(factors)
+            else:
+                covariance = self._posterior.covariance(points, references, self._z[rows], z_r)
+                torch.mul(covariance, factors, out=c)
             if rank == 1:
                 self._n[block, 0, 0] = torch.linalg.vector_norm(c, dim=1).square_()
             else:

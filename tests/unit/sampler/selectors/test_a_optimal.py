@@ -9,9 +9,11 @@ import torch
 from active_learn.models import ModelOutput
 from active_learn.posterior.kernels import FisherKernel, RadialKernel
 from active_learn.posterior.posterior import Posterior
+from active_learn.selectors import a_optimal
 from active_learn.selectors.a_optimal import AOptimalDesign
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def outputs(rng: np.random.Generator, n: int, d: int, k: int) -> ModelOutput:
@@ -98,3 +100,23 @@ def test_float32_gains_stay_near_float64_over_many_picks() -> None:
     again, gains32 = AOptimalDesign(Posterior(kernel, 0.1), x32, x32).pick(0, picked)
     assert again == picked
     assert gains32 == pytest.approx(gains, rel=2e-3)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_pool_that_is_its_own_reference_is_multiplied_by_half(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(a_optimal, "BLOCK_SIZE", 10_000)  # several blocks
+    rng = np.random.default_rng(3)
+    kernel = FisherKernel("classification", rank=rank)
+    pool, labeled = outputs(rng, 200, 40, 3), outputs(rng, 30, 40, 3)
+    x, copy = kernel.points(pool), kernel.points(pool)
+    posterior = Posterior(kernel, 0.1, kernel.points(labeled))
+    weights = torch.from_numpy(rng.random(200))
+    with FlopCounterMode(display=False) as half:
+        design = AOptimalDesign(posterior, x, x, weights)
+    with FlopCounterMode(display=False) as whole:
+        same = AOptimalDesign(posterior, x, copy, weights)
+    torch.testing.assert_close(design.scores(), same.scores())
+    assert design.pick(20)[0] == same.pick(20)[0]
+    assert half.get_total_flops() < 0.7 * whole.get_total_flops()
