@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio import poller
-from active_learn_backend.labelstudio.poller import COMPARE_EVERY, FEW, poll
+from active_learn_backend.labelstudio.poller import COMPARE_EVERY, FEW, poll, task_row
 from active_learn_backend.labelstudio.task_filters import Filter
 from active_learn_backend.labelstudio.task_filters import stamp as written_stamp
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import finish_round
-from active_learn_backend.state.store import Store
+from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import read_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -353,3 +354,20 @@ def test_a_new_config_reads_everything_again(store: Store) -> None:
     look(studio, store)
     assert labels_of(store) == {1: None}
     assert store.known_project(1).round_requested
+
+
+def test_the_row_of_a_task_says_how_far_annotators_disagree() -> None:
+    task = parse_label_config(CONFIG)
+    control = task.controls[0]
+    name = control.from_name
+
+    def row(*labels: str) -> TaskRow:
+        votes = [{"id": n, "result": control.write(one, None)} for n, one in enumerate(labels)]
+        data = {"id": 1, "data": dict.fromkeys(task.content({}), "x"), "annotations": votes}
+        return task_row(task, data)
+
+    first, second = control.labels[:2]
+    assert row(first).votes is None
+    assert row(first, first).votes == {name: [2, 0]}
+    assert row(first, second, first).votes == {name: [3, 1]}
+    assert row(first, second, first).labels == {name: first}

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,9 @@ def test_only_real_changes_are_counted(store: Store) -> None:
     assert apply_changes(store, 1, [task(1), task(2, "a")]) == (1, 2)
     assert apply_changes(store, 1, [task(1), task(2, "a")]) == (0, 0)
     assert apply_changes(store, 1, [task(1, "b"), task(2, "c")]) == (2, 0)
+    voted = replace(task(1, "b"), votes={"c": [3, 1.0]})  # no label changes, no round is due
+    assert apply_changes(store, 1, [voted]) == (0, 0)
+    assert read_tasks(store, 1)[0].votes == voted.votes
     assert apply_changes(store, 1, [task(1, "b", key="f" * 32)]) == (0, 1)
     assert apply_changes(store, 1, [task(2, None, skipped=True)]) == (1, 1)
     project = store.project(1)
