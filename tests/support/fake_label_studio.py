@@ -283,7 +283,7 @@ class FakeLabelStudio(Script):
 
     def _in_full(self, task: dict[str, Any]) -> dict[str, Any]:
         rows = self._predictions(task["id"])
-        versions = ",".join(dict.fromkeys(row["model_version"] for row in rows))
+        versions = ", ".join(dict.fromkeys(row["model_version"] for row in rows))
         more = {"total_predictions": len(rows), "predictions_model_versions": versions}
         return {**task, "predictions": rows, **more}
 

@@ -72,11 +72,9 @@ def read_run(
     ids = set(task_ids)
     for page in client.task_pages(project_id, include=slim, filters=[has_version]):
         for task in page:
-            versions = task["predictions_model_versions"].split(",")
-            if version in versions:  # label-3 is a part of label-30 too
-                ids.add(task["id"])
-                if task["total_predictions"] == 1:
-                    found.with_no_other_prediction.append(task["id"])
+            ids.add(task["id"])  # label-30 passes too, and a long list of versions is cut
+            if task["total_predictions"] == 1 and task["predictions_model_versions"] == version:
+                found.with_no_other_prediction.append(task["id"])
     for task in client.exported_tasks(project_id, sorted(ids)):
         found.add(task, number)
     return found
