@@ -159,7 +159,7 @@ class FisherKernel:
 
     def own(self, x: Points) -> torch.Tensor:
         """Return each point's inner products with itself, (len(x), R, R)."""
-        norm = x.h.square().sum(dim=1)[:, None, None]
+        norm = torch.linalg.vector_norm(x.h, dim=1).square_()[:, None, None]
         return norm if x.a is None else norm * (x.a @ x.a.transpose(1, 2))
 
 
@@ -194,4 +194,5 @@ class RadialKernel:
 
     def own(self, x: Points) -> torch.Tensor:
         """Return each point's inner product with itself, (len(x), 1, 1)."""
-        return x.h.square().sum(dim=1).sub_(1).mul_(self.gamma).exp_()[:, None, None]
+        squares = torch.linalg.vector_norm(x.h, dim=1).square_()
+        return squares.sub_(1).mul_(self.gamma).exp_()[:, None, None]

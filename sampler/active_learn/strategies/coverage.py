@@ -57,6 +57,10 @@ class Coverage(AOpt):
         if len(rows) == len(pool):
             return Selection.completed(picked, gains, selector.scores(), context.n)
         left = torch.empty(len(pool))
+        if len(picked) >= context.n:  # what the others would gain is not asked for
+            for _ in pool.blocks(with_logits=False):
+                pass  # reading them checks them
+            return Selection.completed(rows[picked].tolist(), gains, left, context.n)
         for block, batch in pool.blocks(with_logits=kernel.uses_logits):
             similarities = kernel.gram(kernel.points(batch), references)
             left[block] = coverage_gain(similarities, selector.covered, worth).cpu()
