@@ -209,9 +209,11 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     automatic = [one for one in annotations if is_automatic(one)]
     by_people = [one for one in annotations if one not in automatic]
     stamps = [
-        one["created_at"]
+        given_at
         for one in by_people
-        if one.get("created_at") and not one.get("was_cancelled")
+        # What a run wrote became a label when a person changed it.
+        if (given_at := one.get("created_at" if run_of(one) is None else "updated_at"))
+        and not one.get("was_cancelled")
     ]
     labels = task.labels(by_people)
     unmatched = labels is None and bool(by_people) and not is_skipped(by_people)

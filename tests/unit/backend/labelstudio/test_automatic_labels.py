@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from active_learn_backend.errors import LabelConfigError, SettingsError, StoreError
 from active_learn_backend.labelstudio import automatic_labels
 from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels, Removed
+from active_learn_backend.labelstudio.exports import read_export
 from active_learn_backend.labelstudio.poller import poll
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.labeling_runs import (
@@ -21,7 +24,7 @@ from active_learn_backend.state.labeling_runs import (
 )
 from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import read_tasks
-from fake_label_studio import FakeLabelStudio
+from fake_label_studio import CONFIG, FakeLabelStudio
 
 GRANTED = {"accuracy": 0.95, "confidence": 0.9}
 
@@ -147,6 +150,8 @@ def test_a_run_is_taken_back_but_for_what_people_did(project: Project) -> None:
     ]  # fmt: skip
     # Those who changed or confirmed an answer saw it; who labeled beside it did not.
     assert [row.run for row in rows] == [1, 1, None, *[1] * 7]
+    updated = datetime.fromisoformat(project.annotations(0)[0]["updated_at"]).timestamp()
+    assert [row.labeled_at for row in (rows[0], *rows[3:])] == [updated, *[None] * 7]
 
     assert project.labels.remove(1) == Removed(annotations=8, predictions=10, kept=2)
     assert [len(project.annotations(at)) for at in range(10)] == [1, 1, 1, *[0] * 7]
@@ -156,6 +161,17 @@ def test_a_run_is_taken_back_but_for_what_people_did(project: Project) -> None:
     assert project.labels.remove(1) == Removed(annotations=0, predictions=0, kept=2)
     (run,) = list_runs(project.store, project.id)
     assert (run.status, run.removed) == ("removed", 10)
+
+
+def test_an_export_tells_automatic_labels_apart(project: Project) -> None:
+    project.labels.write(project.begin(last=5))
+    project.studio.edit(project.annotations(0)[0]["id"])
+    project.studio.annotate(project.tasks[9], "even")
+    export = project.folder / "export.json"
+    export.write_text(json.dumps([*project.client.exported_tasks(project.id, project.tasks)]))
+    _, rows = read_export(export, CONFIG)
+    assert [row.labels for row in rows] == [{"label": "odd"}, *[None] * 4, {"label": "even"}]
+    assert [row.automatic for row in rows] == [False, *[True] * 4, False]
 
 
 def test_what_a_person_changes_while_it_is_taken_back_stays(project: Project) -> None:
