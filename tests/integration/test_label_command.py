@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 from active_learn_backend.cli.main import main
+from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
+from active_learn_backend.learning.quality.verification_sample import is_right
+from active_learn_backend.state.labeling_runs import Answer
 from active_learn_backend.state.queue import read_queue
+from active_learn_backend.state.rounds import last_round
+from active_learn_backend.state.store import TaskRow
 from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.state.verification import open_sample
 from click.testing import CliRunner, Result
 from fake_server import KEY
 from worker_backend import Backend
@@ -24,6 +30,7 @@ NUMBERS = CONFIG.replace(
 )  # fmt: skip
 CAPTIONS = '<View><Text name="text" value="$text"/><TextArea name="note" toName="text"/></View>'
 AUDIT = 0.5
+SETTINGS = {"budget": 200, "reserve": 0, "audit": AUDIT}
 
 
 def label(backend: Backend, project: int, *options: str) -> Result:
@@ -36,26 +43,40 @@ def label(backend: Backend, project: int, *options: str) -> Result:
     return CliRunner().invoke(main, command, env=environment)
 
 
-@pytest.fixture
-def project(backend: Backend) -> int:
-    """Return a project of 400 texts whose heads have learned from 20 and are measured by 120."""
-    studio = backend.studio
-    kinds = ("apple tart with cinnamon", "pear sorbet on ice")
+def fruit_of(backend: Backend, task: int) -> str:
+    return str(backend.studio.tasks[task]["data"]["text"].split()[0])
+
+
+def annotate(backend: Backend, task: int, fruit: str = "") -> None:
+    """Answer rightly, or as is said."""
+    item = {"from_name": "fruit", "to_name": "text", "type": "choices"}
+    value = {"choices": [fruit or fruit_of(backend, task)]}
+    backend.studio.submit(task, [{**item, "value": value}])
+
+
+def labeled_project(backend: Backend, n_audit: int) -> int:
+    """Return a project of 400 texts whose head has learned from 60 and is measured by some."""
+    kinds = (
+        "apple tart with cinnamon, warm from the oven, a slice for every child at the table",
+        "pear sorbet on crushed ice, mint leaves around it, served when nights were long",
+    )
     texts = [f"{kinds[n % 2]} {n}" for n in range(400)]
-    project = studio.add_project(texts, CONFIG)
+    project = backend.studio.add_project(texts, CONFIG)
     backend.store.register(project)
     backend.store.update(project, mode="pull")
-    settings = {"budget": 200, "reserve": 0, "audit": AUDIT}
-    backend.turn(project, **settings)
+    backend.turn(project, **SETTINGS)
     queue = read_queue(backend.store, project)
     audit = [row.task_id for row in queue if row.audit]
     others = [row.task_id for row in queue if not row.audit]
-    for task in others[:20] + audit[:90]:
-        fruit = studio.tasks[task]["data"]["text"].split()[0]
-        item = {"from_name": "fruit", "to_name": "text", "type": "choices"}
-        studio.submit(task, [{**item, "value": {"choices": [fruit]}}])
-    backend.turn(project, **settings)
+    for task in others[:60] + audit[:n_audit]:
+        annotate(backend, task)
+    backend.turn(project, **SETTINGS)
     return project
+
+
+@pytest.fixture
+def project(backend: Backend) -> int:
+    return labeled_project(backend, 90)
 
 
 def test_what_is_certified_is_said_and_exported(
@@ -64,26 +85,24 @@ def test_what_is_certified_is_said_and_exported(
     path = tmp_path / "answers.jsonl"
     done = label(backend, project, "--accuracy", "0.95", "--export", str(path))
     assert done.exit_code == 0, done.output
-    assert "head-2 answers for 290 unlabeled tasks, and 90 audit labels measure it" in done.output
+    assert "head-2 answers for 250 unlabeled tasks, and 90 audit labels measure it" in done.output
     said = re.search(
         r"(\d+) tasks \(\d+%\) are certified to be 95.0% right with 95% confidence: those with a "
         r"score of 0\.\d{3} or more, of which 0 of \d+ audit tasks are wrong",
         done.output,
     )
     assert said is not None, done.output
-    assert f"{290 - int(said[1])} tasks are left for people" in done.output
+    assert f"{250 - int(said[1])} tasks are left for people" in done.output
     assert re.search(r"  apple: \d+ tasks, \d+\.\d probably wrong; 0 of \d+ audit", done.output)
     answers = [json.loads(line) for line in path.read_text().splitlines()]
     left = {row.task_id for row in read_tasks(backend.store, project) if row.labels is None}
-    assert len(answers) == int(said[1]) > 250
+    assert len(answers) == int(said[1]) > 200
     assert {answer["task"] for answer in answers} <= left
     for answer in answers:
-        fruit = backend.studio.tasks[answer["task"]]["data"]["text"].split()[0]
-        assert answer["labels"] == {"fruit": fruit}
-        assert answer["result"][0]["value"] == {"choices": [fruit]}
+        assert answer["labels"] == {"fruit": fruit_of(backend, answer["task"])}
         assert answer["origin"] == "head-2"
         assert 0.5 < answer["score"] <= 1
-    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 110
+    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 150
 
 
 def test_what_is_not_certified_is_planned_or_refused_in_words(
@@ -128,21 +147,21 @@ def test_answers_are_written_as_annotations_and_taken_back(backend: Backend, pro
     said = re.search(r"run 1 is done: (\d+) of (\d+) answers are annotations", done.output)
     assert said is not None, done.output
     assert said[1] == said[2]
-    assert int(said[1]) > 250
+    assert int(said[1]) > 200
     annotated = sum(bool(task["annotations"]) for task in backend.studio.tasks.values())
-    assert annotated == 110 + int(said[1])
+    assert annotated == 150 + int(said[1])
     backend.turn(project, audit=AUDIT)
     labeled = [row for row in read_tasks(backend.store, project) if row.labels is not None]
-    assert len(labeled) == 110  # they do not train
+    assert len(labeled) == 150  # they do not train
     again = label(backend, project, "--accuracy", "0.95")
-    assert f"answers for {290 - int(said[1])} unlabeled tasks" in again.output
+    assert f"answers for {250 - int(said[1])} unlabeled tasks" in again.output
     environment = {"LABEL_STUDIO_URL": backend.studio.url, "MODEL_DIR": str(backend.folder),
                    "LABEL_STUDIO_API_KEY": KEY}  # fmt: skip
     back = CliRunner().invoke(
         main, ["unlabel", "--project", str(project), "--run", "1"], env=environment
     )
     assert back.exit_code == 0, back.output
-    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 110
+    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 150
 
 
 def test_a_run_that_was_broken_off_is_finished_by_the_next_call(
@@ -154,9 +173,111 @@ def test_a_run_that_was_broken_off_is_finished_by_the_next_call(
     with monkeypatch.context() as patch:
         patch.setattr(AutomaticLabels, "_annotate", killed)
         label(backend, project, "--accuracy", "0.95", "--write", "annotations")
-    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 110
+    assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 150
     done = label(backend, project, "--accuracy", "0.95", "--write", "annotations")
     assert "run 1 was broken off; it is finished first" in done.output
     said = re.search(r"run 1 is done: (\d+) of (\d+) answers are annotations", done.output)
     assert said is not None, done.output
     assert said[1] == said[2]
+
+
+# -- verification: a sample that people label -----------------------------------------------------
+
+
+def begun(backend: Backend) -> tuple[int, list[int], int]:
+    """Return a project with an open verification, its sample, and how many may be wrong."""
+    project = labeled_project(backend, 20)
+    done = label(backend, project, "--accuracy", "0.9", "--verify")
+    said = re.search(r"a verification is begun: (\d+) tasks are served first", done.output)
+    assert said is not None, done.output
+    backend.turn(project, **SETTINGS)
+    queue = read_queue(backend.store, project)
+    sample = list(open_sample(backend.settings(), project))
+    assert [row.task_id for row in queue[: len(sample)]] == sample
+    assert len(sample) == int(said[1])
+    allowed = re.search(r"at most (\d+) answers may be wrong", done.output)
+    assert allowed is not None
+    return project, sample, int(allowed[1])
+
+
+def test_a_verified_set_is_written_and_its_sample_trains_afterwards(backend: Backend) -> None:
+    project, sample, _ = begun(backend)
+    version = backend.studio.projects[project]["model_version"]
+    shown = {
+        row["task"]: row["result"]
+        for row in backend.studio.rows.values()
+        if row["model_version"] == version
+    }
+    assert all(shown[task] == [] for task in sample)
+    assert any(shown.values())
+    before = last_round(backend.store, project)
+    for task in sample[:-1]:
+        annotate(backend, task)
+    backend.turn(project, **SETTINGS)
+    done = label(backend, project, "--accuracy", "0.9", "--write", "annotations")
+    assert f"1 of {len(sample)} tasks are still to be labeled" in done.output
+    assert "run 1" not in done.output
+    annotate(backend, sample[-1])
+    backend.turn(project, **SETTINGS)
+    during = last_round(backend.store, project)
+    assert before is not None
+    assert during is not None
+    assert (during.labeled, during.audit) == (before.labeled, before.audit)
+    done = label(backend, project, "--accuracy", "0.9", "--write", "annotations")
+    said = re.search(r"(\d+) tasks are certified to be 90.0% right with 95%", done.output)
+    assert said is not None, done.output
+    assert f"run 1 is done: {said[1]} of {said[1]} answers are annotations" in done.output
+    backend.turn(project, **SETTINGS)
+    after = last_round(backend.store, project)
+    assert after is not None
+    assert after.labeled == before.labeled + len(sample)
+    assert after.audit == before.audit
+    assert open_sample(backend.settings(), project) == ()
+    assert [look[3] for look in backend.store.known_project(project).looks] == [0.0, 0.0]
+
+
+def test_one_wrong_answer_too_many_ends_a_verification(backend: Backend) -> None:
+    project, sample, allowed = begun(backend)
+    for task in sample[: allowed + 1]:
+        annotate(backend, task, {"apple": "pear", "pear": "apple"}[fruit_of(backend, task)])
+    backend.turn(project, **SETTINGS)
+    done = label(backend, project, "--accuracy", "0.9", "--write", "annotations")
+    assert f"not certified: {allowed + 1} of {allowed + 1} answers of the sample are wrong" in (
+        done.output
+    )
+    assert "run 1" not in done.output
+    assert open_sample(backend.settings(), project) == ()
+    # The next one draws another sample, and is stricter.
+    again = label(backend, project, "--accuracy", "0.9", "--verify")
+    assert again.exit_code == 0
+    assert len(backend.store.known_project(project).looks) >= 3
+
+
+def test_a_verification_outlives_the_state_and_a_damaged_one_is_named(backend: Backend) -> None:
+    project, sample, _ = begun(backend)
+    backend.store.close()
+    for part in backend.folder.glob("state.sqlite3*"):
+        part.unlink()
+    assert open_sample(backend.settings(), project) == tuple(sample)
+    path = next(backend.folder.glob("projects/*/labeling/verification.jsonl"))
+    path.write_text("{}\n")
+    with pytest.raises(StoreError, match=r"verification\.jsonl cannot be read .* delete it"):
+        open_sample(backend.settings(), project)
+
+
+@pytest.mark.parametrize(
+    ("row", "right"),
+    [
+        (None, False),  # deleted
+        (TaskRow(1, {}, "k", None, True), False),
+        (TaskRow(1, {}, "k", None, False), None),
+        (TaskRow(1, {}, "k", {"a": "x", "b": ["q", "p"], "c": 3.4}, False), True),
+        (TaskRow(1, {}, "k", {"a": "x", "b": ["p"], "c": 3.4}, False), False),
+        (TaskRow(1, {}, "k", {"a": "x", "b": ["p", "q"], "c": 3.6}, False), False),
+        (TaskRow(1, {}, "k", {"a": "y", "b": ["p", "q"], "c": 3.0}, False), False),
+        (TaskRow(1, {}, "k", {"a": "x", "b": ["p", "q"]}, False), False),  # not answered
+    ],
+)
+def test_an_answer_is_right_if_those_of_all_controls_are(row: TaskRow, right: object) -> None:
+    answer = Answer(1, {"a": "x", "b": ["p", "q"], "c": 3.0}, 0.9)
+    assert is_right(answer, row, tolerance=0.5) is right

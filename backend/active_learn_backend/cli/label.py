@@ -14,6 +14,8 @@ from .options import project_option, read_settings, settings_options
 
 if TYPE_CHECKING:
     from ..labelstudio.automatic_labels import AutomaticLabels
+    from ..learning.quality.certified_labels import CertifiedLabels
+    from ..learning.quality.verification_sample import VerifiedLabels
     from ..settings import Settings
     from ..state.labeling_runs import Kind, LabelingRun
     from ..state.store import Store
@@ -64,6 +66,11 @@ class _Share(click.FloatRange):
     type=click.Choice(["predictions", "annotations"]),
     help="Write the answers into Label Studio. Without it nothing is written there.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Where no set passes: let people label a sample of one first, blind.",
+)
 @settings_options("label studio", "state", "selection", "models", "content", "logs")
 def label_command(
     project_id: int,
@@ -72,10 +79,12 @@ def label_command(
     tolerance: float,
     path: Path | None,
     kind: Kind | None,
+    verify: bool,
     **given: Any,
 ) -> None:
     """Label the rest automatically, as far as the accuracy is certified."""
-    from ..learning.quality.certified_labels import CertifiedLabels, describe, export
+    from ..learning.quality.certified_labels import CertifiedLabels
+    from ..learning.quality.verification_sample import VerifiedLabels, begin_verification
     from ..state.folders import make_model_dir
     from ..state.labeling_runs import unfinished
     from ..state.store import Store
@@ -88,26 +97,62 @@ def label_command(
         if kind and (run := unfinished(store, project_id)):
             say(f"run {run.run} was broken off; it is finished first, call again for another one")
             _write(settings, store, project_id, lambda _: run, say)
-            return
-        found = CertifiedLabels.find(settings, store, project_id, accuracy, confidence, tolerance)
-        for line in describe(found):
-            say(line)
-        if path is not None:
-            export(found, path)
-            say(f"{len(found.granted)} answers are written to {path}")
-        if kind and found.granted:
-            say(f"{len(found.granted)} answers are being written as {kind}")
-            _write(
-                settings,
-                store,
-                project_id,
-                lambda labels: labels.begin(
-                    kind, found.granted, accuracy=accuracy, confidence=confidence
-                ),
-                say,
+        elif verified := VerifiedLabels.read(settings, store, project_id):
+            _use(settings, store, project_id, verified, path, kind, say)
+            if verified.failed or (kind and verified.granted):
+                _close(settings, store, project_id)
+        else:
+            found = CertifiedLabels.find(
+                settings, store, project_id, accuracy, confidence, tolerance
             )
+            _use(settings, store, project_id, found, path, kind, say)
+            if verify and not found.granted:
+                begun = begin_verification(settings, store, project_id, found, tolerance)
+                say(
+                    f"a verification is begun: {len(begun.sample)} tasks are served first and show "
+                    f"no answer; at most {begun.most_wrong} answers may be wrong"
+                )
     finally:
         store.close()
+
+
+def _use(
+    settings: Settings,
+    store: Store,
+    project_id: int,
+    found: CertifiedLabels | VerifiedLabels,
+    path: Path | None,
+    kind: Kind | None,
+    say: Callable[[str], None],
+) -> None:
+    """Say what is certified, and export and write it if that is asked for."""
+    from ..learning.quality.certified_labels import export
+
+    for line in found.describe():
+        say(line)
+    granted = found.granted
+    if path is not None and granted:
+        export(granted, found.head_version, path)
+        say(f"{len(granted)} answers are written to {path}")
+    if kind and granted:
+        say(f"{len(granted)} answers are being written as {kind}")
+        _write(
+            settings,
+            store,
+            project_id,
+            lambda labels: labels.begin(
+                kind, granted, accuracy=found.accuracy, confidence=found.confidence
+            ),
+            say,
+        )
+
+
+def _close(settings: Settings, store: Store, project_id: int) -> None:
+    """Close a verification: a round trains on its labels."""
+    from ..state.verification import close
+
+    close(settings, project_id)
+    store.mark_changed(project_id, round_requested=True)
 
 
 def _write(

@@ -38,6 +38,7 @@ from ..state.round_report import RoundReport, StrategyChoice
 from ..state.rounds import finish_round, last_round, read_rounds
 from ..state.store import Project, QueueRow, Store
 from ..state.tasks import read_tasks, record_decisions
+from ..state.verification import open_sample
 from .advice_webhook import notify_if_changed
 from .heads_stage import HeadsStage
 from .unreadable import Loads
@@ -73,6 +74,8 @@ class Round:
         Is called before the queue is written; waits until the next submit is farthest away.
     stored : dict of int to int
         Rounds whose rows Label Studio held when this one began, with their counts.
+    sample : tuple of int
+        Tasks of the open verification: they are served first, and show no answer.
     """
 
     project: Project
@@ -88,6 +91,7 @@ class Round:
     wait_for_submit: Callable[[], None] = lambda: None
     seconds: dict[str, float] = field(default_factory=dict)
     stored: dict[int, int] = field(default_factory=dict, init=False)
+    sample: tuple[int, ...] = field(default=(), init=False)
     _reported_at: float = field(default=0.0, init=False)
 
     def run(self) -> RoundReport:
@@ -112,7 +116,7 @@ class Round:
             settings = with_chosen_strategy(self.settings, last)
             names = [control.from_name for control in self.task.controls]
             order, rows = choose(
-                snapshot, problem, model, settings, self.engine.rank, self.size, names
+                snapshot, problem, model, settings, self.engine.rank, self.size, names, self.sample
             )
         version = ""
         if rows:
@@ -158,9 +162,15 @@ class Round:
     # -- stages -------------------------------------------------------------------------------
 
     def _embed(self, embedder: TaskEmbedder) -> Snapshot:
-        """Embed all tasks but those that a run labeled and those that cannot be loaded."""
+        """Embed all tasks but those that a run labeled and those that cannot be loaded.
+
+        Labels of an open verification neither train nor measure, either.
+        """
+        self.sample = open_sample(self.settings, self.project.id)
+        verified = set(self.sample)
         rows = read_tasks(self.store, self.project.id, contents=False)
         rows = [row for row in rows if not row.automatic]  # neither learned, measured nor queued
+        rows = [row for row in rows if row.labels is None or row.task_id not in verified]
         loads = Loads(self.project, self.store, self.engine, embedder, self._checkpoint)
         usable = loads.readable(rows)
         vectors = self.engine.vectors(embedder, [row.content_key for row in usable])
@@ -219,7 +229,7 @@ class Round:
     ) -> list[Result]:
         """Return what annotators see in the queue, by the setting ``prelabel``.
 
-        Tasks of the audit set show nothing: an answer that is shown influences people.
+        Tasks of the audit set and of a verification show nothing: what is shown influences people.
         """
         if self.settings.keep_version is not None:
             external = self.external_predictions(self.settings.keep_version)
@@ -229,7 +239,8 @@ class Round:
         else:
             stored = [control for control in self.task.controls if control.can_prelabel]
             shown = [one.result for one in heads.answers(snapshot.embeddings[order], stored)]
-        return [[] if row.audit else one for row, one in zip(rows, shown, strict=True)]
+        blind = {row.task_id for row in rows if row.audit}.union(self.sample)
+        return [[] if row.task_id in blind else one for row, one in zip(rows, shown, strict=True)]
 
     def _strategy(
         self, snapshot: Snapshot, heads: ControlHeads, last: RoundReport | None

@@ -37,6 +37,7 @@ __all__ = [
 MOST_SETS = 60  # thresholds that are tried
 POWER = 0.9  # probability with which a verification sample has to pass, if the scores are right
 MOST_SAMPLED = 3000
+SCORES_COUNT = 10  # as many labels as the scores count for, where errors to come are estimated
 
 Array = npt.NDArray[np.float64]
 
@@ -159,10 +160,22 @@ def certify(
     return passed
 
 
-def plan_sample(scores: Array, accuracy: float, significance: float) -> SamplePlan | None:
+def plan_sample(
+    sample_scores: Array,
+    sample_wrong: npt.NDArray[np.bool_],
+    scores: Array,
+    accuracy: float,
+    significance: float,
+) -> SamplePlan | None:
     """Find the set, and the size of a sample of it, that leave most tasks to the head.
 
-    The sample is large enough to pass with a probability of 0.9 if the scores are right.
+    The sample is large enough to pass with a probability of 0.9, by the errors that the scores and
+    the present sample let expect: a head that has learned from hard tasks is surer than it knows.
+
+    Parameters
+    ----------
+    sample_scores, sample_wrong, scores, accuracy, significance
+        See `certify`.
 
     Returns
     -------
@@ -175,7 +188,10 @@ def plan_sample(scores: Array, accuracy: float, significance: float) -> SamplePl
     for size in _sizes(len(ordered)):
         threshold = float(ordered[size - 1])
         tasks = int(np.searchsorted(-ordered, -threshold, side="right"))
-        plan = _least_sample(threshold, tasks, float(expected[tasks - 1]), accuracy, significance)
+        inside = sample_scores >= threshold
+        wrong = float(sample_wrong[inside].sum() + SCORES_COUNT * expected[tasks - 1])
+        share = wrong / float(inside.sum() + SCORES_COUNT)
+        plan = _least_sample(threshold, tasks, share, accuracy, significance)
         if plan and (best is None or plan.tasks - plan.sample > best.tasks - best.sample):
             best = plan
     return best

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import SettingsError
-from ...labeling.config import LabelingTask
 from ...project_settings import project_settings
 from ...settings import Settings
 from ...state.folders import heads_folder
@@ -31,7 +30,7 @@ from .certification import (
 )
 from .unlabeled_pool import UnlabeledPool
 
-__all__ = ["CertifiedLabels", "describe", "export"]
+__all__ = ["CertifiedLabels", "export"]
 
 MOST_LABELS_SHOWN = 20
 
@@ -42,7 +41,6 @@ class CertifiedLabels:
 
     Attributes
     ----------
-    task : LabelingTask
     pool : UnlabeledPool
     accuracy, confidence : float
         What was asked for.
@@ -54,7 +52,6 @@ class CertifiedLabels:
         What people would have to label of a set so that it passes, where none passes.
     """
 
-    task: LabelingTask
     pool: UnlabeledPool
     accuracy: float
     confidence: float
@@ -107,11 +104,12 @@ class CertifiedLabels:
             tolerance=tolerance,
         )
         significance = significance_of_look(confidence, look)
-        certificate = certify(pool.audit_scores, pool.wrong, pool.scores, accuracy, significance)
+        measured = pool.audit_scores, pool.wrong, pool.scores
+        certificate = certify(*measured, accuracy, significance)
         plan = None
         if certificate is None and pool.answers:
-            plan = plan_sample(pool.scores, accuracy, significance_of_look(confidence, look + 1))
-        return cls(task, pool, accuracy, confidence, look, certificate, plan)
+            plan = plan_sample(*measured, accuracy, significance_of_look(confidence, look + 1))
+        return cls(pool, accuracy, confidence, look, certificate, plan)
 
     @property
     def granted(self) -> list[Answer]:
@@ -120,39 +118,43 @@ class CertifiedLabels:
             return []
         return [one for one in self.pool.answers if one.score >= self.certificate.threshold]
 
+    @property
+    def head_version(self) -> str:
+        """Whose answers they are."""
+        return self.pool.version
 
-def describe(found: CertifiedLabels) -> Iterator[str]:
-    """Yield what was found, in lines for people."""
-    pool, certificate = found.pool, found.certificate
-    yield (
-        f"{pool.version} answers for {len(pool.answers)} unlabeled tasks, and "
-        f"{len(pool.audit)} audit labels measure it"
-    )
-    if pool.not_embedded:
-        yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
-    asked = f"{found.accuracy:.1%} right with {found.confidence:.0%} confidence"
-    if certificate is None:
-        yield f"no set of answers is certified to be {asked}"
-        yield _plan(found)
-        return
-    share = certificate.tasks / len(pool.answers)
-    yield (
-        f"{certificate.tasks} tasks ({share:.0%}) are certified to be {asked}: those with a score "
-        f"of {certificate.threshold:.3f} or more, of which {certificate.wrong} of "
-        f"{certificate.sample} audit tasks are wrong"
-    )
-    yield from _by_label(found)
-    yield f"{len(pool.answers) - certificate.tasks + pool.not_embedded} tasks are left for people"
+    def describe(self) -> Iterator[str]:
+        """Yield what was found, in lines for people."""
+        pool, certificate = self.pool, self.certificate
+        yield (
+            f"{pool.version} answers for {len(pool.answers)} unlabeled tasks, and "
+            f"{len(pool.audit)} audit labels measure it"
+        )
+        if pool.not_embedded:
+            yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
+        asked = f"{self.accuracy:.1%} right with {self.confidence:.0%} confidence"
+        if certificate is None:
+            yield f"no set of answers is certified to be {asked}"
+            yield _plan(self.plan)
+            return
+        share = certificate.tasks / len(pool.answers)
+        yield (
+            f"{certificate.tasks} tasks ({share:.0%}) are certified to be {asked}: those with a "
+            f"score of {certificate.threshold:.3f} or more, of which {certificate.wrong} of "
+            f"{certificate.sample} audit tasks are wrong"
+        )
+        yield from _by_label(self)
+        left = len(pool.answers) - certificate.tasks + pool.not_embedded
+        yield f"{left} tasks are left for people"
 
 
-def _plan(found: CertifiedLabels) -> str:
-    if found.plan is None:
+def _plan(plan: SamplePlan | None) -> str:
+    if plan is None:
         return "label on: by its scores, the head is not sure enough of any set of tasks"
-    plan = found.plan
     return (
         f"a sample of {plan.sample} tasks, drawn by chance from the {plan.tasks} whose answers "
         f"have a score of {plan.threshold:.3f} or more, would show it, if at most "
-        f"{plan.most_wrong} of them are wrong"
+        f"{plan.most_wrong} of them are wrong; `--verify` lets people label it"
     )
 
 
@@ -186,20 +188,21 @@ def _grouped(answers: Sequence[Answer], values: Sequence[float]) -> dict[str, li
     return grouped
 
 
-def export(found: CertifiedLabels, path: Path) -> None:
-    """Write the certified answers as JSON lines, completely or not at all."""
+def export(answers: Sequence[Answer], origin: str, path: Path) -> None:
+    """Write answers as JSON lines, completely or not at all.
+
+    Parameters
+    ----------
+    origin : str
+        Version of the heads.
+    """
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        for answer in found.granted:
+        for answer in answers:
             line = {
                 "task": answer.task_id,
                 "labels": answer.labels,
-                "result": [
-                    item
-                    for control in found.task.controls
-                    for item in control.write(answer.labels[control.from_name], answer.score)
-                ],
                 "score": round(answer.score, 6),
-                "origin": found.pool.version,
+                "origin": origin,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     os.replace(file.name, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ def choose(
     ranked: Rank,
     size: QueueSize | None = None,
     controls: Sequence[str] = (),
+    first: Collection[int] = (),
 ) -> tuple[Positions, list[QueueRow]]:
     """Choose the queue that is served next.
 
@@ -69,6 +70,8 @@ def choose(
         By the settings alone when omitted.
     controls : sequence of str
         Names of the controls, in the order of the model's outputs.
+    first : collection of int
+        Ids of tasks that are served before all others, in this order.
 
     Returns
     -------
@@ -78,6 +81,8 @@ def choose(
         The same, with the reasons.
     """
     open_ = ~snapshot.labeled & ~snapshot.skipped
+    ahead = _ahead(snapshot, open_, first)
+    open_[ahead] = False
     pool = np.flatnonzero(open_ & ~snapshot.audit)
     if isinstance(settings.budget, float):
         pool = np.flatnonzero(open_ & ~snapshot.audit & snapshot.decided("kept"))
@@ -94,8 +99,9 @@ def choose(
     # A task that somebody skipped may be served to others, but only after everything else.
     spare = np.flatnonzero(~snapshot.labeled & snapshot.skipped)
     order = np.concatenate([order, _drawn(snapshot, pool, order, size, settings)])
-    mixed = _mixed(snapshot, order, open_, settings, size.rows)
-    mixed += [(int(at), False) for at in spare[: size.rows - len(mixed)]]
+    mixed = [(at, False) for at in ahead]
+    mixed += _mixed(snapshot, order, open_, settings, size.rows)
+    mixed += [(int(at), False) for at in spare[: max(size.rows - len(mixed), 0)]]
     probabilities = _selection_probabilities(mixed, int((~snapshot.labeled).sum()), settings)
     rows = []
     for rank, (at, audit) in enumerate(mixed):
@@ -113,6 +119,14 @@ def choose(
             )
         )
     return np.array([at for at, _ in mixed], dtype=np.int64), rows
+
+
+def _ahead(snapshot: Snapshot, open_: Mask, first: Collection[int]) -> list[int]:
+    """Return the positions of tasks that are served before all others."""
+    if not first:
+        return []
+    at_task = {snapshot.rows[at].task_id: int(at) for at in np.flatnonzero(open_)}
+    return [at_task[task] for task in first if task in at_task]
 
 
 def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> LabeledData:

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+NO_SAMPLE = np.empty(0), np.empty(0, dtype=bool)
+
 
 def worst_probability(n: int, rest: int, allowed: int, accuracy: float) -> float:
     """Enumerate all numbers of wrong answers: how likely does a set pass that breaks the bound?"""
@@ -57,7 +59,7 @@ def test_without_a_sample_or_without_a_rest_nothing_passes() -> None:
     assert most_wrong(100, 0, 0.9, 0.05) == -1
     assert certify(none, wrong, np.full(100, 0.9), 0.9, 0.05) is None
     assert certify(np.full(100, 0.9), np.zeros(100, dtype=bool), none, 0.9, 0.05) is None
-    assert plan_sample(none, 0.9, 0.05) is None
+    assert plan_sample(none, wrong, none, 0.9, 0.05) is None
 
 
 @given(wrong=st.integers(0, 10), n=st.integers(10, 60), rest=st.integers(1, 100))
@@ -100,7 +102,7 @@ def test_the_bound_is_broken_no_more_often_than_promised(calibration: float) -> 
 def test_the_planned_sample_passes_if_the_scores_are_right() -> None:
     random = np.random.default_rng(6)
     scores = random.beta(6, 0.3, 4000)
-    plan = plan_sample(scores, 0.95, 0.05)
+    plan = plan_sample(*NO_SAMPLE, scores, 0.95, 0.05)
     assert plan is not None
     assert plan.tasks == (scores >= plan.threshold).sum()
     inside = np.flatnonzero(scores >= plan.threshold)
@@ -113,4 +115,8 @@ def test_the_planned_sample_passes_if_the_scores_are_right() -> None:
 
 
 def test_no_sample_is_planned_where_the_scores_are_too_low() -> None:
-    assert plan_sample(np.full(1000, 0.9), 0.95, 0.05) is None
+    scores = np.full(1000, 0.9)
+    assert plan_sample(*NO_SAMPLE, scores, 0.95, 0.05) is None
+    # Audit labels that are all right say that the scores are too low.
+    right = np.full(60, 0.9), np.zeros(60, dtype=bool)
+    assert plan_sample(*right, scores, 0.95, 0.05) is not None

@@ -1,0 +1,176 @@
+"""Verification: people label a sample of a set, blind, which shows how few answers are wrong.
+
+The sample is drawn by chance from exactly the set whose answers would be granted, and those answers
+are frozen. So the bound on the rest of the set is exact, whatever the queue has taken before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import StoreError
+from ...settings import Settings
+from ...state import verification as stored
+from ...state.labeling_runs import Answer
+from ...state.looks import record_look
+from ...state.store import Store, TaskRow
+from ...state.tasks import read_tasks
+from ...state.verification import Verification
+from .certification import plan_sample, significance_of_look
+from .certified_labels import CertifiedLabels
+
+__all__ = ["VerifiedLabels", "begin_verification", "is_right"]
+
+
+def begin_verification(
+    settings: Settings, store: Store, project_id: int, found: CertifiedLabels, tolerance: float
+) -> Verification:
+    """Draw the sample of the set that leaves most tasks to the heads, and let it be served first.
+
+    It counts as a look.
+
+    Raises
+    ------
+    StoreError
+        When no sample smaller than its set would show it.
+    """
+    look = record_look(
+        store,
+        project_id,
+        head_version=f"verification of {found.pool.version}",
+        audit_labels=len(found.pool.audit),
+        accuracy=found.accuracy,
+        tolerance=tolerance,
+    )
+    significance = significance_of_look(found.confidence, look)
+    pool = found.pool
+    plan = plan_sample(pool.audit_scores, pool.wrong, pool.scores, found.accuracy, significance)
+    if plan is None:
+        raise StoreError(
+            "no sample can be verified: by its scores, the head is not sure enough of any set of "
+            "tasks; label on"
+        )
+    answers = [one for one in found.pool.answers if one.score >= plan.threshold]
+    drawn = np.random.default_rng().choice(len(answers), plan.sample, replace=False)
+    verification = Verification(
+        found.pool.version,
+        found.accuracy,
+        found.confidence,
+        tolerance,
+        plan.most_wrong,
+        tuple(answers[at].task_id for at in drawn),
+    )
+    stored.save(settings, project_id, verification, answers)
+    store.update(project_id, round_requested=True)
+    store.mark_changed(project_id)
+    return verification
+
+
+@dataclass(frozen=True)
+class VerifiedLabels:
+    """How far an open verification is.
+
+    Attributes
+    ----------
+    verification : Verification
+    labeled, wrong : int
+        Tasks of the sample that people have dealt with, and how many of the answers are wrong;
+        one of a task that was skipped or deleted counts as wrong.
+    rest : list of Answer
+        The answers for the tasks of the set that nobody has labeled.
+    """
+
+    verification: Verification
+    labeled: int
+    wrong: int
+    rest: list[Answer]
+
+    accuracy = property(lambda self: self.verification.accuracy)
+    confidence = property(lambda self: self.verification.confidence)
+    head_version = property(lambda self: self.verification.head_version)
+
+    @classmethod
+    def read(cls, settings: Settings, store: Store, project_id: int) -> VerifiedLabels | None:
+        """Return the open verification of a project; None without one."""
+        found = stored.read_open(settings, project_id)
+        if found is None:
+            return None
+        verification, answers = found
+        rows = {row.task_id: row for row in read_tasks(store, project_id, contents=False)}
+        by_task = {answer.task_id: answer for answer in answers}
+        judged = [
+            is_right(by_task[task], rows.get(task), verification.tolerance)
+            for task in verification.sample
+        ]
+        sample = set(verification.sample)
+        return cls(
+            verification,
+            sum(one is not None for one in judged),
+            sum(one is False for one in judged),
+            [one for one in answers if one.task_id not in sample and _is_open(rows, one.task_id)],
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether more answers are wrong than may be."""
+        return self.wrong > self.verification.most_wrong
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of the sample is labeled, and few enough answers are wrong."""
+        return self.labeled == len(self.verification.sample) and not self.failed
+
+    @property
+    def granted(self) -> list[Answer]:
+        """The answers that are certified."""
+        return self.rest if self.passed else []
+
+    def describe(self) -> Iterator[str]:
+        """Yield what was found, in lines for people."""
+        asked = f"{self.verification.accuracy:.1%} right with {self.verification.confidence:.0%}"
+        size, most = len(self.verification.sample), self.verification.most_wrong
+        so_far = f"{self.wrong} of {self.labeled} answers of the sample are wrong"
+        if self.failed:
+            yield (
+                f"not certified: {so_far}, at most {most} may be; the labels of the sample train "
+                "from now on, so label on and ask again"
+            )
+        elif self.passed:
+            yield (
+                f"{len(self.rest)} tasks are certified to be {asked} confidence: {so_far}, at most "
+                f"{most} may be"
+            )
+        else:
+            yield (
+                f"a verification is open: {size - self.labeled} of {size} tasks are still to be "
+                f"labeled, they are served first; {so_far}, at most {most} may be"
+            )
+
+
+def is_right(answer: Answer, row: TaskRow | None, tolerance: float) -> bool | None:
+    """Return whether an answer is right; None where nobody has said so yet."""
+    if row is None or row.skipped:
+        return False
+    if row.labels is None:
+        return None
+    return all(
+        name in row.labels and _is_same(label, row.labels[name], tolerance)
+        for name, label in answer.labels.items()
+    )
+
+
+def _is_same(answer: Any, label: Any, tolerance: float) -> bool:
+    if isinstance(answer, int | float):
+        return abs(answer - float(label)) <= tolerance
+    if isinstance(answer, Sequence) and not isinstance(answer, str):
+        return set(answer) == set(label)
+    return bool(answer == label)
+
+
+def _is_open(rows: Mapping[int, TaskRow], task: int) -> bool:
+    row = rows.get(task)
+    return row is not None and row.labels is None and not row.skipped and not row.automatic
