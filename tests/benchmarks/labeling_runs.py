@@ -2,7 +2,7 @@
 
 Compares the two ways to make annotations of existing tasks: predictions that Label Studio's own
 bulk action turns into annotations, and one request for each (of which some are measured). Then a
-labeling run is written and taken back, while a person submits without a pause.
+labeling run is written and taken back, while a person submits about once a second.
 
     python tests/benchmarks/labeling_runs.py [--tasks 10000]
 """
@@ -34,6 +34,7 @@ CONFIG = (
 POSITIVE = choice("positive", "label", "text")
 POSTED = 100  # requests of one annotation each
 AT_ONCE = 500  # tasks of an action
+THINK = 1.0  # seconds of a person before each submit
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def _submits(studio: LabelStudioServer, tasks: list[int], what: str) -> Iterator
 
     def submit() -> None:
         with studio.client(studio.token) as person:
-            while not ended.is_set():
+            while not ended.wait(THINK):
                 start = time.perf_counter()
                 person.post(f"/api/tasks/{tasks.pop()}/annotations/", json={"result": POSITIVE})
                 waits.append(time.perf_counter() - start)

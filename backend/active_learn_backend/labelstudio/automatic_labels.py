@@ -14,7 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LabelConfigError, SettingsError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from ..errors import LabelConfigError, LabelStudioError, SettingsError
 from ..labeling.annotations import is_automatic, marked, run_of_version, version_of_run
 from ..labeling.config import parse_label_config
 from ..settings import Settings
@@ -33,7 +35,7 @@ from ..state.labeling_runs import (
 from ..state.store import Store
 from ..state.tasks import chunks
 from .client import LabelStudioClient
-from .publication import Publication
+from .publication import ATTEMPTS, Publication
 from .task_filters import Filter
 from .written_run import WrittenRun, read_run
 
@@ -43,7 +45,10 @@ log = logging.getLogger(__name__)
 
 IMPORTED_AT_ONCE = 5000  # predictions; each import counts those of all tasks anew
 CONVERTED_AT_ONCE = 500  # annotations; a submit waits 0.3 s
-DELETED_AT_ONCE = 100  # predictions; a submit waits 0.4 s
+# Annotations, or predictions. A submit waits 0.4 s; and on SQLite Label Studio begins anew when
+# somebody submits while it looks for what it deletes, which takes longer the more it is.
+DELETED_AT_ONCE = 100
+BUSY_PAUSE = 1.0  # seconds before the second attempt of an action; doubled before the third
 PASSES = 3  # over what people changed while it was taken back
 
 UNANNOTATED = Filter("annotations_ids", "empty", "Number", "true")
@@ -243,8 +248,7 @@ class AutomaticLabels:
         """
         created = 0
         for done, some in _counted(chunks(rows, CONVERTED_AT_ONCE)):
-            answer = self._client.act(
-                self._project_id,
+            answer = self._act(
                 "predictions_to_annotations",
                 [row["task"] for row in some],
                 [UNANNOTATED],
@@ -253,6 +257,20 @@ class AutomaticLabels:
             created += int(re.sub(r"\D", "", answer["detail"]) or 0)  # "Created 12 annotations"
             progress(done, len(rows))
         return created
+
+    def _act(
+        self, action: str, task_ids: Sequence[int], filters: Sequence[Filter], **values: Any
+    ) -> dict[str, Any]:
+        """Let Label Studio act; again where its database was busy, for nothing is done twice."""
+        attempts = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(BUSY_PAUSE),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, LabelStudioError) and error.status >= 500
+            ),
+            reraise=True,
+        )
+        return attempts(self._client.act, self._project_id, action, task_ids, filters, **values)
 
     def _read(self, number: int) -> WrittenRun:
         """Read what Label Studio holds of a run."""
@@ -275,14 +293,8 @@ class AutomaticLabels:
         ]
         deleted = 0
         for author, task_ids in found.alone.items():
-            for some in chunks(task_ids, CONVERTED_AT_ONCE):
-                done = self._client.act(
-                    self._project_id,
-                    "delete_tasks_annotations",
-                    some,
-                    unchanged,
-                    annotator=author,
-                )
+            for some in chunks(task_ids, DELETED_AT_ONCE):
+                done = self._act("delete_tasks_annotations", some, unchanged, annotator=author)
                 deleted += int(done["processed_items"])
         for annotation_id in found.beside_others:
             annotation = self._client.annotation(annotation_id)
@@ -301,7 +313,7 @@ class AutomaticLabels:
         count = self._client.model_versions(self._project_id).get(version, 0)
         only_one = Filter("total_predictions", "equal", "Number", 1)
         for some in chunks(found.with_no_other_prediction, DELETED_AT_ONCE):
-            self._client.act(self._project_id, "delete_tasks_predictions", some, [only_one])
+            self._act("delete_tasks_predictions", some, [only_one])
         if count:
             self._client.delete_version(self._project_id, version)
         return count

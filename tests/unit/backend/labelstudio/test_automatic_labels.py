@@ -25,6 +25,7 @@ from active_learn_backend.state.labeling_runs import (
 from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import read_tasks
 from fake_label_studio import CONFIG, FakeLabelStudio
+from fake_server import Answer as Answered
 
 GRANTED = {"accuracy": 0.95, "confidence": 0.9}
 
@@ -198,6 +199,24 @@ def test_the_marks_survive_a_lost_state_and_a_deleted_version(project: Project) 
     assert project.begin(first=4).run == 2
     assert count_automatic(project.store, project.id) == {1: 3}
     assert project.labels.remove(1) == Removed(annotations=4, predictions=0, kept=0)
+
+
+def test_a_busy_label_studio_is_asked_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic_labels, "BUSY_PAUSE", 0.01)
+    failures = []
+
+    def fail_once(_: str, path: str, __: Any) -> Answered | None:
+        if "dm/actions" in path and path not in failures:
+            failures.append(path)
+            return 500, {}, b'{"detail": "database is locked"}'
+        return None
+
+    project.studio.before = fail_once
+    assert project.labels.write(project.begin()).written == 10
+    assert project.labels.remove(1) == Removed(annotations=10, predictions=10, kept=0)
+    assert len(failures) == 3
 
 
 def test_runs_are_told_apart(project: Project) -> None:
