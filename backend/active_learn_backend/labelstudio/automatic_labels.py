@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,9 @@ CONVERTED_AT_ONCE = 500  # annotations; a submit waits 0.3 s
 # somebody submits while it looks for what it deletes, which takes longer the more it is.
 DELETED_AT_ONCE = 100
 BUSY_PAUSE = 1.0  # seconds before the second attempt of an action; doubled before the third
-PASSES = 3  # over what people changed while it was taken back
+# Over what people changed while it was taken back; the last one deletes one by one, whatever Label
+# Studio's counters say, which may be wrong after it was killed.
+PASSES = 3
 
 UNANNOTATED = Filter("annotations_ids", "empty", "Number", "true")
 ANNOTATED = Filter("annotations_ids", "greater", "Number", 0)
@@ -156,11 +158,15 @@ class AutomaticLabels:
         """
         with one_at_a_time(self._settings, self._project_id):
             annotations = 0
-            for _ in range(PASSES):
+            for left in reversed(range(PASSES)):
                 found = self._read(number)
                 if not found.untouched:
                     break
-                annotations += self._delete_annotations(found)
+                annotations += (
+                    self._delete_annotations(found)
+                    if left
+                    else self._delete_one_by_one(found.untouched)
+                )
             predictions = self._delete_predictions(number, found)
             record_removal(self._store, self._project_id, number, max(annotations, predictions))
         self._store.mark_changed(self._project_id)
@@ -296,7 +302,12 @@ class AutomaticLabels:
             for some in chunks(task_ids, DELETED_AT_ONCE):
                 done = self._act("delete_tasks_annotations", some, unchanged, annotator=author)
                 deleted += int(done["processed_items"])
-        for annotation_id in found.beside_others:
+        return deleted + self._delete_one_by_one(found.beside_others)
+
+    def _delete_one_by_one(self, annotation_ids: Iterable[int]) -> int:
+        """Delete those of some annotations that nobody touched meanwhile; return how many."""
+        deleted = 0
+        for annotation_id in annotation_ids:
             annotation = self._client.annotation(annotation_id)
             if annotation is not None and is_automatic(annotation):
                 self._client.delete_annotation(annotation_id)

@@ -219,6 +219,16 @@ def test_a_busy_label_studio_is_asked_again(
     assert len(failures) == 3
 
 
+def test_wrong_counters_of_label_studio_leave_nothing_behind(project: Project) -> None:
+    project.labels.write(project.begin())
+    project.studio.edit(project.annotations(0)[0]["id"])
+    project.studio.before = lambda _, path, __: (
+        (200, {}, b'{"processed_items": 0}') if "delete_tasks_annotations" in path else None
+    )
+    assert project.labels.remove(1) == Removed(annotations=9, predictions=10, kept=1)
+    assert [len(project.annotations(at)) for at in range(10)] == [1, *[0] * 9]
+
+
 def test_runs_are_told_apart(project: Project) -> None:
     project.labels.write(project.begin(last=2))
     for _ in range(9):
