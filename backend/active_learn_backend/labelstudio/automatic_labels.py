@@ -162,6 +162,7 @@ class AutomaticLabels:
                 found = self._read(number)
                 if not found.untouched:
                     break
+                log.info("run %d: %d annotations are being removed", number, len(found.untouched))
                 annotations += (
                     self._delete_annotations(found)
                     if left
@@ -323,10 +324,12 @@ class AutomaticLabels:
         version = version_of_run(number)
         count = self._client.model_versions(self._project_id).get(version, 0)
         only_one = Filter("total_predictions", "equal", "Number", 1)
+        if count:
+            log.info("run %d: %d predictions are being removed", number, count)
         for some in chunks(found.with_no_other_prediction, DELETED_AT_ONCE):
             self._act("delete_tasks_predictions", some, [only_one])
         if count:
-            self._client.delete_version(self._project_id, version)
+            self._client.delete_version(self._project_id, version, rows=count)
         return count
 
 

@@ -291,7 +291,8 @@ class LabelStudioClient(LabelStudioHTTP):
             if error.status != 404:
                 raise
 
-    def delete_version(self, project_id: int, version: str) -> None:
-        """Delete all predictions of a version; every submit waits meanwhile."""
+    def delete_version(self, project_id: int, version: str, rows: int = 0) -> None:
+        """Delete all predictions of a version, about `rows`; every submit waits meanwhile."""
         path = f"/api/projects/{project_id}/model-versions/"
-        self.call("DELETE", path, json={"model_version": version})
+        limit = httpx.Timeout(self.timeout + PER_TASK * rows, connect=5.0)
+        self.call("DELETE", path, json={"model_version": version}, timeout=limit)
