@@ -94,6 +94,20 @@ def test_a_project_without_anything_has_a_page(client: FlaskClient, runtime: Any
         assert part in page
 
 
+def test_a_project_whose_sampling_was_changed_is_amber_with_the_command(
+    client: FlaskClient, runtime: Any
+) -> None:
+    store = page_state.fill(runtime)
+    reason = "the task sampling was changed to 'Sequential sampling' in Label Studio"
+    store.update(3, status="paused_by_user", reason=reason)
+    for path in ("/", "/projects/3"):
+        page = html(client, path)
+        assert '<span class="badge amber">Paused: sampling changed</span>' in page
+        assert '<p class="condition amber">The task sampling was changed' in page
+        assert "<code>active-learn resume --project 3</code>" in page
+        assert "Connected" not in page
+
+
 def test_an_unknown_project_is_said_to_be_unknown(client: FlaskClient) -> None:
     answer = client.get("/projects/9", headers=BROWSER)
     assert answer.status_code == 404

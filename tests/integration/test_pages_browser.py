@@ -14,11 +14,14 @@ from typing import Any
 
 import page_state
 import pytest
+from active_learn_backend.errors import ContentError
+from active_learn_backend.labelstudio.connection import MODEL_DELETED
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.connection_requests import read_connection_requests
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import LabelError
 from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.unreadable import record_loads
 from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.app import create_app
 from werkzeug.serving import make_server
@@ -28,6 +31,15 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 
 EVIL = "<script>document.title='taken over'</script><img src=x onerror=\"document.title='taken'\">"
 DESKTOP, PHONE = (1200, 800), (320, 640)
+
+
+#: Of the projects from 6 on.
+NOT_ORDERED = (
+    {"status": "paused_by_user", "reason": "the task sampling was changed in Label Studio"},
+    {"status": "paused", "reason": MODEL_DELETED},
+    {"polled_at": 1.0},
+    {"status": "paused", "reason": "by `active-learn pause`"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +57,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
-    """A served backend with three projects: 3 of texts, 4 of images, 5 of nothing yet."""
+    """A served backend: project 3 of texts, 4 of images, 5 of nothing yet, 6 to 10 not ordered."""
     with pytest.MonkeyPatch.context() as patch:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
@@ -62,6 +74,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
         report = page_state.report(12 * round_, estimate, round_, label_errors=wrong)
         finish_round(store, 4, report, labels=0, tasks=0)
     store.register(5)
+    for number, values in enumerate(NOT_ORDERED, 6):
+        store.register(number)
+        store.update(number, **values)
+    keys = [f"{n:032x}" for n in range(50)]
+    page_state.fill(runtime, number=10)
+    record_loads(store, 10, keys, dict.fromkeys(keys, ContentError("no such file")))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -19,7 +19,14 @@ from .client import LabelStudioClient
 from .published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from .registration import Registration
 
-__all__ = ["PROJECT_DELETED", "STREAM_IS_ORDERED", "Connection", "ParamsCheck", "recover_projects"]
+__all__ = [
+    "MODEL_DELETED",
+    "PROJECT_DELETED",
+    "STREAM_IS_ORDERED",
+    "Connection",
+    "ParamsCheck",
+    "recover_projects",
+]
 
 log = logging.getLogger(__name__)
 

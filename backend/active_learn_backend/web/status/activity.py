@@ -52,7 +52,9 @@ def activity_of(settings: Settings, store: Store, project: Project) -> Activity:
     if project.last_error:
         return Activity("Waiting a little, then trying again.")
     if project.status == "paused_by_user":
-        return Activity("Waiting until the sampling is set back in Label Studio.")
+        return Activity(
+            "Nothing: the tasks are served in the order that was chosen in Label Studio."
+        )
     if not project.polled_at:
         return Activity("Reading the tasks from Label Studio for the first time.")
     if project.round_requested:
@@ -87,6 +89,8 @@ def _wait(settings: Settings, store: Store, project: Project) -> str:
 def _nothing_queued(store: Store, project: Project) -> str:
     counts = count_tasks(store, project.id)
     unreadable = sum(one.n for one in unreadable_tasks(store, project.id))
+    if not counts.total:
+        return "Waiting for tasks: there are none yet."
     if not unreadable:
         return "Waiting for new tasks: all that could be queued is labeled."
     if unreadable == counts.total:

@@ -34,6 +34,7 @@ from ...state.task_groups import describe_groups
 from ...state.unreadable import describe_unreadable, unreadable_tasks
 from ...wording import shortened
 from .activity import Activity, activity_of
+from .condition import condition_of
 from .controls import ControlStatus, control_status
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
@@ -43,13 +44,6 @@ log = logging.getLogger(__name__)
 SHOWN_TASKS = 12
 SHOWN_TEXT = 280  # characters
 
-CONNECTED = {
-    "active": "Connected",
-    "paused": "Paused",
-    "paused_by_user": "Paused",
-    "disconnected": "Not connected",
-}
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -57,10 +51,10 @@ class Summary:
 
     Attributes
     ----------
-    state : str
-        'Connected', 'Paused' or 'Not connected'.
+    state, color, sentence, command : str
+        Its `Condition`.
     reason : str
-        Why it is not connected, in words.
+        Why it is paused or not connected, as the store holds it.
     quality : list of Point
         The latest measurement of each control.
     """
@@ -68,6 +62,9 @@ class Summary:
     id: int
     title: str
     state: str
+    color: str
+    sentence: str
+    command: str
     reason: str
     mode: str
     now: Activity
@@ -148,14 +145,8 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     StoreError
         When the project state cannot be read.
     """
-    errors = [project.last_error] if project.last_error else []
-    task: LabelingTask | None = None
-    try:
-        if project.label_config:
-            own = project_settings(settings, project.params)
-            task = learned_task(project.label_config, own)
-    except (LabelConfigError, SettingsError) as error:
-        errors.append(str(error))
+    task, error = _task(settings, project)
+    errors = [one for one in (project.last_error, error) if one]
     unreadable = unreadable_tasks(store, project.id)
     if unreadable:
         errors.append(describe_unreadable(unreadable, count_tasks(store, project.id).total))
@@ -183,15 +174,30 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     )
 
 
+def _task(settings: Settings, project: Project) -> tuple[LabelingTask | None, str]:
+    """Return what is learned, and why that cannot be told; each may be missing."""
+    try:
+        if project.label_config:
+            own = project_settings(settings, project.params)
+            return learned_task(project.label_config, own), ""
+    except (LabelConfigError, SettingsError) as error:
+        return None, str(error)
+    return None, ""
+
+
 def _summary(settings: Settings, store: Store, project: Project, quality: list[Point]) -> Summary:
+    counts = count_tasks(store, project.id)
+    unreadable = sum(one.n for one in unreadable_tasks(store, project.id))
+    error = project.last_error or _task(settings, project)[1]
+    condition = condition_of(project, error, counts, unreadable)
     return Summary(
         id=project.id,
         title=project.title,
-        state=CONNECTED[project.status],
+        **vars(condition),
         reason=project.reason,
         mode=project.mode,
         now=activity_of(settings, store, project),
-        counts=count_tasks(store, project.id),
+        counts=counts,
         quality=quality,
         last_error=project.last_error,
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import page_state
 import pytest
+from active_learn_backend.errors import ContentError
+from active_learn_backend.labelstudio.connection import MODEL_DELETED, PROJECT_DELETED
 from active_learn_backend.learning.quality.learning_curve import Point, expected_gain, points_of
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.counters import record_error
@@ -18,9 +20,12 @@ from active_learn_backend.state.labeling_runs import describe_runs
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import set_queue
 from active_learn_backend.state.round_report import RoundReport
+from active_learn_backend.state.schema import BEING_CONNECTED
 from active_learn_backend.state.status_queries import count_labels, count_tasks
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
+from active_learn_backend.state.unreadable import record_loads
+from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.ml_backend import Runtime
 from active_learn_backend.web.status.activity import activity_of
 from active_learn_backend.web.status.chart import HEIGHT, WIDTH, draw
@@ -232,8 +237,81 @@ def test_errors_and_reasons_are_told(runtime: Runtime) -> None:
     store.update(3, status="paused", reason="by `active-learn pause`", last_error="")
     summary = summarize(runtime.settings, store, store.known_project(3))
     assert (summary.state, summary.reason) == ("Paused", "by `active-learn pause`")
+    assert summary.sentence == "Paused by `active-learn pause`."
     store.update(3, label_config="<View/>")
     assert "the labeling config has no control" in status_of(runtime).errors[0]
+
+
+CONDITIONS: dict[str, tuple[dict[str, object], str, str]] = {
+    "Connected": ({}, "green", ""),
+    "Paused: sampling changed": (
+        {
+            "status": "paused_by_user",
+            "reason": "the task sampling was changed to 'Uniform sampling'",
+        },
+        "amber",
+        "active-learn resume --project 3",
+    ),
+    "Model deleted": (
+        {"status": "paused", "reason": MODEL_DELETED},
+        "violet",
+        "active-learn resume --project 3",
+    ),
+    "Paused": (
+        {"status": "paused", "reason": "by `active-learn pause`"},
+        "gray",
+        "active-learn resume --project 3",
+    ),
+    "Error": ({"last_error": "Label Studio answered 500"}, "red", ""),
+    "Not connected": (
+        {"status": "disconnected", "reason": "by `active-learn disconnect`"},
+        "gray",
+        "active-learn connect --project 3",
+    ),
+}
+
+
+def test_each_condition_has_its_color_sentence_and_command(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    for state, (values, color, command) in CONDITIONS.items():
+        store.update(3, **{"status": "active", "reason": "", "last_error": "", **values})
+        summary = status_of(runtime).summary
+        assert (summary.state, summary.color, summary.command) == (state, color, command)
+        assert (summary.sentence == "") == (state == "Connected")
+        assert summarize(runtime.settings, store, store.known_project(3)) == summary
+
+
+def test_a_config_that_cannot_be_learned_is_an_error(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    store.update(3, label_config="<View/>")
+    assert status_of(runtime).summary.state == "Error"
+
+
+def test_a_project_without_tasks_is_empty_once_it_was_read(runtime: Runtime) -> None:
+    runtime.store.register(3, page_state.TEXT_CONFIG)
+    record_heartbeat(runtime.store, "here/1/abc")
+    assert status_of(runtime).summary.state == "Connected"
+    runtime.store.update(3, polled_at=time.time(), round_requested=False)
+    summary = status_of(runtime).summary
+    assert (summary.state, summary.color) == ("Empty", "blue")
+    assert summary.now.words == "Waiting for tasks: there are none yet."
+
+
+def test_tasks_that_cannot_be_read_are_counted_in_the_condition(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    keys = [f"{n:032x}" for n in range(50)]
+    record_loads(store, 3, keys, dict.fromkeys(keys, ContentError("no such file")))
+    summary = status_of(runtime).summary
+    assert (summary.state, summary.color) == ("Tasks unreadable", "orange")
+    assert summary.sentence.startswith("50 of 60 tasks cannot be read")
+
+
+def test_a_deleted_project_is_not_to_be_connected_again(runtime: Runtime) -> None:
+    store = page_state.fill(runtime)
+    store.update(3, status="disconnected", reason=PROJECT_DELETED)
+    assert status_of(runtime).summary.command == "active-learn disconnect --project 3"
+    store.update(3, reason=BEING_CONNECTED)
+    assert status_of(runtime).summary.command == ""
 
 
 def test_versions_bear_their_quality(runtime: Runtime) -> None:
