@@ -41,7 +41,8 @@ from active_learn_backend.learning.selection.queue_builder import sampler_for
 from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.store import Store, TaskRow
-from active_learn_backend.state.tasks import apply_changes, read_tasks
+from active_learn_backend.state.task_table import read_task_table
+from active_learn_backend.state.tasks import apply_changes
 from cost_model import Measured, predict
 from real_data import Missing, read_rows
 from report import measured_by
@@ -259,11 +260,10 @@ def _list(settings: Settings, n: int) -> tuple[float, float]:
     embedder = TaskEmbedder(settings, 1, parse_label_config(CONFIG), lambda _: b"")
     engine = configured_engine(settings)
     before, start = _resident(), time.perf_counter()
-    rows = read_tasks(store, 1, contents=False)
-    keys = [row.content_key for row in rows]
-    missing = embedder.cache.missing(keys)
-    vectors = engine.vectors(embedder, keys)
-    snapshot = Snapshot.take(project, rows, vectors, settings)
+    tasks = read_task_table(store, 1)
+    missing = embedder.cache.missing(tasks.keys)
+    vectors = engine.vectors(embedder, tasks.keys)
+    snapshot = Snapshot.take(project, tasks, vectors, settings)
     assert not missing
     assert not snapshot.labeled.any()
     return (time.perf_counter() - start) / n, (_resident() - before) / n

@@ -32,6 +32,7 @@ from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.round_report import ControlReport, Evaluation, RoundReport
 from active_learn_backend.state.schema import Project as ProjectState
 from active_learn_backend.state.schema import TaskRow
+from active_learn_backend.state.task_table import TaskTable
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
 from report import add_report_option, measured_by, publish
@@ -100,7 +101,7 @@ class Project:
         rows = list(self.snapshot.rows)
         for at in order[: self.case.step]:
             rows[at] = replace(rows[at], labels={CONTROL: self.truth[at]}, labeled_at=float(number))
-        self.snapshot = Snapshot(rows, self.snapshot.embeddings, self.snapshot.audit)
+        self.snapshot = replace(self.snapshot, rows=TaskTable.of(rows))
         return int(self.snapshot.labeled.sum())
 
     def _round(self, number: int, n_labeled: int) -> None:

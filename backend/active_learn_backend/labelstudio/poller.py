@@ -12,7 +12,7 @@ from typing import Any
 from ..labeling.annotations import is_automatic, is_skipped, run_of
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
-from ..state.tasks import annotated_ids, apply_changes, count_annotations, task_ids
+from ..state.tasks import annotated_ids, apply_changes, count_annotations, count_tasks, task_ids
 from .client import LabelStudioClient
 from .task_filters import Filter, stamp
 
@@ -78,10 +78,10 @@ def poll(
     labels, tasks = _read_changed(client, store, project, task, settled, wait)
     missed = _read_unseen_annotations(client, store, project, task, remote)
     labels, tasks = labels + missed[0], tasks + missed[1]
-    known = task_ids(store, project.id)
-    if len(known) == remote["task_number"]:
+    if count_tasks(store, project.id) == remote["task_number"]:
         return Changes(remote, labels, tasks)
     # Label Studio lists no deleted tasks, and a poll can miss new ones: compare the ids.
+    known = task_ids(store, project.id)
     present = {item["id"] for page in client.task_pages(project.id, include="id") for item in page}
     if present - known:
         log.info("%d tasks were missed", len(present - known))

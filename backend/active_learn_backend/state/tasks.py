@@ -19,6 +19,7 @@ __all__ = [
     "apply_changes",
     "chunks",
     "count_annotations",
+    "count_tasks",
     "read_contents",
     "read_tasks",
     "record_decisions",
@@ -60,6 +61,13 @@ def task_ids(store: Store, project_id: int) -> set[int]:
     query = sa.select(_tasks.c.task_id).where(_tasks.c.project_id == project_id)
     with store.read() as connection:
         return set(connection.scalars(query))
+
+
+def count_tasks(store: Store, project_id: int) -> int:
+    """Return the number of known tasks of a project."""
+    query = sa.select(sa.func.count()).where(_tasks.c.project_id == project_id)
+    with store.read() as connection:
+        return connection.scalar(query) or 0
 
 
 def annotated_ids(store: Store, project_id: int) -> set[int]:
@@ -236,6 +244,5 @@ def _delete_rows(connection: sa.Connection, project_id: int, task_ids: Sequence[
 
 def chunks(values: Sequence[Value], size: int = 500) -> Iterator[Sequence[Value]]:
     """Yield values in parts that fit into one statement of the database."""
-    """Split ids so that a statement stays below the databases' limit of parameters."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -37,7 +37,8 @@ from ..state.queue import set_queue
 from ..state.round_report import RoundReport, StrategyChoice
 from ..state.rounds import finish_round, last_round, read_rounds
 from ..state.store import Project, QueueRow, Store
-from ..state.tasks import read_tasks, record_decisions
+from ..state.task_table import read_task_table
+from ..state.tasks import record_decisions
 from ..state.verification import open_sample
 from .advice_webhook import notify_if_changed
 from .heads_stage import HeadsStage
@@ -168,12 +169,14 @@ class Round:
         """
         self.sample = open_sample(self.settings, self.project.id)
         verified = set(self.sample)
-        rows = read_tasks(self.store, self.project.id, contents=False)
-        rows = [row for row in rows if not row.automatic]  # neither learned, measured nor queued
-        rows = [row for row in rows if row.labels is None or row.task_id not in verified]
+        tasks = read_task_table(self.store, self.project.id)
+        left_out = tasks.where(  # they are neither learned, measured nor queued
+            lambda row: row.automatic or (row.labels is not None and row.task_id in verified)
+        )
+        tasks = tasks.select(~left_out)
         loads = Loads(self.project, self.store, self.engine, embedder, self._checkpoint)
-        usable = loads.readable(rows)
-        vectors = self.engine.vectors(embedder, [row.content_key for row in usable])
+        usable = loads.readable(tasks)
+        vectors = self.engine.vectors(embedder, usable.keys)
         return Snapshot.take(self.project, usable, vectors, self.settings)
 
     def _checkpoint(self, done: int, of: int) -> None:

@@ -7,14 +7,14 @@ failed is tried again after the queue was published, so it is never in the way o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Checkpoint, Engine, Failures, ProjectTasks
-from ..state.store import Project, Store, TaskRow
+from ..state.store import Project, Store
 from ..state.task_groups import group_by_cause
-from ..state.tasks import read_tasks
+from ..state.task_table import TaskTable, read_task_table
 from ..state.unreadable import describe_unreadable, record_loads, unreadable_keys
 
 __all__ = ["Loads"]
@@ -38,31 +38,32 @@ class Loads:
     embedder: TaskEmbedder
     checkpoint: Checkpoint
 
-    def readable(self, rows: Sequence[TaskRow]) -> list[TaskRow]:
+    def readable(self, tasks: TaskTable) -> TaskTable:
         """Embed what is new among some tasks; return those that can be read."""
         known = unreadable_keys(self.store, self.project.id)
-        rows = [row for row in rows if row.content_key not in known]
-        failed = self._load(rows)
-        self._tell(rows, failed)
-        return [row for row in rows if row.content_key not in failed]
+        tasks = tasks.select(~tasks.keys.among(known))
+        failed = self._load(tasks, tried=())  # none of them was known to fail
+        bad = tasks.keys.among(failed)
+        self._tell(tasks.select(bad), failed, len(tasks))
+        return tasks.select(~bad)
 
     def retry(self, keys: Sequence[str]) -> int:
         """Try some contents again, and return how many can be read now."""
         wanted = set(keys)
-        rows = read_tasks(self.store, self.project.id, contents=False)
-        rows = [row for row in rows if row.content_key in wanted]
-        return len({row.content_key for row in rows}) - len(self._load(rows))
+        tasks = read_task_table(self.store, self.project.id)
+        tasks = tasks.select(tasks.keys.among(wanted))
+        tried = set(tasks.keys)
+        return len(tried) - len(self._load(tasks, tried))
 
-    def _load(self, rows: Sequence[TaskRow]) -> Failures:
-        ids, keys = [row.task_id for row in rows], [row.content_key for row in rows]
-        tasks = ProjectTasks(self.project, ids, keys, self.store)
-        failed = self.engine.fill(self.embedder, tasks, self.checkpoint)
-        record_loads(self.store, self.project.id, keys, failed)
+    def _load(self, tasks: TaskTable, tried: Collection[str]) -> Failures:
+        of_project = ProjectTasks(self.project, tasks.ids, tasks.keys, self.store)
+        failed = self.engine.fill(self.embedder, of_project, self.checkpoint)
+        record_loads(self.store, self.project.id, tried, failed)
         return failed
 
     @staticmethod
-    def _tell(rows: Sequence[TaskRow], failed: Failures) -> None:
+    def _tell(bad: TaskTable, failed: Failures, of: int) -> None:
         """Log one line for each cause."""
-        errors = ((row.task_id, failed.get(row.content_key)) for row in rows)
-        for group in group_by_cause((task, one.cause, str(one)) for task, one in errors if one):
-            log.warning("%s", describe_unreadable([group], len(rows)))
+        errors = ((row.task_id, failed[row.content_key]) for row in bad)
+        for group in group_by_cause((task, one.cause, str(one)) for task, one in errors):
+            log.warning("%s", describe_unreadable([group], of))

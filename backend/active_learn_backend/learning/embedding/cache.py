@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...state.content_keys import ContentKeys, KeyedColumn
 from ...state.folders import make_private_folder
 from .key_index import KEY_BYTES, KeyArray, KeyIndex, RowArray, read_keys
 
@@ -91,6 +92,7 @@ class EmbeddingCache:
         self._lock_path = folder / "lock"
         self._guard = threading.RLock()
         self._index = KeyIndex()
+        self._rows = KeyedColumn(self._find, unknown=-1)
         # The file whose keys are in the index: while it is open, no other gets its inode.
         self._indexed: BufferedReader | None = None
         self._refresh()
@@ -102,9 +104,7 @@ class EmbeddingCache:
         """Positions of the keys that are not cached, the first of each only."""
         self._refresh()
         wanted = _parse(keys)
-        absent = np.flatnonzero(self._find(wanted) < 0)
-        _, first = np.unique(wanted[absent], return_index=True)
-        return sorted(absent[first].tolist())
+        return _first_of_each(wanted, np.flatnonzero(self._rows.of(wanted) < 0))
 
     def get(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
         """Read embeddings as float32, shape (n, n_features).
@@ -129,7 +129,7 @@ class EmbeddingCache:
         KeyError
             When a key is not cached.
         """
-        rows = self._find(_parse(keys))
+        rows = self._rows.of(_parse(keys))
         if len(rows) and rows.min() < 0:
             raise KeyError(keys[int(rows.argmin())])
         return CachedVectors(self._vectors_path, self.n_features, rows)
@@ -174,7 +174,8 @@ class EmbeddingCache:
         """Append embeddings; keys that another process added meanwhile are left as they are."""
         with self._locked():
             self._refresh()
-            wanted = self.missing(keys)
+            given = _parse(keys)
+            wanted = _first_of_each(given, np.flatnonzero(self._find(given) < 0))
             if not wanted:
                 return
             block = np.ascontiguousarray(vectors[wanted], dtype=np.float16)
@@ -218,6 +219,7 @@ class EmbeddingCache:
                 held.close()
             self._indexed = held = self._keys_path.open("rb")
             self._index = KeyIndex()
+            self._rows = KeyedColumn(self._find, unknown=-1)
         return held
 
     @contextmanager
@@ -228,4 +230,10 @@ class EmbeddingCache:
 
 
 def _parse(keys: Sequence[str]) -> KeyArray:
-    return read_keys(bytes.fromhex("".join(keys)))
+    return ContentKeys.of(keys).array
+
+
+def _first_of_each(keys: KeyArray, at: RowArray) -> list[int]:
+    """Return those of some positions where a key stands for the first time."""
+    _, first = np.unique(keys[at], return_index=True)
+    return sorted(at[first].tolist())

@@ -8,18 +8,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...state.content_keys import KEY_BYTES, KeyArray, read_keys
+
 __all__ = ["KEY_BYTES", "KeyArray", "KeyIndex", "RowArray", "read_keys"]
 
-KEY_BYTES = 16
 LATELY = 2**15  # keys in the dict before they are sorted in
 
-KeyArray = npt.NDArray[np.bytes_]
 RowArray = npt.NDArray[np.int64]
-
-
-def read_keys(data: bytes) -> KeyArray:
-    """View keys of 16 bytes that follow one another; compared as a whole, zeros included."""
-    return np.frombuffer(data, f"S{KEY_BYTES}")
 
 
 class KeyIndex:

@@ -32,21 +32,22 @@ class ProjectTasks:
 
     Attributes
     ----------
-    ids : sequence of int, length n
+    ids : array of shape (n,), int64
         Ascending.
     keys : sequence of str, length n
         Digests of what the encoder reads of each.
     """
 
     project: Project
-    ids: Sequence[int]
+    ids: npt.NDArray[np.int64]
     keys: Sequence[str]
     store: Store
 
     def contents(self, at: Sequence[int]) -> list[Mapping[str, Any]]:
         """Read what the encoder reads of the tasks at some positions."""
-        found = read_contents(self.store, self.project.id, [self.ids[position] for position in at])
-        return [found.get(self.ids[position], {}) for position in at]
+        ids = [int(self.ids[position]) for position in at]
+        found = read_contents(self.store, self.project.id, ids)
+        return [found.get(task_id, {}) for task_id in ids]
 
 
 class Engine(ABC):

@@ -19,7 +19,7 @@ __all__ = ["LocalEngine"]
 
 
 class LocalEngine(Engine):
-    """Computes here, with all embeddings of the project in memory."""
+    """Computes here; of the embeddings only those that are ranked are in memory."""
 
     def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
         return embedder.fill(tasks.keys, tasks.contents, checkpoint)
@@ -47,7 +47,7 @@ class LocalEngine(Engine):
         return failed
 
     def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
-        return embedder.cache.get(keys)
+        return embedder.cache.vectors(keys)
 
     def rank(
         self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int

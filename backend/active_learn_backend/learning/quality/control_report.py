@@ -67,7 +67,7 @@ def _evaluate(
     audit_losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
     if last is not None and len(training) < EVALUATE_AGAIN * last.evaluation.labels:
         audit = audit_estimate(head.problem_type, audit_losses, snapshot.population)
-        current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows}
+        current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
         errors = unchanged_errors(last.label_errors, current)
         return replace(last.evaluation, audit=audit), tuple(errors)
     embeddings, labels = snapshot.embeddings[training], snapshot.labels(training)

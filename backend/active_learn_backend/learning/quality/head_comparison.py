@@ -14,7 +14,6 @@ from active_learn.heads import ProblemType, TrainedHead, head_name, load_heads, 
 from active_learn.heads.base import FloatArray
 
 from ...state.round_report import AuditGain, HeadAgreement, RoundReport, Stability
-from ..selection.audit_set import place
 from ..selection.snapshot import ControlSnapshot
 
 __all__ = ["agreement", "audit_gain", "compare_heads", "earlier_heads", "stop_set"]
@@ -60,7 +59,7 @@ def compare_heads(
     least = min(max(LEAST_STEP, LEAST_SHARE * trained), ENOUGH_STEP)
     recent = min((step for step in steps if step[0] >= least), default=None)
     if recent is not None and (former := _load(name, head, folder, recent[1])):
-        chosen = snapshot.embeddings[stop_set([row.content_key for row in snapshot.rows])]
+        chosen = snapshot.embeddings[stop_set(snapshot.places(STOP_SET_SEED))]
         value = agreement(head.problem_type, answers(former, chosen), answers(head, chosen))
         if value is not None:
             agreed = HeadAgreement(value, recent[0], len(chosen))
@@ -104,9 +103,8 @@ def _load(control: str, head: TrainedHead, folder: Path, number: int) -> Trained
     return former if same and former.reads(encoder, head.n_features) else None
 
 
-def stop_set(content_keys: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return at most 2,000 tasks, drawn by a hash of their content: the same in every round."""
-    places = np.array([place(key, STOP_SET_SEED) for key in content_keys])
+def stop_set(places: Array) -> npt.NDArray[np.int64]:
+    """Return at most 2,000 tasks, the first ones by the hash of their content."""
     return np.argsort(places, kind="stable")[:MOST_STOP_SET]
 
 

@@ -12,24 +12,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
+
+from ...state.content_keys import ContentKeys, KeyedColumn
 from ...state.schema import TaskRow
 
-__all__ = ["in_audit", "mix", "place", "served_as_audit"]
+__all__ = ["mix", "places", "places_of", "served_as_audit"]
 
 NEIGHBORS = 10  # labels before one and after it, of which most must come from the queue
 
 
-def place(content_key: str, seed: int) -> float:
-    """Return a task's place in [0, 1): uniform, and fixed by its content and the seed alone."""
-    digest = hashlib.blake2b(f"{seed}/{content_key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+def places(keys: Iterable[str], seed: int) -> npt.NDArray[np.float64]:
+    """Return the places of tasks in [0, 1): uniform, fixed by their content and the seed alone.
+
+    Those below a share are the audit set; a larger share includes all of a smaller one.
+    """
+    start = hashlib.blake2b(f"{seed}/".encode(), digest_size=8)
+    digests = []
+    for key in keys:
+        digest = start.copy()
+        digest.update(key.encode())
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.float64) / 2.0**64
 
 
-def in_audit(content_key: str, share: float, seed: int) -> bool:
-    """Return whether a task is in the audit set; a larger share includes all of a smaller one."""
-    return place(content_key, seed) < share
+@lru_cache(maxsize=64)
+def places_of(project_id: int, seed: int) -> KeyedColumn:
+    """Return the column of the places of a project's tasks that this process keeps."""
+    return KeyedColumn(lambda keys: places(ContentKeys(keys), seed))
 
 
 def served_as_audit(rows: Sequence[TaskRow], since: float) -> list[bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from active_learn.validation import Problem, types_of
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import QueueRow
 from ..embedding.cache import Vectors
-from .audit_set import mix, place
+from .audit_set import mix
 from .label_noise import label_noise
 from .queue_size import QueueSize, queue_size
 from .snapshot import Mask, Positions, Snapshot
@@ -98,7 +97,7 @@ def choose(
     reasons = dict(zip(order.tolist(), zip(uncertainty, novelty, strict=True), strict=True))
     # A task that somebody skipped may be served to others, but only after everything else.
     spare = np.flatnonzero(~snapshot.labeled & snapshot.skipped)
-    order = np.concatenate([order, _drawn(snapshot, pool, order, size, settings)])
+    order = np.concatenate([order, _drawn(snapshot, pool, order, size)])
     mixed = [(at, False) for at in ahead]
     mixed += _mixed(snapshot, order, open_, settings, size.rows)
     mixed += [(int(at), False) for at in spare[: max(size.rows - len(mixed), 0)]]
@@ -123,10 +122,10 @@ def choose(
 
 def _ahead(snapshot: Snapshot, open_: Mask, first: Collection[int]) -> list[int]:
     """Return the positions of tasks that are served before all others."""
-    if not first:
-        return []
-    at_task = {snapshot.rows[at].task_id: int(at) for at in np.flatnonzero(open_)}
-    return [at_task[task] for task in first if task in at_task]
+    ids, wanted = snapshot.rows.ids, list(first)
+    found = np.searchsorted(ids, wanted).tolist()
+    places = zip(wanted, found, strict=True)
+    return [at for task, at in places if at < len(ids) and ids[at] == task and open_[at]]
 
 
 def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> LabeledData:
@@ -140,40 +139,31 @@ def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> Lab
     )
 
 
-def _drawn(
-    snapshot: Snapshot, pool: Positions, order: Positions, size: QueueSize, settings: Settings
-) -> Positions:
+def _drawn(snapshot: Snapshot, pool: Positions, order: Positions, size: QueueSize) -> Positions:
     """Draw the tasks that stand behind the ranked ones, by the hash of their content."""
-    others = np.setdiff1d(pool, order).tolist()
-    some = heapq.nsmallest(
-        size.rows - size.ranked, others, key=lambda at: _place(snapshot, at, settings)
-    )
-    return np.array(some, dtype=np.int64)
+    others = np.setdiff1d(pool, order)
+    by_place = np.argsort(snapshot.places(RANDOM_STATE)[others], kind="stable")
+    return others[by_place[: size.rows - size.ranked]]
 
 
 def _mixed(
     snapshot: Snapshot, order: Positions, open_: Mask, settings: Settings, wanted: int
 ) -> list[tuple[int, bool]]:
-    audit = np.flatnonzero(open_ & snapshot.audit).tolist()
+    audit, places = np.flatnonzero(open_ & snapshot.audit), snapshot.places(RANDOM_STATE)
     if isinstance(settings.budget, float):
         # Of a stream only a share is served at all, and the audit set is a share of that.
-        share = settings.audit * settings.budget
-        audit = [at for at in audit if _place(snapshot, at, settings) < share]
-    audit.sort(key=lambda at: _place(snapshot, at, settings))
+        audit = audit[places[audit] < settings.audit * settings.budget]
+    audit = audit[np.argsort(places[audit], kind="stable")]
     return list(
         mix(
             order.tolist(),
-            audit,
+            audit.tolist(),
             n_rows=wanted,
             share=settings.audit,
             served=int(snapshot.labeled.sum()),
             served_audit=len(snapshot.measuring),
         )
     )
-
-
-def _place(snapshot: Snapshot, at: int, settings: Settings) -> float:
-    return place(snapshot.rows[at].content_key, RANDOM_STATE)
 
 
 def _selection_probabilities(

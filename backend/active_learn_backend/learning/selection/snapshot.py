@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, TaskRow
+from ...state.task_table import TaskTable
 from ..embedding.cache import Vectors
-from .audit_set import in_audit, served_as_audit
+from .audit_set import places_of, served_as_audit
 
 __all__ = ["ControlSnapshot", "Mask", "Positions", "Snapshot"]
 
@@ -27,15 +28,17 @@ class Snapshot:
 
     Attributes
     ----------
-    rows : sequence of TaskRow, length n
+    rows : TaskTable of length n
     embeddings : array or CachedVectors of shape (n, d), float32
     audit : array of shape (n,), bool
         Tasks that only measure.
+    project_id : int
     """
 
-    rows: Sequence[TaskRow]
+    rows: TaskTable
     embeddings: Vectors
     audit: Mask
+    project_id: int
 
     @classmethod
     def take(
@@ -47,13 +50,13 @@ class Snapshot:
         an earlier share, from the Data Manager or before the project was connected, was not drawn
         by chance. It trains.
         """
-        measures = served_as_audit(rows, project.connected_at)
-        audit = [
-            measures[at] if row.labels is not None
-            else in_audit(row.content_key, settings.audit, RANDOM_STATE)
-            for at, row in enumerate(rows)
-        ]  # fmt: skip
-        return cls(rows, embeddings, np.array(audit, dtype=bool))
+        tasks = TaskTable.of(rows)
+        audit = places_of(project.id, RANDOM_STATE).of(tasks.keys.array) < settings.audit
+        measures = served_as_audit(list(tasks.marked.values()), project.connected_at)
+        for (at, row), measured in zip(tasks.marked.items(), measures, strict=True):
+            if row.labels is not None:
+                audit[at] = measured
+        return cls(tasks, embeddings, audit, project.id)
 
     def of(self, from_name: str, embeddings: Vectors | None = None) -> ControlSnapshot:
         """Return the same tasks with the labels of one control.
@@ -64,17 +67,17 @@ class Snapshot:
             What its head reads, where that is something else.
         """
         vectors = self.embeddings if embeddings is None else embeddings
-        return ControlSnapshot(self.rows, vectors, self.audit, from_name)
+        return ControlSnapshot(self.rows, vectors, self.audit, self.project_id, from_name)
 
     @cached_property
     def labeled(self) -> Mask:
         """Tasks with a label, of whichever control."""
-        return np.array([row.labels is not None for row in self.rows], dtype=bool)
+        return self.rows.where(lambda row: row.labels is not None)
 
     @cached_property
     def skipped(self) -> Mask:
         """Tasks that somebody skipped."""
-        return np.array([row.skipped for row in self.rows], dtype=bool)
+        return self.rows.where(lambda row: row.skipped)
 
     @property
     def training(self) -> Positions:
@@ -103,14 +106,16 @@ class Snapshot:
 
     def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
         """Return the same tasks after a stream decided on some, by task id."""
-        rows = [
-            replace(row, decision=decisions.get(row.task_id, row.decision)) for row in self.rows
-        ]
-        return Snapshot(rows, self.embeddings, self.audit)
+        rows = self.rows.with_decisions(decisions)
+        return Snapshot(rows, self.embeddings, self.audit, self.project_id)
 
     def decided(self, *decisions: str | None) -> Mask:
         """Return for which tasks the stream made one of these decisions (None: none yet)."""
-        return np.array([row.decision in decisions for row in self.rows], dtype=bool)
+        return self.rows.decided(*decisions)
+
+    def places(self, seed: int) -> npt.NDArray[np.float64]:
+        """Return the place of each task in [0, 1), see `audit_set.places`."""
+        return places_of(self.project_id, seed).of(self.rows.keys.array)
 
 
 @dataclass(frozen=True)
@@ -128,13 +133,14 @@ class ControlSnapshot(Snapshot):
     @cached_property
     def labeled(self) -> Mask:
         """Tasks with a label of the control."""
-        return np.array([self.from_name in (row.labels or {}) for row in self.rows], dtype=bool)
+        return self.rows.where(lambda row: self.from_name in (row.labels or {}))
 
     @property
     def population(self) -> int:
         """How many tasks the control may be labeled in: not those that were labeled without it."""
         return len(self.rows) - sum(
-            row.labels is not None and self.from_name not in row.labels for row in self.rows
+            row.labels is not None and self.from_name not in row.labels
+            for row in self.rows.marked.values()
         )
 
     def labels(self, at: Positions) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from active_learn import ActiveSampler, LabeledData, LinearHead, ParameterError
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.engines.local import LocalEngine
-from active_learn_backend.learning.selection.audit_set import in_audit, mix, place
+from active_learn_backend.learning.selection.audit_set import mix, places
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.learning.selection.queue_builder import choose
 from active_learn_backend.learning.selection.queue_size import QueueSize, queue_size
@@ -42,18 +43,23 @@ def snapshot(n: int, settings: Settings, *, connected_at: float = 0.0, **changes
     return Snapshot.take(project, rows, embeddings, settings)
 
 
+def place(content_key: str, seed: int) -> float:
+    digest = hashlib.blake2b(f"{seed}/{content_key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
 # -- the audit set ------------------------------------------------------------------------------
 
 
 def test_the_audit_set_is_a_fixed_uniform_share() -> None:
     keys = [f"{at:032x}" for at in range(20_000)]
-    some = {key for key in keys if in_audit(key, 0.05, 0)}
-    assert 900 < len(some) < 1100  # 1000 expected, standard deviation 31
-    assert some < {key for key in keys if in_audit(key, 0.1, 0)}
-    assert some != {key for key in keys if in_audit(key, 0.05, 1)}
-    assert not any(in_audit(key, 0.0, 0) for key in keys)
-    places = np.sort([place(key, 0) for key in keys])
-    assert np.abs(places - np.linspace(0, 1, len(keys))).max() < 0.02  # Kolmogorov-Smirnov
+    found = places(keys, 0)
+    assert 900 < (found < 0.05).sum() < 1100  # 1000 expected, standard deviation 31
+    assert found.tolist() == [place(key, 0) for key in keys]
+    assert not np.isclose(found, places(keys, 1)).any()
+    assert found.min() >= 0.0
+    ordered = np.sort(found)
+    assert np.abs(ordered - np.linspace(0, 1, len(keys))).max() < 0.02  # Kolmogorov-Smirnov
 
 
 @given(
@@ -86,8 +92,8 @@ def test_audit_tasks_are_served_in_the_order_of_their_hash_and_never_ranked() ->
     assert 40 < len(audit_ids) < 80
     assert [row.audit for row in rows] == [row.task_id in audit_ids for row in rows]
     assert sum(row.audit for row in rows) == 4
-    places = [place(f"{row.task_id - 100:032x}", 0) for row in rows if row.audit]
-    assert places == sorted(places)
+    served = [place(f"{row.task_id - 100:032x}", 0) for row in rows if row.audit]
+    assert served == sorted(served)
     assert [row.in_batch for row in rows] == [True] * 10 + [False] * 10
     plain = [row for row in rows if not row.audit]
     pool = np.flatnonzero(~tasks.audit)

@@ -17,13 +17,14 @@ from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.learning.quality.head_comparison import (
+    STOP_SET_SEED,
     agreement,
     audit_gain,
     compare_heads,
     stop_set,
 )
 from active_learn_backend.learning.quality.stopping import advise, describe, verdict
-from active_learn_backend.learning.selection.audit_set import in_audit
+from active_learn_backend.learning.selection.audit_set import places
 from active_learn_backend.learning.selection.snapshot import Snapshot
 from active_learn_backend.project_settings import PROJECT_SETTINGS
 from active_learn_backend.settings import RANDOM_STATE, load_settings
@@ -109,13 +110,14 @@ def test_agreement_of_sets_counts_bits() -> None:
 
 def test_the_stop_set_stays_as_tasks_come() -> None:
     keys = [f"{at:032x}" for at in range(5000)]
-    chosen = {keys[at] for at in stop_set(keys[:4000])}
+    where = places(keys, STOP_SET_SEED)
+    chosen = {keys[at] for at in stop_set(where[:4000])}
     assert len(chosen) == 2000
-    later = {keys[at] for at in stop_set(keys)}
+    later = {keys[at] for at in stop_set(where)}
     new = later - chosen
     assert new <= set(keys[4000:])  # only what came since takes a place
     assert 300 < len(new) < 500  # 400 expected
-    assert len(stop_set(keys[:30])) == 30
+    assert len(stop_set(where[:30])) == 30
 
 
 # -- the gain on audit tasks --------------------------------------------------------------------
@@ -169,9 +171,10 @@ class Rounds:
     def run(self, n_labels: int) -> Stability:
         labels = [OFFERED[place] for place in self.places]
         settings = load_settings(audit=0.2)
+        audit = places([f"{at:032x}" for at in range(len(labels))], RANDOM_STATE) < 0.2
         tasks = [
             TaskRow(at, {}, f"{at:032x}", {"c": labels[at]}, False, labeled_at=1.0,
-                    served="audit" if in_audit(f"{at:032x}", 0.2, RANDOM_STATE) else "queue")
+                    served="audit" if audit[at] else "queue")
             if at < n_labels else TaskRow(at, {}, f"{at:032x}", None, False)
             for at in range(len(labels))
         ]  # fmt: skip

@@ -54,7 +54,7 @@ class RayEngine(Engine):
             checkpoint(min(done, len(missing)), len(missing))
             progress.tell(done)
 
-        source = Source.of_project(tasks.project.id, tasks.ids, missing)
+        source = Source.of_project(tasks.project.id, tasks.ids.tolist(), missing)
         failed = self._embed(embedder, source, tasks.project.label_config, report)
         left = [tasks.keys[at] for at in embedder.cache.missing(tasks.keys)]
         return dict.fromkeys(left, ContentError(CHANGED)) | failed
