@@ -17,6 +17,7 @@ from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
 from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.schema import rounds
 from active_learn_backend.state.tasks import apply_changes, read_tasks
 from active_learn_backend.web.app import create_app
 from flask import Flask
@@ -135,6 +136,23 @@ def test_regression_and_label_errors_are_shown(client: FlaskClient, runtime: Any
     assert "a, b" in page
 
 
+def test_few_audit_labels_are_counted_and_measure_nothing(
+    client: FlaskClient, runtime: Any
+) -> None:
+    store = page_state.fill(runtime)
+    last = page_state.report(36, page_state.audit(1.0, 9), 3)
+    controls = tuple(
+        replace(one, audit=9, evaluation=Evaluation(page_state.audit(1.0, 9)))
+        for one in last.controls
+    )
+    finish_round(store, 3, replace(last, controls=controls), labels=0, tasks=0)
+    with store.write() as connection:
+        connection.execute(rounds.delete().where(rounds.c.round < 3))
+    page = html(client, "/projects/3")
+    assert "9 of them have a label, 1 more is needed" in page
+    assert "accuracy 100" not in page
+
+
 def test_each_control_has_its_place_on_the_page(client: FlaskClient, runtime: Any) -> None:
     config = page_state.TEXT_CONFIG.replace(
         "</View>", '<Number name="weight &lt;kg&gt;" toName="t"/></View>'
@@ -143,8 +161,8 @@ def test_each_control_has_its_place_on_the_page(client: FlaskClient, runtime: An
     weight = ControlReport(
         "weight <kg>",
         12,
-        9,
-        Evaluation(page_state.audit(1.25, 9, metric="mean absolute error")),
+        10,
+        Evaluation(page_state.audit(1.25, 10, metric="mean absolute error")),
         (LabelError(102, 4.0, 2.5, None),),
     )
     first = page_state.report(36, page_state.audit(0.5, 20), 3)

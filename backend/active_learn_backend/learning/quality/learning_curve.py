@@ -12,8 +12,10 @@ from scipy.stats import t as student
 
 from ...state.round_report import RoundReport
 
-__all__ = ["ERROR", "Gain", "Point", "expected_gain", "latest_points", "points_of"]
+__all__ = ["ERROR", "LEAST_AUDITED", "Gain", "Point", "expected_gain", "latest_points", "points_of"]
 
+#: Audit labels below which nothing is said: one right answer is no accuracy of 100 %.
+LEAST_AUDITED = 10
 MOST_POINTS = 60  # of a curve: more are not visible on a screen
 NEEDED_AUDITED, NEEDED_POINTS, NEEDED_SPAN = 30, 5, 2.0
 ERROR = "mean absolute error"  # the one metric that is better when it is lower
@@ -60,6 +62,8 @@ class Gain:
 def points_of(reports: Sequence[RoundReport], control: str | None = None) -> list[Point]:
     """Return the audit estimates of the rounds, the last for each number of labels.
 
+    Those on fewer than `LEAST_AUDITED` tasks are left out.
+
     Parameters
     ----------
     control : str, optional
@@ -70,7 +74,7 @@ def points_of(reports: Sequence[RoundReport], control: str | None = None) -> lis
     for report in reports:
         found = report.of(control)
         audit = found.evaluation.audit
-        if audit is None:
+        if audit is None or audit.n < LEAST_AUDITED:
             continue
         if audit.metric != metric:  # another labeling task from here on
             points, metric = {}, audit.metric

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...state.round_report import ControlReport, Estimate, HeadAgreement, RoundReport
+from .learning_curve import LEAST_AUDITED
 
 __all__ = ["Advice", "advise", "describe", "verdict"]
 
@@ -180,6 +181,10 @@ def _target(reports: Sequence[ControlReport], target: float) -> Advice:
     audit = _last_audit(reports)
     if audit is None:
         return say(None, "nothing is measured yet; AUDIT must be above 0")
+    if audit.n < LEAST_AUDITED:
+        return say(
+            None, f"nothing is measured yet: {audit.n} of {LEAST_AUDITED} audit labels are there"
+        )
     numbers = _is_regression(reports)
     least, most = (-audit.high, -audit.low) if numbers else (audit.low, audit.high)
     wanted = -target if numbers else target

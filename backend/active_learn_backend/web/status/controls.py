@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...labeling.controls import ControlTag
-from ...learning.quality.learning_curve import Gain, Point, expected_gain, points_of
+from ...learning.quality.learning_curve import LEAST_AUDITED, Gain, Point, expected_gain, points_of
 from ...learning.quality.stopping import Advice, advise
-from ...state.round_report import LabelError, RoundReport
+from ...state.round_report import ControlReport, LabelError, RoundReport
 
 __all__ = ["ControlStatus", "control_status"]
 
@@ -27,6 +27,10 @@ class ControlStatus:
     ----------
     name : str
         Empty where no control can be learned.
+    audited : int
+        Its labels that measure.
+    needed : int
+        How many more have to come before anything is measured.
     balance : list of (str, int)
         Labels and how often each was given; in regression ranges of numbers.
     advice : list of Advice
@@ -39,6 +43,8 @@ class ControlStatus:
     problem_type: str
     curve: list[Point]
     gain: Gain
+    audited: int
+    needed: int
     balance: list[tuple[str, int]]
     advice: list[Advice]
     label_errors: list[LabelError]
@@ -56,15 +62,17 @@ def control_status(
     """
     name = control.from_name
     points = points_of(reports, name)
-    errors = reports[-1].of(name).label_errors if reports else ()
+    last = reports[-1].of(name) if reports else ControlReport(name, 0)
     return ControlStatus(
         name=name,
         problem_type=control.problem_type,
         curve=points,
         gain=expected_gain(points),
+        audited=last.audit,
+        needed=max(LEAST_AUDITED - last.audit, 0),
         balance=_balance(control, counted),
         advice=advise(reports, control=name),
-        label_errors=list(errors[:SHOWN_ERRORS]),
+        label_errors=list(last.label_errors[:SHOWN_ERRORS]),
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from active_learn_backend.errors import ContentError
 from active_learn_backend.labelstudio.connection import MODEL_DELETED, PROJECT_DELETED
 from active_learn_backend.learning.quality.learning_curve import Point, expected_gain, points_of
+from active_learn_backend.learning.quality.stopping import advise
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.labeling_runs import describe_runs
@@ -343,11 +344,20 @@ def test_points_are_of_one_metric_and_one_a_number_of_labels() -> None:
     assert [(point.labels, point.value) for point in points] == [(10, 0.6), (40, 0.5)]
 
 
+def test_nothing_is_said_of_a_few_audit_labels() -> None:
+    """One right answer is no accuracy of 100 %, and no point of a curve."""
+    reports = [page_state.report(n, page_state.audit(1.0, n)) for n in (1, 9)]
+    assert points_of(reports) == []
+    (target,) = [one for one in advise(reports, 0.9) if one.criterion == "target performance"]
+    assert target.says_stop is None
+    assert target.words == "nothing is measured yet: 9 of 10 audit labels are there"
+
+
 def test_a_long_curve_keeps_its_ends() -> None:
     reports = [page_state.report(n, page_state.audit(0.5, n)) for n in range(1, 1001)]
     points = points_of(reports)
     assert len(points) <= 60
-    assert (points[0].labels, points[-1].labels) == (1, 1000)
+    assert (points[0].labels, points[-1].labels) == (10, 1000)
 
 
 def test_a_power_law_is_extrapolated() -> None:
