@@ -20,8 +20,9 @@ from typing import Any
 
 from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.label_studio import LabelStudioServer
-from active_learn_backend.labelstudio.automatic_labels import UNANNOTATED, AutomaticLabels
+from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
 from active_learn_backend.labelstudio.client import LabelStudioClient
+from active_learn_backend.labelstudio.run_actions import UNANNOTATED
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.labeling_runs import Answer
 from active_learn_backend.state.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import StoreError
-from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
+from active_learn_backend.labelstudio.run_actions import RunActions
 from active_learn_backend.learning.quality.verification_sample import is_right
 from active_learn_backend.state.labeling_runs import Answer
 from active_learn_backend.state.queue import read_queue
@@ -171,7 +171,7 @@ def test_a_run_that_was_broken_off_is_finished_by_the_next_call(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(AutomaticLabels, "_annotate", killed)
+        patch.setattr(RunActions, "annotate", killed)
         label(backend, project, "--accuracy", "0.95", "--write", "annotations")
     assert sum(bool(task["annotations"]) for task in backend.studio.tasks.values()) == 150
     done = label(backend, project, "--accuracy", "0.95", "--write", "annotations")

@@ -46,6 +46,7 @@ class FakeLabelStudio(Script):
         self.tasks: dict[int, dict[str, Any]] = {}
         self.rows: dict[int, dict[str, Any]] = {}
         self.locks: dict[int, str] = {}  # task -> person
+        self.busy = 0  # so many actions are not counted, as where the database is locked
         self.before: Callable[[str, str, Any], Answer | None] = lambda *_: None
         self.after: Callable[[str, str, Any], Answer | None] = lambda *_: None
         self._one = threading.RLock()
@@ -76,6 +77,7 @@ class FakeLabelStudio(Script):
             "project": project,
             "data": {"text": text},
             "annotations": [],
+            "total_annotations": 0,
             "updated_at": _now(),
         }
 
@@ -150,6 +152,10 @@ class FakeLabelStudio(Script):
         }
         self.tasks[task]["annotations"].append(annotation)
         self.tasks[task]["updated_at"] = now
+        self._count(self.tasks[task])
+
+    def _count(self, task: dict[str, Any]) -> None:
+        task["total_annotations"] = len(task["annotations"])
 
     def _annotation(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return an annotation after its task."""
@@ -232,6 +238,16 @@ class FakeLabelStudio(Script):
             self.projects[project]["model_version"] = None
 
     def _act(self, project: int, action: str, body: dict[str, Any]) -> Answer:
+        before = {number: task["total_annotations"] for number, task in self.tasks.items()}
+        answer = self._do_act(project, action, body)
+        if self.busy and "annotations" in action:
+            self.busy -= 1
+            for number, count in before.items():
+                self.tasks[number]["total_annotations"] = count
+            return _json({"detail": "Created 0 annotations", "processed_items": 0})
+        return answer
+
+    def _do_act(self, project: int, action: str, body: dict[str, Any]) -> Answer:
         wanted = body["selectedItems"]["included"]
         tasks = self._filtered(project, body["filters"])
         tasks = [task for task in tasks if not wanted or task["id"] in wanted]
@@ -260,6 +276,7 @@ class FakeLabelStudio(Script):
     def _delete_annotation(self, task: dict[str, Any], annotation: dict[str, Any]) -> None:
         task["annotations"].remove(annotation)
         task["updated_at"] = _now()
+        self._count(task)
 
     def _filtered(self, project: int, rules: dict[str, Any]) -> list[dict[str, Any]]:
         tasks = self._tasks_of(project)
@@ -300,7 +317,9 @@ class FakeLabelStudio(Script):
             return any(part in row["model_version"] for part in value for row in predictions)
         if column == "annotations_results":
             return any(value in json.dumps(one["result"]) for one in task["annotations"])
-        count = len(task["annotations"]) if "annotations" in column else len(predictions)
+        counts = {"total_predictions": len(predictions), "cancelled_annotations": 0}
+        counts |= {"total_annotations": task["total_annotations"]}
+        count = counts.get(column, len(task["annotations"]))
         if rule["operator"] == "empty":
             return count == 0
         return bool(count > value) if rule["operator"] == "greater" else bool(count == value)

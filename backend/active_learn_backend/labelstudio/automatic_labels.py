@@ -9,15 +9,12 @@ predictions, and takes no prediction twice. So writing can be repeated after a c
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
-from ..errors import LabelConfigError, LabelStudioError, SettingsError
-from ..labeling.annotations import is_automatic, marked, run_of_version, version_of_run
+from ..errors import LabelConfigError, SettingsError
+from ..labeling.annotations import marked, run_of_version, version_of_run
 from ..labeling.config import parse_label_config
 from ..settings import Settings
 from ..state.labeling_runs import (
@@ -35,7 +32,8 @@ from ..state.labeling_runs import (
 from ..state.store import Store
 from ..state.tasks import chunks
 from .client import LabelStudioClient
-from .publication import ATTEMPTS, Publication
+from .publication import Publication
+from .run_actions import ANNOTATED, PASSES, Progress, RunActions
 from .task_filters import Filter
 from .written_run import WrittenRun, read_run
 
@@ -44,19 +42,6 @@ __all__ = ["AutomaticLabels", "Removed"]
 log = logging.getLogger(__name__)
 
 IMPORTED_AT_ONCE = 5000  # predictions; each import counts those of all tasks anew
-CONVERTED_AT_ONCE = 500  # annotations; a submit waits 0.3 s
-# Annotations, or predictions. A submit waits 0.4 s; and on SQLite Label Studio begins anew when
-# somebody submits while it looks for what it deletes, which takes longer the more it is.
-DELETED_AT_ONCE = 100
-BUSY_PAUSE = 1.0  # seconds before the second attempt of an action; doubled before the third
-# Over what people changed while it was taken back; the last one deletes one by one, whatever Label
-# Studio's counters say, which may be wrong after it was killed.
-PASSES = 3
-
-UNANNOTATED = Filter("annotations_ids", "empty", "Number", "true")
-ANNOTATED = Filter("annotations_ids", "greater", "Number", 0)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -143,10 +128,10 @@ class AutomaticLabels:
             had = self._client.model_versions(self._project_id).get(version_of_run(run.run), 0)
             written = self._import(run.run, rows, project["task_number"])
             if run.kind == "annotations":
-                written = self._annotate(run.run, rows, progress)
-            if run.kind == "annotations" and had:  # a part was written before
-                found = self._read(run.run)
-                written = len(found.untouched) + len(found.touched)
+                actions = RunActions(self._client, self._project_id, run.run)
+                written = actions.annotate([row["task"] for row in rows], progress)
+                if actions.annotate_uncounted() or had:  # not all was written and counted just now
+                    written = self._read(run.run).size
             finish(self._store, self._project_id, run.run, written)
         self._store.mark_changed(self._project_id)
         return next(one for one in list_runs(self._store, self._project_id) if one.run == run.run)
@@ -157,18 +142,21 @@ class AutomaticLabels:
         Annotations that a person changed or confirmed stay, and so do those beside the run's.
         """
         with one_at_a_time(self._settings, self._project_id):
-            annotations = 0
+            actions, before = RunActions(self._client, self._project_id, number), 0
             for left in reversed(range(PASSES)):
+                actions.annotate_emptied()  # to be deleted and counted
                 found = self._read(number)
+                before = before or found.size
                 if not found.untouched:
                     break
                 log.info("run %d: %d annotations are being removed", number, len(found.untouched))
-                annotations += (
-                    self._delete_annotations(found)
-                    if left
-                    else self._delete_one_by_one(found.untouched)
-                )
-            predictions = self._delete_predictions(number, found)
+                if left:
+                    actions.delete_annotations(found)
+                else:
+                    actions.delete_one_by_one(found.untouched)
+                    found = self._read(number)
+            annotations = before - found.size
+            predictions = actions.delete_predictions(found)
             record_removal(self._store, self._project_id, number, max(annotations, predictions))
         self._store.mark_changed(self._project_id)
         return Removed(annotations, predictions, len(found.touched))
@@ -244,40 +232,7 @@ class AutomaticLabels:
         return stored
 
     def _ids(self, *filters: Filter) -> set[int]:
-        pages = self._client.task_pages(self._project_id, include="id", filters=filters)
-        return {item["id"] for page in pages for item in page}
-
-    def _annotate(self, number: int, rows: Sequence[Mapping[str, Any]], progress: Progress) -> int:
-        """Let Label Studio turn predictions into annotations; return how many it made.
-
-        A task that somebody labels between the statement that picks the tasks and the one that
-        stores their annotations, milliseconds later, gets both; the person's label counts.
-        """
-        created = 0
-        for done, some in _counted(chunks(rows, CONVERTED_AT_ONCE)):
-            answer = self._act(
-                "predictions_to_annotations",
-                [row["task"] for row in some],
-                [UNANNOTATED],
-                model_version=version_of_run(number),
-            )
-            created += int(re.sub(r"\D", "", answer["detail"]) or 0)  # "Created 12 annotations"
-            progress(done, len(rows))
-        return created
-
-    def _act(
-        self, action: str, task_ids: Sequence[int], filters: Sequence[Filter], **values: Any
-    ) -> dict[str, Any]:
-        """Let Label Studio act; again where its database was busy, for nothing is done twice."""
-        attempts = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(BUSY_PAUSE),
-            retry=retry_if_exception(
-                lambda error: isinstance(error, LabelStudioError) and error.status >= 500
-            ),
-            reraise=True,
-        )
-        return attempts(self._client.act, self._project_id, action, task_ids, filters, **values)
+        return self._client.task_ids(self._project_id, *filters)
 
     def _read(self, number: int) -> WrittenRun:
         """Read what Label Studio holds of a run."""
@@ -285,57 +240,3 @@ class AutomaticLabels:
         if version_of_run(number) not in self._client.model_versions(self._project_id):
             ids = self._ids(ANNOTATED)  # only its marks can tell, and the state may be new
         return read_run(self._client, self._project_id, number, ids)
-
-    # -- taking back --------------------------------------------------------------------------
-
-    def _delete_annotations(self, found: WrittenRun) -> int:
-        """Delete the untouched annotations; return how many.
-
-        Label Studio deletes all annotations of a person on some tasks at once. So this is for tasks
-        without others, and only while no task of them changed after it was read.
-        """
-        unchanged = [
-            Filter("updated_at", "less_or_equal", "Datetime", found.read_until),
-            Filter("total_annotations", "equal", "Number", 1),
-        ]
-        deleted = 0
-        for author, task_ids in found.alone.items():
-            for some in chunks(task_ids, DELETED_AT_ONCE):
-                done = self._act("delete_tasks_annotations", some, unchanged, annotator=author)
-                deleted += int(done["processed_items"])
-        return deleted + self._delete_one_by_one(found.beside_others)
-
-    def _delete_one_by_one(self, annotation_ids: Iterable[int]) -> int:
-        """Delete those of some annotations that nobody touched meanwhile; return how many."""
-        deleted = 0
-        for annotation_id in annotation_ids:
-            annotation = self._client.annotation(annotation_id)
-            if annotation is not None and is_automatic(annotation):
-                self._client.delete_annotation(annotation_id)
-                deleted += 1
-        return deleted
-
-    def _delete_predictions(self, number: int, found: WrittenRun) -> int:
-        """Delete the version; return how many predictions it had.
-
-        At once, Label Studio would delete 10,000 in one transaction of half a minute that blocks
-        every submit. So most go in parts: those of tasks that have no other prediction.
-        """
-        version = version_of_run(number)
-        count = self._client.model_versions(self._project_id).get(version, 0)
-        only_one = Filter("total_predictions", "equal", "Number", 1)
-        if count:
-            log.info("run %d: %d predictions are being removed", number, count)
-        for some in chunks(found.with_no_other_prediction, DELETED_AT_ONCE):
-            self._act("delete_tasks_predictions", some, [only_one])
-        if count:
-            self._client.delete_version(self._project_id, version, rows=count)
-        return count
-
-
-def _counted(parts: Iterator[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield parts with the number of values up to the end of each."""
-    done = 0
-    for part in parts:
-        done += len(part)
-        yield done, part

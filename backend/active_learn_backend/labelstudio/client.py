@@ -147,6 +147,11 @@ class LabelStudioClient(LabelStudioHTTP):
             last = datetime.fromisoformat(tasks[-1]["updated_at"]) - timedelta(microseconds=1)
             since, page = (last, 1) if page == 1 and last > since else (since, page + 1)
 
+    def task_ids(self, project_id: int, *filters: Filter) -> set[int]:
+        """Return the ids of the tasks that pass all filters."""
+        pages = self.task_pages(project_id, include="id", filters=filters)
+        return {item["id"] for page in pages for item in page}
+
     def exported_tasks(self, project_id: int, task_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Read those of some tasks that are annotated, with all of their annotations.
 

@@ -38,6 +38,11 @@ class WrittenRun:
     with_no_other_prediction: list[int] = field(default_factory=list)
     read_until: str = ""
 
+    @property
+    def size(self) -> int:
+        """How many annotations it has."""
+        return len(self.untouched) + len(self.touched)
+
     def add(self, task: Mapping[str, Any], number: int) -> None:
         """Add the annotations of the run that a task has, as Label Studio exports it."""
         for one in task["annotations"]:

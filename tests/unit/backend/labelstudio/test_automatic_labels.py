@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from active_learn_backend.errors import LabelConfigError, SettingsError, StoreError
-from active_learn_backend.labelstudio import automatic_labels
+from active_learn_backend.errors import (
+    LabelConfigError,
+    LabelStudioError,
+    SettingsError,
+    StoreError,
+)
+from active_learn_backend.labelstudio import automatic_labels, run_actions
 from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels, Removed
 from active_learn_backend.labelstudio.exports import read_export
 from active_learn_backend.labelstudio.poller import poll
@@ -104,7 +109,7 @@ def test_predictions_have_a_version_of_their_own(project: Project) -> None:
 def test_a_run_that_was_broken_off_is_finished(
     project: Project, monkeypatch: pytest.MonkeyPatch, path: str, moment: str
 ) -> None:
-    monkeypatch.setattr(automatic_labels, "CONVERTED_AT_ONCE", 4)
+    monkeypatch.setattr(run_actions, "CONVERTED_AT_ONCE", 4)
     monkeypatch.setattr(automatic_labels, "IMPORTED_AT_ONCE", 4)
     run, seen = project.begin(), []
     call = project.client.call
@@ -204,7 +209,7 @@ def test_the_marks_survive_a_lost_state_and_a_deleted_version(project: Project) 
 def test_a_busy_label_studio_is_asked_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(automatic_labels, "BUSY_PAUSE", 0.01)
+    monkeypatch.setattr(run_actions, "BUSY_PAUSE", 0.01)
     failures = []
 
     def fail_once(_: str, path: str, __: Any) -> Answered | None:
@@ -217,6 +222,31 @@ def test_a_busy_label_studio_is_asked_again(
     assert project.labels.write(project.begin()).written == 10
     assert project.labels.remove(1) == Removed(annotations=10, predictions=10, kept=0)
     assert len(failures) == 3
+
+
+def test_what_label_studio_did_not_count_is_done_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would serve annotated tasks, and never those whose annotations are gone."""
+    monkeypatch.setattr(run_actions, "CONVERTED_AT_ONCE", 4)
+    monkeypatch.setattr(run_actions, "DELETED_AT_ONCE", 4)
+    project.studio.annotate(project.tasks[9], "even")
+    run = project.begin()
+    project.studio.busy = 4
+    assert project.labels.write(run).written == 9
+    assert [task["total_annotations"] for task in project.studio.tasks.values()] == [1] * 10
+    assert [len(project.annotations(at)) for at in range(10)] == [1] * 10
+    project.studio.busy = 2
+    removed = project.labels.remove(1)
+    assert [task["total_annotations"] for task in project.studio.tasks.values()] == [0] * 9 + [1]
+    assert [len(project.annotations(at)) for at in range(10)] == [0] * 9 + [1]
+    assert removed.predictions == 9
+
+    left = project.begin()
+    project.studio.busy = 1000
+    with pytest.raises(LabelStudioError, match="counts 9 tasks of run 2 as open that are"):
+        project.labels.write(left)
+    assert unfinished(project.store, project.id) == left
 
 
 def test_wrong_counters_of_label_studio_leave_nothing_behind(project: Project) -> None:
