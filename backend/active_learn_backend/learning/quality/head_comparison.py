@@ -27,6 +27,8 @@ STOP_SET_SEED = 2009  # another draw than the audit set's, which is of the lowes
 # are not kept for long.
 LEAST_SHARE, LEAST_STEP, ENOUGH_STEP = 0.05, 10, 100
 LEAST_STRETCH = 50  # new training labels over which a gain is measured
+# ... and at most such a share of all: the steep beginning of a curve says nothing about its end.
+LATE_SHARE = 0.5
 Z = 1.959964  # of a 95 % interval
 
 Array = npt.NDArray[np.float64]
@@ -63,12 +65,14 @@ def compare_heads(
         value = agreement(head.problem_type, answers(former, chosen), answers(head, chosen))
         if value is not None:
             agreed = HeadAgreement(value, recent[0], len(chosen))
-    longest = max((step for step in steps if step[0] >= LEAST_STRETCH), default=None)
-    if longest is not None and (former := _load(name, head, folder, longest[1])):
+    far = [step for step in steps if step[0] >= LEAST_STRETCH]
+    late = [step for step in far if step[0] <= LATE_SHARE * trained]
+    stretch = max(late) if late else min(far, default=None)
+    if stretch is not None and (former := _load(name, head, folder, stretch[1])):
         measuring = snapshot.measuring
         vectors, labels = snapshot.embeddings[measuring], snapshot.labels(measuring)
         before, after = former.losses(vectors, labels), head.losses(vectors, labels)
-        gain = audit_gain(head.problem_type, before, after, step=longest[0])
+        gain = audit_gain(head.problem_type, before, after, step=stretch[0])
     return Stability(trained, agreed, gain)
 
 

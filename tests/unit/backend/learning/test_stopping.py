@@ -201,7 +201,7 @@ class Rounds:
         return found
 
 
-def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -> None:
+def test_heads_are_compared_with_the_one_before_and_one_of_the_last_half(tmp_path: Path) -> None:
     rounds = Rounds(tmp_path)
     assert rounds.run(60).agreement is None
     near = rounds.run(64)  # a few labels later: no comparison yet
@@ -215,9 +215,12 @@ def test_heads_are_compared_with_the_one_before_and_the_oldest(tmp_path: Path) -
     assert second.gain is None
     third = rounds.run(300)
     assert third.gain is not None
-    assert third.gain.step == third.trained - trained[0]
+    assert third.gain.step == third.trained - second.trained  # none is in the last half
     assert third.gain.n > 40
     assert third.gain.low <= third.gain.gain <= third.gain.high
+    fourth = rounds.run(400)
+    assert fourth.gain is not None
+    assert fourth.gain.step == fourth.trained - third.trained < fourth.trained / 2
 
 
 def test_with_many_labels_a_few_more_are_no_comparison(tmp_path: Path) -> None:
