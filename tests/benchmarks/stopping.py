@@ -71,7 +71,7 @@ class Project:
         self.pool, self.truth = data.X[pool], [truth[at] for at in pool]
         self.test, self.test_truth = data.X[test], [truth[at] for at in test]
         self.settings: Settings = load_settings()
-        rows = [TaskRow(at, {}, f"{seed}/{at}", None, False) for at in range(len(pool))]
+        rows = [TaskRow(at, {}, f"{seed:016x}{at:016x}", None, False) for at in range(len(pool))]
         # Another audit set and order for each replicate.
         queue_builder.RANDOM_STATE = snapshot.RANDOM_STATE = seed
         project = ProjectState(1, "secret", connected_at=0.0)
