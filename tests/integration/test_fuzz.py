@@ -163,6 +163,7 @@ ROUTES = [
     "/setup", "/predict", "/webhook", "/train", "/versions", "/health", "/metrics", "/",
     "/projects.json", "/projects/9", "/projects/9.json", "/projects/8", "/projects/8.json",
     "/projects/9/rollback", "/projects/8/rollback", "/projects/9/tasks/0.jpg",
+    "/projects/9/resume", "/projects/8/resume",
 ]  # fmt: skip
 ODD_PATHS = [
     "//health", "/health/", "/HEALTH", "/%2e%2e/%2e%2e/etc/passwd", "/static/../../etc/passwd",

@@ -356,6 +356,23 @@ def test_only_our_own_page_on_this_machine_goes_back(
     assert runtime.store.project(3).pinned_round == (1 if status == 303 else 0)
 
 
+def test_a_button_orders_a_paused_project_again(client: FlaskClient, runtime: Any) -> None:
+    store = page_state.fill(runtime)
+    store.update(3, status="paused_by_user", reason="a test", sampling_set=True)
+    assert "Order it again" in html(client, "/projects/3")
+    assert client.post("/projects/3/resume", headers=BROWSER).status_code == 403
+    assert store.project(3).status == "paused_by_user"
+    answer = client.post("/projects/3/resume", headers=OURS)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
+    assert store.project(3).status == "active"
+    assert "Order it again" not in html(client, "/projects/3")
+    assert client.post("/projects/3/resume", headers=OURS).status_code == 400
+    store.update(3, status="disconnected")
+    assert client.post("/projects/3/resume", headers=OURS).status_code == 400
+    assert store.project(3).status == "disconnected"
+    assert client.post("/projects/9/resume", headers=OURS).status_code == 404
+
+
 @pytest.mark.parametrize("version", ["", "head-99", "head-1x", "../../etc", "latest "])
 def test_only_versions_that_are_kept_are_taken(
     client: FlaskClient, runtime: Any, version: str

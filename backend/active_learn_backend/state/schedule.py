@@ -1,4 +1,4 @@
-"""What a worker reads many times a second: which projects changed, and when each was last read."""
+"""Which projects have to have a turn: what a worker reads many times a second, and `resume`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .schema import WATCHED
 from .schema import projects as _projects
 from .store import Store
 
-__all__ = ["Schedule", "read_schedule"]
+__all__ = ["Schedule", "read_schedule", "resume"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,23 @@ def read_schedule(store: Store) -> list[Schedule]:
     """List what is watched; an index holds it, so that no labeling config is read."""
     with store.read() as connection:
         return [Schedule(*row) for row in connection.execute(_query)]
+
+
+def resume(store: Store, project_id: int) -> bool:
+    """Let the worker order a paused project again; return False where it is not paused.
+
+    The worker restores the sampling in Label Studio at its next turn.
+
+    Raises
+    ------
+    StoreError
+        When the project is not known.
+    """
+    status = store.known_project(project_id).status
+    if status not in ("paused", "paused_by_user"):
+        return False
+    # First, so that no worker takes the sampling of now for the choice of a person.
+    store.update(project_id, sampling_set=False, round_requested=True)
+    if not store.change_status(project_id, status, "active", ""):
+        return False
+    return store.mark_changed(project_id)

@@ -34,6 +34,7 @@ from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
 from ...logs import context
 from ...state.folders import heads_folder
+from ...state.schedule import resume
 from ...state.status_queries import queued_content
 from ...state.store import Project
 from ..health import Health
@@ -160,6 +161,19 @@ def rollback(number: int) -> Response:
     if version not in ("latest", *map(head_name, saved)):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
+    return make_response(redirect(url_for("pages.project_page", number=number), 303))
+
+
+@pages.route(f"{PROJECT}/resume", methods=["POST"])
+def take_up(number: int) -> Response:
+    """Order a paused project again, as the button of the page asks for."""
+    if reason := why_not_change() or why_foreign():
+        return _refuse(403, reason)
+    runtime = current_runtime()
+    if runtime.store.project(number) is None:
+        return _refuse(404, f"project {number} is not connected to this backend")
+    if not resume(runtime.store, number):
+        raise BadRequestError("the project is not paused any more; reload the page")
     return make_response(redirect(url_for("pages.project_page", number=number), 303))
 
 

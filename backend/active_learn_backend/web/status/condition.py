@@ -26,12 +26,15 @@ class Condition:
         What it means; empty where all is well.
     command : str
         What puts it right; empty where no command does.
+    resumable : bool
+        Whether it is paused, so that a button can take it up again.
     """
 
     state: str
     color: str
     sentence: str = ""
     command: str = ""
+    resumable: bool = False
 
 
 def condition_of(project: Project, error: str, counts: TaskCounts, unreadable: int) -> Condition:
@@ -70,6 +73,7 @@ def _stopped(project: Project) -> Condition:
             "amber",
             f"{why} In the Community edition its settings page cannot set it back.",
             resume,
+            resumable=True,
         )
     if project.reason == MODEL_DELETED:
         return Condition(
@@ -78,8 +82,10 @@ def _stopped(project: Project) -> Condition:
             "The model of this project was deleted in Label Studio, so its tasks are not ordered. "
             "Resume to go on by polling, or connect again to register the model anew.",
             resume,
+            resumable=True,
         )
-    return Condition("Paused", "gray", _sentence(f"paused {project.reason}"), resume)
+    sentence = _sentence(f"paused {project.reason}")
+    return Condition("Paused", "gray", sentence, resume, resumable=True)
 
 
 def _disconnected(project: Project) -> Condition:

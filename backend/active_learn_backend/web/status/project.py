@@ -51,7 +51,7 @@ class Summary:
 
     Attributes
     ----------
-    state, color, sentence, command : str
+    state, color, sentence, command, resumable
         Its `Condition`.
     reason : str
         Why it is paused or not connected, as the store holds it.
@@ -65,6 +65,7 @@ class Summary:
     color: str
     sentence: str
     command: str
+    resumable: bool
     reason: str
     mode: str
     now: Activity

@@ -12,6 +12,7 @@ from active_learn_backend.cli import main
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.registration import SECRET_HEADER
 from active_learn_backend.settings import Settings
+from active_learn_backend.state.schedule import resume
 from active_learn_backend.state.store import Project, Store
 from active_learn_backend.web.health import Health
 from active_learn_backend.worker.loop import Worker
@@ -29,6 +30,7 @@ class Studio(Script):
         self.project: dict[str, Any] | None = {
             "id": 3, "title": "Texts", "label_config": CONFIG, "task_number": 0,
             "sampling": "Uncertainty sampling", "model_version": "",
+            "total_annotations_number": 0, "skipped_annotations_number": 0,
         }  # fmt: skip
         self.models = {7: {"id": 7, "url": OURS, "project": 3}}
         webhook = {"id": 9, "url": f"{OURS}/webhook", "project": 3, "actions": []}
@@ -123,6 +125,23 @@ def test_a_project_whose_model_was_deleted_is_paused_and_its_webhook_removed(
     assert studio.webhooks == {}
     assert studio.project is not None
     assert studio.project["sampling"] == "Uniform"
+
+
+@pytest.mark.parametrize("cause", ["sampling", "model"])
+def test_a_paused_project_is_ordered_again_by_the_next_turn(
+    studio: Studio, worker: Worker, store: Store, cause: str
+) -> None:
+    assert studio.project is not None
+    assert not resume(store, 3)  # it is not paused
+    if cause == "model":
+        del studio.models[7]
+    else:
+        studio.project["sampling"] = "Uniform"
+    assert turn(worker, store).status in ("paused", "paused_by_user")
+    assert studio.project["sampling"] == "Uniform"
+    assert resume(store, 3)
+    assert turn(worker, store).status == "active"
+    assert studio.project["sampling"] == "Uncertainty sampling"
 
 
 def test_a_project_that_polls_needs_no_model(studio: Studio, worker: Worker, store: Store) -> None:
