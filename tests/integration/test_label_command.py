@@ -15,7 +15,7 @@ from active_learn_backend.state.labeling_runs import Answer
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.store import TaskRow
-from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.state.tasks import apply_changes, read_tasks
 from active_learn_backend.state.verification import open_sample
 from click.testing import CliRunner, Result
 from fake_server import KEY
@@ -111,6 +111,18 @@ def test_what_is_not_certified_is_planned_or_refused_in_words(
     done = label(backend, project, "--accuracy", "0.99")
     assert "no set of answers is certified to be 99.0% right with 95% confidence" in done.output
     assert "label on: " in done.output or "a sample of " in done.output
+
+
+def test_tasks_that_are_not_embedded_yet_are_left_out_and_counted(
+    backend: Backend, project: int
+) -> None:
+    """Two of them bear the same content."""
+    new = [TaskRow(9000 + at, {"text": "new"}, "f" * 32, None, False) for at in range(2)]
+    apply_changes(backend.store, project, new)
+    done = label(backend, project, "--accuracy", "0.95")
+    assert done.exit_code == 0, done.output
+    assert "2 more are left out: their content is not embedded yet" in done.output
+    assert "answers for 250 unlabeled tasks" in done.output
 
 
 def test_each_other_look_makes_the_next_one_stricter(backend: Backend, project: int) -> None:

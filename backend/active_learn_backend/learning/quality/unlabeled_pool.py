@@ -87,8 +87,8 @@ class UnlabeledPool:
         rows = read_tasks(store, project.id, contents=False)
         rows = [row for row in rows if not row.automatic]
         cache = heads.embedder.cache
-        missing = set(cache.missing([row.content_key for row in rows]))
-        embedded = [row for at, row in enumerate(rows) if at not in missing]
+        missing = {rows[at].content_key for at in cache.missing([row.content_key for row in rows])}
+        embedded = [row for row in rows if row.content_key not in missing]
         vectors = cache.get([row.content_key for row in embedded])
         snapshot = Snapshot.take(project, embedded, vectors, settings)
         unlabeled = ~snapshot.labeled & ~snapshot.skipped
@@ -113,7 +113,7 @@ class UnlabeledPool:
         return cls(
             heads.version,
             [answer(at) for at in np.flatnonzero(unlabeled)],
-            sum(_is_unlabeled(rows[at]) for at in missing),
+            sum(_is_unlabeled(row) for row in rows if row.content_key in missing),
             [answer(at) for at in np.flatnonzero(measured)],
             wrong[measured],
         )
