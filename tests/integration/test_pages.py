@@ -13,6 +13,7 @@ from typing import Any
 import page_state
 import pytest
 from active_learn_backend.learning.encoders import images
+from active_learn_backend.learning.quality.head_versions import list_versions
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
@@ -93,6 +94,17 @@ def test_a_project_without_anything_has_a_page(client: FlaskClient, runtime: Any
     page = html(client, "/projects/3")
     for part in ("Project 3", "No task is queued now", "Nothing is measured", "No head is trained"):
         assert part in page
+
+
+def test_beside_an_own_model_nobody_waits_for_a_head(client: FlaskClient, runtime: Any) -> None:
+    runtime.store.register(3)
+    runtime.store.update(3, model_version="model-0123abcd")
+    page = html(client, "/projects/3")
+    assert "Your own model answers (<code>model-0123abcd</code>)" in page
+    assert "No head is trained yet" not in page
+    assert list_versions(runtime.settings, runtime.store, 3) == [
+        "your own model answers (model-0123abcd); no head is trained beside it"
+    ]
 
 
 def test_a_project_whose_sampling_was_changed_is_amber_with_the_command(

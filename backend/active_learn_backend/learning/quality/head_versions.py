@@ -70,6 +70,8 @@ def list_versions(settings: Settings, store: Store, project_id: int) -> list[str
     """
     project = store.known_project(project_id)
     lines = [_line(one) for one in kept_versions(settings, project, read_rounds(store, project_id))]
+    if not lines and project.model_version:
+        return [f"your own model answers ({project.model_version}); no head is trained beside it"]
     return lines or ["no head is trained yet"]
 
 

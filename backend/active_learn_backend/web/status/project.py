@@ -118,6 +118,8 @@ class ProjectStatus:
         Labeled tasks of the published batch, and all of it.
     controls : list of ControlStatus
         What is known of each control, in the order of the config.
+    own_model : str
+        Version of the team's own model, if that answers; else empty.
     """
 
     summary: Summary
@@ -129,6 +131,7 @@ class ProjectStatus:
     queue: list[QueuedTask]
     controls: list[ControlStatus]
     versions: list[Version]
+    own_model: str
     errors: list[str]
 
 
@@ -171,6 +174,7 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
             for control in (task.controls if task else ())
         ],
         versions=kept_versions(settings, project, reports),
+        own_model=project.model_version,
         errors=list(dict.fromkeys(errors)),
     )
 
