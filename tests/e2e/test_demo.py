@@ -99,7 +99,8 @@ def test_runs_to_its_end_and_writes_what_it_found(demo):
     goal = min(0.95, reached[12])  # with all labels, be it more or less than with ten
     assert float(said[1]) == pytest.approx(100 * goal, abs=0.06)  # both are rounded
     assert int(said[2]) == min(labels for labels, share in reached.items() if share >= goal)
-    assert re.search(r"12 of 12 tasks came from the ordered queue", run.text())
+    # One that is served in the moment in which the queue is renewed may show no version.
+    assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
     assert run.servers() == []
 
 

@@ -25,7 +25,7 @@ def test_the_page_shows_a_real_project(
     harness: Harness,
 ) -> None:
     project = make_digits_project(100, "Digits <b>& more</b>")
-    harness.connect(project, budget=6, reserve=20, retrain_every=6, audit=0.3)
+    harness.connect(project, budget=6, reserve=20, retrain_every=6, audit=0.5)
     server = harness.backend
     with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
 
@@ -34,11 +34,11 @@ def test_the_page_shows_a_real_project(
             return found
 
         wait_until(lambda: look()["queue"], timeout=60, what="the first queue")
-        label_digits(project, 20)
+        label_digits(project, 26)  # so that at least ten of them measure
         wait_until(
-            lambda: look()["summary"]["counts"]["labeled"] == 20 and look()["controls"][0]["curve"],
+            lambda: look()["summary"]["counts"]["labeled"] == 26 and look()["controls"][0]["curve"],
             timeout=60,
-            what="twenty labels on the page",
+            what="all labels and a curve on the page",
         )
         wait_until(
             lambda: look()["summary"]["now"]["words"].startswith("Waiting for labels"),
@@ -49,7 +49,7 @@ def test_the_page_shows_a_real_project(
         assert status["summary"]["title"] == "Digits <b>& more</b>"
         assert status["summary"]["state"] == "Connected"
         assert status["errors"] == []
-        assert sum(count for _, count in status["controls"][0]["balance"]) == 20
+        assert sum(count for _, count in status["controls"][0]["balance"]) == 26
         chosen = [one for one in status["queue"] if not one["audit"]]
         assert all(len(one["top_labels"]) == 2 for one in chosen)
         served = label_studio.api("GET", f"/api/projects/{project}/next")

@@ -24,7 +24,7 @@ CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
     '<Choice value="apple"/><Choice value="pear"/></Choices></View>'
 )
-COUNT, FIRST = 120, 36
+COUNT, FIRST = 110, 33
 
 
 @pytest.fixture
