@@ -24,7 +24,7 @@ from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.run_actions import UNANNOTATED
 from active_learn_backend.settings import load_settings
-from active_learn_backend.state.labeling_runs import Answer
+from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.store import Store
 from report import measured_by
 

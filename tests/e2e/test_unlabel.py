@@ -17,7 +17,8 @@ from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.connection import recover_projects
 from active_learn_backend.labelstudio.poller import poll
 from active_learn_backend.settings import load_settings
-from active_learn_backend.state.labeling_runs import Answer, count_automatic, list_runs, unfinished
+from active_learn_backend.state.answer_files import Answer
+from active_learn_backend.state.labeling_runs import count_automatic, list_runs, unfinished
 from active_learn_backend.state.store import Store
 from active_learn_backend.state.tasks import read_tasks
 from harness import PATIENCE, Harness

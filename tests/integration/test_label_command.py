@@ -12,7 +12,7 @@ from active_learn_backend.cli.main import main
 from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.run_actions import RunActions
 from active_learn_backend.learning.quality.verification_sample import is_right
-from active_learn_backend.state.labeling_runs import Answer
+from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.store import TaskRow

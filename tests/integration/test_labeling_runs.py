@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
-from active_learn_backend.state.labeling_runs import Answer, describe_runs
+from active_learn_backend.state.answer_files import Answer
+from active_learn_backend.state.labeling_runs import describe_runs
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.status_queries import TaskCounts

@@ -17,8 +17,8 @@ from ..errors import LabelConfigError, SettingsError
 from ..labeling.annotations import marked, run_of_version, version_of_run
 from ..labeling.config import parse_label_config
 from ..settings import Settings
+from ..state.answer_files import Answer
 from ..state.labeling_runs import (
-    Answer,
     Kind,
     LabelingRun,
     begin,

@@ -7,12 +7,10 @@ either unknown, or can be finished or undone.
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +19,7 @@ import sqlalchemy as sa
 from ..errors import StoreError
 from ..labeling.annotations import version_of_run
 from ..settings import Settings
+from .answer_files import Answer, read_answer_file, write_answer_file
 from .columns import insert_if_new
 from .folders import labeling_folder, make_private_folder
 from .schema import AUTOMATIC, LabelingRun
@@ -29,7 +28,6 @@ from .schema import tasks as _tasks
 from .store import Store
 
 __all__ = [
-    "Answer",
     "LabelingRun",
     "begin",
     "count_automatic",
@@ -44,23 +42,6 @@ __all__ = [
 ]
 
 Kind = Literal["predictions", "annotations"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer of the heads to one task.
-
-    Attributes
-    ----------
-    labels : mapping
-        Label by the name of its control.
-    score : float
-        Calibrated probability that it is right, 0 to 1.
-    """
-
-    task_id: int
-    labels: Mapping[str, Any]
-    score: float
 
 
 def begin(
@@ -93,7 +74,7 @@ def begin(
         )
     number = 1 + max([*_known_numbers(store, project_id), *taken], default=0)
     run = LabelingRun(number, kind, accuracy, confidence, granted=len(answers))
-    _write_answers(_file(settings, project_id, number), run, answers)
+    write_answer_file(_file(settings, project_id, number), asdict(run), answers)
     with store.write() as connection:
         row = {"project_id": project_id, **asdict(run)}
         if not connection.execute(insert_if_new(connection, _runs, row)).rowcount:
@@ -178,11 +159,10 @@ def read_answers(settings: Settings, project_id: int, number: int) -> list[Answe
     """
     path = _file(settings, project_id, number)
     try:
-        with path.open(encoding="utf-8") as lines:
-            head, *rows = map(json.loads, lines)
-            if len(rows) != head["granted"]:
-                raise ValueError(f"{len(rows)} answers, not {head['granted']}")
-            return [Answer(row["task"], row["labels"], row["score"]) for row in rows]
+        head, answers = read_answer_file(path)
+        if len(answers) != head["granted"]:
+            raise ValueError(f"{len(answers)} answers, not {head['granted']}")
+        return answers
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"the answers of run {number} cannot be read from {path} ({error}); take the run back "
@@ -234,28 +214,3 @@ def _update(store: Store, project_id: int, number: int, **values: Any) -> None:
 
 def _file(settings: Settings, project_id: int, number: int) -> Path:
     return labeling_folder(settings, project_id) / f"run-{number}.jsonl"
-
-
-def _write_answers(path: Path, run: LabelingRun, answers: Iterable[Answer]) -> None:
-    """Write the file at once: after a crash it is whole, or it is not there.
-
-    Raises
-    ------
-    StoreError
-    """
-    draft = path.with_suffix(".part")
-    try:
-        make_private_folder(path.parent)
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(run)) + "\n")
-            for one in answers:
-                row = {"task": one.task_id, "labels": dict(one.labels), "score": one.score}
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"the answers of run {run.run} cannot be written to {path} ({error.strerror}); free "
-            "disk space, or correct the rights of MODEL_DIR"
-        ) from error

@@ -8,16 +8,16 @@ project state that is rebuilt.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 from ..settings import Settings
-from .folders import labeling_folder, make_private_folder
-from .labeling_runs import Answer
+from .answer_files import Answer, read_answer_file, write_answer_file
+from .folders import labeling_folder
 
 __all__ = ["Verification", "close", "open_sample", "read_open", "save"]
 
@@ -58,17 +58,8 @@ def save(
     StoreError
         When it cannot be written.
     """
-    folder = labeling_folder(settings, project_id)
-    lines = [asdict(verification), *(asdict(answer) for answer in answers)]
-    try:
-        make_private_folder(folder)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(line)}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, folder / NAME)
-    except OSError as error:
-        raise StoreError(f"the verification cannot be stored in {folder}: {error}") from error
+    path = labeling_folder(settings, project_id) / NAME
+    write_answer_file(path, asdict(verification), answers)
 
 
 def read_open(settings: Settings, project_id: int) -> tuple[Verification, list[Answer]] | None:
@@ -81,12 +72,11 @@ def read_open(settings: Settings, project_id: int) -> tuple[Verification, list[A
     """
     path = labeling_folder(settings, project_id) / NAME
     try:
-        with path.open(encoding="utf-8") as lines:
-            head = _parse(next(lines))
-            return head, [Answer(**json.loads(line)) for line in lines]
+        head, answers = read_answer_file(path)
+        return _parsed(head), answers
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
 
 
@@ -95,7 +85,7 @@ def open_sample(settings: Settings, project_id: int) -> tuple[int, ...]:
     path = labeling_folder(settings, project_id) / NAME
     try:
         with path.open(encoding="utf-8") as lines:
-            return _parse(lines.readline()).sample
+            return _parsed(json.loads(lines.readline())).sample
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -109,9 +99,8 @@ def close(settings: Settings, project_id: int) -> None:
         path.rename(path.with_name(f"verification-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"))
 
 
-def _parse(line: str) -> Verification:
-    values = json.loads(line)
-    return Verification(**values | {"sample": tuple(map(int, values["sample"]))})
+def _parsed(values: Mapping[str, Any]) -> Verification:
+    return Verification(**{**values, "sample": tuple(map(int, values["sample"]))})
 
 
 def _damaged(path: Path, error: Exception) -> StoreError:

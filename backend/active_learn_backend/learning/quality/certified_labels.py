@@ -13,8 +13,8 @@ from pathlib import Path
 from ...errors import SettingsError
 from ...project_settings import project_settings
 from ...settings import Settings
+from ...state.answer_files import Answer
 from ...state.folders import heads_folder
-from ...state.labeling_runs import Answer
 from ...state.looks import record_look
 from ...state.store import Store
 from ..embedding.embedder import TaskEmbedder

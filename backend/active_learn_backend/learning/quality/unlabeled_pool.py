@@ -13,7 +13,7 @@ from active_learn.heads import Head
 from ...errors import StoreError
 from ...labeling.controls import ControlTag
 from ...settings import Settings
-from ...state.labeling_runs import Answer
+from ...state.answer_files import Answer
 from ...state.store import Project, Store, TaskRow
 from ...state.tasks import read_tasks
 from ..heads import ControlHeads

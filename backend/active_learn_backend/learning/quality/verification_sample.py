@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import StoreError
 from ...settings import Settings
 from ...state import verification as stored
-from ...state.labeling_runs import Answer
+from ...state.answer_files import Answer
 from ...state.looks import record_look
 from ...state.store import Store, TaskRow
 from ...state.tasks import read_tasks

@@ -20,8 +20,8 @@ from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels, R
 from active_learn_backend.labelstudio.exports import read_export
 from active_learn_backend.labelstudio.poller import poll
 from active_learn_backend.settings import load_settings
+from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.labeling_runs import (
-    Answer,
     LabelingRun,
     count_automatic,
     list_runs,
