@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import re
 from pathlib import Path
@@ -41,8 +40,7 @@ def label(backend: Backend, project: int, *options: str) -> Result:
         "LABEL_STUDIO_API_KEY": KEY, "AUDIT": str(AUDIT),
     }  # fmt: skip
     command = ["label", "--project", str(project), *options]
-    # In a context of its own: click does not close that of a command with a usage error.
-    return contextvars.copy_context().run(CliRunner().invoke, main, command, env=environment)
+    return CliRunner().invoke(main, command, env=environment)
 
 
 def fruit_of(backend: Backend, task: int) -> str:

@@ -64,7 +64,8 @@ Command = Callable[..., Any]
 def log_project(ctx: click.Context, _option: click.Parameter, project_id: int | None) -> int | None:
     """Let every line that the command logs bear the number of its project."""
     if project_id is not None:
-        ctx.with_resource(context(project=project_id))
+        # The root's context is closed also after a usage error in the command.
+        ctx.find_root().with_resource(context(project=project_id))
     return project_id
 
 
