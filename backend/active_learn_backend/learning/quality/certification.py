@@ -110,10 +110,9 @@ def most_wrong(n: int, rest: int, accuracy: float, significance: float) -> int:
         return -1
     breaking = _breaking(rest, accuracy)
     # A sample with more wrong answers than twice the share that is allowed never passes.
-    wrong = np.arange(min(n, int(2 * (1 - accuracy) * n) + 10) + 1)
-    # A probability for each number of wrong answers in all; the worst of them counts.
-    passes = stats.hypergeom.cdf(wrong, n + rest, wrong + breaking, n)
-    return int(np.searchsorted(np.maximum.accumulate(passes), significance, side="right")) - 1
+    most = min(n, int(2 * (1 - accuracy) * n) + 10)
+    passing = _passing(most, n, rest, breaking)
+    return int(np.searchsorted(passing, significance, side="right")) - 1
 
 
 def upper_bound(wrong: int, n: int, rest: int, significance: float) -> float:
@@ -121,7 +120,7 @@ def upper_bound(wrong: int, n: int, rest: int, significance: float) -> float:
     low, high = 0, rest
     while low < high:  # the least number of wrong ones that is excluded, less one
         middle = (low + high + 1) // 2
-        excluded = _excluded(wrong, n, rest, middle, significance)
+        excluded = _passing(wrong, n, rest, middle)[-1] <= significance
         low, high = (low, middle - 1) if excluded else (middle, high)
     return low / rest if rest else 0.0
 
@@ -243,8 +242,11 @@ def _breaking(rest: int, accuracy: float) -> int:
     return int(np.floor((1 - accuracy) * rest + 1e-9)) + 1
 
 
-def _excluded(wrong: int, n: int, rest: int, remaining: int, significance: float) -> bool:
-    """Return whether a sample excludes that so many of the rest are wrong."""
-    counts = np.arange(wrong + 1)
-    passes = stats.hypergeom.cdf(counts, n + rest, counts + remaining, n)
-    return bool(passes.max() <= significance)
+def _passing(most: int, n: int, rest: int, remaining: int) -> Array:
+    """Return how likely at most 0, 1, ..., `most` answers of a sample are wrong, at worst.
+
+    At worst over all sets in which at least `remaining` wrong answers are left in the rest.
+    """
+    wrong = np.arange(most + 1)
+    passes: Array = stats.hypergeom.cdf(wrong, n + rest, wrong + remaining, n)
+    return np.maximum.accumulate(passes)
