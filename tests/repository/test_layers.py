@@ -47,7 +47,7 @@ LAYERS = {
         posterior inputs
         heads
         models
-        validation
+        validation ragged
         errors
     """,
 }

@@ -1,6 +1,7 @@
 """Heads: linear models trained on the embeddings of labeled samples; one file per problem type.
 
-The one family of heads: rounds, replays and the published tables all train them by `fit_head`.
+The one family of heads: rounds, replays and the published tables all train them by `fit_head`, and
+for tasks that are made of parts by `fit_tagging_head`.
 """
 
 from .base import Answer, Head, ProblemType
@@ -9,9 +10,13 @@ from .metadata import ClassWeight, HeadConfig
 from .multinomial import MultinomialHead
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
-from .trained import TrainedHead, fit_head, load_head, load_heads, save_heads
+from .saved import SavedHead, load_head, load_heads, save_heads
+from .tagging import OUTSIDE, Run, Tagging, TaggingHead
+from .tagging_training import fit_tagging_head
+from .trained import TrainedHead, fit_head
 
 __all__ = [
+    "OUTSIDE",
     "Answer",
     "ClassWeight",
     "Head",
@@ -20,8 +25,13 @@ __all__ = [
     "OneVsRestHead",
     "ProblemType",
     "RidgeHead",
+    "Run",
+    "SavedHead",
+    "Tagging",
+    "TaggingHead",
     "TrainedHead",
     "fit_head",
+    "fit_tagging_head",
     "head_name",
     "load_head",
     "load_heads",

@@ -1,19 +1,18 @@
-"""The base of all trained heads, which are linear; `fit_head` trains and `load_head` reads one."""
+"""The base of the heads that answer once a task, which are linear; `fit_head` trains one."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from ..errors import DataError, StateError
+from ..errors import DataError
 from .base import FloatArray, Head, ProblemType
-from .files import head_name, head_path, read_file, write_file
+from .files import head_name, head_path, write_file
 from .hyperparameters import Hyperparameters
 from .metadata import ClassWeight, HeadConfig, HeadMetadata
 from .random_cosines import N_COSINES
@@ -25,9 +24,6 @@ __all__ = [
     "REGISTRY",
     "TrainedHead",
     "fit_head",
-    "load_head",
-    "load_heads",
-    "save_heads",
 ]
 
 REGISTRY: dict[ProblemType, type[TrainedHead]] = {}
@@ -137,7 +133,8 @@ class TrainedHead(Head):
 
     def save(self, folder: Path) -> None:
         """Write ``head-<round>.safetensors`` into a folder, completely or not at all."""
-        save_heads(folder, {"": self})
+        stored = {"": (self.metadata.model_dump_json(), self.weight, self.bias)}
+        write_file(head_path(folder, self.round), stored)
 
     def sampler_model(self) -> EmbeddingHead:
         """Return the calibrated head: the sampler sees the probabilities that annotators see.
@@ -243,50 +240,3 @@ def fit_head(
             start=former,
             random_state=random_state,
         )
-
-
-def save_heads(folder: Path, heads: Mapping[str, TrainedHead]) -> None:
-    """Write the heads of one round, by the names of the tasks that they answer for.
-
-    They are one file, ``head-<round>.safetensors``, written completely or not at all.
-    """
-    (number,) = {head.round for head in heads.values()}
-    stored = {
-        name: (head.metadata.model_dump_json(), head.weight, head.bias)
-        for name, head in heads.items()
-    }
-    write_file(head_path(folder, number), stored)
-
-
-def load_heads(folder: Path, round: int) -> dict[str, TrainedHead]:
-    """Read the heads of one round, by the names of the tasks that they answer for.
-
-    Raises
-    ------
-    StateError
-        When the file is missing, damaged, or no head.
-    """
-    path = head_path(folder, round)
-    heads = {}
-    for name, (text, weight, bias) in read_file(path).items():
-        try:
-            metadata = HeadMetadata.model_validate_json(text)
-            heads[name] = REGISTRY[metadata.problem_type](metadata, weight, bias, round)
-        except (ValidationError, DataError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise StateError(
-                f"{path.name} is no head of this version ({reason}); the next round trains a new "
-                "one"
-            ) from error
-    return heads
-
-
-def load_head(folder: Path, round: int) -> TrainedHead:
-    """Read the head of one round, the first by name where there are several.
-
-    Raises
-    ------
-    StateError
-        When the file is missing, damaged, or no head.
-    """
-    return next(iter(load_heads(folder, round).values()))

@@ -47,7 +47,11 @@ def stored_heads(folder: Path, number: int, task: LabelingTask) -> dict[str, Tra
         When they cannot be read.
     """
     stored = load_heads(folder, number)
-    return {name or task.controls[0].from_name: head for name, head in stored.items()}
+    return {
+        name or task.controls[0].from_name: head
+        for name, head in stored.items()
+        if isinstance(head, TrainedHead)
+    }
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _load(control: str, head: TrainedHead, folder: Path, number: int) -> Trained
         log.warning("no comparison with %s: %s", head_name(number), error)
         return None
     former = stored.get(control, stored.get(""))
-    if former is None:
+    if not isinstance(former, TrainedHead):
         return None
     same = former.problem_type == head.problem_type and former.labels_offered == head.labels_offered
     encoder = head.metadata.config.encoder
