@@ -6,21 +6,20 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import (
     AliasChoices,
     Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SettingsError
-from .setting_types import Number, OptionalUrl, ProxyUrl, Url
+from .setting_types import Number, OptionalUrl, Prelabel, ProxyUrl, Url
 
 __all__ = [
     "BATCH",
@@ -216,10 +215,11 @@ class Settings(BaseSettings):
         description="Address that is sent a JSON message (POST) when the advice whether to go on "
         "labeling changes; empty: none.",
     )
-    prelabel: Annotated[str, StringConstraints(pattern=r"^(head|none|keep:.+)$")] = Field(
-        "head",
-        description="What annotators see in the queue: `head` (our answer), `none` (nothing), or "
-        "`keep:<version>` (the team's own predictions of that version).",
+    prelabel: Prelabel = Field(
+        "0.7",
+        description="Which answers annotators see in the queue: ours from this score on, such as "
+        "`0.7`; `head` (all of ours); `none`; or `keep:<version>` (the team's own predictions of "
+        "that version).",
     )
     poll_interval: float = Field(
         10.0,
@@ -281,11 +281,6 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """SQLAlchemy address of the project state."""
         return self.database_url or f"sqlite:///{self.model_dir.resolve() / 'state.sqlite3'}"
-
-    @property
-    def keep_version(self) -> str | None:
-        """Version of the team's predictions to keep showing, with ``prelabel=keep:<version>``."""
-        return self.prelabel.removeprefix("keep:") if self.prelabel.startswith("keep:") else None
 
 
 #: Settings that are no flags, because every user of a machine sees the flags of all processes.

@@ -161,7 +161,7 @@ def test_multilabel(
     }
     config = choices(list(VEHICLES), choice="multiple")
     project = make_project(config, [{"text": text} for text in texts])
-    harness.connect(project)
+    harness.connect(project, prelabel="head")
     read = parse_label_config(config).controls[0].read
 
     def truth(data: dict[str, Any]) -> Any:
@@ -305,7 +305,7 @@ def test_the_audit_set_measures_and_does_not_train(
     make_annotator: Callable[..., Annotator],
 ) -> None:
     project = make_project(choices(list(VEHICLES)), [{"text": text} for text in KINDS])
-    harness.connect(project, audit=0.3)
+    harness.connect(project, audit=0.3, prelabel="head")
     audit = harness.audit_rows(project)
     assert len(audit) == 4  # of 16 rows: 0.3 of what is served, after the first is due
     label(harness, make_annotator, project, lambda data: KINDS[data["text"]], 40)

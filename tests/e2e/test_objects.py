@@ -113,7 +113,7 @@ def test_three_people_label_files_in_order_and_answers_come(
     body = {"title": f"Labels of {name}", "label_config": f"<View>{case.tag}{CHOICES}"}
     project = label_studio.api("POST", "/api/projects/", body)["id"]
     upload(label_studio, project, case)
-    harness.connect(project)
+    harness.connect(project, prelabel="head")
     expected = harness.queue(project)
     assert len(expected) == 12
 

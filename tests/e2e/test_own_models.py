@@ -74,7 +74,7 @@ def test_a_hugging_face_classifier_is_used_as_it_is(
     )
     texts = [f"{a} {b} {c}" for a in WORDS[:4] for b in WORDS[4:7] for c in WORDS[7:]]
     project, ids = make_text_project(texts, config=config)
-    harness.connect(project, model="classifier")
+    harness.connect(project, model="classifier", prelabel="head")
 
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -146,7 +146,7 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
 ) -> None:
     accuracy = digits_onnx(digit_images, models / "digits.onnx")
     assert accuracy > 0.8
-    project = digits_project(60, model="digits.onnx")
+    project = digits_project(60, model="digits.onnx", prelabel="head")
     tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=100&include=id,data")[
         "tasks"
     ]
@@ -159,7 +159,7 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
     assert harness.state(project).head_version.startswith("model-")
 
     before = int(harness.version(project)[3:])
-    harness.connect(project, model="digits.onnx", model_use="encoder")
+    harness.connect(project, model="digits.onnx", model_use="encoder", prelabel="head")
     harness.wait_queue(project, after=before)
     annotator = make_annotator(project, answer_digit)
     label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")

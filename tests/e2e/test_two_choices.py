@@ -66,7 +66,7 @@ def test_three_people_label_two_choices_and_both_are_learned(
     project = label_studio.api("POST", "/api/projects/", body)["id"]
     tasks = [{"text": text} for text in TEXTS]
     label_studio.api("POST", f"/api/projects/{project}/import", tasks)
-    harness.connect(project)
+    harness.connect(project, prelabel="head")
     served = harness.queue(project)
     # The third person always leaves the color out.
     names = (("kind", "color"), ("kind", "color"), ("kind",))

@@ -92,7 +92,7 @@ def test_each_control_has_its_head_its_answers_and_its_report(backend: Backend) 
         annotate(studio, task, "parity", "size")
     for task in tasks[12:16]:
         annotate(studio, task, "parity")
-    backend.turn(project)
+    backend.turn(project, prelabel="head")
 
     rows = {row.task_id: row.labels for row in read_tasks(backend.store, project)}
     assert rows[tasks[3]] == {"parity": "odd", "size": 3.0}
@@ -235,7 +235,7 @@ def test_an_own_model_answers_for_its_control_and_the_other_has_a_head(
     for batch in (tasks[:12], tasks[12:20]):
         for task in batch:
             annotate(backend.studio, task, "parity", "size")
-        backend.turn(project, **own)
+        backend.turn(project, prelabel="head", **own)
     report = rounds(backend, project)[-1]
     assert report.head_version.startswith("model-")
     assert report.head_version.endswith(f"+head-{report.round}")

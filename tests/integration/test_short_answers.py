@@ -30,7 +30,7 @@ def test_answers_that_come_again_are_learned(backend: Backend, strategy: str) ->
     for task, answer in zip(queue, ANSWERS, strict=False):
         item = {"from_name": "brand", "to_name": "text", "type": "textarea"}
         backend.studio.submit(task, [item | {"value": {"text": [answer]}}])
-    backend.turn(project, strategy=strategy)
+    backend.turn(project, strategy=strategy, prelabel="head")
     version = backend.store.known_project(project).queue_version
     assert version != first
     settings = backend.settings()

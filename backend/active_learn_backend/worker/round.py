@@ -31,6 +31,7 @@ from ..learning.selection.queue_size import QueueSize
 from ..learning.selection.snapshot import Snapshot
 from ..learning.selection.task_stream import TaskStream
 from ..logs import bind
+from ..setting_types import kept_version, least_shown
 from ..settings import Settings
 from ..state.folders import stream_folder
 from ..state.queue import set_queue
@@ -234,14 +235,16 @@ class Round:
 
         Tasks of the audit set and of a verification show nothing: what is shown influences people.
         """
-        if self.settings.keep_version is not None:
-            external = self.external_predictions(self.settings.keep_version)
+        least, kept = least_shown(self.settings.prelabel), kept_version(self.settings.prelabel)
+        if kept is not None:
+            external = self.external_predictions(kept)
             shown = [external.get(row.task_id, []) for row in rows]
-        elif self.settings.prelabel == "none":
+        elif least is None:
             shown = [[] for _ in rows]
         else:
             stored = [control for control in self.task.controls if control.can_prelabel]
-            shown = [one.result for one in heads.answers(snapshot.embeddings[order], stored)]
+            answers = heads.answers(snapshot.embeddings[order], stored, least)
+            shown = [one.result for one in answers]
         blind = {row.task_id for row in rows if row.audit}.union(self.sample)
         return [[] if row.task_id in blind else one for row, one in zip(rows, shown, strict=True)]
 

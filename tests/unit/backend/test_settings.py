@@ -12,6 +12,7 @@ from active_learn_backend.cli.main import main
 from active_learn_backend.cli.serve import report_dangers
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.project_settings import PROJECT_SETTINGS, parse_params, project_settings
+from active_learn_backend.setting_types import kept_version, least_shown
 from active_learn_backend.settings import SECRETS, Settings, load_settings
 from active_learn_backend.state.store import Project
 from active_learn_backend.worker.turn import round_is_due
@@ -37,6 +38,8 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ("PORT", "0"),
         ("BUDGET", "many"),
         ("PRELABEL", "keep:"),
+        ("PRELABEL", "1.2"),
+        ("PRELABEL", "nan"),
         ("LABEL_STUDIO_URL", "ftp://x"),
         ("LOG_LEVEL", "LOUD"),
     ],
@@ -55,6 +58,24 @@ def test_a_budget_is_a_number_of_tasks_or_a_share() -> None:
     for bad in ("0", "-1", "1.5", "nan", "2000", "many"):
         with pytest.raises(SettingsError, match="BUDGET"):
             load_settings(budget=bad)
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "kept"),
+    [
+        ({}, 0.7, None),
+        ({"prelabel": 0.9}, 0.9, None),
+        ({"prelabel": "0.9"}, 0.9, None),
+        ({"prelabel": "head"}, 0.0, None),
+        ({"prelabel": "none"}, None, None),
+        ({"prelabel": "keep:v 1"}, None, "v 1"),
+    ],
+)
+def test_prelabel_is_a_score_or_a_word(
+    given: dict[str, object], least: float | None, kept: str | None
+) -> None:
+    own = project_settings(load_settings(), given).prelabel
+    assert (least_shown(own), kept_version(own)) == (least, kept)
 
 
 def test_a_project_sets_its_own_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

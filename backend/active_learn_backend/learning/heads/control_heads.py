@@ -170,7 +170,10 @@ class ControlHeads:
         return tuple(outputs), LinearHead.side_by_side([one for one in models if one is not None])
 
     def answers(
-        self, vectors: FloatArray, controls: Iterable[ControlTag] | None = None
+        self,
+        vectors: FloatArray,
+        controls: Iterable[ControlTag] | None = None,
+        least: float = 0.0,
     ) -> list[TaskAnswer]:
         """Return the answers for each row of an (n, n_features) array.
 
@@ -178,6 +181,8 @@ class ControlHeads:
         ----------
         controls : iterable of ControlTag, optional
             Only these answer; all when omitted.
+        least : float
+            Answers of a lower score are left out of the results; numbers, which have none, stay.
         """
         results: list[list[dict[str, Any]]] = [[] for _ in range(len(vectors))]
         scores: list[list[float]] = [[] for _ in range(len(vectors))]
@@ -187,7 +192,8 @@ class ControlHeads:
                 continue
             read = self.embedder.features(control.from_name, vectors)
             for at, answer in enumerate(head.predict(read[:])):
-                results[at] += control.write(answer.label, answer.score)
+                if answer.score is None or answer.score >= least:
+                    results[at] += control.write(answer.label, answer.score)
                 if answer.score is not None:  # of a number there is no probability
                     scores[at].append(answer.score)
         return [
