@@ -23,6 +23,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "TooManyRequestsError",
+    "TrainingError",
     "UnauthorizedError",
     "UnsupportedMediaTypeError",
     "WorkerStoppingError",
@@ -146,6 +147,10 @@ class ContentError(ActiveLearnError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).of, (self.parts,)
+
+
+class TrainingError(ActiveLearnError):
+    """A training gave no model that may serve; the former one serves on."""
 
 
 class EngineError(ActiveLearnError):

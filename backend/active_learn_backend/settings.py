@@ -169,6 +169,17 @@ class Settings(BaseSettings):
         description="`as-is`: the own model's logits decide. `encoder`: only its embeddings are "
         "used, and our head learns on them.",
     )
+    train_command: str = Field(
+        "",
+        description="Command that trains the team's own model on the labels (`/bin/sh`), see "
+        "backend/docs/training.md; empty: none.",
+    )
+    train_every: int = Field(
+        100, ge=1, description="New training labels after which the model is trained again."
+    )
+    train_timeout: float = Field(
+        3600.0, gt=0, description="Seconds after which a training is ended."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where encoders and own models run."
     )

@@ -18,6 +18,7 @@ LAYERS = {
     "active_learn_backend": """
         cli
         web worker doctor demo
+        learning.training
         learning.quality learning.engines
         learning.heads
         learning.selection

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import tokenizers
 import torch
 import transformers
+from onnx import TensorProto, helper, numpy_helper
 
 WORDS = ["card", "lost", "my", "is", "rate", "exchange", "why", "top", "up", "failed", "text"]
 BERT = {
@@ -112,3 +116,31 @@ def save_audio(folder: Path, kind: str) -> Path:
     getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
     extractor.save_pretrained(folder)
     return folder
+
+
+def save_pattern_model(path: Path, pattern: str, labels: tuple[str, str]) -> Path:
+    """Write an ONNX model of texts: the first label where the pattern matches, else the second."""
+    weights = [
+        numpy_helper.from_array(np.array([[4.0, -4.0]], np.float32), "weights"),
+        numpy_helper.from_array(np.array([-2.0, 2.0], np.float32), "bias"),
+        numpy_helper.from_array(np.array([1], np.int64), "axis"),
+    ]
+    graph = helper.make_graph(
+        [
+            helper.make_node("RegexFullMatch", ["text"], ["matches"], pattern=pattern),
+            helper.make_node("Cast", ["matches"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["numbers", "axis"], ["features"]),
+            helper.make_node("Gemm", ["features", "weights", "bias"], ["logits"]),
+        ],
+        "pattern",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, ["n"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    inputs = [{"kind": "text"}]
+    description = json.dumps({"labels": list(labels), "inputs": inputs})
+    path.with_name(path.name + ".json").write_text(description)
+    return path

@@ -10,7 +10,6 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from ..logs import context, set_up
-from ..project_settings import project_settings
 from ..settings import SECRETS, Settings, load_settings
 
 __all__ = [
@@ -46,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "prelabel",
     ),
     "models": ("encoder", "model", "model_use", "device"),
+    "training": ("train_command", "train_every", "train_timeout"),
     "content": (
         "max_content_mb",
         "max_video_mb",
@@ -105,6 +105,7 @@ def read_settings(given: dict[str, Any]) -> Settings:
 def settings_of_project(settings: Settings, project_id: int) -> Settings:
     """Return a project's own settings over those of the environment, where it is connected."""
     from ..state.folders import make_model_dir
+    from ..state.model_versions import served_settings
     from ..state.store import Store
 
     make_model_dir(settings)
@@ -113,7 +114,7 @@ def settings_of_project(settings: Settings, project_id: int) -> Settings:
         project = store.project(project_id)
     finally:
         store.close()
-    return project_settings(settings, project.params) if project else settings
+    return served_settings(settings, project) if project else settings
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:

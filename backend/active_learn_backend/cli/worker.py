@@ -26,6 +26,7 @@ WORKER_NICENESS = 10  # a round on every core must not make a webhook wait
     "worker",
     "selection",
     "models",
+    "training",
     "content",
     "engine",
     "logs",

@@ -17,6 +17,8 @@ __all__ = [
     "make_private_folder",
     "project_folder",
     "stream_folder",
+    "training_folder",
+    "versions_folder",
 ]
 
 DISK_LOW = 256 * 2**20  # bytes left below which the backend reports a problem
@@ -72,3 +74,13 @@ def labeling_folder(settings: Settings, project_id: int) -> Path:
 def stream_folder(settings: Settings, project_id: int) -> Path:
     """Return the folder of the state of a project's stream."""
     return project_folder(settings, project_id) / "stream"
+
+
+def versions_folder(settings: Settings, project_id: int) -> Path:
+    """Return the folder of the versions of a project's own model."""
+    return project_folder(settings, project_id) / "models"
+
+
+def training_folder(settings: Settings, project_id: int) -> Path:
+    """Return the folder of the training of a project's own model."""
+    return project_folder(settings, project_id) / "training"

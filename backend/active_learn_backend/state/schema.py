@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .columns import metadata, table_of
+from .records import ConnectionRequest, EventCount, LabelingRun
 
 __all__ = [
     "ANNOTATED",
@@ -31,7 +32,7 @@ __all__ = [
     "UnreadableContent",
 ]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -69,6 +70,9 @@ class Project:
         Round of the head that a person went back to; 0: every round trains a new one.
     model_version : str
         Version of the team's own model, if that answers; empty: a trained head does.
+    served_model, next_model : int
+        The version of the team's own model that answers, and the one that the next round takes;
+        0: what the settings name.
     params : mapping
         The project's own settings.
     looks : sequence
@@ -115,6 +119,8 @@ class Project:
     head_round: int = 0
     pinned_round: int = 0
     model_version: str = ""
+    served_model: int = 0
+    next_model: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     looks: Sequence[Any] = ()
     stream_state: str = ""
@@ -228,76 +234,6 @@ class QueueRow:
     novelty: float
     audit: bool = False
     selection_probability: float | None = None
-
-
-@dataclass(frozen=True)
-class EventCount:
-    """How often something happened in a project; kept for metrics, which outlive the processes.
-
-    Attributes
-    ----------
-    event : {'round', 'stage', 'error'}
-    name : str
-        The stage, or the class of the error; empty for a whole round.
-    seconds : float
-        Total time that it took; 0 for errors.
-    last_at : float
-        When it last happened, in seconds since 1970.
-    """
-
-    project_id: int
-    event: str
-    name: str
-    count: int = 0
-    seconds: float = 0.0
-    last_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class LabelingRun:
-    """A call of `active-learn label` that wrote its answers into Label Studio.
-
-    Attributes
-    ----------
-    run : int
-        Its number, unique in the project; its predictions are of version ``label-<run>``.
-    kind : {'predictions', 'annotations'}
-        As what the answers are written.
-    accuracy, confidence : float
-        What was granted: at least this share is right, with this confidence.
-    granted : int
-        Number of its answers.
-    status : {'begun', 'done', 'removed'}
-        'begun': it was broken off, unless it is still at work.
-    begun_at : float
-        Seconds since 1970.
-    written, removed : int
-        How many answers Label Studio stored, and how many were taken back.
-    """
-
-    run: int
-    kind: str
-    accuracy: float
-    confidence: float
-    granted: int
-    status: str = "begun"
-    begun_at: float = field(default_factory=time.time)
-    written: int = 0
-    removed: int = 0
-
-
-@dataclass(frozen=True)
-class ConnectionRequest:
-    """A project that /setup named, until the worker has asked Label Studio about it.
-
-    Attributes
-    ----------
-    requested_at : float
-        When it was first named, in seconds since 1970.
-    """
-
-    project_id: int
-    requested_at: float
 
 
 @dataclass(frozen=True)

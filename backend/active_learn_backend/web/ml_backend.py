@@ -28,10 +28,11 @@ from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads
 from ..learning.selection.project_params import check_params, learned_task
-from ..project_settings import parse_params, project_settings
+from ..project_settings import parse_params
 from ..settings import Settings, environment_settings
 from ..state.connection_requests import MOST_REQUESTS, request_connection
 from ..state.folders import heads_folder, make_model_dir
+from ..state.model_versions import served_settings
 from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
@@ -234,7 +235,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         self, project: Project, tasks: Sequence[Mapping[str, Any]]
     ) -> dict[int, dict[str, Any]]:
         """Compute the heads' answers by position; none for a task that cannot be loaded."""
-        settings = project_settings(self._runtime.settings, project.params)
+        settings = served_settings(self._runtime.settings, project)
         labeling = learned_task(project.label_config, settings)
         embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
         heads = self._heads(project, labeling, embedder)

@@ -51,7 +51,12 @@ class HeadsStage:
         if heads.round:
             prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
         trained = {"head_round": heads.round} if heads.round or not own else {}
-        self.store.update(self.project.id, model_version=own, **trained)
+        self.store.update(
+            self.project.id,
+            model_version=own,
+            served_model=self.project.next_model,
+            **trained,
+        )
         return heads
 
     def _heads(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:

@@ -37,10 +37,12 @@ from ..state.rounds import last_round
 from ..state.schedule import read_schedule
 from ..state.store import Store
 from ..state.worker_heartbeats import record_heartbeat
+from .background import Background
 from .connection_requests import ConnectionRequests
 from .lanes import Lanes
 from .pace import Pace
 from .turn import Turn
+from .work import Work
 
 __all__ = ["Worker"]
 
@@ -72,6 +74,8 @@ class Worker:
         self._paces: dict[int, Pace] = {}
         self._heartbeat_at = -math.inf
         self.stopping = threading.Event()
+        work = Work(settings, store, self._load, self._engine, self.stopping)
+        self._background = Background(work)
 
     def run(self) -> bool:
         """Work until `stopping` is set; rounds that are running break off where nothing is lost.
@@ -107,6 +111,8 @@ class Worker:
                     continue
                 if pace.is_due(project, self._settings.poll_interval):
                     lanes.submit(project.id, self.turn, is_long=pace.is_long)
+            self._background.look()
+        self._background.close()
         return self._wait_for_turns(lanes.close(), beat)
 
     def _wait_for_turns(self, turns: Collection[Future[None]], beat: Callable[[], None]) -> bool:

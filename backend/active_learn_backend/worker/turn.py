@@ -21,10 +21,12 @@ from ..learning.selection.queue_size import QueueSize, queue_size
 from ..project_settings import project_settings
 from ..settings import LOW_WATER, Settings
 from ..state.lease import Lease
+from ..state.model_versions import served_settings, with_version
 from ..state.queue import count_kept, count_open
 from ..state.schema import WATCHED
 from ..state.store import Project, Store
 from ..state.unreadable import keys_to_retry, make_due
+from .model_update import record_served, with_usable_model
 from .pace import Pace
 from .round import Round
 from .unreadable import Loads
@@ -49,6 +51,8 @@ def round_is_due(
     While rows have to be deleted because there are too many (`retiring`), only a batch that runs
     out is a reason, so that rounds never outrun Label Studio, however fast the labels come.
     """
+    if project.next_model != project.served_model:
+        return "another version of its model is ready"
     if project.round_requested:
         return "its queue is new or has to be renewed"
     changed = project.pending_labels or project.pending_tasks
@@ -204,11 +208,11 @@ class Turn:
     # -- rounds -------------------------------------------------------------------------------
 
     def _run_round(self, remote: Mapping[str, Any]) -> None:
-        project = self._project()
+        project = with_usable_model(self.settings, self._store, self._project(), self.load)
         open_tasks, batch = count_open(self._store, project.id)
         settings = project_settings(self.settings, project.params)
         task = learned_task(project.label_config, settings)
-        settings = settings_for(task, settings)
+        settings = settings_for(task, with_version(settings, project.id, project.next_model))
         reason = round_is_due(
             project, open_tasks, batch, settings, retiring=self.pace.retirement.forced
         )
@@ -231,6 +235,7 @@ class Turn:
             wait_for_submit=self._wait_for_submit,
         )
         report = current.run()
+        record_served(self.settings, project)
         self.pace.retirement.begin(current.stored, round_of(self._project().queue_version))
         self.pace.round_seconds = sum(report.seconds.values())
         counts = count_open(self._store, project.id)
@@ -257,7 +262,7 @@ class Turn:
         if not keys:
             return
         project = self._project()
-        settings = project_settings(self.settings, project.params)
+        settings = served_settings(self.settings, project)
         task = learned_task(project.label_config, settings)
         settings = settings_for(task, settings)
         embedder = TaskEmbedder(settings, project.id, task, self.load)

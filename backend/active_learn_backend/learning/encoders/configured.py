@@ -26,7 +26,7 @@ from .segments_and_spectrum import TimeSeriesEncoder
 from .several_images import ImagesEncoder
 from .video import VideoEncoder
 
-__all__ = ["configured_encoders", "embedded_encoders", "readable_fields"]
+__all__ = ["configured_encoders", "embedded_encoders", "find_encoder", "readable_fields"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, En
     named: dict[str, tuple[str, Path]] = {}
     all_there = True
     for name in split_encoders(settings.encoder):
-        found = _find(name, settings)
+        found = find_encoder(name, settings)
         if found is None:
             all_there = False
             continue
@@ -118,8 +118,19 @@ def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, En
     return encoders
 
 
-def _find(name: str, settings: Settings) -> tuple[Path, str] | None:
-    """Find an encoder and its kind of content; None when the hub cannot be reached."""
+def find_encoder(name: str, settings: Settings) -> tuple[Path, str] | None:
+    """Find the folder of an encoder and its kind of content, downloaded if need be.
+
+    Returns
+    -------
+    (Path, {'image', 'text', 'audio'}) or None
+        None when the hub cannot be reached.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such encoder.
+    """
     try:
         folder = _folder(name, settings)
         return None if folder is None else (folder, kind_of(folder))

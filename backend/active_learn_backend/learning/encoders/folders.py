@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ...errors import SettingsError
 
-__all__ = ["content_digest", "kind_of", "read_json"]
+__all__ = ["content_digest", "content_files", "kind_of", "read_json"]
 
 CONTENT = (".safetensors", ".json", ".txt", ".model")
 MODULE_FOLDER = re.compile(r"\d+_\w+")  # parts of a sentence-transformers model: 1_Pooling
@@ -62,12 +62,17 @@ def kind_of(folder: Path) -> Literal["image", "text", "audio"]:
     )
 
 
-def content_digest(folder: Path) -> str:
-    """Digest of weights, configs and tokenizer: 12 hexadecimal digits."""
+def content_files(folder: Path) -> list[Path]:
+    """List the files of weights, configs and tokenizer: all that is read of a folder."""
     folders = [folder, *(f for f in folder.iterdir() if MODULE_FOLDER.fullmatch(f.name))]
     files = [file for f in folders if f.is_dir() for file in f.iterdir() if file.suffix in CONTENT]
+    return sorted(files)
+
+
+def content_digest(folder: Path) -> str:
+    """Digest of weights, configs and tokenizer: 12 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=6)
-    for file in sorted(files):
+    for file in content_files(folder):
         digest.update(f"{file.relative_to(folder)} {file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import ContentError
 
-__all__ = ["MAX_MEGAPIXELS", "PROBE", "open_image"]
+__all__ = ["MAX_MEGAPIXELS", "PROBE", "image_suffix", "open_image"]
 
 # Millions of pixels: 300 MB when decoded, more than any camera of today takes. A small file can
 # claim far more (a decompression bomb), so the size is checked before.
@@ -71,6 +71,21 @@ def open_image(data: bytes) -> Image.Image:
         raise ContentError(f"a file is {_name_of(data)}; expected {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ContentError(f"an image is damaged: {error}", cause="an image is damaged") from error
+
+
+def image_suffix(data: bytes) -> str:
+    """Return how the name of an image file ends, such as ``.png``.
+
+    Raises
+    ------
+    ContentError
+        When it is no image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return f".{image.format}".lower()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ContentError(f"a file is {_name_of(data)}; expected {', '.join(FORMATS)}") from error
 
 
 def _name_of(data: bytes) -> str:

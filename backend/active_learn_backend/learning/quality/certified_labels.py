@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import SettingsError
-from ...project_settings import project_settings
 from ...settings import Settings
 from ...state.answer_files import Answer
 from ...state.folders import heads_folder
 from ...state.looks import record_look
+from ...state.model_versions import served_settings
 from ...state.store import Store
 from ..embedding.embedder import TaskEmbedder
 from ..heads import ControlHeads
@@ -79,7 +79,7 @@ class CertifiedLabels:
             When nothing is learned in the project.
         """
         project = store.known_project(project_id)
-        settings = project_settings(settings, project.params)
+        settings = served_settings(settings, project)
         task = learned_task(project.label_config, settings)
         if not task.learned:
             raise SettingsError(

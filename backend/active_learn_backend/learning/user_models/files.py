@@ -15,12 +15,12 @@ from active_learn.models.torch_files import EXPORTED, read_exported
 from active_learn.models.torchscript import TORCHSCRIPT, read_torchscript
 
 from ...errors import SettingsError
-from ..encoders.folders import content_digest
+from ..encoders.folders import content_digest, content_files
 from .base import LoadedModel
 from .file_inputs import FileInputs
-from .specification import Specification, TokensInput, read_specification, specification_path
+from .specification import TokensInput, read_specification, specification_path
 
-__all__ = ["FILES", "load_file"]
+__all__ = ["FILES", "digest_of_file", "files_of_model", "load_file"]
 
 ONNX = (".onnx",)
 FILES = ONNX + TORCHSCRIPT + EXPORTED
@@ -52,7 +52,7 @@ def load_file(name: str, path: Path, device: torch.device) -> LoadedModel:
         adapter = adapt(read_exported(path))
     inputs = FileInputs(specification, adapter.input_names, path.parent)
     classes = tuple(specification.labels)
-    return LoadedModel(name, adapter, inputs, classes, _digest(path, specification))
+    return LoadedModel(name, adapter, inputs, classes, digest_of_file(path))
 
 
 def _onnx_device(device: torch.device) -> str:
@@ -61,17 +61,40 @@ def _onnx_device(device: torch.device) -> str:
     return "cuda" if gpu else "cpu"
 
 
-def _digest(path: Path, specification: Specification) -> str:
+def digest_of_file(path: Path) -> str:
+    """Return the digest of a model file, with its JSON, its weights and its tokenizers.
+
+    Raises
+    ------
+    SettingsError
+        When the JSON is missing or wrong.
+    """
     digest = hashlib.blake2b(digest_size=6)
     for file in [path, specification_path(path), *_external_data(path)]:
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    for spec in specification.inputs:
-        if isinstance(spec, TokensInput):
-            digest.update(content_digest(path.parent / spec.tokenizer).encode())
+    for folder in _tokenizers(path):
+        digest.update(content_digest(folder).encode())
     return digest.hexdigest()
+
+
+def files_of_model(path: Path) -> list[Path]:
+    """List the files that a model file needs, itself among them.
+
+    Raises
+    ------
+    SettingsError
+        When the JSON is missing or wrong.
+    """
+    of_tokenizers = [file for folder in _tokenizers(path) for file in content_files(folder)]
+    return [path, specification_path(path), *_external_data(path), *of_tokenizers]
+
+
+def _tokenizers(path: Path) -> list[Path]:
+    inputs = read_specification(path).inputs
+    return [path.parent / one.tokenizer for one in inputs if isinstance(one, TokensInput)]
 
 
 def _external_data(path: Path) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from active_learn.errors import DataError, ModelError, ParameterError
 
@@ -18,7 +20,7 @@ from .files import load_file
 from .hugging_face import load_folder
 from .user_model import OwnModel
 
-__all__ = ["load_own_model"]
+__all__ = ["find_model_path", "load_own_model", "model_signature"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,27 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
         from .factory import load_factory  # imports transformers, which takes seconds
 
         return _models.get(made, lambda: load_factory(name, labels, device))
+    path = find_model_path(settings)
+    key = (model_signature(path), str(device))
+
+    def load() -> LoadedModel:
+        log.info("loading the model '%s' on %s", name, device)
+        if path.is_dir():
+            return load_folder(name, path, device)
+        return load_file(name, path, device)
+
+    return _models.get(key, load)
+
+
+def find_model_path(settings: Settings) -> Path:
+    """Return the file or folder that the setting ``model`` names, which is no factory.
+
+    Raises
+    ------
+    SettingsError
+        When there is none.
+    """
+    name = settings.model
     try:
         path = find_path(name, settings)
     except SettingsError as error:
@@ -66,14 +89,11 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
             f"MODEL '{name}' is nothing below MODEL_DIR/models and no factory module:function; "
             "begin a path with / or ./"
         )
+    return path
+
+
+def model_signature(path: Path) -> tuple[Any, ...]:
+    """Return names, sizes and times of change of a model's files: another model has another."""
     # Beside a file lie its JSON and perhaps its weights, of the same name.
     parts = [path] if path.is_dir() else sorted(path.parent.glob(path.name.split(".")[0] + "*"))
-    key = (tuple(map(signature, parts)), str(device))
-
-    def load() -> LoadedModel:
-        log.info("loading the model '%s' on %s", name, device)
-        if path.is_dir():
-            return load_folder(name, path, device)
-        return load_file(name, path, device)
-
-    return _models.get(key, load)
+    return tuple(map(signature, parts))

@@ -79,6 +79,11 @@ class OwnModel:
         self.fingerprint = f"model-{loaded.digest}" + ("" if as_is else "-encoder")
         self.n_features = embedding.shape[1] + 2 * logits.shape[1] * as_is
 
+    @property
+    def digest(self) -> str:
+        """Digest of everything that the model's answers depend on."""
+        return self._loaded.digest
+
     def head(self) -> OwnHead | None:
         """Return what answers for the vectors; None of a model that is only an encoder."""
         if not self._as_is:
