@@ -10,8 +10,7 @@ import pytest
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import StoreError
 from active_learn_backend.labelstudio.run_actions import RunActions
-from active_learn_backend.learning.quality.verification_sample import is_right
-from active_learn_backend.state.answer_files import Answer
+from active_learn_backend.learning.quality.right_answers import is_right
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.store import TaskRow
@@ -278,18 +277,32 @@ def test_a_verification_outlives_the_state_and_a_damaged_one_is_named(backend: B
 
 
 @pytest.mark.parametrize(
-    ("row", "right"),
+    ("labels", "right"),
     [
-        (None, False),  # deleted
-        (TaskRow(1, {}, "k", None, True), False),
-        (TaskRow(1, {}, "k", None, False), None),
-        (TaskRow(1, {}, "k", {"a": "x", "b": ["q", "p"], "c": 3.4}, False), True),
-        (TaskRow(1, {}, "k", {"a": "x", "b": ["p"], "c": 3.4}, False), False),
-        (TaskRow(1, {}, "k", {"a": "x", "b": ["p", "q"], "c": 3.6}, False), False),
-        (TaskRow(1, {}, "k", {"a": "y", "b": ["p", "q"], "c": 3.0}, False), False),
-        (TaskRow(1, {}, "k", {"a": "x", "b": ["p", "q"]}, False), False),  # not answered
+        (None, False),
+        ({"a": "x", "b": ["q", "p"], "c": 3.4}, True),
+        ({"a": "x", "b": ["p"], "c": 3.4}, False),
+        ({"a": "x", "b": ["p", "q"], "c": 3.6}, False),
+        ({"a": "y", "b": ["p", "q"], "c": 3.0}, False),
+        ({"a": "x", "b": ["p", "q"]}, False),  # not answered
     ],
 )
-def test_an_answer_is_right_if_those_of_all_controls_are(row: TaskRow, right: object) -> None:
-    answer = Answer(1, {"a": "x", "b": ["p", "q"], "c": 3.0}, 0.9)
-    assert is_right(answer, row, tolerance=0.5) is right
+def test_an_answer_is_right_if_those_of_all_controls_are(
+    labels: dict[str, object] | None, right: bool
+) -> None:
+    answer = {"a": "x", "b": ["p", "q"], "c": 3.0}
+    assert is_right(answer, labels, tolerance=0.5) is right
+
+
+@pytest.mark.parametrize("gone", ["skipped", "deleted"])
+def test_a_task_of_the_sample_that_is_skipped_or_deleted_counts_as_wrong(
+    backend: Backend, gone: str
+) -> None:
+    project, sample, allowed = begun(backend)
+    for task in sample[: allowed + 1]:
+        if gone == "deleted":
+            apply_changes(backend.store, project, [], deleted=[task])
+        else:
+            apply_changes(backend.store, project, [TaskRow(task, {}, "k", None, True)])
+    done = label(backend, project, "--accuracy", "0.9")
+    assert f"not certified: {allowed + 1} of {allowed + 1} answers of the sample" in done.output

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from .schema import projects as _projects
 from .store import Store, update_project
 
-__all__ = ["record_look"]
+__all__ = ["count_looks", "record_look"]
 
 
 def record_look(
@@ -31,3 +31,10 @@ def record_look(
             looks.append(look)
             update_project(connection, project_id, looks=looks)
         return looks.index(look) + 1
+
+
+def count_looks(store: Store, project_id: int) -> int:
+    """Return how many looks at a project's audit labels there were."""
+    query = sa.select(_projects.c.looks).where(_projects.c.id == project_id)
+    with store.read() as connection:
+        return len(connection.scalar(query) or ())

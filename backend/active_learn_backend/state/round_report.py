@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 __all__ = [
     "AuditGain",
+    "AutomaticShare",
+    "Automation",
     "ControlReport",
     "Estimate",
     "Evaluation",
@@ -182,6 +184,33 @@ class StrategyChoice:
 
 
 @dataclass(frozen=True)
+class AutomaticShare:
+    """How many tasks the heads could label at an accuracy, after a verification.
+
+    Attributes
+    ----------
+    accuracy : float
+    tasks : int
+        Unlabeled tasks that the heads could label.
+    sample : int
+        Tasks that people would have to label first, for the verification; 0 where `tasks` is.
+    """
+
+    accuracy: float
+    tasks: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Automation:
+    """How many of the unlabeled tasks the heads could label, when there were `labels` labels."""
+
+    labels: int
+    unlabeled: int
+    shares: tuple[AutomaticShare, ...] = ()
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What a finished round did and found.
 
@@ -201,6 +230,10 @@ class RoundReport:
         Time of each stage.
     controls : tuple of ControlReport
         One for each control that is learned, in the order of the config.
+    audit_share : float or None
+        The share of the audit set when the queue was chosen; None in reports of earlier versions.
+    automation : Automation or None
+        None where nothing answers, and of numbers, which are never exactly right.
     """
 
     round: int
@@ -212,6 +245,8 @@ class RoundReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     controls: tuple[ControlReport, ...] = ()
     strategy: StrategyChoice | None = None
+    audit_share: float | None = None
+    automation: Automation | None = None
     finished_at: float = field(default_factory=time.time)
 
     def of(self, control: str | None) -> ControlReport:

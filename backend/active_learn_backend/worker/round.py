@@ -24,6 +24,7 @@ from ..learning.quality.auto_strategy import (
     comparison_is_due,
     with_chosen_strategy,
 )
+from ..learning.quality.automation import plan_automation
 from ..learning.quality.backtest import LabeledSet
 from ..learning.quality.control_report import report_control
 from ..learning.selection.queue_builder import choose
@@ -139,6 +140,7 @@ class Round:
                 )
                 for control in self.task.controls
             ]
+            automation = plan_automation(snapshot, heads, last)
         strategy = self._strategy(snapshot, heads, last)
         report = RoundReport(
             round=number,
@@ -150,6 +152,8 @@ class Round:
             seconds=self.seconds,
             controls=tuple(controls),
             strategy=strategy,
+            audit_share=self.settings.audit,
+            automation=automation,
         )
         finish_round(
             self.store,

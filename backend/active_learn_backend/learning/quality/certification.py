@@ -165,6 +165,7 @@ def plan_sample(
     scores: Array,
     accuracy: float,
     significance: float,
+    sets: int = MOST_SETS,
 ) -> SamplePlan | None:
     """Find the set, and the size of a sample of it, that leave most tasks to the head.
 
@@ -175,6 +176,8 @@ def plan_sample(
     ----------
     sample_scores, sample_wrong, scores, accuracy, significance
         See `certify`.
+    sets : int
+        How many thresholds are tried.
 
     Returns
     -------
@@ -184,7 +187,7 @@ def plan_sample(
     ordered = np.sort(scores)[::-1]
     expected = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
     best: SamplePlan | None = None
-    for size in _sizes(len(ordered)):
+    for size in _sizes(len(ordered), sets):
         threshold = float(ordered[size - 1])
         tasks = int(np.searchsorted(-ordered, -threshold, side="right"))
         inside = sample_scores >= threshold
@@ -232,9 +235,9 @@ def _sequence(
     yield from sets[int(np.argmax(power)) :] if sets else ()
 
 
-def _sizes(most: int) -> npt.NDArray[np.int64]:
+def _sizes(most: int, sets: int = MOST_SETS) -> npt.NDArray[np.int64]:
     """Return a few sizes of sets, evenly up to the largest."""
-    return np.unique(np.linspace(1, most, MOST_SETS).astype(np.int64)) if most else np.arange(0)
+    return np.unique(np.linspace(1, most, sets).astype(np.int64)) if most else np.arange(0)
 
 
 def _breaking(rest: int, accuracy: float) -> int:

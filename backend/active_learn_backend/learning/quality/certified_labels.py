@@ -14,7 +14,7 @@ from ...errors import SettingsError
 from ...settings import Settings
 from ...state.answer_files import Answer
 from ...state.folders import heads_folder
-from ...state.looks import record_look
+from ...state.looks import count_looks, record_look
 from ...state.model_versions import served_settings
 from ...state.store import Store
 from ..embedding.embedder import TaskEmbedder
@@ -46,6 +46,8 @@ class CertifiedLabels:
         What was asked for.
     look : int
         How many looks at the audit labels there were, this one among them.
+    next_look : int
+        The number of the one that comes after it.
     certificate : Certificate or None
         None when no set of answers passes.
     plan : SamplePlan or None
@@ -56,6 +58,7 @@ class CertifiedLabels:
     accuracy: float
     confidence: float
     look: int
+    next_look: int
     certificate: Certificate | None
     plan: SamplePlan | None
 
@@ -104,12 +107,13 @@ class CertifiedLabels:
             tolerance=tolerance,
         )
         significance = significance_of_look(confidence, look)
+        coming = 1 + count_looks(store, project_id)
         measured = pool.audit_scores, pool.wrong, pool.scores
         certificate = certify(*measured, accuracy, significance)
         plan = None
         if certificate is None and pool.answers:
-            plan = plan_sample(*measured, accuracy, significance_of_look(confidence, look + 1))
-        return cls(pool, accuracy, confidence, look, certificate, plan)
+            plan = plan_sample(*measured, accuracy, significance_of_look(confidence, coming))
+        return cls(pool, accuracy, confidence, look, coming, certificate, plan)
 
     @property
     def granted(self) -> list[Answer]:

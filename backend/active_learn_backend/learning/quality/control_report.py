@@ -12,6 +12,7 @@ from active_learn.heads import Head, TrainedHead
 from ...settings import RANDOM_STATE
 from ...state.round_report import ControlReport, Evaluation, LabelError, RoundReport
 from ..selection.snapshot import ControlSnapshot
+from .audit_sample import audit_sample
 from .cross_validation import cross_validate
 from .evaluation import audit_estimate, evaluate
 from .head_comparison import compare_heads
@@ -43,14 +44,19 @@ def report_control(
         Whether a person went back to this head: it does not change, so nothing is compared.
     """
     last = reports[-1].of(snapshot.from_name) if reports else None
+    sample, population = audit_sample(snapshot, reports)
     evaluation, label_errors = _evaluate(snapshot, head, last)
+    if head is not None:
+        losses = head.losses(snapshot.embeddings[sample], snapshot.labels(sample))
+        audit = audit_estimate(head.problem_type, losses, population)
+        evaluation = replace(evaluation, audit=audit)
     stability = None
     if isinstance(head, TrainedHead) and not pinned:
         stability = compare_heads(head, snapshot, reports, folder)
     return ControlReport(
         snapshot.from_name,
         int(snapshot.labeled.sum()),
-        len(snapshot.measuring),
+        len(sample),
         evaluation,
         label_errors,
         stability,
@@ -60,16 +66,17 @@ def report_control(
 def _evaluate(
     snapshot: ControlSnapshot, head: Head | None, last: ControlReport | None
 ) -> tuple[Evaluation, tuple[LabelError, ...]]:
-    """Cross-validation is repeated now and then only; between, its results are carried over."""
+    """Return the estimates but that by audit labels, and label errors.
+
+    Cross-validation is repeated now and then only; between, its results are carried over.
+    """
     if head is None:
         return Evaluation(), ()
     training, measuring = snapshot.training, snapshot.measuring
-    audit_losses = head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring))
     if last is not None and len(training) < EVALUATE_AGAIN * last.evaluation.labels:
-        audit = audit_estimate(head.problem_type, audit_losses, snapshot.population)
         current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
         errors = unchanged_errors(last.label_errors, current)
-        return replace(last.evaluation, audit=audit), tuple(errors)
+        return last.evaluation, tuple(errors)
     embeddings, labels = snapshot.embeddings[training], snapshot.labels(training)
     losses, errors = None, []
     if not isinstance(head, TrainedHead):
@@ -81,7 +88,7 @@ def _evaluate(
     evaluation = evaluate(
         head,
         losses,
-        audit_losses,
+        head.losses(snapshot.embeddings[measuring], snapshot.labels(measuring)),
         selection_probabilities=snapshot.selection_probabilities(both),
         order=snapshot.labeled_at(both),
         n_tasks=snapshot.population,

@@ -12,7 +12,16 @@ from scipy.stats import t as student
 
 from ...state.round_report import RoundReport
 
-__all__ = ["ERROR", "LEAST_AUDITED", "Gain", "Point", "expected_gain", "latest_points", "points_of"]
+__all__ = [
+    "ERROR",
+    "LEAST_AUDITED",
+    "Gain",
+    "Point",
+    "expected_gain",
+    "latest_points",
+    "line_of",
+    "points_of",
+]
 
 #: Audit labels below which nothing is said: one right answer is no accuracy of 100 %.
 LEAST_AUDITED = 10
@@ -118,7 +127,7 @@ def expected_gain(points: Sequence[Point]) -> Gain:
     last = usable[-1]
     x = np.log([point.labels for point in usable])
     y = np.log([_error(point) for point in usable])
-    slope, spread = _slope(x, y)
+    slope, spread = line_of(x, y)
     error_low, error_high = _error_interval(last)
     fractions = [1 - 2.0 ** (slope + sign * spread) for sign in (1, -1)]
     least, most = max(fractions[0], 0) * error_low, max(fractions[1], 0) * error_high
@@ -133,7 +142,7 @@ def expected_gain(points: Sequence[Point]) -> Gain:
     return Gain(f"{labels} would {change}, if the curve goes on as it did.", least, most)
 
 
-def _slope(x: Any, y: Any) -> tuple[float, float]:
+def line_of(x: Any, y: Any) -> tuple[float, float]:
     """Compute the slope by least squares, and half of its 95 % interval."""
     centered = x - x.mean()
     slope = float(centered @ y / (centered @ centered))

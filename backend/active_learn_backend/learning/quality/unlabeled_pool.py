@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from active_learn.heads import Head
 
 from ...errors import StoreError
 from ...labeling.controls import ControlTag
-from ...settings import Settings
+from ...settings import RANDOM_STATE, Settings
 from ...state.answer_files import Answer
 from ...state.store import Project, Store, TaskRow
 from ...state.tasks import read_tasks
 from ..heads import ControlHeads
-from ..selection.snapshot import ControlSnapshot, Mask, Snapshot
+from ..selection.snapshot import Mask, Snapshot
+from .right_answers import is_right
 
 __all__ = ["UnlabeledPool"]
 
@@ -91,32 +92,63 @@ class UnlabeledPool:
         embedded = [row for row in rows if row.content_key not in missing]
         vectors = cache.get([row.content_key for row in embedded])
         snapshot = Snapshot.take(project, embedded, vectors, settings)
-        unlabeled = ~snapshot.labeled & ~snapshot.skipped
-        wrong = np.zeros(len(embedded), dtype=bool)
-        measured = snapshot.audit & snapshot.labeled
-        every, predicted = np.arange(len(embedded)), []
-        for control in heads.task.controls:
-            of_control = snapshot.of(
-                control.from_name, heads.embedder.features(control.from_name, vectors)
+        left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
+        return replace(cls.of(snapshot, heads, tolerance), not_embedded=left_out)
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: Snapshot,
+        heads: ControlHeads,
+        tolerance: float = 0.0,
+        most: int | None = None,
+    ) -> UnlabeledPool:
+        """Let the heads answer for the tasks of a snapshot.
+
+        Parameters
+        ----------
+        most : int, optional
+            Of more unlabeled tasks only so many, drawn by the hash of their content.
+
+        Raises
+        ------
+        StoreError
+            When a control has no head yet.
+        """
+        controls = heads.task.controls
+        open_ = np.flatnonzero(~snapshot.labeled & ~snapshot.skipped)
+        if most is not None and len(open_) > most:
+            by_place = np.argsort(snapshot.places(RANDOM_STATE)[open_], kind="stable")
+            open_ = np.sort(open_[by_place[:most]])
+        names = {control.from_name for control in controls}
+        measuring = [
+            at for at in snapshot.measuring if names <= set(snapshot.rows[at].labels or ())
+        ]
+        every = np.concatenate([open_, np.array(measuring, np.int64)])
+        vectors = snapshot.embeddings[every]
+        predicted = {
+            control.from_name: _head(heads, control).predict(
+                heads.embedder.features(control.from_name, vectors)[:]
             )
-            head = _head(heads, control)
-            measured &= of_control.labeled
-            at = np.flatnonzero(snapshot.audit & of_control.labeled)
-            wrong[at] |= _losses(head, of_control, at) > tolerance
-            predicted.append((control, head.predict(of_control.embeddings[every])))
-        scores = _scores([answers for _, answers in predicted], wrong[measured])
-
-        def answer(at: int) -> Answer:
-            labels = {control.from_name: answers[at].label for control, answers in predicted}
-            return Answer(embedded[at].task_id, labels, float(scores[at]))
-
-        return cls(
-            heads.version,
-            [answer(at) for at in np.flatnonzero(unlabeled)],
-            sum(_is_unlabeled(row) for row in rows if row.content_key in missing),
-            [answer(at) for at in np.flatnonzero(measured)],
-            wrong[measured],
+            for control in controls
+        }
+        labels = [
+            {name: answers[at].label for name, answers in predicted.items()}
+            for at in range(len(every))
+        ]
+        wrong = np.array(
+            [
+                not is_right(labels[len(open_) + place], snapshot.rows[at].labels, tolerance)
+                for place, at in enumerate(measuring)
+            ],
+            dtype=bool,
         )
+        scores = _scores(list(predicted.values()), wrong)
+        answers = [
+            Answer(snapshot.rows[at].task_id, one, float(score))
+            for at, one, score in zip(every, labels, scores, strict=True)
+        ]
+        return cls(heads.version, answers[: len(open_)], 0, answers[len(open_) :], wrong)
 
 
 def _is_unlabeled(row: TaskRow) -> bool:
@@ -131,10 +163,6 @@ def _head(heads: ControlHeads, control: ControlTag) -> Head:
             "has trained one (`active-learn versions` lists them)"
         )
     return head
-
-
-def _losses(head: Head, snapshot: ControlSnapshot, at: npt.NDArray[np.int64]) -> Array:
-    return head.losses(snapshot.embeddings[at], snapshot.labels(at))
 
 
 def _scores(predicted: Sequence[Sequence[Any]], wrong: Mask) -> Array:

@@ -6,9 +6,9 @@ are frozen. So the bound on the rest of the set is exact, whatever the queue has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from ...state.tasks import read_tasks
 from ...state.verification import Verification
 from .certification import plan_sample, significance_of_look
 from .certified_labels import CertifiedLabels
+from .right_answers import is_right
 
-__all__ = ["VerifiedLabels", "begin_verification", "is_right"]
+__all__ = ["VerifiedLabels", "begin_verification"]
 
 
 def begin_verification(
@@ -38,17 +39,20 @@ def begin_verification(
     StoreError
         When no sample smaller than its set would show it.
     """
+    pool = found.pool
     look = record_look(
         store,
         project_id,
-        head_version=f"verification of {found.pool.version}",
-        audit_labels=len(found.pool.audit),
+        # Each is a look of its own, also if the former one was of the same head.
+        head_version=f"verification of {pool.version} at {time.time()}",
+        audit_labels=len(pool.audit),
         accuracy=found.accuracy,
         tolerance=tolerance,
     )
-    significance = significance_of_look(found.confidence, look)
-    pool = found.pool
-    plan = plan_sample(pool.audit_scores, pool.wrong, pool.scores, found.accuracy, significance)
+    plan = found.plan
+    if look > found.next_look:  # somebody else looked meanwhile
+        significance = significance_of_look(found.confidence, look)
+        plan = plan_sample(pool.audit_scores, pool.wrong, pool.scores, found.accuracy, significance)
     if plan is None:
         raise StoreError(
             "no sample can be verified: by its scores, the head is not sure enough of any set of "
@@ -103,7 +107,7 @@ class VerifiedLabels:
         rows = {row.task_id: row for row in read_tasks(store, project_id, contents=False)}
         by_task = {answer.task_id: answer for answer in answers}
         judged = [
-            is_right(by_task[task], rows.get(task), verification.tolerance)
+            _judged(by_task[task], rows.get(task), verification.tolerance)
             for task in verification.sample
         ]
         sample = set(verification.sample)
@@ -151,24 +155,11 @@ class VerifiedLabels:
             )
 
 
-def is_right(answer: Answer, row: TaskRow | None, tolerance: float) -> bool | None:
+def _judged(answer: Answer, row: TaskRow | None, tolerance: float) -> bool | None:
     """Return whether an answer is right; None where nobody has said so yet."""
     if row is None or row.skipped:
         return False
-    if row.labels is None:
-        return None
-    return all(
-        name in row.labels and _is_same(label, row.labels[name], tolerance)
-        for name, label in answer.labels.items()
-    )
-
-
-def _is_same(answer: Any, label: Any, tolerance: float) -> bool:
-    if isinstance(answer, int | float):
-        return abs(answer - float(label)) <= tolerance
-    if isinstance(answer, Sequence) and not isinstance(answer, str):
-        return set(answer) == set(label)
-    return bool(answer == label)
+    return None if row.labels is None else is_right(answer.labels, row.labels, tolerance)
 
 
 def _is_open(rows: Mapping[int, TaskRow], task: int) -> bool:

@@ -10,11 +10,13 @@ import pytest
 from active_learn import LinearHead
 from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.learning.quality.audit_sample import audit_sample
 from active_learn_backend.learning.quality.evaluation import audit_estimate
-from active_learn_backend.learning.selection.audit_set import served_as_audit
+from active_learn_backend.learning.selection.audit_set import places, served_as_audit
 from active_learn_backend.learning.selection.queue_builder import choose
 from active_learn_backend.learning.selection.snapshot import Snapshot
-from active_learn_backend.settings import load_settings
+from active_learn_backend.settings import RANDOM_STATE, load_settings
+from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.store import Project, TaskRow
 from sklearn.datasets import load_digits
 
@@ -146,3 +148,43 @@ def test_labels_of_some_classes_from_the_data_manager_do_not_measure() -> None:
     digits.run_round(0.05)
     at = digits.snapshot(0.05).measuring
     assert not set(at) & set(easy[10:-10].tolist())
+
+
+# -- which audit labels make an estimate ---------------------------------------------------------
+
+EXPOSED_AT = 1000.0  # end of the round with the lower share
+
+
+@pytest.mark.parametrize("of_all", [30, 4])
+def test_audit_labels_from_a_larger_share_are_no_sample_of_all_tasks(of_all: int) -> None:
+    """What a round with a lower share left over is easier; it stands for all only if need be."""
+    rows = [task(at, "audit") for at in range(1000)]
+    place = places([row.content_key for row in rows], RANDOM_STATE)
+    first, further = np.flatnonzero(place < 0.05)[:of_all], np.flatnonzero(place >= 0.05)[:40]
+    trained = np.flatnonzero(place >= 0.05)[40:140]
+    labeled = {*first, *further, *trained}
+    rows = [
+        replace(
+            row,
+            labels=row.labels if at in labeled else None,
+            served="queue" if at in trained else "audit",
+            labeled_at=EXPOSED_AT + 1 + at,
+        )
+        for at, row in enumerate(rows)
+    ]
+    taken = Snapshot.take(PROJECT, rows, np.zeros((1000, 2)), load_settings(audit=0.5)).of("c")
+    assert len(taken.measuring) == of_all + 40
+    raised = [
+        RoundReport(1, 0, audit_share=0.05, finished_at=EXPOSED_AT),
+        RoundReport(2, 100, audit_share=0.5, finished_at=EXPOSED_AT + 1),
+    ]
+    sample, population = audit_sample(taken, raised)
+    if of_all == 30:
+        assert (sample.tolist(), population) == (first.tolist(), 1000)
+    else:
+        assert (sample.tolist(), population) == (further.tolist(), 900)
+    # Labels from before the share was lowered stay, and so do those of earlier versions.
+    lowered = [replace(raised[0], finished_at=1e9)]
+    for reports in (lowered, [replace(raised[0], audit_share=None)], []):
+        sample, population = audit_sample(taken, reports)
+        assert (sample.tolist(), population) == (taken.measuring.tolist(), 1000)

@@ -1,0 +1,33 @@
+"""Whether an answer of the heads is right, by what people say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["is_right"]
+
+
+def is_right(answer: Mapping[str, Any], labels: Mapping[str, Any] | None, tolerance: float) -> bool:
+    """Return whether an answer is right: the answers of all controls are.
+
+    Parameters
+    ----------
+    answer, labels : mapping
+        Label by the name of its control, as the heads answer and as people do. A control that
+        people left out makes the answer wrong.
+    tolerance : float
+        A number is right if it is no farther from the label.
+    """
+    given = labels or {}
+    return all(
+        name in given and _is_same(label, given[name], tolerance) for name, label in answer.items()
+    )
+
+
+def _is_same(answer: Any, label: Any, tolerance: float) -> bool:
+    if isinstance(answer, int | float):
+        return abs(answer - float(label)) <= tolerance
+    if isinstance(answer, Sequence) and not isinstance(answer, str):
+        return set(answer) == set(label)
+    return bool(answer == label)
