@@ -1,8 +1,8 @@
 """Choose what to label next.
 
 ``from active_learn import ActiveSampler``. torch, which takes seconds to import, is imported when a
-sampler is made, or when `LinearHead`, `ModelOutput` or `rank_partitioned` are asked for, so that a
-program that imports this package (a command line, a web server) starts at once.
+sampler is made, or when what needs it (`LinearHead`, `rank_partitioned` and the like) is asked for,
+so that a program that imports this package (a command line, a web server) starts at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from .errors import (
     ParameterError,
     StateError,
 )
+from .ragged import RaggedArray
 
 if TYPE_CHECKING:
     from .inputs.labeled_data import LabeledData
-    from .models import LinearHead, ModelOutput
+    from .models import LinearHead, ModelOutput, PooledTasks, pool_parts
     from .partitioned import rank_partitioned
     from .ranking import Ranking
     from .sampler import ActiveSampler
@@ -40,9 +41,12 @@ __all__ = [
     "ModelError",
     "ModelOutput",
     "ParameterError",
+    "PooledTasks",
+    "RaggedArray",
     "Ranking",
     "StateError",
     "__version__",
+    "pool_parts",
     "rank_partitioned",
 ]
 
@@ -51,7 +55,9 @@ _ROOMS = {
     "LabeledData": ".inputs.labeled_data",
     "LinearHead": ".models",
     "ModelOutput": ".models",
+    "PooledTasks": ".models",
     "Ranking": ".ranking",
+    "pool_parts": ".models",
     "rank_partitioned": ".partitioned",
 }
 

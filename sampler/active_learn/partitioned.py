@@ -118,8 +118,9 @@ def select_part(
     """
     check_partitioned(sampler)
     problem = sampler.problem
-    pool = problem.open_pool(samples, rows)
-    context = problem.context(pool, len(pool), summary.to(pool.device))
+    summary = summary.to(problem.device)
+    pool = problem.open_pool(samples, rows, summary.center)
+    context = problem.context(pool, len(pool), summary)
     context = replace(context, n=min(max(n, context.n_greedy), len(pool)))
     found = problem.strategy.rank_pool(context)
     return PartSelection(found.indices, found.scores, pool.take(found.indices).to(CPU))
@@ -163,7 +164,8 @@ def decide(
     union, at = np.unique(np.concatenate(found), return_index=True)
     output = ModelOutput.cat(selection.output for selection in selections)[torch.from_numpy(at)]
     problem = sampler.problem
-    pool = OutputPool(output.to(problem.device))
+    center = partitioning.summary.to(problem.device).center
+    pool = OutputPool(output.to(problem.device), center=center)
     orders = [
         Selection(np.searchsorted(union, rows), selection.scores)
         for rows, selection in zip(found, selections, strict=True)
@@ -171,7 +173,7 @@ def decide(
     # Of a single part, which is the whole pool, the selection is final.
     best = orders[0] if len(orders) == 1 else _best(sampler, partitioning, pool, union, orders)
     indices = best.indices[: partitioning.n]
-    reasons = explain(pool, indices, problem.problem_type, problem.labeled)
+    reasons = explain(pool, indices, problem.problem_type, problem.labeled_beside(pool))
     return Ranking(union[indices], best.scores[: partitioning.n], *reasons)
 
 
@@ -246,8 +248,8 @@ def _best(
     n = min(max(partitioning.n, context.n_greedy), len(pool))
     context = replace(context, n=n, summary=summary)
     found = problem.strategy.rank_pool(context)
-    if not problem.strategy.additive_gains:
-        return found
+    if not problem.strategy.additive_gains or pool.outputs().costs is not None:
+        return found  # gains per cost are no sum
     values = [order.scores[: context.budget].sum() for order in orders]
     best = int(np.argmax(values))
     if values[best] <= CLEARLY_MORE * found.scores[: context.budget].sum():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,8 @@ class Partitioning:
         pool = problem.open_lazy_pool(read, size)
         wanted = check_ranked(n, size)
         context = problem.context(pool, wanted)
-        summary = problem.strategy.summarize_pool(context).to(CPU)
+        summary = problem.strategy.summarize_pool(context)
+        summary = replace(summary, center=pool.center).to(CPU)
         # Random numbers of its own: the references are those of the ranking of the whole pool.
         rng = np.random.default_rng(np.random.SeedSequence(problem.seed, spawn_key=(1,)))
         drawn = np.array_split(rng.permutation(size), min(partitions, size))

@@ -13,9 +13,9 @@ import torch
 from .errors import BudgetError, DataError, ParameterError
 from .inputs.labeled_data import LabeledData
 from .inputs.model_runner import check_output, run_batch, run_model
-from .inputs.pool import LazyPool, Pool, open_pool
+from .inputs.pool import LazyPool, OutputPool, Pool, open_pool
 from .inputs.samples import Samples
-from .models import Adapter, ModelOutput, adapt
+from .models import Adapter, ModelOutput, TaggingModel, adapt
 from .ranking import Ranking
 from .reasons import explain
 from .strategies import Context, PoolSummary, Strategy, build_strategy, parameters_of
@@ -121,6 +121,10 @@ class SelectionProblem:
         budget = check_budget(budget)
         chosen = build_strategy(strategy, strategy_parameters)
         chosen.check(problem_type)
+        if problem_type == "tagging":
+            adapter: Adapter = model if isinstance(model, TaggingModel) else TaggingModel(model)
+        else:
+            adapter = adapt(model, layer=layer, device=device, batch_size=batch_size)
         problem = cls(
             problem_type=problem_type,
             budget=budget,
@@ -132,7 +136,7 @@ class SelectionProblem:
             max_conditioned=max_conditioned,
             progress=check_flag("progress", progress),
             stream_rows=check_batch_size(batch_size) or STREAM_ROWS,
-            adapter=adapt(model, layer=layer, device=device, batch_size=batch_size),
+            adapter=adapter,
         )
         if labeled_data is not None:
             problem.add_labeled(labeled_data)
@@ -191,8 +195,22 @@ class SelectionProblem:
                 "both have to come from the same model"
             )
 
-    def open_pool(self, X: Any, positions: np.ndarray | None = None) -> Pool:
-        """Return the pool of some candidates; ``positions`` are their numbers in messages."""
+    def open_pool(
+        self,
+        X: Any,
+        positions: np.ndarray | None = None,
+        center: torch.Tensor | None = None,
+    ) -> Pool:
+        """Return the pool of some candidates.
+
+        Parameters
+        ----------
+        X : tensor, array, list or Dataset
+        positions : ndarray of int64 of shape (n,), optional
+            Numbers of the candidates in messages.
+        center : Tensor of shape (d,), optional
+            Origin of the embeddings, where they are centered and the pool is a part of another.
+        """
         pool = open_pool(
             X if isinstance(X, Samples) else Samples(X),
             self.adapter,
@@ -201,11 +219,34 @@ class SelectionProblem:
             positions=positions,
         )
         self.check_size(pool.take(np.zeros(1, dtype=np.int64)))
+        if self.centers and isinstance(pool, OutputPool):
+            return pool.centered(self.center_of(pool) if center is None else center)
         return pool
 
     def open_lazy_pool(self, read: Callable[[np.ndarray], Any], size: int) -> LazyPool:
         """Return a pool of which single candidates are read through a function."""
-        return LazyPool(read, size, self.adapter, device=self.device)
+        pool = LazyPool(read, size, self.adapter, device=self.device)
+        if not self.centers:
+            return pool
+        center = self.center_of(pool)
+        return LazyPool(read, size, self.adapter, device=self.device, center=center)
+
+    @property
+    def centers(self) -> bool:
+        """Whether embeddings are centered: means of the parts of a task have much in common."""
+        return self.problem_type == "tagging"
+
+    def center_of(self, pool: Pool) -> torch.Tensor:
+        """Return the mean embedding of a pool and the labeled data, (d,)."""
+        total, n = pool.mean() * len(pool), len(pool)
+        if self.labeled is not None:
+            total = total + self.labeled.embedding.double().sum(dim=0)
+            n += len(self.labeled)
+        return (total / n).float()
+
+    def labeled_beside(self, pool: Pool) -> ModelOutput | None:
+        """Return the outputs of the labeled samples, from the origin of a pool's."""
+        return None if self.labeled is None else self.labeled.shifted(pool.center)
 
     def context(
         self,
@@ -218,7 +259,7 @@ class SelectionProblem:
         budget = min(pool_budget(self.budget, whole), len(pool))
         return Context(
             pool=pool,
-            labeled=self.labeled if self.seed_fisher else None,
+            labeled=self.labeled_beside(pool) if self.seed_fisher else None,
             has_labels=self.labeled is not None,
             problem_type=self.problem_type,
             n=n,
@@ -234,7 +275,8 @@ class SelectionProblem:
         """Return the candidates of a pool in the order in which they are worth labeling."""
         pool = self.open_pool(X)
         found = self.strategy.rank_pool(self.context(pool, check_ranked(n, len(pool))))
-        reasons = explain(pool, found.indices, self.problem_type, self.labeled)
+        labeled = self.labeled_beside(pool)
+        reasons = explain(pool, found.indices, self.problem_type, labeled)
         return Ranking(found.indices, found.scores, *reasons)
 
     def choose(self, X: Any) -> tuple[Any, np.ndarray]:
@@ -272,6 +314,7 @@ class SelectionProblem:
             np.random.default_rng(self.seed),
             None if known is None else known.without_labels(),
             self.max_conditioned,
+            centers=self.centers,
         )
 
 

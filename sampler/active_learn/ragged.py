@@ -26,6 +26,8 @@ class RaggedArray:
         The parts of all tasks, one task after the other; perhaps memory-mapped, of any real type.
     offsets : array of int of shape (N + 1,)
         Ascending from 0 to P.
+    costs : array of shape (N,), optional
+        What it costs to label each task; in proportion to its parts when omitted.
 
     Raises
     ------
@@ -33,7 +35,7 @@ class RaggedArray:
         When they do not fit each other.
     """
 
-    def __init__(self, rows: Array, offsets: Any) -> None:
+    def __init__(self, rows: Array, offsets: Any, costs: Any = None) -> None:
         self.rows = rows
         self.offsets: Offsets = np.asarray(offsets, np.int64)
         if getattr(rows, "ndim", 0) != 2:
@@ -46,10 +48,17 @@ class RaggedArray:
                 f"the offsets of tasks do not fit {len(rows)} parts; expected ascending numbers "
                 f"from 0 to {len(rows)}, one more than there are tasks"
             )
+        self.costs: Array | None = None if costs is None else np.asarray(costs)
+        if self.costs is not None and self.costs.shape != (len(self),):
+            raise DataError(
+                f"the costs of tasks have shape {self.costs.shape}; expected ({len(self)},)"
+            )
 
     @classmethod
     def of(cls, parts: Any) -> RaggedArray:
         """Return a ragged array of a list of (parts, d) arrays, one a task; one passes through.
+
+        An array of shape (N, parts, d) is a list of tasks of equal size.
 
         Raises
         ------
@@ -58,6 +67,8 @@ class RaggedArray:
         """
         if isinstance(parts, RaggedArray):
             return parts
+        if getattr(parts, "ndim", 0) == 3:
+            parts = list(parts)
         if not isinstance(parts, list | tuple):
             raise DataError(
                 f"tasks of parts are of type {type(parts).__name__}; expected a list of arrays of "
@@ -100,10 +111,16 @@ class RaggedArray:
             self.offsets[tasks] - (ends - sizes), sizes
         )
 
-    def take(self, tasks: Any) -> RaggedArray:
-        """Return some tasks, in their order, with a copy of their parts."""
+    def take(self, tasks: slice | Any) -> RaggedArray:
+        """Return some tasks in their order; of a slice without a copy of their parts."""
+        costs = None if self.costs is None else self.costs[tasks]
+        if isinstance(tasks, slice):
+            start, stop, _ = tasks.indices(len(self))
+            offsets = self.offsets[start : stop + 1]
+            return RaggedArray(self.rows[offsets[0] : offsets[-1]], offsets - offsets[0], costs)
         tasks = np.asarray(tasks, np.int64)
-        return RaggedArray(self.rows[self.places(tasks)], np.cumsum([0, *self.sizes[tasks]]))
+        offsets = np.cumsum([0, *self.sizes[tasks]])
+        return RaggedArray(self.rows[self.places(tasks)], offsets, costs)
 
     def split(self, values: Sequence[Any] | Array) -> list[Any]:
         """Return what belongs to each task of values that are one a part."""

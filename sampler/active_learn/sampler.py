@@ -32,13 +32,16 @@ class ActiveSampler(Persistent):
 
     Parameters
     ----------
-    problem_type : {'classification', 'regression', 'multilabel'}
-        Of a model with several outputs a list of pairs, of the problem type and the number of
-        logits of each, such as ``[('classification', 3), ('regression', 1)]``; the logits stand
-        side by side. One ranking serves all outputs.
+    problem_type : {'classification', 'regression', 'multilabel', 'tagging'}
+        'tagging' is for tasks that are made of parts, each with a class, such as the words of a
+        text or the cells of an image. Of a model with several outputs a list of pairs, of the
+        problem type and the number of logits of each, such as ``[('classification', 3),
+        ('regression', 1)]``; the logits stand side by side. One ranking serves all outputs.
     model : LinearHead, PyTorch module, ONNX file, (model, tokenizer), or callable
         The model to improve; see `active_learn.models.adapt`. With a `LinearHead` the candidates
-        are embeddings.
+        are embeddings. In tagging a `TaggingHead`, a callable that returns the class probabilities
+        of the parts of each task, or None before any label; the candidates are lists of arrays of
+        shape (parts, d), a `RaggedArray` of all parts, or `PooledTasks`.
     budget : int or float
         How many to choose; a float in (0, 1) is a fraction of a pool or the acceptance rate of a
         stream.
@@ -262,6 +265,11 @@ class ActiveSampler(Persistent):
         if not isinstance(problem.problem_type, str):
             raise ParameterError(
                 "a model of several outputs cannot be tuned; tune a sampler of one of them"
+            )
+        if problem.problem_type == "tagging":
+            raise ParameterError(
+                "a sampler of tasks of parts cannot be tuned: replays train heads of one answer a "
+                "sample"
             )
         output = problem.labeled_output(X_labeled)
         if output is None:

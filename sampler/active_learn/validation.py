@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 ProblemType = Literal["classification", "regression", "multilabel"]
-PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
+#: Tagging, of tasks that are made of parts, is no output of a model beside others.
+AnyProblemType = ProblemType | Literal["tagging"]
+PROBLEM_TYPES: tuple[AnyProblemType, ...] = (*get_args(ProblemType), "tagging")
 
 
 class Output(NamedTuple):
@@ -42,7 +44,7 @@ class Output(NamedTuple):
 
 
 #: What a model predicts; the logits of several outputs stand side by side.
-Problem = ProblemType | tuple[Output, ...]
+Problem = AnyProblemType | tuple[Output, ...]
 
 
 def check_count(name: str, value: Any) -> int:
@@ -76,6 +78,8 @@ def check_problem_type(problem_type: Any) -> Problem:
     if isinstance(problem_type, list | tuple) and problem_type:
         outputs = tuple(_check_output(output) for output in problem_type)
         return outputs if len(outputs) > 1 else outputs[0].problem_type
+    if problem_type == "tagging":
+        return "tagging"
     return _check_type(problem_type)
 
 
@@ -85,18 +89,24 @@ def _check_output(output: Any) -> Output:
             f"an output is {output!r}; expected its problem type and its number of logits, such as "
             "('classification', 3)"
         )
+    if output[0] == "tagging":
+        raise ParameterError(
+            "tagging goes with no other output of a model: give PooledTasks whose vectors hold all "
+            "that tasks are compared by, and whose doubts are those of all outputs"
+        )
     return Output(_check_type(output[0]), check_count("the number of logits", output[1]))
 
 
 def _check_type(problem_type: Any) -> ProblemType:
-    if not (isinstance(problem_type, str) and problem_type in PROBLEM_TYPES):
-        raise ParameterError(
-            f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
-        )
-    return problem_type
+    for known in get_args(ProblemType):
+        if isinstance(problem_type, str) and problem_type == known:
+            return cast(ProblemType, known)
+    raise ParameterError(
+        f"problem_type is {problem_type!r}; expected one of {', '.join(PROBLEM_TYPES)}"
+    )
 
 
-def types_of(problem: Problem) -> tuple[ProblemType, ...]:
+def types_of(problem: Problem) -> tuple[AnyProblemType, ...]:
     """Return the problem type of each output."""
     return (problem,) if isinstance(problem, str) else tuple(one.problem_type for one in problem)
 

@@ -11,16 +11,29 @@ import torch
 from active_learn import ActiveSampler, LinearHead, ParameterError, rank_partitioned, reasons
 from active_learn.inputs import model_runner
 from active_learn.inputs import pool as pool_module
+from active_learn.models import pool_parts
 from active_learn.posterior import incremental as tracked
 from active_learn.posterior import posterior as gram
+from active_learn.ragged import RaggedArray
 from active_learn.selectors import a_optimal as design
 from active_learn.selectors import volume_sampling as volume
-from active_learn.strategies import build_strategy, strategies
+from active_learn.strategies import Strategy, build_strategy, strategies
 
 RNG = np.random.default_rng(7)
 POOL = RNG.normal(size=(90, 6)).astype(np.float32)
 LABELED = RNG.normal(size=(25, 6)).astype(np.float32)
+PARTS = [RNG.normal(size=(1 + at % 5, 6)).astype(np.float32) for at in range(90)]
 BUDGET = 12
+
+
+def flat_probabilities(rows: np.ndarray) -> np.ndarray:
+    """Class probabilities of parts, from their first three features."""
+    shares = np.exp(rows[:, :3])
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def probabilities_of_parts(tasks: list[np.ndarray]) -> list[np.ndarray]:
+    return [flat_probabilities(rows) for rows in tasks]
 
 
 def head(outputs: int, size: int = 6) -> LinearHead:
@@ -211,6 +224,31 @@ class StrategyContract:
             with ThreadPoolExecutor(3) as executor:
                 again = rank_partitioned(sampler, POOL, 40, partitions=7, map=executor.map)
             assert np.array_equal(again.indices, found.indices)
+
+    def test_orders_tasks_of_parts(self) -> None:
+        """Where the strategy takes them; the others say so."""
+        arguments = {"model": probabilities_of_parts, "labeled_data": PARTS[70:]}
+        if not build_strategy(self.name, {}).takes_parts:
+            with pytest.raises(ParameterError, match="tagging does not have; use '"):
+                self.sampler("tagging", **arguments)
+            return
+        sampler = self.sampler("tagging", seed_fisher=True, **arguments)
+        ranking = sampler.rank(PARTS[:70])
+        assert sorted(ranking.indices.tolist()) == list(range(70))
+        for values in (ranking.scores, ranking.uncertainty, ranking.novelty):
+            assert np.isfinite(values).all()
+        ragged = RaggedArray.of(PARTS[:70])
+        pooled = pool_parts(ragged, lambda some: flat_probabilities(some.rows))
+        for same in (ragged, pooled):
+            assert np.array_equal(sampler.rank(same, 20).indices, ranking.indices[:20])
+        if sampler.problem.strategy.partitioned:
+            one = rank_partitioned(sampler, PARTS[:70], 20, partitions=1)
+            assert np.array_equal(one.indices, ranking.indices[:20])
+            parted = rank_partitioned(sampler, ragged, 20, partitions=4).indices
+            assert len(set(parted.tolist())) == 20
+        if type(sampler.problem.strategy).scorer is not Strategy.scorer:
+            stream = self.sampler("tagging", **{**arguments, "budget": 0.2})
+            assert 20 < len(list(stream.select(iter(PARTS * 3)))) < 100
 
     def test_refuses_a_parameter_that_means_nothing(self) -> None:
         with pytest.raises(ParameterError, match="'wings' means nothing"):

@@ -24,7 +24,8 @@ PREAMBLES = {
         "candidates, labeled = rng.normal(size=(1500, 8)), rng.normal(size=(20, 8))\n"
     ),
 }
-RUN = ("README.md", "sampler/docs/api.md", "sampler/docs/extending.md")
+LIBRARY = ("api", "extending", "tasks-of-parts")
+RUN = ("README.md", *(f"sampler/docs/{name}.md" for name in LIBRARY))
 # Settings that are constants now: a page that mentions one is out of date.
 REMOVED_SETTINGS = (
     "MAX_REQUEST_MB", "DEBOUNCE", "LEASE_SECONDS", "CONTENT_TIMEOUT", "KEEP_HEADS",

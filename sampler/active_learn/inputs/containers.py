@@ -17,8 +17,9 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from ..errors import DataError
-from ..models import ModelOutput
+from ..models import ModelOutput, PooledTasks
 from ..models.tensors import check_readable
+from ..ragged import RaggedArray
 
 __all__ = ["Container", "is_pool", "model_input", "open_container", "refusal", "to_batch"]
 
@@ -180,6 +181,16 @@ class Items(Container):
         return [self.samples[i] for i in at]
 
 
+class Parted(Container):
+    """Tasks of parts: a RaggedArray, or PooledTasks."""
+
+    def rows(self, at: slice | np.ndarray) -> Any:
+        return self.samples.take(at)
+
+    def choose(self, indices: np.ndarray) -> Any:
+        return self.samples.take(indices)
+
+
 class Tables(Container):
     """A column of a table, or a table of numbers, of pandas, polars or pyarrow."""
 
@@ -224,6 +235,8 @@ def open_container(samples: Any, what: str) -> Container:
         raise DataError(f"{what} are a single number; expected an array of shape (n, ...)")
     if isinstance(samples, torch.Tensor | np.ndarray):
         return Arrays(samples)
+    if isinstance(samples, RaggedArray | PooledTasks):
+        return Parted(samples)
     if isinstance(samples, Dataset | Sequence | deque):
         return Items(samples)
     if hasattr(samples, "divisions"):  # tables of dask, which do not know where a row is

@@ -88,12 +88,14 @@ def run_model(
         if len(output) == len(samples):
             return output
         if whole is None:  # all are written to their place at once: a second copy costs as much
-            logits, embedding = (
-                part.new_empty(len(samples), part.shape[1])
-                for part in (output.logits, output.embedding)
+            whole = ModelOutput(
+                output.logits.new_empty(len(samples), output.logits.shape[1]),
+                output.embedding.new_empty(len(samples), output.embedding.shape[1]),
+                costs=None if output.costs is None else output.costs.new_empty(len(samples)),
             )
-            whole = ModelOutput(logits, embedding)
         whole.logits[rows], whole.embedding[rows] = output.logits, output.embedding
+        if whole.costs is not None and output.costs is not None:
+            whole.costs[rows] = output.costs
     assert whole is not None
     return whole
 
@@ -109,7 +111,8 @@ def run_batch(
     if isinstance(adapter, EmbeddingHead):
         batch = as_embeddings(batch)
     output = check_output(adapter(batch), positions, what)
-    return ModelOutput(output.logits.detach().float(), output.embedding.detach().float()).to(device)
+    logits, embedding = output.logits.detach().float(), output.embedding.detach().float()
+    return ModelOutput(logits, embedding, costs=output.costs).to(device)
 
 
 def as_embeddings(batch: Any) -> torch.Tensor:

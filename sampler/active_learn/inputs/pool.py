@@ -42,6 +42,11 @@ class Pool(ABC):
     positions : ndarray of int64 of shape (N,), optional
         Numbers of the candidates in messages, where the pool is a part of another.
 
+    Attributes
+    ----------
+    center : Tensor of shape (d,), optional
+        What is subtracted from the embeddings.
+
     Raises
     ------
     DataError
@@ -62,6 +67,7 @@ class Pool(ABC):
         self._device = device
         self._progress = progress
         self._positions = positions
+        self.center: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -110,9 +116,16 @@ class Pool(ABC):
 
     def scale(self) -> float:
         """Return the root mean square norm of 4,096 evenly spread embeddings, 1 where it is 0."""
-        rows = np.unique(np.linspace(0, self._size - 1, SCALE_ROWS).astype(np.int64))
-        squares = self._without_logits(rows).embedding.double().square()
+        squares = self._evenly_spread().square()
         return float(squares.sum(dim=1).mean().sqrt()) or 1.0
+
+    def mean(self) -> torch.Tensor:
+        """Return the mean of 4,096 evenly spread embeddings, (d,), float64."""
+        return self._evenly_spread().mean(dim=0)
+
+    def _evenly_spread(self) -> torch.Tensor:
+        rows = np.unique(np.linspace(0, self._size - 1, SCALE_ROWS).astype(np.int64))
+        return self._without_logits(rows).embedding.double()
 
     @abstractmethod
     def _output(self, rows: Rows) -> ModelOutput:
@@ -141,11 +154,20 @@ class OutputPool(Pool):
         Of the N candidates, checked.
     progress : bool
         Show a bar on passes over the whole pool.
+    center : Tensor of shape (d,), optional
+        What is subtracted from the embeddings, which it is already.
     """
 
-    def __init__(self, output: ModelOutput, *, progress: bool = False) -> None:
+    def __init__(
+        self, output: ModelOutput, *, progress: bool = False, center: torch.Tensor | None = None
+    ) -> None:
         super().__init__(len(output), output.embedding.device, progress)
         self._outputs = output
+        self.center = center
+
+    def centered(self, center: torch.Tensor) -> OutputPool:
+        """Return the same candidates with embeddings from another origin."""
+        return OutputPool(self._outputs.shifted(center), progress=self._progress, center=center)
 
     def outputs(self) -> ModelOutput:
         """Return the outputs of all candidates, without a copy."""
@@ -156,6 +178,9 @@ class OutputPool(Pool):
 
     def _embedding(self, rows: Rows) -> torch.Tensor:
         return self._outputs.embedding[self._index(rows)]
+
+    def _without_logits(self, rows: Rows) -> ModelOutput:
+        return self._output(rows).without_logits()
 
     def _index(self, rows: Rows) -> slice | torch.Tensor:
         return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self._device)
@@ -236,6 +261,8 @@ class LazyPool(Pool):
         Candidates, N.
     adapter : Adapter
     device : torch.device
+    center : Tensor of shape (d,), optional
+        Subtracted from the embeddings.
 
     Raises
     ------
@@ -250,8 +277,10 @@ class LazyPool(Pool):
         adapter: Adapter,
         *,
         device: torch.device,
+        center: torch.Tensor | None = None,
     ) -> None:
         super().__init__(size, device)
+        self.center = center
         self._read = read
         self._adapter = adapter
         self._latest: tuple[np.ndarray, ModelOutput] | None = None
@@ -270,9 +299,9 @@ class LazyPool(Pool):
             raise DataError(
                 f"reading {len(rows)} candidates gave {len(samples)}; expected one a position"
             )
-        return run_model(
-            self._adapter, samples, device=self._device, what="candidate", positions=rows
-        )
+        arguments: dict[str, Any] = {"device": self._device, "what": "candidate"}
+        output = run_model(self._adapter, samples, positions=rows, **arguments)
+        return output.shifted(self.center)
 
     def _embedding(self, rows: Rows) -> torch.Tensor:
         return self._output(rows).embedding

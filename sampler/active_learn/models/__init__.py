@@ -3,6 +3,8 @@
 from .adapt import adapt
 from .base import BLOCK_ROWS, Adapter, ModelOutput
 from .embedding_heads import EmbeddingHead, LinearHead, NonlinearHead
+from .pooled_tasks import PooledTasks, pool_parts
+from .tagging_model import TaggingModel
 
 __all__ = [
     "BLOCK_ROWS",
@@ -11,5 +13,8 @@ __all__ = [
     "LinearHead",
     "ModelOutput",
     "NonlinearHead",
+    "PooledTasks",
+    "TaggingModel",
     "adapt",
+    "pool_parts",
 ]

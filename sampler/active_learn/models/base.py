@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -29,12 +29,15 @@ class ModelOutput:
         Of labeled samples in regression: their labels, NaN where one is not known.
     noise : Tensor of shape (n,), optional
         Of labeled samples: the variance of a label's noise, in units of an ordinary label's.
+    costs : Tensor of shape (n,), optional
+        Of candidates: what it costs to label each; None stands for 1.
     """
 
     logits: torch.Tensor
     embedding: torch.Tensor
     targets: torch.Tensor | None = None
     noise: torch.Tensor | None = None
+    costs: torch.Tensor | None = None
 
     @classmethod
     def cat(cls, outputs: Iterable[ModelOutput]) -> ModelOutput:
@@ -55,7 +58,11 @@ class ModelOutput:
             ),
             cat_filled(
                 [output.noise for output in outputs],
-                lambda at: torch.ones_like(outputs[at].logits[:, 0]),
+                lambda at: outputs[at].embedding.new_ones(len(outputs[at])),
+            ),
+            cat_filled(
+                [output.costs for output in outputs],
+                lambda at: outputs[at].embedding.new_ones(len(outputs[at])),
             ),
         )
 
@@ -77,10 +84,21 @@ class ModelOutput:
         """Return what the model says of the samples only."""
         return ModelOutput(self.logits, self.embedding)
 
+    def without_logits(self) -> ModelOutput:
+        """Return the same outputs with logits of shape (n, 0)."""
+        return replace(self, logits=self.embedding[:, :0])
+
+    def shifted(self, center: torch.Tensor | None) -> ModelOutput:
+        """Return the same outputs with embeddings from another origin; None leaves them."""
+        return self if center is None else replace(self, embedding=self.embedding - center)
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> ModelOutput:
-        targets = None if self.targets is None else change(self.targets)
-        noise = None if self.noise is None else change(self.noise)
-        return ModelOutput(change(self.logits), change(self.embedding), targets, noise)
+        others = (self.targets, self.noise, self.costs)
+        return ModelOutput(
+            change(self.logits),
+            change(self.embedding),
+            *(None if part is None else change(part) for part in others),
+        )
 
 
 def cat_filled(

@@ -13,14 +13,16 @@ from typing import Literal
 import torch
 
 from ..errors import DataError, ParameterError
-from ..validation import Problem, ProblemType
+from ..validation import AnyProblemType, Problem
 
 __all__ = ["Side", "output_factors", "probabilities", "split_outputs", "uncertainty"]
 
 Side = Literal["fisher", "gradient"]
 
 
-def split_outputs(logits: torch.Tensor, problem: Problem) -> list[tuple[torch.Tensor, ProblemType]]:
+def split_outputs(
+    logits: torch.Tensor, problem: Problem
+) -> list[tuple[torch.Tensor, AnyProblemType]]:
     """Return the logits of each output of a model, with its problem type.
 
     Raises
@@ -40,7 +42,7 @@ def split_outputs(logits: torch.Tensor, problem: Problem) -> list[tuple[torch.Te
     return [(part, output.problem_type) for part, output in zip(parts, problem, strict=True)]
 
 
-def probabilities(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+def probabilities(logits: torch.Tensor, problem_type: AnyProblemType) -> torch.Tensor:
     """Return class probabilities (softmax), or label probabilities (sigmoid) in multilabel.
 
     Parameters
@@ -65,7 +67,8 @@ def uncertainty(logits: torch.Tensor, problem: Problem) -> torch.Tensor:
 
     Classification: ``1 - (p1 - p2)``, one minus the margin between the two likeliest classes.
     Multilabel: ``1 - |2p - 1|``, the same margin, averaged over the labels. Regression: 1, as a
-    point prediction says nothing about its own error. Of several outputs the mean: each number is
+    point prediction says nothing about its own error. Tagging: the logit, which is the mean of one
+    minus the margin over the parts of a task. Of several outputs the mean: each number is
     a share of what the output leaves uncertain before any label, so that they have one scale.
 
     Parameters
@@ -81,9 +84,11 @@ def uncertainty(logits: torch.Tensor, problem: Problem) -> torch.Tensor:
     return torch.stack(parts).mean(dim=0)
 
 
-def _uncertainty(logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+def _uncertainty(logits: torch.Tensor, problem_type: AnyProblemType) -> torch.Tensor:
     if problem_type == "regression":
         return torch.ones_like(logits[:, 0])
+    if problem_type == "tagging":
+        return logits[:, 0]
     p = probabilities(logits, problem_type)
     if problem_type == "multilabel":
         return (1 - (2 * p - 1).abs()).mean(dim=1)
@@ -149,7 +154,7 @@ def output_factors(
 
 
 def _output_factors(
-    logits: torch.Tensor, problem_type: ProblemType, side: Side, rank: int
+    logits: torch.Tensor, problem_type: AnyProblemType, side: Side, rank: int
 ) -> torch.Tensor:
     """Return the factors of one output; beside others a number has the factor 1."""
     if problem_type == "regression":
@@ -168,7 +173,7 @@ def _output_factors(
     return factors.mul_(likeliest.sqrt()[:, :, None])
 
 
-def _gradient(p: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
+def _gradient(p: torch.Tensor, problem_type: AnyProblemType) -> torch.Tensor:
     if problem_type == "multilabel":
         return (p > 0.5).to(p.dtype) - p
     answer = p.argmax(dim=1, keepdim=True)

@@ -14,7 +14,7 @@ import torch
 
 from ..models import ModelOutput
 from ..models.base import cat_filled
-from ..validation import Problem, ProblemType, types_of
+from ..validation import AnyProblemType, Problem, types_of
 from .fisher import Side, output_factors
 
 __all__ = ["FisherKernel", "Kernel", "Points", "RadialKernel"]
@@ -125,7 +125,7 @@ class FisherKernel:
             return 1.0
         return sum(self._bound_of(kind) for kind in types_of(self.problem_type))
 
-    def _bound_of(self, problem_type: ProblemType) -> float:
+    def _bound_of(self, problem_type: AnyProblemType) -> float:
         if problem_type == "regression":
             return 1.0
         if problem_type == "multilabel":

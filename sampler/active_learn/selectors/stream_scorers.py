@@ -19,7 +19,7 @@ from ..posterior.incremental import LEAST_GAIN
 from ..posterior.kernels import Kernel, Points
 from ..posterior.posterior import Posterior, pivoted_cholesky
 from ..validation import Problem
-from .a_optimal import a_optimal_gain
+from .a_optimal import a_optimal_gain, per_cost
 
 __all__ = ["DesignScorer", "GainScorer", "LogitScorer", "Scorer"]
 
@@ -213,6 +213,7 @@ class DesignScorer(GainScorer):
         """Compute the covariances of the block with itself and with the references."""
         super().open(block)
         assert self._block is not None
+        self._costs = block.costs
         self._used = self._posterior.size
         z_r = self._z_r[: self._used, : len(self._points) * self._points.rank].T
         self._cross = self._posterior.covariance(self._block, self._points, self._z, z_r)
@@ -222,7 +223,8 @@ class DesignScorer(GainScorer):
         assert self._block is not None
         n, rank = len(self._block), self._block.rank
         c = (self._cross * self._weights.repeat_interleave(rank)).view(n, rank, -1)
-        return a_optimal_gain(self._own(), c @ c.transpose(1, 2)).double() ** self._beta
+        gain = a_optimal_gain(self._own(), c @ c.transpose(1, 2))
+        return per_cost(gain, self._costs).double() ** self._beta
 
     def _step(self, rows: slice, factor: torch.Tensor) -> torch.Tensor:
         across = torch.linalg.solve_triangular(factor, self._cross[rows], upper=False)

@@ -23,9 +23,9 @@ FEWEST_LABELS = 100
 class Auto(AOpt):
     """`coverage` up to the first ``max(2 K, 100)`` labels of K classes, `aopt` from then on.
 
-    Of several outputs K is that of the one with the most classes. In regression, on a stream, and
-    with labeled data that is not conditioned on, it is `aopt` throughout. Takes the parameters of
-    `aopt`.
+    Of several outputs K is that of the one with the most classes. In regression, with tasks of
+    parts, on a stream, and with labeled data that is not conditioned on, it is `aopt` throughout.
+    Takes the parameters of `aopt`.
     """
 
     name: ClassVar[str] = "auto"
@@ -39,7 +39,7 @@ class Auto(AOpt):
 
 def _labels_are_few(context: Context) -> bool:
     """Return whether coverage selects."""
-    if set(types_of(context.problem_type)) == {"regression"}:
+    if set(types_of(context.problem_type)) <= {"regression", "tagging"}:
         return False
     if context.labeled is None:
         return not context.has_labels

@@ -43,17 +43,20 @@ class PoolSummary:
         strategies that do not use it.
     size : int
         Candidates of the whole pool.
+    center : Tensor of shape (d,), optional
+        What is subtracted from all embeddings; of the references it is already.
     """
 
     references: ModelOutput | None
     scale: float
     size: int
+    center: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> PoolSummary:
         """Return the same summary with its references on a device."""
-        if self.references is None:
-            return self
-        return replace(self, references=self.references.to(device))
+        references = None if self.references is None else self.references.to(device)
+        center = None if self.center is None else self.center.to(device)
+        return replace(self, references=references, center=center)
 
 
 @dataclass(frozen=True)
@@ -169,15 +172,25 @@ class Strategy(ABC):
         Whether the best of each part of a pool contain a good selection of the whole.
     additive_gains : bool
         Whether scores are gains of one objective, which is then their sum over the picks.
+    takes_parts : bool
+        Whether it orders tasks of parts, which have a vector and a doubt but no class
+        probabilities.
     """
 
     name: ClassVar[str]
     nested: ClassVar[bool] = True
     partitioned: ClassVar[bool] = False
     additive_gains: ClassVar[bool] = False
+    takes_parts: ClassVar[bool] = False
 
-    def check(self, problem_type: Problem) -> None:  # noqa: B027 (most take any problem)
+    def check(self, problem_type: Problem) -> None:
         """Raise ParameterError when the strategy means nothing for a problem type."""
+        if problem_type == "tagging" and not self.takes_parts:
+            raise ParameterError(
+                f"strategy {self.name!r} needs the class probabilities of a whole sample, which "
+                "tagging does not have; use "
+                f"{names_of(lambda strategy: strategy.takes_parts)}"
+            )
 
     @abstractmethod
     def rank_pool(self, context: Context) -> Selection:

@@ -29,6 +29,7 @@ class KCenter(Strategy):
     """
 
     name: ClassVar[str] = "kcenter"
+    takes_parts: ClassVar[bool] = True
     partitioned: ClassVar[bool] = True
 
     def rank_pool(self, context: Context) -> Selection:

@@ -29,6 +29,7 @@ class Margin(Pointwise):
     """
 
     name: ClassVar[str] = "margin"
+    takes_parts: ClassVar[bool] = True
 
     def score(self, logits: torch.Tensor, problem_type: ProblemType) -> torch.Tensor:
         """Return one minus the margin of each sample."""

@@ -26,6 +26,7 @@ class Medoids(Strategy):
     """
 
     name: ClassVar[str] = "medoids"
+    takes_parts: ClassVar[bool] = True
     nested: ClassVar[bool] = False
 
     def rank_pool(self, context: Context) -> Selection:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from ..errors import ParameterError
-from ..posterior.fisher import split_outputs
+from ..posterior.fisher import split_outputs, uncertainty
 from ..selectors.stream_scorers import LogitScorer, Scorer
 from ..validation import Problem, ProblemType, types_of
 from .base import Context, Selection, Strategy, names_of
@@ -39,17 +39,20 @@ class Pointwise(Strategy):
 
     def joint_score(self, logits: torch.Tensor, problem: Problem) -> torch.Tensor:
         """Return the score of each sample over all outputs, (n,)."""
+        if problem == "tagging":  # of a task of parts only the doubt about them is known
+            return uncertainty(logits, problem)
         if isinstance(problem, str):
             return self.score(logits, problem)
         shares = [
             self.score(part, kind) / self.score(torch.zeros_like(part[:1]), kind)
             for part, kind in split_outputs(logits, problem)
-            if kind != "regression"
+            if kind != "regression" and kind != "tagging"
         ]
         return torch.stack(shares).mean(dim=0)
 
     def check(self, problem_type: Problem) -> None:
         """Refuse regression, where a point prediction has no class probabilities."""
+        super().check(problem_type)
         if set(types_of(problem_type)) == {"regression"}:
             others = names_of(lambda strategy: not issubclass(strategy, Pointwise))
             raise ParameterError(

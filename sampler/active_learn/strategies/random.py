@@ -20,6 +20,7 @@ class Random(Strategy):
     """A uniform random order. Labeled data and the pool's covariance change nothing."""
 
     name: ClassVar[str] = "random"
+    takes_parts: ClassVar[bool] = True
 
     def rank_pool(self, context: Context) -> Selection:
         """Return candidates in the order of uniform numbers in [0, 1)."""

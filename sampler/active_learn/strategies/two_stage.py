@@ -58,8 +58,9 @@ def greedy_design(
     greedy = max(0, min(context.n_greedy, context.n) - len(preselected))
     if context.whole() <= SHORTLIST_ABOVE:
         themselves = context.summary is None and len(points) == len(pool)
-        candidates = points if themselves else kernel.points(pool.outputs())
-        design = AOptimalDesign(posterior, candidates, points, weights)
+        of_pool = output if themselves else pool.outputs()
+        candidates = points if themselves else kernel.points(of_pool)
+        design = AOptimalDesign(posterior, candidates, points, weights, of_pool.costs)
         picked, gains = design.pick(greedy, preselected)
         return Selection.completed(picked, gains, design.scores(), context.n)
 
@@ -68,13 +69,13 @@ def greedy_design(
     scale = len(points) / len(few)
     scores = torch.empty(len(pool))
     for block, batch in pool.blocks(with_logits=kernel.uses_logits):
-        of_block = AOptimalDesign(
-            coarse, kernel.points(batch), points[few], None if weights is None else weights[few]
-        )
+        of_few = None if weights is None else weights[few]
+        of_block = AOptimalDesign(coarse, kernel.points(batch), points[few], of_few, batch.costs)
         scores[block] = of_block.scores().mul_(scale).cpu()
     share = -(-SHORTLIST * len(pool) // context.whole())
     short = shortlist(scores, max(share, 2 * context.n_greedy), preselected)
-    design = AOptimalDesign(posterior, kernel.points(pool.take(short)), points, weights)
+    likely = pool.take(short)
+    design = AOptimalDesign(posterior, kernel.points(likely), points, weights, likely.costs)
     picked, gains = design.pick(greedy, np.searchsorted(short, preselected).tolist())
     best = Selection.completed(picked, gains, design.scores(), min(context.n, len(short)))
     scores[short] = -torch.inf

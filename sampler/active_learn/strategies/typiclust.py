@@ -34,6 +34,7 @@ class TypiClust(Strategy):
     """
 
     name: ClassVar[str] = "typiclust"
+    takes_parts: ClassVar[bool] = True
     nested: ClassVar[bool] = False
 
     def rank_pool(self, context: Context) -> Selection:

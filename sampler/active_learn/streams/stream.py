@@ -124,6 +124,8 @@ class Stream:
     max_conditioned : int
         Bound on the known samples; above it, pivoted Cholesky chooses three quarters of the bound.
         Checked every 64 samples.
+    centers : bool
+        Subtract the mean embedding of the known samples and the first 64 from all.
 
     Notes
     -----
@@ -138,7 +140,11 @@ class Stream:
         rng: np.random.Generator,
         known: ModelOutput | None,
         max_conditioned: int,
+        *,
+        centers: bool = False,
     ) -> None:
+        self._centers = centers
+        self._center: torch.Tensor | None = None
         self.controller = controller
         self._build = build
         self._rng = rng
@@ -166,13 +172,14 @@ class Stream:
 
     def update(self, labeled: ModelOutput) -> None:
         """Condition on further labeled data."""
-        self._know(labeled)
+        self._know(labeled.shifted(self._center))
         if self._scorer is not None:
             self._restart()
             if self._block is not None:  # between two of its samples
                 self._open(self._block)
 
     def _decide(self, block: ModelOutput) -> Iterator[int]:
+        block = block.shifted(self._center)
         self._open(block)
         for position in range(len(block)):
             if self.controller.done:
@@ -217,6 +224,8 @@ class Stream:
         chunk, scores = ModelOutput.cat(self._chunk), self._chunk_scores
         self._chunk, self._chunk_scores = [], []
         if self._scorer is None:
+            if self._centers:
+                chunk = self._shift_to_mean(chunk)
             self._scale = root_mean_square([*self._known, chunk])
             self._scorer = self._build(self._scale)
             self._add_references(chunk)
@@ -228,6 +237,13 @@ class Stream:
             self._restart()
         elif len(slots) and self._references is not None:
             self._scorer.refer(slots, self._references[slots])
+
+    def _shift_to_mean(self, chunk: ModelOutput) -> ModelOutput:
+        """Return the first samples from their mean and the known ones', which are shifted too."""
+        embeddings = torch.cat([output.embedding for output in (*self._known, chunk)])
+        self._center = embeddings.double().mean(dim=0).float()
+        self._known = [output.shifted(self._center) for output in self._known]
+        return chunk.shifted(self._center)
 
     def _add_references(self, chunk: ModelOutput) -> torch.Tensor:
         """Add a chunk to the reservoir; return the slots that it fills or replaces."""
@@ -275,6 +291,8 @@ class Stream:
         outputs = {"known": self._all_known(), "references": self._references}
         outputs["chunk"] = ModelOutput.cat(self._chunk) if self._chunk else None
         arrays = {"window": self.controller.window, "scores": np.asarray(self._chunk_scores)}
+        if self._center is not None:
+            arrays["center"] = self._center.cpu().numpy()
         for name, output in outputs.items():
             if output is not None:
                 arrays[f"{name}_logits"] = output.logits.cpu().numpy()
@@ -306,6 +324,8 @@ class Stream:
         self.controller.use(arrays["window"])
         self._rng.bit_generator.state = meta["rng"]
         self._scale = meta["scale"]
+        if "center" in arrays:
+            self._center = torch.from_numpy(arrays["center"]).to(device)
         known, self._references = output_of("known"), output_of("references")
         self._known = [] if known is None else [known]
         chunk = output_of("chunk")
