@@ -19,7 +19,7 @@ LAYERS = {
         cli
         web worker doctor demo finetuning
         learning.training
-        learning.quality learning.engines
+        learning.quality learning.engines learning.export
         learning.heads
         learning.selection
         learning.embedding

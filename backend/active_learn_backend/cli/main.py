@@ -19,6 +19,7 @@ COMMANDS = {
     "disconnect": ("connect", "Restore a project's former state and remove what is ours."),
     "doctor": ("doctor", "Check the connection with Label Studio in both directions."),
     "embed": ("embed", "Embed the tasks of FILES before Label Studio has them."),
+    "export-model": ("export_model", "Write encoder and trained head as one ONNX model."),
     "label": ("label", "Label the rest automatically, as far as the accuracy is certified."),
     "pause": ("connect", "Stop ordering a project's stream for now."),
     "resume": ("connect", "Order a project's stream again."),
@@ -44,7 +45,7 @@ class _Group(click.Group):
         if name not in COMMANDS:
             return None
         module = import_module(f".{COMMANDS[name][0]}", __package__)
-        command: click.Command = getattr(module, f"{name}_command")
+        command: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

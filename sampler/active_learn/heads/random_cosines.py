@@ -36,6 +36,11 @@ class RandomCosines:
     n_features: int
     width: float
 
+    @property
+    def drawn(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """W (n_features, 256) and b (256,)."""
+        return _drawn(self.n_features)
+
     def __call__(self, vectors: FloatArray) -> FloatArray:
         """Return the features of vectors (n, n_features), (n, 256)."""
         directions, phases = _drawn(self.n_features)

@@ -75,6 +75,16 @@ class TextTransformer(TorchModule):
             )
             self._batch_size.fix(1, halves=True)
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens after which texts are cut; None without a limit."""
+        return self._max_length
+
+    def inputs(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Return what the model takes for samples, as one batch."""
+        columns: dict[str, torch.Tensor] = self._inputs(self._encode(list(samples), 0))
+        return columns
+
     def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
         rows = [only_text(row) for row in as_rows(window)]
         encoded = self._encode(rows, offset)

@@ -107,6 +107,7 @@ class TaskEmbedder:
     settings : Settings
         The project's own over those of the environment.
     project_id : int
+    encoder : TaskEncoder or OwnModel
     cache : EmbeddingCache
         Of this project and encoder.
     fixed_heads : dict of OwnHead
@@ -132,12 +133,12 @@ class TaskEmbedder:
         load: Callable[..., bytes],
     ) -> None:
         self.settings, self.project_id = settings, project_id
-        self._encoder = load_encoder(settings, task, load)
+        self.encoder = load_encoder(settings, task, load)
         self.fixed_heads: dict[str, OwnHead] = {}
-        if isinstance(self._encoder, OwnModel) and (head := self._encoder.head()):
-            self.fixed_heads[self._encoder.control.from_name] = head
-        self.fingerprint = self._encoder.fingerprint
-        self.n_features = self._encoder.n_features
+        if isinstance(self.encoder, OwnModel) and (head := self.encoder.head()):
+            self.fixed_heads[self.encoder.control.from_name] = head
+        self.fingerprint = self.encoder.fingerprint
+        self.n_features = self.encoder.n_features
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache = open_cache(folder.resolve(), self.n_features)
 
@@ -222,7 +223,7 @@ class TaskEmbedder:
             progress.tell(start)
             chunk = order[start : start + CHUNK]
             chunk_keys = [keys[missing[at]] for at in chunk]
-            vectors, errors = self._encoder.encode([found[at] for at in chunk])
+            vectors, errors = self.encoder.encode([found[at] for at in chunk])
             good = [row for row in range(len(chunk)) if row not in errors]
             self.cache.add([chunk_keys[row] for row in good], vectors[good])
             failed |= {chunk_keys[row]: error for row, error in errors.items()}

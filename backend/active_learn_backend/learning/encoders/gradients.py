@@ -21,15 +21,15 @@ class ImageEncoder(VisionEncoder):
     """
 
     fingerprint = "image-pixels-hog-2"
-    _side, _cells, _bins, _thumb = 32, 4, 9, 8
-    n_features = _thumb * _thumb * 3 + (_cells - 1) ** 2 * 4 * _bins
+    side, cells, bins, thumb = 32, 4, 9, 8
+    n_features = thumb * thumb * 3 + (cells - 1) ** 2 * 4 * bins
 
     def prepare_image(self, image: Image.Image) -> FloatArray:
         thumbnail = np.asarray(
-            image.resize((self._thumb, self._thumb), Image.Resampling.BOX), np.float32
+            image.resize((self.thumb, self.thumb), Image.Resampling.BOX), np.float32
         ).ravel()
         gray = np.asarray(
-            image.convert("L").resize((self._side, self._side), Image.Resampling.BILINEAR),
+            image.convert("L").resize((self.side, self.side), Image.Resampling.BILINEAR),
             np.float32,
         )
         return np.concatenate([_unit(thumbnail - thumbnail.mean()), _unit(self._histograms(gray))])
@@ -40,17 +40,17 @@ class ImageEncoder(VisionEncoder):
     def _histograms(self, gray: FloatArray) -> FloatArray:
         dy, dx = np.gradient(gray)
         strength = np.hypot(dx, dy)
-        angle = np.mod(np.arctan2(dy, dx), np.pi) / np.pi * self._bins
+        angle = np.mod(np.arctan2(dy, dx), np.pi) / np.pi * self.bins
         low = np.floor(angle).astype(int)
         share = angle - low
-        votes = np.zeros((*gray.shape, self._bins), np.float32)
+        votes = np.zeros((*gray.shape, self.bins), np.float32)
         rows, columns = np.indices(gray.shape)
-        votes[rows, columns, low % self._bins] += strength * (1 - share)
-        votes[rows, columns, (low + 1) % self._bins] += strength * share
-        size = self._side // self._cells
-        cells = votes.reshape(self._cells, size, self._cells, size, self._bins).sum(axis=(1, 3))
+        votes[rows, columns, low % self.bins] += strength * (1 - share)
+        votes[rows, columns, (low + 1) % self.bins] += strength * share
+        size = self.side // self.cells
+        cells = votes.reshape(self.cells, size, self.cells, size, self.bins).sum(axis=(1, 3))
         corners = [cells[:-1, :-1], cells[:-1, 1:], cells[1:, :-1], cells[1:, 1:]]
-        flat = np.concatenate(corners, axis=2).reshape((self._cells - 1) ** 2, -1)
+        flat = np.concatenate(corners, axis=2).reshape((self.cells - 1) ** 2, -1)
         return (flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-3)).ravel()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from .base import Encoder, FloatArray
 
-__all__ = ["TextEncoder"]
+__all__ = ["N_BUCKETS", "TextEncoder", "count_ngrams", "projections"]
+
+N_BUCKETS = 2**16
 
 
 class TextEncoder(Encoder):
@@ -23,26 +25,13 @@ class TextEncoder(Encoder):
 
     fingerprint = "text-ngrams-1"
     n_features = 384
-    _buckets = 2**16
-
-    @cached_property
-    def _vectorizers(self) -> tuple[Any, Any]:
-        # Scikit-learn takes as long to import as all the rest, and projects of images need none.
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        words = HashingVectorizer(ngram_range=(1, 2), n_features=self._buckets, norm=None)
-        characters = HashingVectorizer(
-            analyzer="char_wb", ngram_range=(3, 5), n_features=self._buckets, norm=None
-        )
-        return words, characters
 
     def prepare(self, raw: str) -> str:
         return raw
 
     def run(self, prepared: Sequence[str]) -> FloatArray:
         total = np.zeros((len(prepared), self.n_features), np.float32)
-        projections = _projections(self._buckets, self.n_features)
-        for vectorizer, projection in zip(self._vectorizers, projections, strict=True):
+        for vectorizer, projection in zip(_vectorizers(), projections(), strict=True):
             counts = vectorizer.transform(prepared)
             counts.data = np.sign(counts.data) * np.log1p(np.abs(counts.data))
             projected = np.asarray(
@@ -52,10 +41,32 @@ class TextEncoder(Encoder):
         return total / np.sqrt(2, dtype=np.float32)
 
 
-@lru_cache(maxsize=1)
-def _projections(n_buckets: int, n_features: int) -> npt.NDArray[np.int8]:
-    """Return the two fixed sparse matrices, made when first needed (50 MB, a tenth of a second)."""
-    draws = np.random.default_rng(0).integers(4, size=(2, n_buckets, n_features), dtype=np.uint8)
+def count_ngrams(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """Return the signed counts of word and of character n-grams, each (n, N_BUCKETS)."""
+    words, characters = (one.transform(texts).toarray() for one in _vectorizers())
+    return words.astype(np.float32), characters.astype(np.float32)
+
+
+@cache
+def _vectorizers() -> tuple[Any, Any]:
+    # Scikit-learn takes as long to import as all the rest, and projects of images need none.
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    words = HashingVectorizer(ngram_range=(1, 2), n_features=N_BUCKETS, norm=None)
+    characters = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(3, 5), n_features=N_BUCKETS, norm=None
+    )
+    return words, characters
+
+
+@cache
+def projections() -> npt.NDArray[np.int8]:
+    """Return the two fixed sparse matrices (2, N_BUCKETS, 384) of the numbers -1, 0 and 1.
+
+    They are made when first needed: 50 MB, a tenth of a second.
+    """
+    shape = (2, N_BUCKETS, TextEncoder.n_features)
+    draws = np.random.default_rng(0).integers(4, size=shape, dtype=np.uint8)
     return np.array([-1, 0, 0, 1], np.int8)[draws]
 
 

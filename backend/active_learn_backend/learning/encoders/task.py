@@ -32,6 +32,9 @@ class TaskEncoder:
 
     Attributes
     ----------
+    fields : tuple of Field
+    encoders : list of Encoder
+        One for each field.
     fingerprint : str
         Names everything that the vectors depend on; fit for a folder's name.
     n_features : int
@@ -45,14 +48,15 @@ class TaskEncoder:
         load: Callable[..., bytes],
         encoders: Mapping[str, Encoder],
     ) -> None:
+        self.fields = tuple(fields)
         self._reader = ContentReader(fields, load)
-        self._encoders = [encoders[field.kind] for field in fields]
-        name = "+".join(encoder.fingerprint for encoder in self._encoders)
+        self.encoders = [encoders[field.kind] for field in fields]
+        name = "+".join(encoder.fingerprint for encoder in self.encoders)
         if len(name) > LONGEST_NAME:
             digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
             name = f"{len(fields)}-fields-{digest}"
         self.fingerprint = name
-        self.n_features = sum(encoder.n_features for encoder in self._encoders)
+        self.n_features = sum(encoder.n_features for encoder in self.encoders)
 
     def encode(
         self, contents: Sequence[Mapping[str, Any]]
@@ -68,7 +72,7 @@ class TaskEncoder:
         failed = {row: p for row, p in enumerate(prepared) if isinstance(p, ContentError)}
         vectors = np.zeros((len(contents), self.n_features), np.float32)
         start = 0
-        for part, encoder in enumerate(self._encoders):
+        for part, encoder in enumerate(self.encoders):
             column = [None if isinstance(p, ContentError) else p[part] for p in prepared]
             rows = [row for row, p in enumerate(column) if p is not None and row not in failed]
             found = run_each(encoder.run, [column[row] for row in rows])
@@ -90,5 +94,5 @@ class TaskEncoder:
         """Prepare each part; one that the task does without stays zero."""
         return [
             None if raw is None else encoder.prepare(raw)
-            for encoder, raw in zip(self._encoders, raws, strict=True)
+            for encoder, raw in zip(self.encoders, raws, strict=True)
         ]

@@ -35,14 +35,18 @@ class PooledImage(ImageTransformer):
         self._has_class_token = any("cls_token" in name for name, _ in model.named_parameters())
 
     def _forward(self, samples: Any) -> ModelOutput:
-        vectors = unit_vectors(
+        vectors = self.vectors(self._inputs(samples)["pixel_values"])
+        return ModelOutput(vectors, vectors)
+
+    def vectors(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the vector of each image, on the CPU."""
+        return unit_vectors(
             self.module,
-            {"pixel_values": self._inputs(samples)["pixel_values"]},
+            {"pixel_values": pixel_values},
             "get_image_features",
             self._mean,
             trained_pooler=self._trained_pooler,
         )
-        return ModelOutput(vectors, vectors)
 
     def _mean(self, hidden: torch.Tensor) -> torch.Tensor:
         if hidden.ndim == 4:  # maps of a convolutional network: (n, channels, height, width)
@@ -59,6 +63,10 @@ class TransformerImageEncoder(VisionEncoder):
         As written by `save_pretrained`, with the image processor.
     device : torch.device
 
+    Attributes
+    ----------
+    model : PooledImage
+
     Raises
     ------
     SettingsError
@@ -69,7 +77,7 @@ class TransformerImageEncoder(VisionEncoder):
         self._lock = threading.Lock()  # the model is not to be run by two threads at once
         self._processor = load_processor(folder, "image")
         model, missing = load_model(AutoModel, folder, device)
-        self._model = PooledImage(model, self._processor, trained_pooler=not missing)
+        self.model = PooledImage(model, self._processor, trained_pooler=not missing)
         self.fingerprint = f"image-hf2-{content_digest(folder)}"
         self.n_features = self.encode([PROBE]).shape[1]
 
@@ -78,7 +86,7 @@ class TransformerImageEncoder(VisionEncoder):
 
     def run(self, prepared: Sequence[dict[str, torch.Tensor]]) -> FloatArray:
         with self._lock:
-            return self._model(list(prepared)).embedding.numpy()
+            return self.model(list(prepared)).embedding.numpy()
 
 
 def pixels_of(processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:

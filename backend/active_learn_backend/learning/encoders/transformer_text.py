@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,18 @@ class PooledText(TextTransformer):
         self._max_length = min(limits, default=None)
 
     def _forward(self, samples: Any) -> ModelOutput:
-        inputs = self._inputs(samples)
+        vectors = self.vectors(self._inputs(samples)).cpu()
+        return ModelOutput(vectors, vectors)
+
+    def vectors(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the vector of each text, by what the transformer takes."""
         tokens = self.module(**inputs).last_hidden_state
         if self._mode == "cls":
             pooled = tokens[:, 0]
         else:
             mask = inputs["attention_mask"][:, :, None].to(tokens.dtype)
             pooled = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
-        vectors = torch.nn.functional.normalize(pooled, dim=1).cpu()
-        return ModelOutput(vectors, vectors)
+        return torch.nn.functional.normalize(pooled, dim=1)
 
 
 class TransformerTextEncoder(Encoder):
@@ -111,6 +114,10 @@ class TransformerTextEncoder(Encoder):
         As written by `save_pretrained`, with the tokenizer, or by sentence-transformers.
     device : torch.device
 
+    Attributes
+    ----------
+    model : PooledText
+
     Raises
     ------
     SettingsError
@@ -123,7 +130,7 @@ class TransformerTextEncoder(Encoder):
         model: Any = load_model(AutoModel, pooling.root, device)[0]
         if getattr(model.config, "is_encoder_decoder", False):
             model = model.get_encoder()
-        self._model = PooledText(model, load_processor(pooling.root, "text"), pooling)
+        self.model = PooledText(model, load_processor(pooling.root, "text"), pooling)
         self.fingerprint = f"text-hf1-{content_digest(folder)}"
         self.n_features = self.run(["text"]).shape[1]
 
@@ -132,4 +139,4 @@ class TransformerTextEncoder(Encoder):
 
     def run(self, prepared: Sequence[str]) -> FloatArray:
         with self._lock:
-            return self._model(list(prepared)).embedding.numpy()
+            return self.model(list(prepared)).embedding.numpy()

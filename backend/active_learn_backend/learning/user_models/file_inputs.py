@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,16 @@ from PIL import Image
 from ...errors import SettingsError
 from ...labeling.config import Field
 from ..encoders.images import open_image
+from ..encoders.ngrams import count_ngrams
 from .base import Inputs
-from .specification import ImageInput, Specification, TextInput, TokensInput
+from .specification import (
+    ImageInput,
+    NgramsInput,
+    ProcessorInput,
+    Specification,
+    TextInput,
+    TokensInput,
+)
 
 __all__ = ["FileInputs"]
 
@@ -48,9 +56,14 @@ class FileInputs(Inputs):
         self._inputs = specification.inputs
         self._names = tuple(input_names)
         self._tokenizers = {
-            spec.tokenizer: _load_tokenizer(folder, spec.tokenizer)
+            spec.tokenizer: _load_processor(folder, spec.tokenizer, "text")
             for spec in self._inputs
             if isinstance(spec, TokensInput)
+        }
+        self._processors = {
+            spec.processor: _load_processor(folder, spec.processor, "image")
+            for spec in self._inputs
+            if isinstance(spec, ProcessorInput)
         }
         self._check_names()
 
@@ -58,7 +71,9 @@ class FileInputs(Inputs):
         left = {kind: [f for f in fields if f.kind == kind] for kind in ("image", "text")}
         chosen = []
         for spec in self._inputs:
-            kind = "image" if isinstance(spec, ImageInput) else "text"
+            if isinstance(spec, ImageInput) and spec.same_image:
+                continue
+            kind = "image" if isinstance(spec, ImageInput | ProcessorInput) else "text"
             wanted = spec.texts if isinstance(spec, TokensInput) else 1
             if len(left[kind]) < wanted:
                 raise SettingsError(
@@ -72,16 +87,22 @@ class FileInputs(Inputs):
     def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> dict[str, Any]:
         left = list(raws)
         values: dict[str, Any] = {}
+        image = Image.new("RGB", (1, 1))
         for spec in self._inputs:
             if isinstance(spec, TokensInput):
                 texts = [str(left.pop(0)) for _ in range(spec.texts)]
                 values |= self._tokens(spec, texts)
-            elif isinstance(spec, ImageInput):
-                image = left.pop(0)
-                assert isinstance(image, bytes)
-                values[self._name(spec)] = pixels(open_image(image), spec)
-            else:
+            elif isinstance(spec, NgramsInput):
+                counts = count_ngrams([str(left.pop(0))])
+                values |= {name: counts[part][0] for name, part in _ngram_names(spec).items()}
+            elif isinstance(spec, TextInput):
                 values[self._name(spec)] = np.array([left.pop(0)], dtype=object)
+            else:
+                if isinstance(spec, ProcessorInput) or not spec.same_image:
+                    file = left.pop(0)
+                    assert isinstance(file, bytes)
+                    image = open_image(file)
+                values[self._name(spec)] = self._pixels(spec, image)
         return values
 
     def collate(self, prepared: Sequence[dict[str, Any]]) -> Any:
@@ -96,9 +117,18 @@ class FileInputs(Inputs):
             max_length=limit,
             padding="max_length" if spec.length else False,
         )
-        return {name: np.array(encoded[name], np.int64) for name in self._names if name in encoded}
+        named = {spec.prefix + name: tokens for name, tokens in encoded.items()}
+        return {name: np.array(named[name], np.int64) for name in self._names if name in named}
 
-    def _name(self, spec: ImageInput | TextInput) -> str:
+    def _pixels(self, spec: ImageInput | ProcessorInput, image: Image.Image) -> Array:
+        if isinstance(spec, ImageInput):
+            return pixels(image, spec)
+        from ..encoders.transformer_image import pixels_of
+
+        found: Array = pixels_of(self._processors[spec.processor], image)["pixel_values"].numpy()
+        return found
+
+    def _name(self, spec: ImageInput | ProcessorInput | TextInput) -> str:
         return spec.name or self._names[0]
 
     def _check_names(self) -> None:
@@ -106,13 +136,15 @@ class FileInputs(Inputs):
         given: list[str] = []
         for spec in self._inputs:
             if isinstance(spec, TokensInput):
-                names = list(self._tokenizers[spec.tokenizer]("a"))
+                names = [spec.prefix + name for name in self._tokenizers[spec.tokenizer]("a")]
                 given += [name for name in names if name in self._names]
-                if not spec.length and "attention_mask" not in self._names:
+                if not spec.length and f"{spec.prefix}attention_mask" not in self._names:
                     raise SettingsError(
                         "MODEL takes tokens and no attention_mask, so texts cannot be padded; "
                         "export it with that input, or give 'length' in the JSON beside it"
                     )
+            elif isinstance(spec, NgramsInput):
+                given += _ngram_names(spec)
             else:
                 given.append(self._name(spec))
         if sorted(given) != sorted(self._names):
@@ -125,7 +157,8 @@ class FileInputs(Inputs):
 def pixels(image: Image.Image, spec: ImageInput) -> Array:
     """Resize, scale and normalize one image, without the batch's dimension."""
     height, width = spec.size
-    resized = image.convert(spec.mode).resize((width, height), Image.Resampling.BILINEAR)
+    resample = Image.Resampling[spec.resample.upper()]
+    resized = image.convert(spec.mode).resize((width, height), resample)
     if spec.dtype == "uint8":
         values: Array = np.asarray(resized, np.uint8).reshape(height, width, -1)
     else:
@@ -144,14 +177,20 @@ def pad(rows: list[Array]) -> Array:
     return np.stack(rows)
 
 
-def _load_tokenizer(folder: Path, name: str) -> Any:
+def _ngram_names(spec: NgramsInput) -> dict[str, int]:
+    """Name the inputs that n-grams give, with the place of each among what is counted."""
+    return {f"{spec.prefix}words": 0, f"{spec.prefix}characters": 1}
+
+
+def _load_processor(folder: Path, name: str, kind: Literal["image", "text"]) -> Any:
     path = folder / name
     if not path.is_dir() or not path.resolve().is_relative_to(folder.resolve()):
+        what = "tokenizer" if kind == "text" else "image processor"
         raise SettingsError(
-            f"the tokenizer '{name}' of MODEL is no folder beside it; write it there by "
+            f"the {what} '{name}' of MODEL is no folder beside it; write it there by "
             "save_pretrained"
         )
     # transformers takes seconds to import: only for those who use it.
     from ..encoders.hugging_face import load_processor
 
-    return load_processor(path, "text")
+    return load_processor(path, kind)

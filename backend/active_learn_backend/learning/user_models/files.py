@@ -18,7 +18,7 @@ from ...errors import SettingsError
 from ..encoders.folders import content_digest, content_files
 from .base import LoadedModel
 from .file_inputs import FileInputs
-from .specification import TokensInput, read_specification, specification_path
+from .specification import read_specification, specification_path
 
 __all__ = ["FILES", "digest_of_file", "files_of_model", "load_file"]
 
@@ -62,7 +62,7 @@ def _onnx_device(device: torch.device) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the digest of a model file, with its JSON, its weights and its tokenizers.
+    """Return the digest of a model file, with its JSON, weights, tokenizers and processors.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def digest_of_file(path: Path) -> str:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    for folder in _tokenizers(path):
+    for folder in _folders(path):
         digest.update(content_digest(folder).encode())
     return digest.hexdigest()
 
@@ -88,13 +88,13 @@ def files_of_model(path: Path) -> list[Path]:
     SettingsError
         When the JSON is missing or wrong.
     """
-    of_tokenizers = [file for folder in _tokenizers(path) for file in content_files(folder)]
-    return [path, specification_path(path), *_external_data(path), *of_tokenizers]
+    in_folders = [file for folder in _folders(path) for file in content_files(folder)]
+    return [path, specification_path(path), *_external_data(path), *in_folders]
 
 
-def _tokenizers(path: Path) -> list[Path]:
-    inputs = read_specification(path).inputs
-    return [path.parent / one.tokenizer for one in inputs if isinstance(one, TokensInput)]
+def _folders(path: Path) -> list[Path]:
+    """List the folders of tokenizers and image processors that a model file needs."""
+    return [path.parent / name for name in read_specification(path).folders]
 
 
 def _external_data(path: Path) -> list[Path]:

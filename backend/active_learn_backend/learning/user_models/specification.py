@@ -11,6 +11,9 @@ from ...errors import SettingsError
 
 __all__ = [
     "ImageInput",
+    "InputSpecification",
+    "NgramsInput",
+    "ProcessorInput",
     "Specification",
     "TextInput",
     "TokensInput",
@@ -43,6 +46,10 @@ class ImageInput(Strict):
         all.
     layout : {'nchw', 'nhwc', 'nhw'}
     dtype : {'float32', 'float16', 'uint8'}
+    resample : {'bilinear', 'box'}
+        How it is resized, by Pillow.
+    same_image : bool
+        Whether it is the image of the input before it again, and not the next one.
     """
 
     kind: Literal["image"]
@@ -54,6 +61,8 @@ class ImageInput(Strict):
     std: list[Annotated[float, Field(gt=0)]] = [1.0]
     layout: Literal["nchw", "nhwc", "nhw"] = "nchw"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
+    resample: Literal["bilinear", "box"] = "bilinear"
+    same_image: bool = False
 
     @model_validator(mode="after")
     def _fits_its_channels(self) -> ImageInput:
@@ -63,6 +72,22 @@ class ImageInput(Strict):
         if self.layout == "nhw" and channels > 1:
             raise ValueError("layout nhw has no channels; set mode L")
         return self
+
+
+class ProcessorInput(Strict):
+    """An image, as a Hugging Face image processor prepares it (its ``pixel_values``).
+
+    Attributes
+    ----------
+    processor : str
+        Folder of the image processor, seen from the model file.
+    name : str
+        Of the model's input; may be left out where the model has one.
+    """
+
+    kind: Literal["processor"]
+    processor: str
+    name: str = ""
 
 
 class TokensInput(Strict):
@@ -78,6 +103,8 @@ class TokensInput(Strict):
         Tokens after which texts are cut.
     length : int, optional
         Tokens that every text is padded to, where the model takes no other number.
+    prefix : str
+        What stands before the tokenizer's names in those of the model's inputs.
     """
 
     kind: Literal["tokens"]
@@ -85,6 +112,7 @@ class TokensInput(Strict):
     texts: Literal[1, 2] = 1
     max_length: Positive = 512
     length: Positive | None = None
+    prefix: str = ""
 
 
 class TextInput(Strict):
@@ -92,6 +120,27 @@ class TextInput(Strict):
 
     kind: Literal["text"]
     name: str = ""
+
+
+class NgramsInput(Strict):
+    """A text as hashed n-grams, as our embedded encoder of texts counts them.
+
+    Gives two inputs, ``words`` and ``characters``: signed counts in 65,536 buckets each.
+
+    Attributes
+    ----------
+    prefix : str
+        What stands before those names.
+    """
+
+    kind: Literal["ngrams"]
+    prefix: str = ""
+
+
+InputSpecification = Annotated[
+    ImageInput | ProcessorInput | TokensInput | TextInput | NgramsInput,
+    Field(discriminator="kind"),
+]
 
 
 class Specification(Strict):
@@ -107,10 +156,15 @@ class Specification(Strict):
     """
 
     labels: list[str] = []
-    inputs: Annotated[
-        list[Annotated[ImageInput | TokensInput | TextInput, Field(discriminator="kind")]],
-        Field(min_length=1),
-    ]
+    inputs: Annotated[list[InputSpecification], Field(min_length=1)]
+
+    @property
+    def folders(self) -> list[str]:
+        """Names of the folders beside the model that hold tokenizers and image processors."""
+        tokenizers = [one.tokenizer for one in self.inputs if isinstance(one, TokensInput)]
+        return tokenizers + [
+            one.processor for one in self.inputs if isinstance(one, ProcessorInput)
+        ]
 
 
 def specification_path(path: Path) -> Path:

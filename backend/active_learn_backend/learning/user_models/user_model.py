@@ -35,6 +35,9 @@ class OwnModel:
 
     Attributes
     ----------
+    loaded : LoadedModel
+    fields : tuple of Field
+        What it reads of a task.
     fingerprint : str
         Names everything that the vectors depend on; fit for a folder's name.
     control : ControlTag
@@ -57,7 +60,7 @@ class OwnModel:
         load: Callable[..., bytes],
         as_is: bool,
     ) -> None:
-        self._loaded = loaded
+        self.loaded = loaded
         self._as_is = as_is
         # What it reads it needs, also where that stands beside what is labeled.
         fields = [replace(field, required=True) for field in loaded.inputs.choose(task.fields)]
@@ -67,6 +70,7 @@ class OwnModel:
                 f"MODEL reads texts and single images, and '{strange.name}' of the labeling config "
                 f"is {strange.kind}; unset MODEL, and name an encoder by ENCODER"
             )
+        self.fields = tuple(fields)
         self._reader = ContentReader(fields, load)
         self._prepare = partial(loaded.inputs.prepare, fields)
         probe = self._prepare([PROBE if field.kind == "image" else "text" for field in fields])
@@ -82,13 +86,13 @@ class OwnModel:
     @property
     def digest(self) -> str:
         """Digest of everything that the model's answers depend on."""
-        return self._loaded.digest
+        return self.loaded.digest
 
     def head(self) -> OwnHead | None:
         """Return what answers for the vectors; None of a model that is only an encoder."""
         if not self._as_is:
             return None
-        version = f"model-{self._loaded.digest[:8]}"
+        version = f"model-{self.loaded.digest[:8]}"
         return OwnHead(self.control, self._labels, self.n_features, version)
 
     def encode(
@@ -120,6 +124,6 @@ class OwnModel:
         return unit_length(embedding)
 
     def _outputs(self, prepared: Sequence[Any]) -> tuple[FloatArray, FloatArray]:
-        with self._loaded.lock:
-            output = self._loaded.adapter(self._loaded.inputs.collate(prepared))
+        with self.loaded.lock:
+            output = self.loaded.adapter(self.loaded.inputs.collate(prepared))
         return output.embedding.cpu().numpy(), output.logits.cpu().numpy()
