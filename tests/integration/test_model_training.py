@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from active_learn.heads import head_name
 from active_learn_backend.demo.process import wait_until
-from active_learn_backend.state.model_versions import ModelVersion, read_versions
+from active_learn_backend.doctor.models import check_versions
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.learning.quality.head_versions import roll_back
+from active_learn_backend.project_settings import project_settings
+from active_learn_backend.state.folders import training_folder
+from active_learn_backend.state.model_versions import ModelVersion, read_versions, version_path
+from active_learn_backend.state.store import Project
 from active_learn_backend.state.training_status import (
     TrainingStatus,
     read_output,
     read_training,
 )
 from active_learn_backend.web.app import create_app
+from active_learn_backend.worker.model_update import ModelUpdates
+from active_learn_backend.worker.training import train, training_is_due
+from active_learn_backend.worker.work import Work
 from fake_label_studio import FakeLabelStudio
 from tiny_models import save_pattern_model
 from worker_backend import PATIENCE, Backend
 
 EVEN = r"number \d*[02468] of \d+"
-AUDITED = {"audit": 0.5, "budget": 10, "reserve": 10, "retrain_every": 5}
+# One queue is enough: half of it are audit tasks, of which ten have to be labeled.
+AUDITED = {"audit": 0.5, "budget": 60, "reserve": 10, "retrain_every": 10}
 
 
 @pytest.fixture
@@ -47,49 +64,65 @@ def write(model: Path) -> str:
     return f"cp {model} {model}.json $TRAIN_OUTPUT"
 
 
-class Trained:
-    """A project whose labels are enough for one training."""
+class Labeled:
+    """A project with labels, half of them of audit tasks, and a head that was trained on them.
 
-    def __init__(self, backend: Backend, command: str, **values: Any) -> None:
+    `values` are the settings of its backend.
+    """
+
+    def __init__(self, backend: Backend, count: int = 40, **values: Any) -> None:
         self.backend, self.studio = backend, backend.studio
-        self.values = {
-            **AUDITED, "train_command": command, "train_every": 10, "device": "cpu", **values,
-        }  # fmt: skip
+        self.values = {**AUDITED, "train_every": 10, "device": "cpu", **values}
         self.project = backend.add_project(120)
         self.settings = backend.settings(**self.values)
+        self.turn()
+        label(self.studio, self.project, count)
+        self.turn()
 
-    def label(self, rounds: int = 8) -> None:
-        """Label until there are enough audit labels to compare models on."""
-        for _ in range(rounds):
-            version = self.backend.wait_round(self.project)
-            label(self.studio, self.project, 6)
-            self.backend.store.mark_changed(self.project)
-            self.backend.wait_round(self.project, after=int(version[3:]))
+    def turn(self) -> None:
+        self.backend.turn(self.project, **self.values)
+
+    def work(self) -> Work:
+        load = ContentLoader(self.settings, self.backend.client(self.settings)).load
+        return Work(self.settings, self.backend.store, load, LocalEngine(), threading.Event())
 
     @property
-    def status(self) -> TrainingStatus | None:
-        return read_training(self.settings, self.project)
+    def state(self) -> Project:
+        return self.backend.store.known_project(self.project)
 
-    def wait_end(self, state: str) -> TrainingStatus:
-        def ended() -> TrainingStatus | None:
-            status = self.status
-            return status if status is not None and status.state == state else None
-
-        found = wait_until(ended, timeout=PATIENCE, what=f"a training that is {state}")
-        assert isinstance(found, TrainingStatus)
+    @property
+    def status(self) -> TrainingStatus:
+        found = read_training(self.settings, self.project)
+        assert found is not None
         return found
 
-    def wait_served(self, name: str) -> None:
-        """Wait until a version serves, with the queue of a round of its own."""
-
-        def serves() -> bool:
-            found = self.backend.store.known_project(self.project)
-            return found.model_version == name and not found.round_requested
-
-        wait_until(serves, timeout=PATIENCE, what=f"{name} to serve")
-
+    @property
     def versions(self) -> list[ModelVersion]:
         return read_versions(self.settings, self.project)
+
+    def train(self, command: str, **values: Any) -> TrainingStatus:
+        """Train now, whether it is due or not, and return how it ended."""
+        settings = self.settings.model_copy(update={"train_command": command, **values})
+        train(replace(self.work(), settings=settings), self.state)
+        return self.status
+
+    def wait_state(self, state: str) -> TrainingStatus:
+        def reached() -> bool:
+            found = read_training(self.settings, self.project)
+            return found is not None and found.state == state
+
+        wait_until(reached, timeout=PATIENCE, what=f"a training that is {state}")
+        return self.status
+
+    def wait_served(self, name: str = "", *, number: int = 0) -> None:
+        """Wait until a version serves, with the queue of a round that took it."""
+
+        def serves() -> bool:
+            found = self.state
+            is_it = found.model_version == name if name else found.served_model == number
+            return is_it and not found.round_requested and not found.activity
+
+        wait_until(serves, timeout=PATIENCE, what=f"{name or number} to serve")
 
     def answers(self) -> list[str]:
         """Return what /predict answers for an even and an odd number that nobody labeled."""
@@ -99,20 +132,203 @@ class Trained:
         results = client.post("/predict", json=asked).get_json()["results"]
         return [one["result"][0]["value"]["choices"][0] for one in results]
 
+    def html(self) -> str:
+        client = create_app(self.settings).test_client()
+        return client.get(f"/projects/{self.project}", headers={"Accept": "text/html"}).text
+
+    def page(self) -> dict[str, Any]:
+        answer = create_app(self.settings).test_client().get(f"/projects/{self.project}.json")
+        return dict(answer.get_json()["model"])
+
+
+# -- training by a command --------------------------------------------------------------------
+
 
 def test_a_command_trains_a_model_that_serves_from_the_next_round(
     backend: Backend, models: dict[str, Path]
 ) -> None:
-    trained = Trained(backend, f"echo progress: 0.5; echo trained; {write(models['good'])}")
-    with backend.worker(**trained.values):
-        trained.label()
-        status = trained.wait_end("done")
-        version = trained.versions()[0]
-        assert (version.origin, version.reason) == ("training", "")
-        trained.wait_served(version.name)
-    assert status.progress == 0.5
-    assert status.version == version.number
-    assert read_output(trained.settings, trained.project) == "trained\n"
-    assert version.quality == 1.0
+    command = f"echo progress: 0.5; echo trained; {write(models['good'])}"
+    labeled = Labeled(backend, train_command=command)
+    queue = labeled.state.queue_version
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+    (version,) = labeled.versions
+    assert (version.origin, version.reason, version.quality) == ("training", "", 1.0)
     assert version.audit >= 10
-    assert trained.answers() == ["even", "odd"]
+    assert labeled.state.model_version == version.name
+    assert labeled.state.queue_version != queue
+    assert labeled.answers() == ["even", "odd"]
+    shown = labeled.page()
+    assert shown["training"]["output"] == "trained"
+    assert shown["training"]["status"]["progress"] == 0.5
+    assert shown["served"] == 1
+
+
+FAILURES = {
+    "exit 3": "it failed with exit status 3",
+    "no-such-program": "it cannot be started",
+    "kill -9 $$": "it was killed by SIGKILL; perhaps the memory did not suffice",
+    "sleep 600": r"it took longer than TRAIN_TIMEOUT \(1 s\) and was ended",
+    "true": "expected one model, a Hugging Face folder or a file .* found nothing",
+    "cp $GOOD $TRAIN_OUTPUT": "there has to be 'm.onnx.json'",
+    "cp $GOOD.json $TRAIN_OUTPUT; echo rubbish > $TRAIN_OUTPUT/m.onnx": "is no ONNX model that can",
+    "cp $OTHER $OTHER.json $TRAIN_OUTPUT": "classes without a label: 'cat', 'dog'",
+}
+
+
+def test_a_training_that_fails_says_why_and_changes_nothing(
+    backend: Backend, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOD", str(models["good"]))
+    other = save_pattern_model(tmp_path / "made" / "other.onnx", EVEN, ("cat", "dog"))
+    monkeypatch.setenv("OTHER", str(other))
+    labeled = Labeled(backend)
+    before = labeled.state
+    for command, reason in FAILURES.items():
+        status = labeled.train(command, train_timeout=1.0)
+        assert status.state == "failed"
+        assert re.search(reason, status.reason), (command, status.reason)
+        assert labeled.page()["training"]["status"]["reason"] == status.reason
+    assert labeled.versions == []
+    assert labeled.state == before
+    left = {one.name for one in training_folder(labeled.settings, labeled.project).iterdir()}
+    assert "model" not in left
+
+
+def test_a_model_that_is_worse_is_a_candidate_with_the_reason(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    labeled = Labeled(backend)
+    status = labeled.train(write(models["bad"]))
+    (version,) = labeled.versions
+    assert version.quality == 0.0
+    assert status.reason == version.reason
+    assert re.match(r"it is worse than what serves: accuracy 0.000 instead of", version.reason)
+    assert version.compared_with == labeled.state.head_version
+    assert ModelUpdates(labeled.work()).due(labeled.state) is None
+    findings = [str(one) for one in check_versions(labeled.settings, labeled.state)]
+    assert "made version 1 of its model: it is worse" in findings[0]
+    assert "accuracy 0.000 on 20 audit labels" in labeled.html()
+    # A person may take it all the same, and go back to the head.
+    roll_back(labeled.settings, backend.store, labeled.project, version.name)
+    labeled.turn()
+    assert labeled.state.model_version == version.name
+    assert labeled.answers() == ["odd", "even"]
+    head = head_name(labeled.state.head_round)
+    roll_back(labeled.settings, backend.store, labeled.project, head)
+    labeled.turn()
+    assert (labeled.state.served_model, labeled.state.model_version) == (0, "")
+
+
+def test_a_model_waits_for_audit_labels_to_be_compared_on(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    labeled = Labeled(backend, 12)
+    status = labeled.train(write(models["good"]))
+    assert status.reason == ("it waits for audit labels to be compared on: there are 6 of 10")
+    updates = ModelUpdates(labeled.work())
+    assert updates.due(labeled.state) is None
+    label(labeled.studio, labeled.project, 12)
+    labeled.turn()
+    compare = updates.due(labeled.state)
+    assert compare is not None
+    compare(labeled.state)
+    (version,) = labeled.versions
+    assert (version.undecided, version.reason, version.audit) == (False, "", 12)
+
+
+def test_a_training_whose_worker_ends_is_taken_up_with_its_checkpoint(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    """The second run gets the same data, also when there are new labels."""
+    begun = "$TRAIN_CHECKPOINT/begun"
+    data = "md5sum < $TRAIN_DATA/tasks.jsonl"
+    command = (
+        f"if test -e {begun}; then {data} | cmp - {begun} && {write(models['good'])};"
+        f" else {data} > {begun}; echo half; sleep 600; fi"
+    )
+    labeled = Labeled(backend, train_command=command)
+    with backend.worker(**labeled.values) as worker:
+        wait_until(
+            lambda: read_output(labeled.settings, labeled.project) == "half\n",
+            timeout=PATIENCE,
+            what="half of the training",
+        )
+        worker.stopping.set()
+        labeled.wait_state("interrupted")
+    label(labeled.studio, labeled.project, 5)
+    labeled.turn()
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+    assert (labeled.status.state, labeled.status.tries) == ("done", 2)
+
+
+def test_a_training_is_due_every_so_many_labels(backend: Backend, models: dict[str, Path]) -> None:
+    labeled = Labeled(backend)
+    settings = labeled.settings.model_copy(update={"train_command": "exit 1", "train_every": 12})
+    work = replace(labeled.work(), settings=settings)
+    assert training_is_due(work, labeled.state)
+    assert not training_is_due(labeled.work(), labeled.state)  # there is no command
+    train(work, labeled.state)
+    assert not training_is_due(work, labeled.state)
+    label(labeled.studio, labeled.project, 30)
+    labeled.turn()
+    assert training_is_due(work, labeled.state)
+    for name in ("train_command", "TRAIN_EVERY"):
+        with pytest.raises(SettingsError, match="which no project can set"):
+            project_settings(settings, {name: "5"})
+
+
+# -- a new file of MODEL ------------------------------------------------------------------------
+
+
+def replace_model(target: Path, model: Path) -> None:
+    for suffix in (".json", ""):
+        shutil.copy(f"{model}{suffix}", f"{target}{suffix}")
+
+
+def test_a_new_file_is_the_version_of_the_next_round_and_a_broken_one_is_not(
+    backend: Backend, models: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "models" / "team.onnx"
+    path.parent.mkdir()
+    replace_model(path, models["half"])
+    labeled = Labeled(backend, model=str(path))
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+        assert labeled.state.queue_version == "al-2"  # it served already: no round is lost
+        replace_model(path, models["good"])
+        labeled.wait_served(number=2)
+        assert labeled.state.queue_version == "al-3"
+        assert labeled.answers() == ["even", "odd"]
+        path.write_bytes(b"half of a file")
+        wait_until(lambda: labeled.page()["refused"], timeout=PATIENCE, what="the refusal")
+    good, half = labeled.versions
+    assert labeled.state.model_version == good.name != half.name
+    # Another worker and another web process know the former one too.
+    label(labeled.studio, labeled.project, 30)
+    labeled.turn()
+    assert labeled.state.last_error == ""
+    assert labeled.state.queue_version == "al-4"
+    assert labeled.answers() == ["even", "odd"]
+    findings = [str(one) for one in check_versions(labeled.settings, labeled.state)]
+    assert f"MODEL names now is not used, {good.name} serves on: " in findings[0]
+    roll_back(labeled.settings, backend.store, labeled.project, half.name)
+    labeled.turn()
+    assert labeled.state.model_version == half.name
+    assert labeled.answers() == ["even", "even"]
+
+
+def test_a_version_that_fails_in_the_round_leaves_the_former_one(
+    backend: Backend, models: dict[str, Path], tmp_path: Path
+) -> None:
+    labeled = Labeled(backend)
+    labeled.train(write(models["good"]))
+    (version,) = labeled.versions
+    ready = ModelUpdates(labeled.work()).due(labeled.state)
+    assert ready is not None
+    ready(labeled.state)
+    version_path(labeled.settings, labeled.project, version).write_bytes(b"")
+    labeled.turn()
+    assert (labeled.state.next_model, labeled.state.model_version) == (0, "")
+    assert labeled.versions[0].reason.startswith("it fails: ")

@@ -15,10 +15,12 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..project_settings import project_settings
 from ..settings import Settings
+from ..state.model_versions import read_refusal, served_settings
 from ..state.store import Project
+from ..state.training_status import output_file, read_training
 from .finding import Finding, not_checked, ok, warning, wrong
 
-__all__ = ["check_model", "check_usable"]
+__all__ = ["check_model", "check_usable", "check_versions"]
 
 
 def check_model(
@@ -43,14 +45,40 @@ def _check(client: LabelStudioClient, settings: Settings, project: Project) -> I
     except (ParameterError, SettingsError) as error:
         yield wrong(str(error), "correct its settings (`connect --params`)")
         return
+    yield from check_versions(settings, project)
     began = time.monotonic()
     try:
-        own = project_settings(settings, params)
+        own = served_settings(settings, project)
         found = _load(client, own, task.only(own.controls))
     except (SettingsError, MissingOptionalDependencyError) as error:
         yield wrong(str(error), "its rounds wait for that")
         return
     yield replace(found, what=f"{found.what} ({time.monotonic() - began:.1f} s)")
+
+
+def check_versions(settings: Settings, project: Project) -> Iterator[Finding]:
+    """Report a new file of MODEL that is not used, and the last training."""
+    serves = project.model_version or "what served before"
+    refused = read_refusal(settings, project.id)
+    if refused is not None and project_settings(settings, project.params).model:
+        yield warning(
+            f"what MODEL names now is not used, {serves} serves on: {refused.reason}",
+            "correct the file; the worker looks at it again by itself",
+        )
+    training = read_training(settings, project.id)
+    if training is None:
+        return
+    if training.state == "failed":
+        yield warning(
+            f"the last training gave no model, {serves} serves on: {training.reason}",
+            f"its last lines are in {output_file(settings, project.id)}",
+        )
+    elif training.state == "done":
+        ended = training.reason or "it may serve"
+        yield ok(f"the last training made version {training.version} of its model: {ended}")
+    else:
+        share = "" if training.progress is None else f", {100 * training.progress:.0f} % are done"
+        yield ok(f"a training on {training.labels} labels is {training.state}{share}")
 
 
 def check_usable(

@@ -24,6 +24,7 @@ __all__ = [
     "ModelVersion",
     "RefusedModel",
     "add_version",
+    "describe_version",
     "marked_served",
     "prune_versions",
     "read_refusal",
@@ -249,6 +250,22 @@ def served_settings(settings: Settings, project: Project) -> Settings:
 def marked_served(version: ModelVersion) -> ModelVersion:
     """Return a version as one that serves from now on."""
     return replace(version, served_at=time.time(), undecided=False, reason="")
+
+
+def describe_version(version: ModelVersion, project: Project) -> str:
+    """Describe a version in one line."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version.made_at))
+    made = f"trained on {version.labels} labels" if version.labels else "of MODEL"
+    words = [version.name, when, made]
+    if version.quality is not None:
+        words.append(f"{version.metric} {version.quality:.3f} on {version.audit} audit labels")
+        if version.served_quality is not None:
+            words.append(f"{version.compared_with} then: {version.served_quality:.3f}")
+    if version.number == project.served_model:
+        words.append("(serves)")
+    elif version.reason:
+        words.append(f"does not serve: {version.reason}")
+    return "  ".join(words)
 
 
 def _numbers(settings: Settings, project_id: int) -> list[int]:

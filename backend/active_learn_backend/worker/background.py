@@ -19,7 +19,7 @@ from pathlib import Path
 
 from active_learn.errors import ActiveLearnError
 
-from ..errors import StoreError
+from ..errors import StoreError, WorkerStoppingError
 from ..logs import context
 from ..state.folders import make_private_folder, training_folder
 from ..state.store import Project
@@ -57,6 +57,9 @@ class _Slot:
                 try:
                     with _alone(training_folder(work.settings, project.id) / f"{self.name}.lock"):
                         run(project)
+                except (BlockingIOError, WorkerStoppingError):
+                    # Another worker is at it, or takes it up.
+                    self.not_before[project.id] = time.monotonic() + LATER
                 except (ActiveLearnError, OSError) as error:
                     log.warning("%s: %s", self.name, error)
                     self.not_before[project.id] = time.monotonic() + LATER

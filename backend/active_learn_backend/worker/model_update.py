@@ -18,6 +18,7 @@ from active_learn.errors import ModelError
 from ..errors import SettingsError
 from ..labeling.config import LabelingTask
 from ..learning.encoders.names import is_factory
+from ..learning.quality.learning_curve import LEAST_AUDITED
 from ..learning.selection.project_params import learned_task
 from ..learning.training.candidates import Candidate
 from ..learning.training.data import trained_control
@@ -60,11 +61,14 @@ class ModelUpdates:
         alone.
     examined : dict
         By project, the files that were last examined.
+    compared_on : dict
+        By project, the audit labels at the last comparison.
     """
 
     work: Work
     seen: dict[int, Any] = field(default_factory=dict)
     examined: dict[int, Any] = field(default_factory=dict)
+    compared_on: dict[int, int] = field(default_factory=dict)
 
     def due(self, project: Project) -> Callable[[Project], None] | None:
         """Return what has to be done for a project; None for nothing. It only looks."""
@@ -75,9 +79,10 @@ class ModelUpdates:
         if self._file_changed(settings, project):
             return self._examine
         versions = read_versions(self.work.settings, project.id)
-        if any(_is_waiting(one, project) for one in versions):
+        # A person who went back to a head keeps it.
+        if not project.pinned_round and any(_is_waiting(one, project) for one in versions):
             return self._make_ready
-        if versions and versions[0].undecided and self._audit_labels(project) > versions[0].audit:
+        if versions and versions[0].undecided and self._is_comparable(project):
             return self._compare
         return None
 
@@ -189,9 +194,14 @@ class ModelUpdates:
     def _versions(self, project: Project) -> list[ModelVersion]:
         return read_versions(self.work.settings, project.id)
 
-    def _audit_labels(self, project: Project) -> int:
+    def _is_comparable(self, project: Project) -> bool:
+        """Return whether there are enough audit labels, and more than at the last comparison."""
         report = last_round(self.work.store, project.id)
-        return 0 if report is None else report.audit
+        audit = 0 if report is None else report.audit
+        if audit < LEAST_AUDITED or audit <= self.compared_on.get(project.id, 0):
+            return False
+        self.compared_on[project.id] = audit
+        return True
 
 
 def with_usable_model(

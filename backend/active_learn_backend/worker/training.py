@@ -67,7 +67,7 @@ def train(work: Work, project: Project) -> None:
     except WorkerStoppingError:
         raise
     except (ActiveLearnError, OSError) as error:
-        reason = f"the disk fails: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = str(error) if isinstance(error, ActiveLearnError) else _of_the_disk(error)
         log.warning("the training gave no model, the former one serves: %s", reason)
         if version is not None:
             remove_version(work.settings, project.id, version)
@@ -105,6 +105,11 @@ def _add(work: Work, project: Project, run: TrainingRun, output: Path) -> ModelV
         remove_version(work.settings, project.id, version)
         raise
     return version
+
+
+def _of_the_disk(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    return f"its files cannot be read or written: {error.strerror or error}{where}"
 
 
 def _move(output: Path, folder: Path) -> None:

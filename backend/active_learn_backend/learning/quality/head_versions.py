@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from active_learn.heads import head_name, load_head, round_of_head, saved_heads
 
 from ...errors import StoreError
+from ...project_settings import project_settings
 from ...settings import Settings
 from ...state.folders import heads_folder
+from ...state.model_versions import describe_version, read_versions
 from ...state.round_report import RoundReport
 from ...state.rounds import read_rounds
 from ...state.store import Project, Store
@@ -69,10 +71,11 @@ def list_versions(settings: Settings, store: Store, project_id: int) -> list[str
         When the project is not known.
     """
     project = store.known_project(project_id)
+    of_model = [describe_version(one, project) for one in read_versions(settings, project_id)]
     lines = [_line(one) for one in kept_versions(settings, project, read_rounds(store, project_id))]
     if not lines and project.model_version:
-        return [f"your own model answers ({project.model_version}); no head is trained beside it"]
-    return lines or ["no head is trained yet"]
+        lines = [f"your own model answers ({project.model_version}); no head is trained beside it"]
+    return [*of_model, *(lines or ["no head is trained yet"])]
 
 
 def roll_back(settings: Settings, store: Store, project_id: int, version: str) -> str:
@@ -81,14 +84,17 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     Parameters
     ----------
     version : str
-        ``head-<round>``, or ``latest``: rounds train again.
+        ``head-<round>``, or ``latest``: rounds train again. ``model-<digest>``: a version of the
+        team's own model, until another one comes.
 
     Raises
     ------
     StoreError
-        When that head is not saved or cannot be read.
+        When that head or version is not saved or cannot be read.
     """
-    store.known_project(project_id)
+    project = store.known_project(project_id)
+    if version.startswith("model-"):
+        return _take_model(settings, store, project, version)
     if version == "latest":
         store.update(project_id, pinned_round=0, round_requested=True)
         store.mark_changed(project_id)
@@ -100,8 +106,11 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
         names = ", ".join(head_name(one) for one in kept) or "none"
         raise StoreError(f"{version!r} is not kept; expected `latest` or one of: {names}")
     load_head(folder, number)  # raises an error if it is damaged
+    # Without MODEL, the head answers instead of a model that was trained.
+    of_model = {} if project_settings(settings, project.params).model else {"next_model": 0}
     store.update(
         project_id,
+        **of_model,
         head_round=number,
         pinned_round=number,
         model_version="",
@@ -109,6 +118,17 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     )
     store.mark_changed(project_id)
     return f"{version} answers and orders from now on; `--to latest` trains again"
+
+
+def _take_model(settings: Settings, store: Store, project: Project, version: str) -> str:
+    versions = read_versions(settings, project.id)
+    found = next((one for one in versions if one.name == version), None)
+    if found is None:
+        names = ", ".join(dict.fromkeys(one.name for one in versions)) or "none"
+        raise StoreError(f"{version!r} is not kept; expected one of: {names}")
+    store.update(project.id, next_model=found.number, pinned_round=0, round_requested=True)
+    store.mark_changed(project.id)
+    return f"{version} answers and orders from the next round on, until another version comes"
 
 
 def _line(version: Version) -> str:

@@ -13,6 +13,7 @@ from active_learn.models import adapt
 from active_learn.models.onnx_files import all_tensors
 from active_learn.models.torch_files import EXPORTED, read_exported
 from active_learn.models.torchscript import TORCHSCRIPT, read_torchscript
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ...errors import SettingsError
 from ..encoders.folders import content_digest, content_files
@@ -69,13 +70,14 @@ def digest_of_file(path: Path) -> str:
     SettingsError
         When the JSON is missing or wrong.
     """
+    folders = _folders(path)
     digest = hashlib.blake2b(digest_size=6)
     for file in [path, specification_path(path), *_external_data(path)]:
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    for folder in _folders(path):
+    for folder in folders:
         digest.update(content_digest(folder).encode())
     return digest.hexdigest()
 
@@ -101,10 +103,10 @@ def _external_data(path: Path) -> list[Path]:
     """List the files in which an ONNX model keeps its weights; the library has checked them."""
     if path.suffix.lower() not in ONNX:
         return []
-    entries = [
-        entry
-        for tensor in all_tensors(onnx.load(path, load_external_data=False))
-        for entry in tensor.external_data
-    ]
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise SettingsError(f"'{path.name}' is no ONNX model that can be read: {error}") from error
+    entries = [entry for tensor in all_tensors(model) for entry in tensor.external_data]
     names = {entry.value for entry in entries if entry.key == "location"}
     return [path.parent / name for name in sorted(names)]

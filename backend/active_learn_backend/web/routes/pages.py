@@ -34,6 +34,7 @@ from ...learning.encoders.images import open_image
 from ...learning.quality.head_versions import roll_back
 from ...logs import context
 from ...state.folders import heads_folder
+from ...state.model_versions import read_versions
 from ...state.schedule import resume
 from ...state.status_queries import queued_content
 from ...state.store import Project
@@ -150,7 +151,7 @@ def project_json(number: int) -> Response:
 
 @pages.route(f"{PROJECT}/rollback", methods=["POST"])
 def rollback(number: int) -> Response:
-    """Go back to an earlier head, as a button of the page asks for."""
+    """Go back to an earlier head or model, as a button of the page asks for."""
     if reason := why_not_change() or why_foreign():
         return _refuse(403, reason)
     runtime = current_runtime()
@@ -158,7 +159,8 @@ def rollback(number: int) -> Response:
         return _refuse(404, f"project {number} is not connected to this backend")
     version = request.form.get("version", "")
     saved = saved_heads(heads_folder(runtime.settings, number))
-    if version not in ("latest", *map(head_name, saved)):
+    models = [one.name for one in read_versions(runtime.settings, number)]
+    if version not in ("latest", *map(head_name, saved), *models):
         raise BadRequestError("that version is not kept any more; reload the page")
     roll_back(runtime.settings, runtime.store, number, version)
     return make_response(redirect(url_for("pages.project_page", number=number), 303))
@@ -271,6 +273,15 @@ def _ago(then: float | None) -> str:
         if seconds >= unit:
             return f"{seconds / unit:.0f} {name} ago"
     return f"{seconds:.0f} s ago"
+
+
+@pages.app_template_filter("duration")
+def _duration(seconds: float) -> str:
+    """Write how long something takes."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 @pages.app_template_filter("label")

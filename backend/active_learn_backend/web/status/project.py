@@ -36,6 +36,7 @@ from ...wording import shortened
 from .activity import Activity, activity_of
 from .condition import condition_of
 from .controls import ControlStatus, control_status
+from .model import ModelStatus, model_status
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
 
@@ -120,6 +121,8 @@ class ProjectStatus:
         What is known of each control, in the order of the config.
     own_model : str
         Version of the team's own model, if that answers; else empty.
+    model : ModelStatus or None
+        The versions and the training of the team's own model; None without any.
     """
 
     summary: Summary
@@ -132,6 +135,7 @@ class ProjectStatus:
     controls: list[ControlStatus]
     versions: list[Version]
     own_model: str
+    model: ModelStatus | None
     errors: list[str]
 
 
@@ -175,6 +179,7 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
         ],
         versions=kept_versions(settings, project, reports),
         own_model=project.model_version,
+        model=model_status(settings, project),
         errors=list(dict.fromkeys(errors)),
     )
 
