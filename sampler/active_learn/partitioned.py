@@ -90,8 +90,8 @@ def select_part(
 
     All arguments and the result can be pickled, where the model can. A worker holds what the
     ranking of its part alone holds, with at most 10,000 references: with a linear head over an
-    array of m candidates up to ``4 m (d + 10,000)`` bytes in a pool of up to 20,000; of a larger
-    one, m is its share of the shortlist, or twice the number of picks, and there are 3,000
+    array of m candidates up to ``4 m (d + 10,000)`` bytes in a pool of up to 10,000; of a larger
+    one, m is its share of the sample of 6,000, or twice the number of picks, and there are 6,000
     references.
 
     Parameters
@@ -132,7 +132,7 @@ def decide(
     """Return the ranking among the selections of all parts.
 
     Holds the selections, P max(n, budget, 200) candidates of d + K numbers, and what the ranking of
-    a pool of that size holds: two stages from 20,000 on.
+    a pool of that size holds: above 10,000 only a sample enters the greedy selection.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def _best(
     Values are compared at the budget, so that the choice does not depend on n.
     """
     problem = sampler.problem
-    # The selections are a pool of their own now, with a shortlist only when they are many.
+    # The selections are a pool of their own now, with a sample only when they are many.
     summary = replace(partitioning.summary.to(pool.device), size=len(pool))
     context = problem.context(pool, len(pool), partitioning.summary)
     n = min(max(partitioning.n, context.n_greedy), len(pool))

@@ -14,11 +14,6 @@ from .two_stage import draw_references, greedy_design
 
 __all__ = ["AOpt"]
 
-# Pools up to this size are their own references: on banking77 (8,002) it is worth a point of
-# accuracy over 3,000 of them. The work and the memory, 4 · 10,000² bytes, end there.
-WHOLE_POOL = 10_000
-REFERENCES = 3_000
-
 
 @register
 @dataclass(frozen=True)
@@ -27,10 +22,9 @@ class AOpt(Strategy):
 
     Each pick lowers ``Σ_r w_r² Var(r)`` the most, over ``references`` points r of the pool with
     weight ``w_r`` = one minus the margin (1 before any label and in regression). It is A-optimal
-    design for a Gaussian-process model of the embeddings; `bait` is its Fisher sibling. Pools of
-    more than 20,000 are scored once against 256 references in streamed blocks, and the best
-    10,000 enter the greedy selection. Of tasks of parts, which cost more the more parts they have,
-    the gain is divided by the root of the cost.
+    design for a Gaussian-process model of the embeddings; `bait` is its Fisher sibling. Of pools
+    of more than 10,000 a uniform sample of 6,000 enters the greedy selection. Of tasks of parts,
+    which cost more the more parts they have, the gain is divided by the root of the cost.
 
     Conditions on labeled data; the pool's covariance is known either way, through the references.
 
@@ -45,8 +39,8 @@ class AOpt(Strategy):
         0.001 with the least leave-one-out error of kernel ridge regression on them. A stream
         keeps 0.1.
     references : int, optional
-        Points that represent the pool; when omitted all of a pool of up to 10,000, of a larger one
-        3,000. Time and memory are in proportion to their number.
+        Points that represent the pool; when omitted the candidates that enter the greedy selection.
+        Time and memory are in proportion to their number.
     beta : float
         How sharply a stream separates high scores from low ones; no effect on a pool.
 
@@ -73,26 +67,19 @@ class AOpt(Strategy):
             context,
             kernel,
             self.ridge or choose_ridge(kernel, context.labeled),
-            self.reference_count(len(context.pool)),
+            self.references,
             weigh=True,
         )
 
     def summarize_pool(self, context: Context) -> PoolSummary:
         """Return the references."""
-        size = len(context.pool)
-        return PoolSummary(draw_references(context, self.reference_count(size)), 1.0, size)
+        return PoolSummary(draw_references(context, self.references), 1.0, len(context.pool))
 
     def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""
         return DesignScorer(
             self.kernel(problem_type), self.ridge or RIDGES[0], problem_type, self.beta
         )
-
-    def reference_count(self, pool_size: int) -> int:
-        """Return how many points represent a pool of some size."""
-        if self.references is not None:
-            return self.references
-        return pool_size if pool_size <= WHOLE_POOL else REFERENCES
 
     def kernel(self, problem_type: Problem) -> Kernel:
         """Return the kernel for a problem type."""

@@ -10,9 +10,11 @@ from ..posterior.kernels import FisherKernel
 from ..selectors.stream_scorers import DesignScorer, Scorer
 from ..validation import Problem
 from .base import Context, PoolSummary, Selection, Strategy, register
-from .two_stage import draw_references, greedy_design
+from .two_stage import draw_references, greedy_design, is_large
 
 __all__ = ["Bait"]
+
+REFERENCES = 3_000  # of a pool that is not large
 
 
 @register
@@ -29,8 +31,9 @@ class Bait(Strategy):
     ----------
     ridge : float
         λ.
-    references : int
-        Points that represent the pool.
+    references : int, optional
+        Points that represent the pool; when omitted 3,000 of a pool of up to 10,000, of a larger
+        one the sample that enters the greedy selection.
     side : {'gradient', 'fisher'}
         The output factor: ``e_ŷ − p``, or with the probability of the answer, ``√p_y (e_y − p)``
         (as published).
@@ -49,7 +52,7 @@ class Bait(Strategy):
     partitioned: ClassVar[bool] = True
     additive_gains: ClassVar[bool] = True
     ridge: float = 0.1
-    references: int = 3000
+    references: int | None = None
     side: Side = "gradient"
     rank: int = 1
     beta: float = 8.0
@@ -57,14 +60,20 @@ class Bait(Strategy):
     def rank_pool(self, context: Context) -> Selection:
         """Return greedy picks, then the others by their remaining gain."""
         kernel = FisherKernel(context.problem_type, self.side, self.rank, context.scale())
-        return greedy_design(context, kernel, self.ridge, self.references)
+        return greedy_design(context, kernel, self.ridge, self._reference_count(context))
 
     def summarize_pool(self, context: Context) -> PoolSummary:
         """Return the references and the scale of the embeddings."""
         scale = context.scale()
-        return PoolSummary(draw_references(context, self.references), scale, len(context.pool))
+        references = draw_references(context, self._reference_count(context))
+        return PoolSummary(references, scale, len(context.pool))
 
     def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""
         kernel = FisherKernel(problem_type, self.side, self.rank, scale)
         return DesignScorer(kernel, self.ridge, None, self.beta)
+
+    def _reference_count(self, context: Context) -> int | None:
+        if self.references is None and not is_large(context):
+            return REFERENCES
+        return self.references

@@ -157,6 +157,16 @@ class Selection:
             np.concatenate([np.asarray(gains, dtype=np.float64), left[order]]),
         )
 
+    def followed_by(self, scores: torch.Tensor, n: int) -> Selection:
+        """Return these candidates, then the others by descending score (N,): n in all."""
+        scores = scores.clone()
+        scores[self.indices] = -torch.inf
+        rest = Selection.descending(scores, n - len(self.indices))
+        return Selection(
+            np.concatenate([self.indices, rest.indices]),
+            np.concatenate([self.scores, rest.scores]),
+        )
+
 
 class Strategy(ABC):
     """Base of all strategies: a frozen dataclass whose fields are the strategy's own parameters.

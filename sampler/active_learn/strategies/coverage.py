@@ -11,7 +11,7 @@ import torch
 from ..selectors.facility_location import FacilityLocation, coverage_gain, covered_by
 from .aopt import AOpt
 from .base import Context, Selection, register
-from .two_stage import SHORTLIST, SHORTLIST_ABOVE, draw_references, reference_weights, sample_rows
+from .two_stage import check_others, reference_weights, sample_pool
 
 __all__ = ["Coverage"]
 
@@ -24,8 +24,8 @@ class Coverage(AOpt):
     κ is the radial kernel, j runs over the labeled samples and the picks, and the references r over
     the pool, with weight ``w_r`` = one minus the margin (1 before any label and in regression). It
     needs no model: without labels, and where the model says nothing, it finds what is not covered.
-    Of pools of more than 20,000, a uniform sample of 10,000 enters the greedy selection, and the
-    others follow by the gain that is left.
+    Of pools of more than 10,000, a uniform sample of 6,000 enters the greedy selection; behind it
+    the others follow by the gain that is left.
 
     Takes the parameters of `aopt`, of which `ridge` and `beta` have no effect, and has no stream
     form of its own: it decides as `aopt` does.
@@ -42,34 +42,24 @@ class Coverage(AOpt):
     def rank_pool(self, context: Context) -> Selection:
         """Return greedy picks, then the others by remaining gain."""
         kernel, pool = self.kernel(context.problem_type), context.pool
-        output = draw_references(context, self.reference_count(len(pool)))
+        rows, entering, output = sample_pool(context, self.references)
         references = kernel.points(output)
+        candidates = references if output is entering else kernel.points(entering)
         weights = reference_weights(context, output)
         worth = references.h.new_ones(len(references)) if weights is None else weights.square()
         labeled = None if context.labeled is None else kernel.points(context.labeled)
         covered = covered_by(kernel, labeled, references)
-        rows = self._candidates(context)
-        candidates = pool.outputs() if len(rows) == len(pool) else pool.take(rows)
-        selector = FacilityLocation(kernel, kernel.points(candidates), references, worth, covered)
+        selector = FacilityLocation(kernel, candidates, references, worth, covered)
         greedy = max(0, min(context.n_greedy, context.n) - len(context.preselected))
         preselected = np.searchsorted(rows, context.preselected).tolist()
         picked, gains = selector.pick(greedy, preselected)
-        if len(rows) == len(pool):
-            return Selection.completed(picked, gains, selector.scores(), context.n)
+        best = Selection.completed(picked, gains, selector.scores(), min(context.n, len(rows)))
+        best = Selection(rows[best.indices], best.scores)
+        if context.n <= len(rows):
+            check_others(context, rows)
+            return best
         left = torch.empty(len(pool))
-        if len(picked) >= context.n:  # what the others would gain is not asked for
-            for _ in pool.blocks(with_logits=False):
-                pass  # reading them checks them
-            return Selection.completed(rows[picked].tolist(), gains, left, context.n)
         for block, batch in pool.blocks(with_logits=kernel.uses_logits):
             similarities = kernel.gram(kernel.points(batch), references)
             left[block] = coverage_gain(similarities, selector.covered, worth).cpu()
-        return Selection.completed(rows[picked].tolist(), gains, left, context.n)
-
-    @staticmethod
-    def _candidates(context: Context) -> np.ndarray:
-        """Return the rows that enter the greedy selection: all of a pool that is not large."""
-        size, whole = len(context.pool), context.whole()
-        share = size if whole <= SHORTLIST_ABOVE else -(-SHORTLIST * size // whole)
-        rows = sample_rows(size, max(share, 2 * context.n_greedy), context.rng)
-        return np.union1d(rows, np.asarray(context.preselected, dtype=np.int64))
+        return best.followed_by(left, context.n)

@@ -1,4 +1,9 @@
-"""A-optimal selection from a pool of any size, for the strategies that differ in kernel only."""
+"""Selection from a pool of any size: of a large one a uniform sample enters the greedy selection.
+
+The sample is candidates and references at once. A sample that is its own reference finds more of
+what unseen references lose than the best of all candidates by other references: candidates that
+happen to be references look better than they are.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,29 @@ from ..posterior.posterior import Posterior
 from ..selectors.a_optimal import AOptimalDesign
 from .base import Context, Selection
 
-__all__ = ["draw_references", "greedy_design", "sample_rows"]
+__all__ = [
+    "check_others",
+    "draw_references",
+    "greedy_design",
+    "is_large",
+    "reference_weights",
+    "sample_pool",
+]
 
-# Two stages above this size: every candidate is scored once, a shortlist enters the greedy one.
-SHORTLIST_ABOVE = 20_000
-SHORTLIST = 10_000
-STAGE_ONE_REFERENCES = 256
-STAGE_ONE_CONDITIONED = 64
+# Pools up to this size are candidates and references as a whole: on banking77 (8,002) it is worth a
+# point of accuracy over 3,000 references. The work and the memory, 4 · 10,000² bytes, end there.
+WHOLE_POOL = 10_000
+SAMPLE = 6_000
+# What is behind the sample is scored by so many of the references and the labeled rows.
+COARSE_REFERENCES = 256
+COARSE_CONDITIONED = 64
 
 
 def greedy_design(
     context: Context,
     kernel: Kernel,
     ridge: float,
-    references: int,
+    references: int | None,
     *,
     weigh: bool = False,
 ) -> Selection:
@@ -36,61 +50,105 @@ def greedy_design(
     context : Context
     kernel : Kernel
     ridge : float
-    references : int
-        Points drawn from the pool to represent it; all of them when there are no more.
+    references : int, optional
+        Points drawn from the pool to represent it; when omitted the candidates themselves.
     weigh : bool
         Weigh each reference by the model's uncertainty, once there are labels.
 
     Notes
     -----
-    Above 20,000 candidates each is scored once, against 256 of the references and at most 64
-    labeled rows, in streamed blocks; the best 10,000 enter the greedy selection. Memory is then
-    bounded by the shortlist: 4 · 10,000 · (d + m) bytes and one block. A partition of such a pool
-    has its share of the shortlist, and at least twice what is picked.
+    Of more than 10,000 candidates a uniform sample of 6,000, or of twice what is picked, enters the
+    greedy selection. Behind the sample the others follow by the gain that they had before the
+    picks, by 256 references and at most 64 labeled rows.
     """
-    pool = context.pool
-    preselected = list(context.preselected)
-    output = draw_references(context, references)
+    pool, preselected = context.pool, list(context.preselected)
+    rows, entering, output = sample_pool(context, references)
     weights = reference_weights(context, output) if weigh else None
     points = kernel.points(output)
+    candidates = points if output is entering else kernel.points(entering)
     labeled = None if context.labeled is None else kernel.points(context.labeled)
     posterior = Posterior(kernel, ridge, labeled, context.max_conditioned)
+    design = AOptimalDesign(posterior, candidates, points, weights, entering.costs)
     greedy = max(0, min(context.n_greedy, context.n) - len(preselected))
-    if context.whole() <= SHORTLIST_ABOVE:
-        themselves = context.summary is None and len(points) == len(pool)
-        of_pool = output if themselves else pool.outputs()
-        candidates = points if themselves else kernel.points(of_pool)
-        design = AOptimalDesign(posterior, candidates, points, weights, of_pool.costs)
-        picked, gains = design.pick(greedy, preselected)
-        return Selection.completed(picked, gains, design.scores(), context.n)
+    picked, gains = design.pick(greedy, np.searchsorted(rows, preselected).tolist())
+    best = Selection.completed(picked, gains, design.scores(), min(context.n, len(rows)))
+    best = Selection(rows[best.indices], best.scores)
+    if context.n <= len(rows):
+        check_others(context, rows)
+        return best
 
-    coarse = Posterior(kernel, ridge, labeled, min(STAGE_ONE_CONDITIONED, context.max_conditioned))
-    few = torch.linspace(0, len(points) - 1, STAGE_ONE_REFERENCES).long().unique()
-    scale = len(points) / len(few)
+    limit = min(COARSE_CONDITIONED, context.max_conditioned)
+    coarse = Posterior(kernel, ridge, labeled, limit)
+    few = torch.linspace(0, len(points) - 1, COARSE_REFERENCES).long().unique()
+    of_few = None if weights is None else weights[few]
     scores = torch.empty(len(pool))
     for block, batch in pool.blocks(with_logits=kernel.uses_logits):
-        of_few = None if weights is None else weights[few]
         of_block = AOptimalDesign(coarse, kernel.points(batch), points[few], of_few, batch.costs)
-        scores[block] = of_block.scores().mul_(scale).cpu()
-    share = -(-SHORTLIST * len(pool) // context.whole())
-    short = shortlist(scores, max(share, 2 * context.n_greedy), preselected)
-    likely = pool.take(short)
-    design = AOptimalDesign(posterior, kernel.points(likely), points, weights, likely.costs)
-    picked, gains = design.pick(greedy, np.searchsorted(short, preselected).tolist())
-    best = Selection.completed(picked, gains, design.scores(), min(context.n, len(short)))
-    scores[short] = -torch.inf
-    rest = Selection.descending(scores, context.n - len(best.indices))
-    return Selection(
-        np.concatenate([short[best.indices], rest.indices]),
-        np.concatenate([best.scores, rest.scores]),
-    )
+        scores[block] = of_block.scores().mul_(len(points) / len(few)).cpu()
+    return best.followed_by(scores, context.n)
 
 
-def draw_references(context: Context, limit: int) -> ModelOutput:
-    """Return the points that represent the pool: the summary's, or ``limit`` drawn from it."""
+def sample_pool(
+    context: Context, references: int | None
+) -> tuple[np.ndarray, ModelOutput, ModelOutput]:
+    """Return what enters the greedy selection, and what represents the pool.
+
+    Parameters
+    ----------
+    context : Context
+    references : int, optional
+        See `greedy_design`.
+
+    Returns
+    -------
+    rows : ndarray of int64
+        Of the candidates, ascending.
+    entering : ModelOutput
+        The outputs of these rows.
+    output : ModelOutput
+        The references: those of the summary, where there is one; ``entering`` itself where they
+        are the candidates.
+    """
+    pool, rows = context.pool, candidate_rows(context)
+    entering = pool.outputs() if len(rows) == len(pool) else pool.take(rows)
     if context.summary is not None and context.summary.references is not None:
-        return context.summary.references
-    return context.pool.take(sample_rows(len(context.pool), limit, context.rng))
+        return rows, entering, context.summary.references
+    chosen = reference_rows(context, references, rows)
+    return rows, entering, entering if np.array_equal(chosen, rows) else pool.take(chosen)
+
+
+def check_others(context: Context, rows: np.ndarray) -> None:
+    """Read the whole pool, which checks it, where only some rows enter and no others follow."""
+    if len(rows) < len(context.pool):
+        for _ in context.pool.blocks(with_logits=False):
+            pass
+
+
+def draw_references(context: Context, references: int | None) -> ModelOutput:
+    """Return the references that `sample_pool` draws."""
+    return context.pool.take(reference_rows(context, references, candidate_rows(context)))
+
+
+def is_large(context: Context) -> bool:
+    """Return whether a sample of the whole pool enters the greedy selection."""
+    return context.whole() > WHOLE_POOL
+
+
+def candidate_rows(context: Context) -> np.ndarray:
+    """Return the rows that enter the greedy selection: all of a pool that is not large.
+
+    Of a partition it is its share of the sample of the whole pool.
+    """
+    size = len(context.pool)
+    share = -(-SAMPLE * size // context.whole()) if is_large(context) else size
+    rows = sample_rows(size, max(share, 2 * context.n_greedy), context.rng)
+    return np.union1d(rows, np.asarray(context.preselected, dtype=np.int64))
+
+
+def reference_rows(context: Context, references: int | None, rows: np.ndarray) -> np.ndarray:
+    if references is None and len(rows) <= WHOLE_POOL:
+        return rows
+    return sample_rows(len(context.pool), references or SAMPLE, context.rng)
 
 
 def sample_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:
@@ -103,9 +161,3 @@ def sample_rows(size: int, limit: int, rng: np.random.Generator) -> np.ndarray:
 def reference_weights(context: Context, output: ModelOutput) -> torch.Tensor | None:
     """Return one minus the margin of each reference; None before any label."""
     return uncertainty(output.logits, context.problem_type) if context.has_labels else None
-
-
-def shortlist(scores: torch.Tensor, size: int, always: list[int]) -> np.ndarray:
-    """Return the rows of the best scores and of those in ``always``, in order."""
-    best = scores.topk(min(size, len(scores))).indices.numpy()
-    return np.union1d(best, np.asarray(always, dtype=np.int64))

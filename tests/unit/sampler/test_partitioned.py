@@ -385,8 +385,8 @@ def test_shallow_proposals_are_within_two_percent_too(
 
 
 def test_two_stages_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two_stage, "SHORTLIST_ABOVE", 600)
-    monkeypatch.setattr(two_stage, "SHORTLIST", 300)
+    monkeypatch.setattr(two_stage, "WHOLE_POOL", 600)
+    monkeypatch.setattr(two_stage, "SAMPLE", 300)
     for strategy in ("aopt", "bait"):
         sampler = make(strategy)
         best = sampler.rank(POOL, 30).scores.sum()

@@ -10,7 +10,6 @@ import torch
 from active_learn import ActiveSampler, LinearHead
 from active_learn.posterior.kernels import Points, RadialKernel
 from active_learn.selectors.facility_location import FacilityLocation, covered_by
-from active_learn.strategies import coverage as module
 from active_learn.strategies import two_stage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,9 +98,8 @@ def test_each_cluster_is_covered_before_any_is_covered_twice() -> None:
 def test_of_a_large_pool_a_sample_enters_and_the_rest_follows_by_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for target in (module, two_stage):
-        monkeypatch.setattr(target, "SHORTLIST_ABOVE", 100)
-        monkeypatch.setattr(target, "SHORTLIST", 60)
+    monkeypatch.setattr(two_stage, "WHOLE_POOL", 100)
+    monkeypatch.setattr(two_stage, "SAMPLE", 60)
     pool = np.random.default_rng(2).normal(size=(300, 5))
     model = LinearHead.untrained(3, 5)
     sampler = ActiveSampler("classification", model, budget=10, strategy="coverage")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from active_learn import ActiveSampler, DataError, LinearHead
-from active_learn.strategies import coverage
+from active_learn.strategies import two_stage
 from torch.utils.flop_counter import FlopCounterMode
 
 N, D = 2_000, 8
@@ -15,8 +15,8 @@ HEAD = LinearHead(np.eye(3, D))
 
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "SHORTLIST_ABOVE", 1_000)
-    monkeypatch.setattr(coverage, "SHORTLIST", 200)
+    monkeypatch.setattr(two_stage, "WHOLE_POOL", 1_000)
+    monkeypatch.setattr(two_stage, "SAMPLE", 200)
 
 
 def sampler(k: int) -> ActiveSampler:
