@@ -14,8 +14,13 @@ import page_state
 import pytest
 from active_learn_backend.learning.encoders import images
 from active_learn_backend.learning.quality.head_versions import list_versions
+from active_learn_backend.learning.quality.replayed_curves import (
+    ReplayedCurves,
+    save_replayed_curves,
+)
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
+from active_learn_backend.state.folders import project_folder
 from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.schema import rounds
@@ -321,12 +326,70 @@ def test_images_leave_threads_to_label_studio(
         assert client.get("/projects/3/tasks/124.jpg").status_code == 200
 
 
+# -- what could be labeled automatically, and what is good enough --------------------------------
+
+
+def test_what_the_head_could_label_is_shown_with_what_people_check(
+    client: FlaskClient, runtime: Any
+) -> None:
+    page_state.fill(runtime)
+    assert "What the head could label" not in html(client, "/projects/3")
+    for round_, share in ((3, 0.4), (4, 0.7)):
+        report = page_state.report(12 * round_, page_state.audit(0.9, 30), round_)
+        plan = page_state.automation(12 * round_, share)
+        finish_round(runtime.store, 3, replace(report, automation=plan), labels=0, tasks=0)
+    page = re.sub(r"<[^>]+>", " ", html(client, "/projects/3")).replace("&nbsp;", " ")
+    assert re.search(r"95 %\s+1,200\s+60 %\s+80\s", page)
+    assert re.search(r"99 %\s+300\s+15 %\s+260\s", page)
+    assert "Of 2,000 tasks that had no label when there were 48 labels" in page
+    assert "Too early to tell what more labels would buy at 95%" in page
+    (last,) = client.get("/projects/3.json").get_json()["automation"][-1:]
+    assert [share["tasks"] for share in last["shares"]] == [1400, 1200, 800, 300]
+
+
+@pytest.mark.parametrize(
+    ("given", "target"),
+    [("95", 0.95), ("0.95", 0.95), ("95 %", 0.95), ("95,0", 0.95), ("", None), ("x", None),
+     ("nan", None), ("-1", None), ("inf", None)],
+)  # fmt: skip
+def test_a_target_is_compared_with_what_was_measured(
+    client: FlaskClient, runtime: Any, given: str, target: float | None
+) -> None:
+    page_state.fill(runtime)
+    (control,) = client.get("/projects/3.json", query_string={"target": given}).get_json()[
+        "controls"
+    ]
+    assert control["target"] == target
+    said = [one["criterion"] for one in control["advice"]]
+    assert ("target performance" in said) == (target is not None)
+    page = client.get("/projects/3", query_string={"target": given}, headers=BROWSER)
+    assert ('class="target" x1' in page.get_data(as_text=True)) == (target is not None)
+
+
+def test_random_order_is_drawn_beside_the_curve_that_was_replayed(
+    client: FlaskClient, runtime: Any
+) -> None:
+    page_state.fill(runtime)
+    for control, drawn in (("other", False), ("c", True)):
+        curves = ReplayedCurves(control, [10, 20], {"random": [0.4, 0.6]})
+        save_replayed_curves(runtime.settings, 3, curves)
+        assert ("random order, in the last backtest" in html(client, "/projects/3")) == drawn
+    path = project_folder(runtime.settings, 3) / "backtest.json"
+    for damaged in ("{", "[]", '{"control": "c", "labels": ["x"], "scores": {}}'):
+        path.write_text(damaged)
+        assert "random order" not in html(client, "/projects/3")
+
+
 # -- going back to an earlier head ---------------------------------------------------------------
 
 
 def test_a_button_goes_back_and_to_the_latest_again(client: FlaskClient, runtime: Any) -> None:
     page_state.fill(runtime)
-    assert 'value="head-1"' in html(client, "/projects/3")
+    page = html(client, "/projects/3")
+    assert 'value="head-1"' in page
+    assert "Answer and order by head-1, until you go back to the latest?" in page  # it asks
+    for heading in ("Version", "Labels", "Quality, 95 % interval", "Use it"):
+        assert f'<th scope="col">{heading}</th>' in page
     answer = client.post("/projects/3/rollback", data={"version": "head-1"}, headers=OURS)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
     project = runtime.store.project(3)

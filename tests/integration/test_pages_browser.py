@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import page_state
 import pytest
 from active_learn_backend.errors import ContentError
 from active_learn_backend.labelstudio.connection import MODEL_DELETED
+from active_learn_backend.learning.quality.replayed_curves import (
+    ReplayedCurves,
+    save_replayed_curves,
+)
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.connection_requests import read_connection_requests
 from active_learn_backend.state.counters import record_error
@@ -31,6 +36,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 
 EVIL = "<script>document.title='taken over'</script><img src=x onerror=\"document.title='taken'\">"
 DESKTOP, PHONE = (1200, 800), (320, 640)
+PAGES = ("/", "/projects/3", "/projects/4?target=80", "/projects/5")
 
 
 #: Of the projects from 6 on.
@@ -72,7 +78,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     for round_ in range(3, 10):
         estimate = page_state.audit(1 - 0.6 * round_**-0.5, 6 * round_, 0.6 / round_)
         report = page_state.report(12 * round_, estimate, round_, label_errors=wrong)
-        finish_round(store, 4, report, labels=0, tasks=0)
+        plan = page_state.automation(12 * round_, 1 - 1.5 / round_)
+        finish_round(store, 4, replace(report, automation=plan), labels=0, tasks=0)
+    replayed = [0.3, 0.5, 0.6, 0.65]
+    curves = ReplayedCurves("c", [20, 40, 70, 100], {"random": replayed, "auto": replayed})
+    save_replayed_curves(runtime.settings, 4, curves)
     store.register(5)
     for number, values in enumerate(NOT_ORDERED, 6):
         store.register(number)
@@ -119,7 +129,7 @@ def open_page(browser: Any, site: tuple[str, Any]) -> Iterator[Callable[..., Any
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-@pytest.mark.parametrize("path", ["/", "/projects/3", "/projects/4", "/projects/5"])
+@pytest.mark.parametrize("path", PAGES)
 def test_pages_are_accessible_and_fit(
     open_page: Callable[..., Any], path: str, size: tuple[int, int], scheme: str
 ) -> None:
@@ -128,7 +138,8 @@ def test_pages_are_accessible_and_fit(
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     if os.environ.get("STATUS_PAGE_SHOTS"):
-        name = f"{path.strip('/').replace('/', '-') or 'index'}-{scheme}-{size[0]}.png"
+        place = path.partition("?")[0].strip("/").replace("/", "-") or "index"
+        name = f"{place}-{scheme}-{size[0]}.png"
         page.screenshot(path=Path(os.environ["STATUS_PAGE_SHOTS"]) / name, full_page=True)
 
 
@@ -163,8 +174,17 @@ def test_the_essentials_need_no_script(open_page: Callable[..., Any], site: Any)
     page = open_page("/projects/4", script=False)
     for words in ("24 of 60", "Is it", "Next in the queue", "head-2"):
         assert words in page.locator("main").inner_text()
-    assert page.locator("svg.curve polyline").count() == 1
-    page.get_by_role("button", name="Go back to head-1").click()
+    assert page.locator("#quality svg.curve polyline").count() == 2  # its own, and random's
+    assert page.locator("#automatic svg.curve polyline").count() == 4
+    page.get_by_label("Good enough").fill("80 %")
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#quality svg.curve .target").count() == 1
+    assert "Target performance" in page.locator("#quality").inner_text()
+    yes = page.get_by_role("button", name="Yes, use head-1")
+    assert not yes.is_visible()  # it asks first
+    page.locator("summary", has_text="Go back").last.press("Enter")
+    yes.click()
     page.wait_for_load_state("networkidle")
     assert site[1].store.project(4).pinned_round == 1
     assert "head-1 is used for answers and ordering" in page.locator("main").inner_text()

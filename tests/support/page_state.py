@@ -12,7 +12,14 @@ import numpy as np
 from active_learn.heads import fit_head
 from active_learn_backend.learning.embedding.cache import EmbeddingCache
 from active_learn_backend.state.queue import set_queue
-from active_learn_backend.state.round_report import ControlReport, Estimate, Evaluation, RoundReport
+from active_learn_backend.state.round_report import (
+    AutomaticShare,
+    Automation,
+    ControlReport,
+    Estimate,
+    Evaluation,
+    RoundReport,
+)
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
@@ -49,6 +56,15 @@ def report(labeled: int, estimate: Estimate | None, round: int = 1, **more: Any)
         round, labeled, 100 - labeled, 3, "al-1", "head-1", {"fit": 0.1},
         (ControlReport("c", labeled, 3, Evaluation(estimate), **more),),
     )  # fmt: skip
+
+
+def automation(labels: int, share: float, unlabeled: int = 2000) -> Automation:
+    """Return what a round planned: a share of the rest at 90 %, less at higher accuracies."""
+    planned = [
+        AutomaticShare(accuracy, round(unlabeled * max(share - less, 0)), 40 + int(400 * less))
+        for accuracy, less in ((0.9, 0.0), (0.95, 0.1), (0.98, 0.3), (0.99, 0.55))
+    ]
+    return Automation(labels, unlabeled, tuple(planned))
 
 
 def fill(

@@ -122,6 +122,7 @@ def replay(
     """
     # These import torch, which takes seconds: not for --help.
     from ..learning.quality.backtest import backtest, candidates_for, draw, write_csv
+    from ..learning.quality.replayed_curves import ReplayedCurves, save_replayed_curves
 
     data, settings = source.read(settings)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
@@ -130,6 +131,12 @@ def replay(
         data, candidates, batch=settings.batch, seeds=seeds, quick=quick, progress=True
     )
     yield found.report()
+    if source.project_id is not None and data.problem_type == "classification":
+        means = {name: one.mean(axis=0).tolist() for name, one in found.curves.scores.items()}
+        labels = [int(one) for one in found.curves.labels]
+        replayed = ReplayedCurves(data.control, labels, means)
+        save_replayed_curves(settings, source.project_id, replayed)
+        yield "the status page shows the curve of random beside the project's own"
     output.mkdir(parents=True, exist_ok=True)
     write_csv(output / "backtest.csv", found.curves)
     yield f"every score: {output / 'backtest.csv'}"

@@ -56,12 +56,15 @@ class LabeledSet:
     problem_type : {'classification', 'regression', 'multilabel'}
     head_config : HeadConfig, optional
         How rounds train the heads of the project, and so replays; see `replay` when omitted.
+    control : str
+        Name of the control whose labels they are.
     """
 
     X: FloatArray
     y: npt.NDArray[np.generic]
     problem_type: ProblemType
     head_config: HeadConfig | None = None
+    control: str = ""
 
     @classmethod
     def of(
@@ -82,7 +85,9 @@ class LabeledSet:
         config = HeadConfig(
             labels_offered=classes, class_weight=class_weight, bounds=control.bounds
         )
-        return cls(embeddings[rows], np.array(kept), control.problem_type, config)
+        return cls(
+            embeddings[rows], np.array(kept), control.problem_type, config, control.from_name
+        )
 
     @classmethod
     def embed(

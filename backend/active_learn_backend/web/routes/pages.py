@@ -40,8 +40,9 @@ from ...state.status_queries import queued_content
 from ...state.store import Project
 from ..health import Health
 from ..ml_backend import LARGEST_ID, Runtime
-from ..status.chart import HEIGHT, WIDTH, draw
-from ..status.project import project_status, summarize
+from ..status.chart import HEIGHT, WIDTH, draw, draw_shares
+from ..status.controls import ControlStatus
+from ..status.project import ProjectStatus, project_status, summarize
 from . import current_runtime
 from .guards import guard_reading, why_foreign, why_not_change
 from .messages import HealthAnswer, exchanges
@@ -122,13 +123,19 @@ def project_page(number: int) -> Response:
     project = runtime.store.project(number)
     if project is None:
         return _page("missing.html", number=number, status=404)
-    status = project_status(runtime.settings, runtime.store, project)
+    target = _target()
+    status = project_status(runtime.settings, runtime.store, project, target)
     health_checks: Health = current_app.extensions["active_learn_health"]
     return _page(
         "project.html",
         project=status,
         summary=status.summary,
-        drawings=[draw(control.curve) for control in status.controls],
+        drawings=[
+            draw(control.curve, control.target, _random(status, control))
+            for control in status.controls
+        ],
+        target=target,
+        shares=draw_shares(status.automation),
         width=WIDTH,
         height=HEIGHT,
         # The page shows this project's own errors instead of the line about all projects.
@@ -146,7 +153,22 @@ def project_json(number: int) -> Response:
     project = runtime.store.project(number)
     if project is None:
         return _refuse(404, f"project {number} is not connected to this backend")
-    return jsonify(asdict(project_status(runtime.settings, runtime.store, project)))
+    return jsonify(asdict(project_status(runtime.settings, runtime.store, project, _target())))
+
+
+def _target() -> float | None:
+    """Return the target that the page is asked for; None for none."""
+    try:
+        target = float(request.args.get("target", "").replace("%", "").replace(",", "."))
+    except ValueError:
+        return None
+    return target if 0 < target < float("inf") else None
+
+
+def _random(status: ProjectStatus, control: ControlStatus) -> list[tuple[int, float]]:
+    """Return what random order reached in the last backtest, if that was of this control."""
+    replayed = status.random
+    return replayed.of("random") if replayed and replayed.control == control.name else []
 
 
 @pages.route(f"{PROJECT}/rollback", methods=["POST"])

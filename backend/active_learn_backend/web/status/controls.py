@@ -37,6 +37,8 @@ class ControlStatus:
         What published criteria for stopping say.
     label_errors : list of LabelError
         Labels that are likely wrong, the likeliest first.
+    target : float or None
+        What is good enough, as a share where it is one.
     """
 
     name: str
@@ -48,10 +50,14 @@ class ControlStatus:
     balance: list[tuple[str, int]]
     advice: list[Advice]
     label_errors: list[LabelError]
+    target: float | None = None
 
 
 def control_status(
-    control: ControlTag, reports: Sequence[RoundReport], counted: Sequence[tuple[Any, int]]
+    control: ControlTag,
+    reports: Sequence[RoundReport],
+    counted: Sequence[tuple[Any, int]],
+    target: float | None = None,
 ) -> ControlStatus:
     """Return what the rounds found about a control.
 
@@ -59,8 +65,12 @@ def control_status(
     ----------
     counted : sequence of (label, int)
         How often each label was given.
+    target : float, optional
+        Error of numbers, or accuracy, that is good enough; above 1 in per cent.
     """
     name = control.from_name
+    if target is not None and control.problem_type != "regression" and target > 1:
+        target /= 100
     points = points_of(reports, name)
     last = reports[-1].of(name) if reports else ControlReport(name, 0)
     return ControlStatus(
@@ -71,8 +81,9 @@ def control_status(
         audited=last.audit,
         needed=max(LEAST_AUDITED - last.audit, 0),
         balance=_balance(control, counted),
-        advice=advise(reports, control=name),
+        advice=advise(reports, target, name),
         label_errors=list(last.label_errors[:SHOWN_ERRORS]),
+        target=target,
     )
 
 

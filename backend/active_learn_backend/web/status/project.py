@@ -11,8 +11,10 @@ from active_learn.errors import ActiveLearnError
 from ...errors import LabelConfigError, SettingsError
 from ...labeling.config import LabelingTask
 from ...learning.heads import stored_heads
+from ...learning.quality.automation import automation_history, expected_automation
 from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Point, latest_points
+from ...learning.quality.replayed_curves import ReplayedCurves, read_replayed_curves
 from ...learning.quality.top_labels import TopLabel, top_labels
 from ...learning.selection.project_params import learned_task
 from ...logs import context
@@ -20,6 +22,7 @@ from ...project_settings import project_settings
 from ...settings import Settings
 from ...state.folders import heads_folder, project_folder
 from ...state.queue import count_open
+from ...state.round_report import Automation
 from ...state.rounds import last_round, read_rounds
 from ...state.status_queries import (
     NextTask,
@@ -43,6 +46,8 @@ __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summariz
 log = logging.getLogger(__name__)
 
 SHOWN_TASKS = 12
+SHOWN_PLANS = 60
+SHOWN_ACCURACIES = (0.95, 0.98)  # what more labels would buy
 SHOWN_TEXT = 280  # characters
 
 
@@ -119,6 +124,12 @@ class ProjectStatus:
         Labeled tasks of the published batch, and all of it.
     controls : list of ControlStatus
         What is known of each control, in the order of the config.
+    automation : list of Automation
+        How many unlabeled tasks the heads could label, as the rounds planned it, oldest first.
+    more_labels : list of str
+        What more labels would buy there, in words.
+    random : ReplayedCurves or None
+        The curves of the last backtest.
     own_model : str
         Version of the team's own model, if that answers; else empty.
     model : ModelStatus or None
@@ -134,6 +145,9 @@ class ProjectStatus:
     queue: list[QueuedTask]
     controls: list[ControlStatus]
     versions: list[Version]
+    automation: list[Automation]
+    more_labels: list[str]
+    random: ReplayedCurves | None
     own_model: str
     model: ModelStatus | None
     errors: list[str]
@@ -145,8 +159,15 @@ def summarize(settings: Settings, store: Store, project: Project) -> Summary:
     return _summary(settings, store, project, quality)
 
 
-def project_status(settings: Settings, store: Store, project: Project) -> ProjectStatus:
+def project_status(
+    settings: Settings, store: Store, project: Project, target: float | None = None
+) -> ProjectStatus:
     """Return all that the page of a project shows.
+
+    Parameters
+    ----------
+    target : float, optional
+        See `control_status`.
 
     Raises
     ------
@@ -161,6 +182,7 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
     reports = read_rounds(store, project.id)
     counts = count_labels(store, project.id)
     left, batch = count_open(store, project.id)
+    automation = automation_history(reports)[-SHOWN_PLANS:]
     return ProjectStatus(
         summary=_summary(settings, store, project, latest_points(reports[-1] if reports else None)),
         ordering=task.description if task else "",
@@ -174,10 +196,13 @@ def project_status(settings: Settings, store: Store, project: Project) -> Projec
         batch=batch,
         queue=_queue(settings, store, project, task),
         controls=[
-            control_status(control, reports, counts.get(control.from_name, ()))
+            control_status(control, reports, counts.get(control.from_name, ()), target)
             for control in (task.controls if task else ())
         ],
         versions=kept_versions(settings, project, reports),
+        automation=automation,
+        more_labels=[expected_automation(automation, one) for one in SHOWN_ACCURACIES],
+        random=read_replayed_curves(settings, project.id),
         own_model=project.model_version,
         model=model_status(settings, project),
         errors=list(dict.fromkeys(errors)),
