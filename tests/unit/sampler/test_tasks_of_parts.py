@@ -78,13 +78,17 @@ class TestReference:
         )
         assert (ranking.indices + LABELED).tolist() == picked
 
-    def test_a_large_pool_goes_the_same_way_in_two_stages(
+    def test_of_a_large_pool_a_sample_goes_the_same_way(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With a shortlist that holds all, the second stage is the whole design."""
+        """A sample that holds all is the whole design; behind a smaller one the others follow."""
         expected = sampler().rank(tasks()[LABELED:], 10).indices
-        monkeypatch.setattr(two_stage, "SHORTLIST_ABOVE", 20)
+        monkeypatch.setattr(two_stage, "WHOLE_POOL", 20)
         assert np.array_equal(sampler().rank(tasks()[LABELED:], 10).indices, expected)
+        monkeypatch.setattr(two_stage, "SAMPLE", 10)
+        whole = sampler().rank(tasks()[LABELED:])
+        assert sorted(whole.indices.tolist()) == list(range(len(tasks()) - LABELED))
+        assert np.isfinite(whole.scores).all()
 
 
 class TestForms:
