@@ -17,6 +17,7 @@ from active_learn_backend.errors import SettingsError
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.head_versions import roll_back
+from active_learn_backend.learning.training import run
 from active_learn_backend.project_settings import project_settings
 from active_learn_backend.state.folders import training_folder
 from active_learn_backend.state.model_versions import ModelVersion, read_versions, version_path
@@ -193,6 +194,28 @@ def test_a_training_that_fails_says_why_and_changes_nothing(
     assert labeled.state == before
     left = {one.name for one in training_folder(labeled.settings, labeled.project).iterdir()}
     assert "model" not in left
+
+
+def test_the_folders_of_a_training_are_found_from_everywhere(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeled = Labeled(backend)
+    monkeypatch.chdir(tmp_path.parent)
+    folders = "test -d $TRAIN_DATA/files && test -d $TRAIN_OUTPUT && test -d $TRAIN_CHECKPOINT"
+    status = labeled.train(
+        f'cd / && {folders} && test "$TRAIN_FROM$TRAIN_PROJECT" = {labeled.project} && exit 9',
+        model_dir=Path(tmp_path.name),
+    )
+    assert status.reason == "it failed with exit status 9; its last lines say why"
+
+
+def test_without_room_on_the_disk_nothing_is_trained(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "DISK_LOW", 1 << 60)
+    status = Labeled(backend).train("echo this must not run")
+    assert status.state == "failed"
+    assert status.reason.startswith("the disk of MODEL_DIR has less than")
 
 
 def test_a_model_that_is_worse_is_a_candidate_with_the_reason(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,14 @@ from active_learn_backend.learning.quality.replayed_curves import (
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.connection_requests import read_connection_requests
 from active_learn_backend.state.counters import record_error
+from active_learn_backend.state.model_versions import ModelVersion, add_version
 from active_learn_backend.state.round_report import LabelError
 from active_learn_backend.state.rounds import finish_round
+from active_learn_backend.state.training_status import (
+    TrainingStatus,
+    output_file,
+    record_training,
+)
 from active_learn_backend.state.unreadable import record_loads
 from active_learn_backend.state.worker_heartbeats import record_heartbeat
 from active_learn_backend.web.app import create_app
@@ -83,6 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     replayed = [0.3, 0.5, 0.6, 0.65]
     curves = ReplayedCurves("c", [20, 40, 70, 100], {"random": replayed, "auto": replayed})
     save_replayed_curves(runtime.settings, 4, curves)
+    add_models(runtime, 4)
     store.register(5)
     for number, values in enumerate(NOT_ORDERED, 6):
         store.register(number)
@@ -96,6 +104,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     yield f"http://127.0.0.1:{server.port}", runtime
     server.shutdown()
     thread.join()
+
+
+def add_models(runtime: Any, project: int) -> None:
+    """Give a project an own model with a candidate, and a training that is under way."""
+    settings = runtime.settings
+    made = ModelVersion(0, "MODEL", "team.onnx", "team.onnx", "a" * 12, time.time() - 9000)
+    served = add_version(settings, project, made, Path.mkdir)
+    trained = replace(
+        made, origin="training", source="TRAIN_COMMAND", digest="b" * 12, labels=120, audit=30,
+        metric="accuracy", quality=0.7, served_quality=0.8, compared_with=served.name,
+        reason=f"it is worse than what serves {EVIL}",
+    )  # fmt: skip
+    add_version(settings, project, trained, Path.mkdir)
+    runtime.store.update(project, served_model=served.number, next_model=served.number)
+    running = TrainingStatus(
+        "running", "TRAIN_COMMAND", 140, 35, "c" * 16, time.time() - 600, progress=0.42
+    )
+    record_training(settings, project, running)
+    output_file(settings, project).write_text(f"epoch 1: loss 0.3 {EVIL} {'wide ' * 40}\n" * 30)
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ class TrainingRun:
 
     @property
     def folder(self) -> Path:
-        """The folder of the project's training."""
-        return training_folder(self.settings, self.project.id)
+        """The folder of the project's training: absolute, as the command runs elsewhere."""
+        return training_folder(self.settings, self.project.id).resolve()
 
     def run(self) -> Path:
         """Train, and return the folder that the command wrote its model into.
@@ -95,6 +95,7 @@ class TrainingRun:
         environment = training_environment(
             self.settings,
             {
+                "TRAIN_PROJECT": str(self.project.id),
                 "TRAIN_DATA": str(self.folder / DATA),
                 "TRAIN_OUTPUT": str(output),
                 "TRAIN_FROM": _starts_from(self.settings, self.task),
