@@ -19,9 +19,11 @@ from ..learning.encoders.configured import find_encoder
 from ..learning.encoders.folders import kind_of, read_json
 from ..learning.encoders.hugging_face import load_processor, told_shortly
 from ..learning.encoders.names import split_encoders
+from ..learning.encoders.transformer_text import Pooling
 from ..learning.user_models.base import Inputs
 from ..learning.user_models.hugging_face import Pixels, Texts
 from ..settings import Settings
+from .averaging_layer import KINDS, average_tokens
 from .examples import Task
 
 __all__ = ["StartingModel", "find_start", "load_start"]
@@ -124,7 +126,6 @@ def find_start(value: str, task: Task, settings: Settings) -> Path:
                 f"training starts from a Hugging Face folder, and '{name}' is a file; name a "
                 "folder, or train by TRAIN_COMMAND"
             )
-        folder = _transformer_in(folder)
         if kind_of(folder) in shown:
             return folder
     raise SettingsError(
@@ -146,6 +147,10 @@ def load_start(folder: Path, task: Task, device: torch.device) -> StartingModel:
     kind = kind_of(folder)
     if kind == "audio":
         raise SettingsError(f"'{folder.name}' is an audio model, which is not trained")
+    mode = "own"
+    if kind == "text":
+        pooling = Pooling.read(folder)
+        folder, mode = pooling.root, pooling.mode
     kept = _labels_of_classes(folder, task)
     labels = list(kept or task.labels or ("value",))
     processor = load_processor(folder, kind)
@@ -154,6 +159,8 @@ def load_start(folder: Path, task: Task, device: torch.device) -> StartingModel:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
         config.problem_type = PROBLEM_TYPES[task.problem_type]
+        averages = not _is_classifier(folder) and _averages(config, kind, mode)
+        config.num_hidden_layers += averages
         model, info = AUTO[kind].from_pretrained(
             folder,
             config=config,
@@ -167,6 +174,9 @@ def load_start(folder: Path, task: Task, device: torch.device) -> StartingModel:
     if kind == "text":
         _give_pad_token(model, processor)
     new = {*info["missing_keys"], *(str(one[0]) for one in info["mismatched_keys"])}
+    if averages:
+        average_tokens(model)
+        new = {name for name in new if not name.startswith(f"{model.base_model_prefix}.")}
     inputs = Texts() if kind == "text" else Pixels(processor)
     start = StartingModel(model.to(device), processor, inputs, frozenset(new))
     if kept is None:  # perhaps as many classes, but other ones
@@ -174,13 +184,16 @@ def load_start(folder: Path, task: Task, device: torch.device) -> StartingModel:
     return start
 
 
+def _is_classifier(folder: Path) -> bool:
+    architectures = read_json(folder / "config.json").get("architectures") or [""]
+    return str(architectures[0]).endswith(CLASSIFIERS)
+
+
 def _labels_of_classes(folder: Path, task: Task) -> tuple[str, ...] | None:
     """Return the label of each output of a classifier; None of what does not have the labels."""
-    config = read_json(folder / "config.json")
-    architecture = str((config.get("architectures") or [""])[0])
-    if not architecture.endswith(CLASSIFIERS):
+    if not _is_classifier(folder):
         return None
-    classes = config.get("id2label") or {}
+    classes = read_json(folder / "config.json").get("id2label") or {}
     if task.problem_type == "regression":
         return () if len(classes) == 1 else None
     labels = {_plain(label): label for label in task.labels}
@@ -195,12 +208,11 @@ def _plain(name: str) -> str:
     return "".join(str(name).casefold().replace("_", " ").split())
 
 
-def _transformer_in(folder: Path) -> Path:
-    """Return where the transformer lies in a folder of sentence-transformers, else the folder."""
-    for module in read_json(folder / "modules.json") or []:
-        if str(module.get("type", "")).endswith("Transformer"):
-            return folder / str(module.get("path", ""))
-    return folder
+def _averages(config: Any, kind: str, mode: str) -> bool:
+    """Return whether an encoder is pooled by the mean, and its classifier reads the first token."""
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
+    plain = positions == "absolute" and not getattr(config, "is_decoder", False)
+    return kind == "text" and mode == "mean" and config.model_type in KINDS and plain
 
 
 def _give_pad_token(model: Any, tokenizer: Any) -> None:
