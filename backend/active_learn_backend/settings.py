@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -174,6 +175,11 @@ class Settings(BaseSettings):
         description="Command that trains the team's own model on the labels (`/bin/sh`), see "
         "backend/docs/training.md; empty: none.",
     )
+    train: Literal["off", "lora", "full"] = Field(
+        "off",
+        description="Built-in training of a Hugging Face classifier on the labels: `lora` (few "
+        "weights beside the fixed ones), `full` (all weights), `off`.",
+    )
     train_every: int = Field(
         100, ge=1, description="New training labels after which the model is trained again."
     )
@@ -270,6 +276,13 @@ class Settings(BaseSettings):
     def _whole_or_share(cls, value: int | float) -> int | float:
         if isinstance(value, float) and value >= 1:
             raise ValueError("expected a whole number, or a share below 1")
+        return value
+
+    @field_validator("train")
+    @classmethod
+    def _one_training(cls, value: str, info: ValidationInfo) -> str:
+        if value != "off" and info.data.get("train_command"):
+            raise ValueError("expected off, because TRAIN_COMMAND is set; unset one of the two")
         return value
 
     @field_validator("log_level", mode="before")

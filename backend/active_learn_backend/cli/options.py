@@ -45,7 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "prelabel",
     ),
     "models": ("encoder", "model", "model_use", "device"),
-    "training": ("train_command", "train_every", "train_timeout"),
+    "training": ("train", "train_command", "train_every", "train_timeout"),
     "content": (
         "max_content_mb",
         "max_video_mb",

@@ -11,6 +11,7 @@ import pytest
 from active_learn_backend.cli.main import main
 from active_learn_backend.cli.serve import report_dangers
 from active_learn_backend.errors import SettingsError
+from active_learn_backend.learning.training.run import training_command
 from active_learn_backend.project_settings import PROJECT_SETTINGS, parse_params, project_settings
 from active_learn_backend.setting_types import kept_version, least_shown
 from active_learn_backend.settings import SECRETS, Settings, load_settings
@@ -50,6 +51,20 @@ def test_a_bad_value_is_said_with_its_name(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"bad settings: {name}: "):
         load_settings()
+
+
+def test_a_model_is_trained_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN_COMMAND", "make")
+    with pytest.raises(SettingsError, match="TRAIN: expected off, because TRAIN_COMMAND is set"):
+        load_settings(train="lora")
+    assert training_command(load_settings()) == ("TRAIN_COMMAND", "make")
+    monkeypatch.delenv("TRAIN_COMMAND")
+    assert training_command(load_settings()) is None
+    found = training_command(load_settings(train="full", class_weight="balanced", device="cpu"))
+    assert found is not None
+    options = ["--method=full", "--class-weight=balanced", "--device=cpu"]
+    assert found[0] == "TRAIN"
+    assert list(found[1][-4:]) == ["active_learn_backend.finetuning", *options]
 
 
 def test_a_budget_is_a_number_of_tasks_or_a_share() -> None:

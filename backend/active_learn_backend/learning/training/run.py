@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +41,14 @@ def training_command(settings: Settings) -> tuple[str, str | Sequence[str]] | No
     """Return the setting that a training comes from, and its command; None where nothing trains."""
     if settings.train_command:
         return "TRAIN_COMMAND", settings.train_command
+    if settings.train != "off":
+        options = {
+            "method": settings.train,
+            "class-weight": settings.class_weight,
+            "device": settings.device,
+        }
+        given = [f"--{name}={value}" for name, value in options.items()]
+        return "TRAIN", [sys.executable, "-m", "active_learn_backend.finetuning", *given]
     return None
 
 

@@ -16,14 +16,16 @@ import pytest
 import torch
 import transformers
 from active_learn.errors import DataError
+from active_learn.models import adapt
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.finetuning.__main__ import main
 from active_learn_backend.finetuning.examples import Example, Task, held_out_rows, read_examples
 from active_learn_backend.finetuning.losses import class_weights
-from active_learn_backend.finetuning.starting_model import find_start
+from active_learn_backend.finetuning.starting_model import find_start, load_start
 from active_learn_backend.finetuning.training import Options, fine_tune
 from active_learn_backend.labeling.data_objects import Field
 from active_learn_backend.learning.encoders.content_reader import run_each
+from active_learn_backend.learning.encoders.transformer_text import TransformerTextEncoder
 from active_learn_backend.learning.user_models.hugging_face import load_folder
 from active_learn_backend.settings import load_settings
 from PIL import Image
@@ -131,6 +133,27 @@ def test_an_encoder_gets_a_head_with_the_labels_of_the_config(tmp_path: Path) ->
     assert "a new head is fitted on the model as it is" in lines
     assert accuracy(tmp_path / "new") > 0.6
     assert load_folder("trained", tmp_path / "new", CPU).classes == tuple(offered)
+
+
+@pytest.mark.parametrize(("length", "pooled"), [(3, "mean"), (2, "cls")])
+def test_a_new_classifier_reads_what_the_encoder_gives(
+    tmp_path: Path, length: int, pooled: str
+) -> None:
+    """Its head starts on the vectors that the head of the backend learns on."""
+    folder = save_bert(tmp_path / "bert")
+    (folder / "modules.json").write_text(
+        json.dumps([{"type": "m.Transformer", "path": ""}, {"type": "m.Pooling", "path": "1_P"}])
+    )
+    (folder / "1_P").mkdir()
+    (folder / "1_P" / "config.json").write_text(json.dumps({"pooling_mode": pooled}))
+    start = load_start(folder, TASK, CPU)
+    assert start.model.config.num_hidden_layers == length
+    samples = [text for text, _ in texts(9)] + ["my card"]
+    embedding = adapt((start.model, start.processor))(samples).embedding
+    inner = torch.nn.functional.normalize(torch.atanh(embedding), dim=1)
+    vectors = torch.tensor(TransformerTextEncoder(folder, CPU).encode(samples))
+    same = bool(((inner * vectors).sum(dim=1) > 0.999).all())
+    assert same == (pooled == "mean")
 
 
 def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path: Path) -> None:
