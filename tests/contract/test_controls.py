@@ -467,6 +467,69 @@ class TestPairwise(ControlContract):
         check_not_learned(self.config.replace("t,u", names), r"has to compare two objects")
 
 
+class TestLabels(ControlContract):
+    tag = (
+        '<Labels name="c" toName="t"><Label value="A" alias="al" predicted_values="a, B"/>'
+        '<Label value="B"/><Label value="left"/></Labels>'
+    )
+    name = "Labels"
+    problem_type = "regions"
+    labels = ("al", "B", "left")
+    read = [
+        ({"start": 2, "end": 5, "labels": ["B"]}, [[2, 5, "B"]]),
+        ({"start": 2, "end": 5, "labels": ["A"]}, [[2, 5, "al"]]),  # imports often name the value
+        ({"start": 0, "end": 1, "labels": ["B", "al", "gone", 3]}, [[0, 1, "B"], [0, 1, "al"]]),
+    ]
+    unread = [
+        {"start": 2, "end": 5, "labels": ["gone"]},
+        {"start": 2, "end": 2, "labels": ["B"]},
+        {"start": 5, "end": 2, "labels": ["B"]},
+        {"start": -1, "end": 2, "labels": ["B"]},
+        {"start": True, "end": 2, "labels": ["B"]},
+        {"start": "2", "end": "5", "labels": ["B"]},
+        {"start": 2, "end": 5, "labels": "B"},
+        {"start": 2, "end": 5},
+    ]
+    written = [
+        ([[2, 5, "B"]], {"start": 2, "end": 5, "labels": ["B"]}),
+        ([[0, 1, "al"]], {"start": 0, "end": 1, "labels": ["al"]}),
+    ]
+    unwritten = [[], [[0, 1, "gone"]], [[0, 1, "A"]]]
+
+    def test_other_values_are_no_labels(self) -> None:
+        for value in self.unread:
+            assert self.control.read(self.result(value)) is None, value
+
+    def test_an_annotation_without_a_region_says_that_nothing_is_there(self) -> None:
+        assert self.control.read([]) == []
+        relation = {"from_id": "x", "to_id": "y", "type": "relation", "direction": "right"}
+        of_another = self.result({"start": 0, "end": 1, "labels": ["B"]})[0] | {"from_name": "d"}
+        assert self.control.read([relation, of_another]) == []
+
+    def test_regions_are_written_with_what_stands_there_counted_in_code_points(self) -> None:
+        regions = [(2, 5, "B", 0.5), (6, 9, "al", 0.25)]
+        items = self.control.write_regions(regions, "\U0001f600 abc def")  # type: ignore[attr-defined]
+        assert [item["value"]["text"] for item in items] == ["abc", "def"]
+        assert [item["score"] for item in items] == [0.5, 0.25]
+
+    @pytest.mark.parametrize(
+        ("config", "reason"),
+        [
+            (OBJECT.replace("Text", "Paragraphs"), "labels regions of Paragraphs, which are not"),
+            (OBJECT.replace("<Text ", '<Text valueType="url" '), "put the text into the task"),
+        ],
+    )
+    def test_objects_whose_regions_are_not_learned(self, config: str, reason: str) -> None:
+        check_not_learned(f"<View>{config}{self.tag}</View>", reason)
+
+    def test_labels_that_cannot_be_learned(self) -> None:
+        for tag, reason in (
+            ('<Labels name="c" toName="t"/>', "has no labels; list them"),
+            ('<Labels name="c" toName="t" value="$l"/>', "takes its labels from each task"),
+        ):
+            check_not_learned(f"<View>{OBJECT}{tag}</View>", reason)
+
+
 def test_every_registered_tag_has_its_class_here() -> None:
     contracts = [ControlContract]
     for contract in contracts:

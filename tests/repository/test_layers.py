@@ -22,6 +22,7 @@ LAYERS = {
         learning.quality learning.engines learning.export
         learning.heads
         learning.selection
+        learning.regions
         learning.embedding
         learning.user_models
         learning.encoders

@@ -62,8 +62,9 @@ def embed(
     # These import torch, which takes seconds: not for --help.
     from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.content_loader import ContentLoader
-    from ..learning.embedding.embedder import TaskEmbedder
     from ..learning.engines.configured import configured_engine
+    from ..learning.engines.local import LocalEngine
+    from ..learning.regions.embedder import open_embedder
     from ..learning.selection.project_params import learned_task
 
     client = LabelStudioClient(settings)
@@ -72,12 +73,12 @@ def embed(
         label_config = str(client.project(project_id)["label_config"] or "")
         settings = settings_of_project(settings, project_id)
         load = ContentLoader(settings, client).load
-        embedder = TaskEmbedder(settings, project_id, learned_task(label_config, settings), load)
-        before = len(embedder.cache)
-        failed = configured_engine(settings).fill_from_files(
-            embedder, label_config, files, lambda done, _: report(done)
-        )
-        now = len(embedder.cache)
+        task = learned_task(label_config, settings)
+        embedder = open_embedder(settings, project_id, task, load)
+        engine = LocalEngine() if task.regions else configured_engine(settings)
+        before = len(embedder)
+        failed = engine.fill_from_files(embedder, label_config, files, lambda done, _: report(done))
+        now = len(embedder)
     finally:
         client.close()
     yield f"{now - before} embedded by {embedder.fingerprint}; the cache holds {now}"

@@ -4,7 +4,7 @@ Skipped (cancelled) annotations are no labels, and neither are empty results. Se
 of one task are resolved in this order: ground truths win over others (Label Studio marks every
 imported annotation as one, so there may be several); of numbers the median is taken, which one odd
 annotator cannot move far; else the majority, of whole sets in multi-label; a tie goes to the side
-with the latest annotation.
+with the latest annotation. Regions have a rule of their own, see `regions.merge_regions`.
 
 An annotation that a labeling run wrote bears the run's mark in its result, and is no label: it
 neither trains nor measures. Once a person changed or confirmed it, it is that person's label.
@@ -25,6 +25,7 @@ __all__ = [
     "is_automatic",
     "is_skipped",
     "marked",
+    "merge_labels",
     "no_label_because",
     "resolve_label",
     "run_of",
@@ -37,26 +38,8 @@ _VERSION = re.compile(r"label-([1-9]\d{0,8})")
 SHOWN = 60  # characters of an answer in a reason
 
 
-def resolve_label(
-    annotations: Sequence[Mapping[str, Any]],
-    read: Callable[[Sequence[Mapping[str, Any]]], Any],
-) -> Any:
-    """Resolve all annotations of a task to one label.
-
-    Parameters
-    ----------
-    annotations : sequence of dict
-        As Label Studio sends them.
-    read : callable
-        Reads the label out of one annotation's ``result``; None when it holds none.
-
-    Returns
-    -------
-    The label (a JSON value), or None when the task is not labeled.
-    """
-    votes = _votes(annotations, read)
-    if not votes:
-        return None
+def merge_labels(votes: Sequence[Any]) -> Any:
+    """Return the one label of several, the latest last: of numbers the median, else a majority."""
     if isinstance(votes[-1], float):
         return median(votes)
     names = [json.dumps(label, sort_keys=True) for label in votes]
@@ -66,11 +49,46 @@ def resolve_label(
     return json.loads(winner)
 
 
+def _differs(vote: Any, label: Any) -> float:
+    return float(vote != label)
+
+
+def resolve_label(
+    annotations: Sequence[Mapping[str, Any]],
+    read: Callable[[Sequence[Mapping[str, Any]]], Any],
+    merge: Callable[[Sequence[Any]], Any] = merge_labels,
+) -> Any:
+    """Resolve all annotations of a task to one label.
+
+    Parameters
+    ----------
+    annotations : sequence of dict
+        As Label Studio sends them.
+    read : callable
+        Reads the label out of one annotation's ``result``; None when it holds none.
+    merge : callable
+        Makes one label of several, the latest last.
+
+    Returns
+    -------
+    The label (a JSON value), or None when the task is not labeled.
+    """
+    votes = _votes(annotations, read)
+    return merge(votes) if votes else None
+
+
 def count_votes(
     annotations: Sequence[Mapping[str, Any]],
     read: Callable[[Sequence[Mapping[str, Any]]], Any],
+    merge: Callable[[Sequence[Any]], Any] = merge_labels,
+    differs: Callable[[Any, Any], float] = _differs,
 ) -> tuple[int, float]:
     """Count the annotations that `resolve_label` resolves, and compute how far they disagree.
+
+    Parameters
+    ----------
+    differs : callable
+        Returns how much an annotation is against the label, from 0 to 1.
 
     Returns
     -------
@@ -81,8 +99,8 @@ def count_votes(
     votes = _votes(annotations, read)
     if votes and isinstance(votes[-1], float):
         return len(votes), variance(votes) if len(votes) > 1 else 0.0
-    label = resolve_label(annotations, read)
-    return len(votes), float(sum(vote != label for vote in votes))
+    label = merge(votes) if votes else None
+    return len(votes), float(sum(differs(vote, label) for vote in votes))
 
 
 def _votes(

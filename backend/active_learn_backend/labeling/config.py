@@ -15,7 +15,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from ..errors import LabelConfigError, SettingsError
 from ..wording import shortened
 from .annotations import count_votes, no_label_because, resolve_label
-from .controls import REGISTRY, ControlTag, UnlearnedControl
+from .controls import REGISTRY, ControlTag, RegionTag, UnlearnedControl
 from .data_objects import Field, fields_of, fields_of_all
 from .variables import unfold_repeaters
 
@@ -60,6 +60,16 @@ class LabelingTask:
     def learned(self) -> bool:
         """Whether a head is trained for any control."""
         return any(control.learned for control in self.controls)
+
+    @property
+    def regions(self) -> tuple[RegionTag, ...]:
+        """The controls that label regions."""
+        return tuple(one for one in self.controls if isinstance(one, RegionTag))
+
+    @property
+    def others(self) -> tuple[ControlTag, ...]:
+        """The controls that are answered once a task."""
+        return tuple(one for one in self.controls if not isinstance(one, RegionTag))
 
     @property
     def kind(self) -> Literal["learned", "learned in part", "ordered by coverage"]:
@@ -114,7 +124,9 @@ class LabelingTask:
 
         A task may be labeled by some controls and not by others; None: it is by none.
         """
-        labels = {one.from_name: resolve_label(annotations, one.read) for one in self.controls}
+        labels = {
+            one.from_name: resolve_label(annotations, one.read, one.merge) for one in self.controls
+        }
         return {name: label for name, label in labels.items() if label is not None} or None
 
     def votes(self, annotations: Sequence[Mapping[str, Any]]) -> dict[str, list[float]] | None:
@@ -124,7 +136,10 @@ class LabelingTask:
         """
         if len(annotations) < 2:
             return None
-        votes = {one.from_name: [*count_votes(annotations, one.read)] for one in self.controls}
+        votes = {
+            one.from_name: [*count_votes(annotations, one.read, one.merge, one.differs)]
+            for one in self.controls
+        }
         return {name: found for name, found in votes.items() if found[0] > 1} or None
 
     def no_label_because(self, annotations: Sequence[Mapping[str, Any]]) -> str:
@@ -268,6 +283,7 @@ def _read_objects(control: ControlTag, parsed: Any) -> None:
             f"labels '{', '.join(sorted(missing))}', which is not in the config; add that object "
             "or correct toName"
         )
+    control.check_objects(parsed.objects)
     try:
         control.fields = tuple(field.name for field in fields_of(parsed.objects, ()))
     except LabelConfigError as error:

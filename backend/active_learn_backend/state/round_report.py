@@ -164,6 +164,8 @@ class ControlReport:
         Tasks that it is labeled in.
     audit : int
         Those of the audit set among them.
+    regions : bool
+        Whether it labels regions: no label errors are looked for then, and no heads compared.
     """
 
     control: str
@@ -172,6 +174,7 @@ class ControlReport:
     evaluation: Evaluation = field(default_factory=Evaluation)
     label_errors: tuple[LabelError, ...] = ()
     stability: Stability | None = None
+    regions: bool = False
 
 
 @dataclass(frozen=True)

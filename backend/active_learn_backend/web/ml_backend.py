@@ -27,6 +27,7 @@ from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads
+from ..learning.regions.embedder import open_embedder
 from ..learning.selection.project_params import check_params, learned_task
 from ..project_settings import parse_params
 from ..settings import Settings, environment_settings
@@ -237,7 +238,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         """Compute the heads' answers by position; none for a task that cannot be loaded."""
         settings = served_settings(self._runtime.settings, project)
         labeling = learned_task(project.label_config, settings)
-        embedder = TaskEmbedder(settings, project.id, labeling, self._runtime.content.load)
+        embedder = open_embedder(settings, project.id, labeling, self._runtime.content.load)
         heads = self._heads(project, labeling, embedder)
         if not heads.heads:
             return {}
@@ -253,7 +254,11 @@ class ActiveLearningModel(LabelStudioMLBase):
                 "score": answer.score,
                 "model_version": heads.version,
             }
-            for at, answer in zip(usable, heads.answers(embeddings), strict=True)
+            for at, answer in zip(
+                usable,
+                heads.answers(embeddings, contents=[contents[at] for at in usable]),
+                strict=True,
+            )
         }
 
     def fit(

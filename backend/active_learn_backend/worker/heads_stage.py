@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from active_learn.errors import StateError
-from active_learn.heads import Head, prune_heads, save_heads
+from active_learn.heads import SavedHead, prune_heads, save_heads
 
 from ..labeling.config import LabelingTask
 from ..learning.embedding.embedder import TaskEmbedder
@@ -68,7 +68,7 @@ class HeadsStage:
             save_heads(self.folder, trained)
         return ControlHeads(self.task, {**trained, **embedder.fixed_heads}, embedder)
 
-    def former(self, embedder: TaskEmbedder) -> Mapping[str, Head]:
+    def former(self, embedder: TaskEmbedder) -> Mapping[str, SavedHead]:
         """Load the last heads that fit, by the names of their controls.
 
         Pinned heads that cannot be read, or of which one does not fit, are pinned no more: what is

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from active_learn.heads import TrainedHead
+from active_learn.heads import TaggingHead, TrainedHead
 from active_learn.validation import Problem
 
 from ..labeling.config import LabelingTask
+from ..labeling.controls import ControlTag, RegionTag
 from ..labelstudio.published_queue import Queue
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine
@@ -27,6 +29,8 @@ from ..learning.quality.auto_strategy import (
 from ..learning.quality.automation import plan_automation
 from ..learning.quality.backtest import LabeledSet
 from ..learning.quality.control_report import report_control
+from ..learning.quality.region_report import report_regions
+from ..learning.regions.embedder import open_embedder
 from ..learning.selection.queue_builder import choose
 from ..learning.selection.queue_size import QueueSize
 from ..learning.selection.snapshot import Snapshot
@@ -36,11 +40,11 @@ from ..setting_types import kept_version, least_shown
 from ..settings import Settings
 from ..state.folders import stream_folder
 from ..state.queue import set_queue
-from ..state.round_report import RoundReport, StrategyChoice
+from ..state.round_report import ControlReport, RoundReport, StrategyChoice
 from ..state.rounds import finish_round, last_round, read_rounds
 from ..state.store import Project, QueueRow, Store
 from ..state.task_table import read_task_table
-from ..state.tasks import record_decisions
+from ..state.tasks import read_contents, record_decisions
 from ..state.verification import open_sample
 from .advice_webhook import notify_if_changed
 from .heads_stage import HeadsStage
@@ -105,7 +109,7 @@ class Round:
         self.store.update(self.project.id, round=number)
         bind(round=number)
         with self._timed("embed"):
-            embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
+            embedder = open_embedder(self.settings, self.project.id, self.task, self.load)
             snapshot = self._embed(embedder)
         with self._timed("fit"):
             stage = HeadsStage(self.project, self.task, self.store, self.settings)
@@ -118,8 +122,11 @@ class Round:
         with self._timed("rank"):
             settings = with_chosen_strategy(self.settings, last)
             names = [control.from_name for control in self.task.controls]
+            ranked = snapshot
+            if self.task.regions:
+                ranked = replace(snapshot, embeddings=heads.pooled_tasks(snapshot.embeddings))
             order, rows = choose(
-                snapshot, problem, model, settings, self.engine.rank, self.size, names, self.sample
+                ranked, problem, model, settings, self.engine.rank, self.size, names, self.sample
             )
         version = ""
         if rows:
@@ -128,16 +135,7 @@ class Round:
         with self._timed("evaluate"):
             reports = read_rounds(self.store, self.project.id)
             controls = [
-                report_control(
-                    snapshot.of(
-                        control.from_name,
-                        embedder.features(control.from_name, snapshot.embeddings),
-                    ),
-                    heads.of(control),
-                    reports,
-                    stage.folder,
-                    pinned=bool(self.project.pinned_round),
-                )
+                self._report(control, snapshot, heads, reports, stage.folder)
                 for control in self.task.controls
             ]
             automation = plan_automation(snapshot, heads, last)
@@ -247,10 +245,34 @@ class Round:
             shown = [[] for _ in rows]
         else:
             stored = [control for control in self.task.controls if control.can_prelabel]
-            answers = heads.answers(snapshot.embeddings[order], stored, least)
+            contents = self._contents(rows) if self.task.regions else []
+            answers = heads.answers(snapshot.embeddings[order], stored, least, contents)
             shown = [one.result for one in answers]
         blind = {row.task_id for row in rows if row.audit}.union(self.sample)
         return [[] if row.task_id in blind else one for row, one in zip(rows, shown, strict=True)]
+
+    def _contents(self, rows: Sequence[QueueRow]) -> list[Mapping[str, Any]]:
+        """Read what the encoder reads of the tasks of a queue."""
+        ids = [row.task_id for row in rows]
+        found = read_contents(self.store, self.project.id, ids)
+        return [found.get(task_id, {}) for task_id in ids]
+
+    def _report(
+        self,
+        control: ControlTag,
+        snapshot: Snapshot,
+        heads: ControlHeads,
+        reports: Sequence[RoundReport],
+        folder: Path,
+    ) -> ControlReport:
+        """Return what is found about a control."""
+        name, head = control.from_name, heads.of(control)
+        labeled = snapshot.of(name, heads.embedder.features(name, snapshot.embeddings))
+        if isinstance(control, RegionTag):
+            return report_regions(labeled, control, heads)
+        assert not isinstance(head, TaggingHead)
+        pinned = bool(self.project.pinned_round)
+        return report_control(labeled, head, reports, folder, pinned=pinned)
 
     def _strategy(
         self, snapshot: Snapshot, heads: ControlHeads, last: RoundReport | None

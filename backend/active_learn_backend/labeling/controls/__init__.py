@@ -2,9 +2,11 @@
 
 from .base import REGISTRY, ControlTag
 from .choices import ChoicesTag
+from .labels import LabelsTag
 from .number import NumberTag
 from .pairwise import PairwiseTag
 from .rating import RatingTag
+from .region_tag import RegionTag
 from .slider import SliderTag
 from .taxonomy import TaxonomyTag
 from .text_area import TextAreaTag
@@ -14,9 +16,11 @@ __all__ = [
     "REGISTRY",
     "ChoicesTag",
     "ControlTag",
+    "LabelsTag",
     "NumberTag",
     "PairwiseTag",
     "RatingTag",
+    "RegionTag",
     "SliderTag",
     "TaxonomyTag",
     "TextAreaTag",

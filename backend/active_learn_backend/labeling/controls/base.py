@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from xml.etree.ElementTree import Element
 
 from ...errors import LabelConfigError
+from ..annotations import merge_labels
 
 if TYPE_CHECKING:
     from active_learn.validation import ProblemType
@@ -43,8 +44,8 @@ class ControlTag(ABC):
         Names of the control and of the (first) object that it labels.
     fields : tuple of str
         Names of the fields that it labels.
-    problem_type : {'classification', 'multilabel', 'regression'}
-        What is learned.
+    problem_type : {'classification', 'multilabel', 'regression', 'regions'}
+        What is learned; of regions see `RegionTag`.
     labels : tuple of str
         All labels that the config offers (the alias where there is one); empty in regression, and
         where the answers are free.
@@ -115,6 +116,24 @@ class ControlTag(ABC):
         list of dict
             One item; none when the config does not offer the label.
         """
+
+    def merge(self, votes: Sequence[Any]) -> Any:
+        """Return the one label of those of several annotations, the latest last."""
+        return merge_labels(votes)
+
+    def differs(self, vote: Any, label: Any) -> float:
+        """Return how much the label of an annotation is against that of the task, from 0 to 1."""
+        return float(vote != label)
+
+    def check_objects(self, objects: Sequence[Any]) -> None:
+        """Check the tags that it labels, as LabelInterface parsed them.
+
+        Raises
+        ------
+        LabelConfigError
+            When they cannot be labeled so.
+        """
+        return None
 
     def classes(self, labels: Iterable[Any]) -> tuple[str, ...]:
         """Return the labels that a head tells apart, where these labels were given."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -83,12 +84,22 @@ class EmbeddingCache:
         Made if missing.
     n_features : int
         Length of each embedding.
+
+    Attributes
+    ----------
+    dtype : type
+    file_name : str
+        Of what is stored, and of its file; others where rows are no embeddings.
     """
+
+    dtype: ClassVar[type[np.generic]] = np.float16
+    file_name: ClassVar[str] = "vectors.f16"
 
     def __init__(self, folder: Path, n_features: int) -> None:
         self.folder, self.n_features = folder, n_features
+        self._row_bytes = n_features * np.dtype(self.dtype).itemsize
         self._keys_path = folder / "keys.bin"
-        self._vectors_path = folder / "vectors.f16"
+        self._vectors_path = folder / self.file_name
         self._lock_path = folder / "lock"
         self._guard = threading.RLock()
         self._index = KeyIndex()
@@ -138,8 +149,8 @@ class EmbeddingCache:
         """Return the keys of all rows, in order of the rows."""
         return read_keys(self._keys_path.read_bytes()[: len(self) * KEY_BYTES])
 
-    def blocks(self, keys: Sequence[str]) -> Iterator[npt.NDArray[np.float16]]:
-        """Read embeddings in blocks of shape (m, n_features), float16, in bounded memory.
+    def blocks(self, keys: Sequence[str]) -> Iterator[npt.NDArray[Any]]:
+        """Read embeddings in blocks of shape (m, n_features), as stored, in bounded memory.
 
         Blocks that lie one row behind the other on disk are not copied but mapped, read-only.
 
@@ -153,7 +164,7 @@ class EmbeddingCache:
             return
         n = len(self)
         shape = (n, self.n_features)
-        vectors = np.asarray(np.memmap(self._vectors_path, np.float16, "r", shape=shape))
+        vectors = np.asarray(np.memmap(self._vectors_path, self.dtype, "r", shape=shape))
         stored = np.asarray(np.memmap(self._keys_path, wanted.dtype, "r", shape=(n,)))
         for start in range(0, len(wanted), BLOCK):
             part = wanted[start : start + BLOCK]
@@ -170,7 +181,7 @@ class EmbeddingCache:
                 raise KeyError(keys[start + int(rows.argmin())])
             yield vectors.take(rows, axis=0)
 
-    def add(self, keys: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+    def add(self, keys: Sequence[str], vectors: npt.NDArray[Any]) -> None:
         """Append embeddings; keys that another process added meanwhile are left as they are."""
         with self._locked():
             self._refresh()
@@ -178,9 +189,9 @@ class EmbeddingCache:
             wanted = _first_of_each(given, np.flatnonzero(self._find(given) < 0))
             if not wanted:
                 return
-            block = np.ascontiguousarray(vectors[wanted], dtype=np.float16)
+            block = np.ascontiguousarray(vectors[wanted], dtype=self.dtype)
             with self._vectors_path.open("r+b") as file:
-                file.seek(len(self) * self.n_features * 2)
+                file.seek(len(self) * self._row_bytes)
                 file.write(block.tobytes())
                 file.truncate()
                 file.flush()

@@ -9,8 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from ...errors import ContentError
@@ -142,9 +140,12 @@ class TaskEmbedder:
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache = open_cache(folder.resolve(), self.n_features)
 
-    @property
-    def trained_on(self) -> tuple[str, int]:
-        """Fingerprint and length of what trained heads read, see `features`."""
+    def __len__(self) -> int:
+        """Return how many contents are cached."""
+        return len(self.cache)
+
+    def read_by(self, control: str) -> tuple[str, int]:
+        """Return fingerprint and length of what the trained head of a control reads."""
         own = next(iter(self.fixed_heads.values()), None)
         if own is None:
             return self.fingerprint, self.n_features
@@ -161,12 +162,26 @@ class TaskEmbedder:
             return vectors
         return UnitEmbeddings(vectors, own.n_outputs)
 
+    def vectors(self, keys: Sequence[str]) -> Any:
+        """Return cached vectors (n, n_features) that are read only as they are used.
+
+        Raises
+        ------
+        KeyError
+            When a key is not cached.
+        """
+        return self.cache.vectors(keys)
+
+    def get(self, keys: Sequence[str]) -> Any:
+        """Return cached vectors in memory; else as `vectors`."""
+        return self.cache.get(keys)
+
     def embed(
         self,
         contents: Sequence[Mapping[str, Any]],
         keys: Sequence[str],
         checkpoint: Callable[[int, int], None] = lambda done, of: None,
-    ) -> tuple[npt.NDArray[np.float32], list[int], dict[int, ContentError]]:
+    ) -> tuple[Any, list[int], dict[int, ContentError]]:
         """Embed tasks, computing only what the cache does not hold.
 
         Parameters
@@ -187,7 +202,7 @@ class TaskEmbedder:
         """
         failed = self.fill(keys, lambda some: [contents[at] for at in some], checkpoint)
         usable = [at for at, key in enumerate(keys) if key not in failed]
-        embeddings = self.cache.get([keys[at] for at in usable])
+        embeddings = self.get([keys[at] for at in usable])
         return embeddings, usable, {at: failed[k] for at, k in enumerate(keys) if k in failed}
 
     def fill(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...errors import SettingsError
 from .base import Encoder, FloatArray
 from .folders import content_digest, read_json
 from .hugging_face import load_model, load_processor
+from .word_states import WordStates
 
 __all__ = ["TransformerTextEncoder"]
 
@@ -86,6 +88,11 @@ class PooledText(TextTransformer):
         limits = [n for n in (self._max_length, pooling.max_length) if n is not None]
         self._max_length = min(limits, default=None)
 
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens after which texts are cut."""
+        return self._max_length
+
     def _forward(self, samples: Any) -> ModelOutput:
         vectors = self.vectors(self._inputs(samples)).cpu()
         return ModelOutput(vectors, vectors)
@@ -133,6 +140,12 @@ class TransformerTextEncoder(Encoder):
         self.model = PooledText(model, load_processor(pooling.root, "text"), pooling)
         self.fingerprint = f"text-hf1-{content_digest(folder)}"
         self.n_features = self.run(["text"]).shape[1]
+
+    @cached_property
+    def word_states(self) -> WordStates:
+        """What the model makes of the words of a text."""
+        model = self.model
+        return WordStates(model.module, model.tokenizer, model.token_limit, self._lock)
 
     def prepare(self, raw: str) -> str:
         return raw

@@ -47,7 +47,8 @@ class LocalEngine(Engine):
         return failed
 
     def vectors(self, embedder: TaskEmbedder, keys: Sequence[str]) -> Vectors:
-        return embedder.cache.vectors(keys)
+        vectors: Vectors = embedder.vectors(keys)
+        return vectors
 
     def rank(
         self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int

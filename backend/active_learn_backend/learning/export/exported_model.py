@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,15 @@ def export_controls(
     # On the processor, whatever rounds use: a graph is traced and compared there.
     settings = served_settings(settings, project).model_copy(update={"device": "cpu"})
     task = learned_task(project.label_config, settings)
+    if not task.others:
+        raise SettingsError(
+            "the project labels regions only, and heads of regions are not exported"
+        )
+    task = replace(task, controls=task.others)
     embedder = TaskEmbedder(settings, project_id, task, load)
     of_project = heads_folder(settings, project_id)
-    trained = ControlHeads.current(of_project, project.head_round, task, embedder)[0].trained
+    heads = ControlHeads.current(of_project, project.head_round, task, embedder)[0].heads
+    trained = {name: one for name, one in heads.items() if isinstance(one, TrainedHead)}
     chosen = _chosen(task, trained, embedder, control)
     parts = encoder_parts(embedder.encoder, settings)
     contents = _some_contents(store, project_id)

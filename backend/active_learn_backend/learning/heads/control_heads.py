@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from active_learn.heads import Head, TrainedHead, head_name, load_heads
-from active_learn.heads.base import FloatArray
+import numpy as np
+from active_learn.heads import (
+    Head,
+    SavedHead,
+    TaggingHead,
+    TrainedHead,
+    head_name,
+    load_heads,
+)
 from active_learn.validation import Output, Problem
 
 from ...labeling.config import LabelingTask
-from ...labeling.controls import ControlTag
+from ...labeling.controls import ControlTag, RegionTag
 from ..embedding.embedder import TaskEmbedder
+from ..regions.embedder import RegionEmbedder
+from ..regions.parts import PartedVectors, PartsOfTasks
 from ..user_models import OwnHead
 from .joint_model import JointModel
+from .pooling import pool_tasks, side_by_side
+from .region_heads import FoundRegions, find_regions
+
+if TYPE_CHECKING:
+    from active_learn import PooledTasks
 
 __all__ = ["ControlHeads", "TaskAnswer", "stored_heads"]
 
@@ -36,7 +50,7 @@ class TaskAnswer:
     score: float
 
 
-def stored_heads(folder: Path, number: int, task: LabelingTask) -> dict[str, TrainedHead]:
+def stored_heads(folder: Path, number: int, task: LabelingTask) -> dict[str, SavedHead]:
     """Load the heads of a round by the names of their controls.
 
     A head without a name, from the time of one control a project, is the first control's.
@@ -47,11 +61,7 @@ def stored_heads(folder: Path, number: int, task: LabelingTask) -> dict[str, Tra
         When they cannot be read.
     """
     stored = load_heads(folder, number)
-    return {
-        name or task.controls[0].from_name: head
-        for name, head in stored.items()
-        if isinstance(head, TrainedHead)
-    }
+    return {name or task.controls[0].from_name: head for name, head in stored.items()}
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class ControlHeads:
     """
 
     task: LabelingTask
-    heads: Mapping[str, Head]
+    heads: Mapping[str, Head | TaggingHead]
     embedder: TaskEmbedder
 
     @classmethod
@@ -93,14 +103,14 @@ class ControlHeads:
             When they cannot be read.
         """
         named = stored_heads(folder, number, task)
-        heads: dict[str, Head] = dict(embedder.fixed_heads)
+        heads: dict[str, Head | TaggingHead] = dict(embedder.fixed_heads)
         misfits = []
         for control in task.controls:
             head = named.get(control.from_name)
             if head is None or control.from_name in heads:
                 continue
-            fits = control.learned and head.problem_type == control.problem_type
-            if fits and head.reads(*embedder.trained_on):
+            fits = control.learned and _learns(head) == control.problem_type
+            if fits and head.reads(*embedder.read_by(control.from_name)):
                 heads[control.from_name] = head
             else:
                 misfits.append(control.from_name)
@@ -125,41 +135,54 @@ class ControlHeads:
     @property
     def version(self) -> str:
         """Name under which live answers are stored; empty where nothing answers."""
-        own = [head.version for head in self.heads.values() if not isinstance(head, TrainedHead)]
+        own = [head.version for head in self.heads.values() if isinstance(head, OwnHead)]
         return "+".join([*own, head_name(self.round)] if self.round else own)
 
     @property
-    def trained(self) -> dict[str, TrainedHead]:
+    def trained(self) -> dict[str, SavedHead]:
         """The trained heads among them."""
-        return {name: head for name, head in self.heads.items() if isinstance(head, TrainedHead)}
+        return {
+            name: head
+            for name, head in self.heads.items()
+            if isinstance(head, TrainedHead | TaggingHead)
+        }
 
     @property
     def round(self) -> int:
         """The round that trained them; 0 where none is trained."""
         return max((head.round for head in self.trained.values()), default=0)
 
-    def of(self, control: ControlTag) -> Head | None:
+    def of(self, control: ControlTag) -> Head | TaggingHead | None:
         """Return the head of a control."""
         return self.heads.get(control.from_name)
+
+    def region_head(self, control: RegionTag) -> TaggingHead | None:
+        """Return the head of a control that labels regions."""
+        head = self.of(control)
+        return head if isinstance(head, TaggingHead) else None
 
     def sampler_model(self) -> tuple[Problem, Any]:
         """Return what the ranking reads: the outputs of all heads, and the model that gives them.
 
-        A control without a head leaves everything uncertain.
+        A control without a head leaves everything uncertain. Where regions are labeled the ranking
+        reads what is pooled already, see `pooled_tasks`.
         """
+        if self.task.regions:
+            return "tagging", None
         from active_learn import LinearHead  # imports torch, which takes seconds
 
         own: OwnHead | None = None
         models: list[Any] = []
         outputs: list[Output] = []
-        for control in self.task.controls:
+        for control in self.task.others:
             head, size = self.of(control), max(len(control.labels), 1)
             if isinstance(head, OwnHead):
                 own, size = head, head.n_outputs
                 models.append(None)
             else:
-                features = self.embedder.trained_on[1]
-                model = head.sampler_model() if head else LinearHead.untrained(size, features)
+                features = self.embedder.read_by(control.from_name)[1]
+                untrained = LinearHead.untrained(size, features)
+                model = head.sampler_model() if isinstance(head, TrainedHead) else untrained
                 models.append(model)
                 size = model.sizes[1]
             outputs.append(Output(control.problem_type, size))
@@ -171,18 +194,23 @@ class ControlHeads:
 
     def answers(
         self,
-        vectors: FloatArray,
+        vectors: Any,
         controls: Iterable[ControlTag] | None = None,
         least: float = 0.0,
+        contents: Sequence[Mapping[str, Any]] = (),
     ) -> list[TaskAnswer]:
-        """Return the answers for each row of an (n, n_features) array.
+        """Return the answers for n tasks.
 
         Parameters
         ----------
+        vectors : array of shape (n, n_features), or PartedVectors of n tasks
         controls : iterable of ControlTag, optional
             Only these answer; all when omitted.
         least : float
-            Answers of a lower score are left out of the results; numbers, which have none, stay.
+            Answers of a lower score are left out of the results, as are regions of a lower score;
+            numbers, which have none, stay.
+        contents : sequence of mappings, optional
+            What the encoder reads of each task: regions are written with what stands there.
         """
         results: list[list[dict[str, Any]]] = [[] for _ in range(len(vectors))]
         scores: list[list[float]] = [[] for _ in range(len(vectors))]
@@ -191,6 +219,14 @@ class ControlHeads:
             if head is None:
                 continue
             read = self.embedder.features(control.from_name, vectors)
+            if isinstance(control, RegionTag):
+                for at, found in enumerate(self.find_regions(control, read)):
+                    content = contents[at].get(control.fields[0]) if contents else None
+                    sure = [region for region in found.regions if region.score >= least]
+                    results[at] += control.write_regions(sure, content)
+                    scores[at].append(found.score)
+                continue
+            assert not isinstance(head, TaggingHead)
             for at, answer in enumerate(head.predict(read[:])):
                 if answer.score is None or answer.score >= least:
                     results[at] += control.write(answer.label, answer.score)
@@ -200,3 +236,38 @@ class ControlHeads:
             TaskAnswer(result, min(found, default=0.0))
             for result, found in zip(results, scores, strict=True)
         ]
+
+    def pooled_tasks(self, tasks: PartedVectors) -> PooledTasks:
+        """Return what the selection compares tasks by, where regions of them are labeled.
+
+        A part that several controls label weighs as much as the head that doubts it most. What is
+        pooled of several fields, and the vectors that other controls read, stand side by side in
+        unit length; a task leaves as much to learn as the field of it that is doubted most.
+        """
+        assert isinstance(self.embedder, RegionEmbedder)
+        controls: dict[int, list[RegionTag]] = {}
+        for control in self.task.regions:
+            source = self.embedder.parts[control.from_name]
+            controls.setdefault(id(source), []).append(control)
+        pooled = [
+            pool_tasks(
+                tasks.parts[some[0].from_name],
+                [head for one in some if (head := self.region_head(one))],
+            )
+            for some in controls.values()
+        ]
+        if len(pooled) == 1 and not tasks.shape[1]:
+            return pooled[0]
+        return side_by_side(pooled, tasks.vectors[np.arange(len(tasks))])
+
+    def find_regions(self, control: RegionTag, tasks: PartsOfTasks) -> list[FoundRegions]:
+        """Return the regions that the head of a control finds in each task; none without a head."""
+        head = self.region_head(control)
+        if head is None or not isinstance(self.embedder, RegionEmbedder):
+            return []
+        return find_regions(head, self.embedder.parts[control.from_name].kind, tasks)
+
+
+def _learns(head: SavedHead) -> str:
+    """Return what a head learns, as controls name it."""
+    return "regions" if isinstance(head, TaggingHead) else head.problem_type

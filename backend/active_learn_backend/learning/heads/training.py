@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from active_learn.heads import Head, TrainedHead, fit_head
+from active_learn.heads import Head, SavedHead, TrainedHead, fit_head
 
 from ...labeling.config import LabelingTask
+from ...labeling.controls import ControlTag, RegionTag
 from ...settings import RANDOM_STATE, Settings
 from ..embedding.embedder import TaskEmbedder
-from ..selection.snapshot import Snapshot
+from ..regions.embedder import RegionEmbedder
+from ..selection.snapshot import ControlSnapshot, Snapshot
+from .region_heads import train_region_head
 
 __all__ = ["train_heads"]
 
@@ -17,11 +21,11 @@ __all__ = ["train_heads"]
 def train_heads(
     task: LabelingTask,
     snapshot: Snapshot,
-    former: Mapping[str, Head],
+    former: Mapping[str, Head | SavedHead],
     settings: Settings,
     embedder: TaskEmbedder,
     number: int,
-) -> dict[str, TrainedHead]:
+) -> dict[str, SavedHead]:
     """Train a head for each control, on the tasks that have its label.
 
     Parameters
@@ -35,29 +39,45 @@ def train_heads(
 
     Returns
     -------
-    dict of TrainedHead
-        By the name of the control; without those that have nothing to tell apart yet.
+    dict
+        Heads by the name of the control; without those that have nothing to tell apart yet.
     """
-    heads = {}
+    heads: dict[str, SavedHead] = {}
     for control in task.controls:
         name = control.from_name
         if name in embedder.fixed_heads:
             continue
         labeled = snapshot.of(name, embedder.features(name, snapshot.embeddings))
-        training = labeled.training
-        labels = labeled.labels(training)
-        head = fit_head(
-            control.problem_type,
-            control.classes(labels),
-            labeled.embeddings[training],
-            labels,
-            round=number,
-            former=former.get(name),
-            class_weight=settings.class_weight,
-            bounds=control.bounds,
-            encoder=embedder.trained_on[0],
-            random_state=RANDOM_STATE,
-        )
+        head: SavedHead | None
+        if isinstance(control, RegionTag) and isinstance(embedder, RegionEmbedder):
+            source = embedder.parts[name]
+            head = train_region_head(control, labeled, source, former.get(name), number)
+        else:
+            head = _train_head(control, labeled, former.get(name), settings, embedder, number)
         if head is not None:
             heads[name] = head
     return heads
+
+
+def _train_head(
+    control: ControlTag,
+    labeled: ControlSnapshot,
+    former: Any,
+    settings: Settings,
+    embedder: TaskEmbedder,
+    number: int,
+) -> TrainedHead | None:
+    training = labeled.training
+    labels = labeled.labels(training)
+    return fit_head(
+        control.problem_type,
+        control.classes(labels),
+        labeled.embeddings[training],
+        labels,
+        round=number,
+        former=former,
+        class_weight=settings.class_weight,
+        bounds=control.bounds,
+        encoder=embedder.read_by(control.from_name)[0],
+        random_state=RANDOM_STATE,
+    )

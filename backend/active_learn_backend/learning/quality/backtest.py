@@ -111,13 +111,19 @@ class LabeledSet:
         # Heads are fitted anew in replays: a team's own model only embeds.
         settings = settings.model_copy(update={"model_use": "encoder"})
         _tell_unmatched(rows)
-        control, *others = task.only(settings.controls).controls
+        task = task.only(settings.controls)
+        if not task.others:
+            raise DataError(
+                "the project labels regions only, and those are not replayed yet; nothing to replay"
+            )
+        control, *others = task.others
+        of_others = replace(task, controls=task.others)
         if others:
             names = ", ".join(one.from_name for one in others)
             log.warning("replays '%s'; name another by --controls: %s", control.from_name, names)
         labels = {row.task_id: (row.labels or {}).get(control.from_name) for row in rows}
         rows = [row for row in rows if labels[row.task_id] is not None]
-        embeddings, usable, failed = TaskEmbedder(settings, project_id, task, load).embed(
+        embeddings, usable, failed = TaskEmbedder(settings, project_id, of_others, load).embed(
             [row.content for row in rows], [row.content_key for row in rows]
         )
         groups = group_by_cause(

@@ -89,6 +89,13 @@ class CertifiedLabels:
                 f"project {project_id} is ordered by coverage: nothing is learned in it, so "
                 "nothing can be labeled automatically"
             )
+        if task.regions:
+            names = ", ".join(f"'{one.from_name}'" for one in task.regions)
+            raise SettingsError(
+                f"project {project_id} labels regions by {names}, and answers with regions are not "
+                "certified yet, so nothing is labeled automatically; CONTROLS may name the other "
+                "controls only"
+            )
         numbers = any(control.problem_type == "regression" for control in task.controls)
         if numbers and not tolerance:
             raise SettingsError(

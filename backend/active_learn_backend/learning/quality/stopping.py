@@ -16,6 +16,7 @@ WINDOW = 3  # comparisons of successive heads
 STABLE = 0.99
 WORTH = 0.01  # gain per 100 labels: a point of accuracy, in regression a share of the error
 PER = 100
+NOT_COMPARED = "heads of regions are not compared yet; judge by the curve of their F1"
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def _stabilizing(reports: Sequence[ControlReport]) -> Advice:
         )
         return Advice("stabilizing predictions", says_stop, words, source)
 
+    if reports and reports[-1].regions:
+        return say(None, NOT_COMPARED)
     steps = _disjoint_steps(reports)
     if len(steps) < WINDOW:
         return say(
@@ -144,6 +147,8 @@ def _convergence(reports: Sequence[ControlReport]) -> Advice:
         )
         return Advice("performance convergence", says_stop, words, source)
 
+    if reports and reports[-1].regions:
+        return say(None, NOT_COMPARED)
     stability = reports[-1].stability if reports else None
     gain = stability.gain if stability else None
     if gain is None:

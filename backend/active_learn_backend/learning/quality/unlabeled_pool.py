@@ -157,7 +157,7 @@ def _is_unlabeled(row: TaskRow) -> bool:
 
 def _head(heads: ControlHeads, control: ControlTag) -> Head:
     head = heads.of(control)
-    if head is None:
+    if not isinstance(head, Head):  # regions are refused before
         raise StoreError(
             f"'{control.from_name}' has no head yet, so it has no answers; label on until a round "
             "has trained one (`active-learn versions` lists them)"

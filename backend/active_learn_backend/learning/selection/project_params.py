@@ -36,6 +36,11 @@ def settings_for(task: LabelingTask, settings: Settings) -> Settings:
     Where nothing can be learned, `auto` stands for coverage, which needs no model, and there is
     no audit set: no answers are predicted whose quality it could measure.
     """
+    if task.regions and isinstance(settings.budget, float):
+        raise SettingsError(
+            "BUDGET is a share, and no stream decides on tasks whose regions are labeled; give a "
+            "whole number of tasks"
+        )
     if task.learned:
         return settings
     strategy = "coverage" if settings.strategy == "auto" else settings.strategy
@@ -68,7 +73,9 @@ def check_params(settings: Settings, task: LabelingTask, params: Mapping[str, An
         check_project_value(name, getattr(own, name), settings)
     task = task.only(own.controls)
     strategy = build_strategy(own.strategy, {})
-    problem = check_problem_type([(one.problem_type, 1) for one in task.controls])
+    settings_for(task, own)
+    outputs = [(one.problem_type, 1) for one in task.others]
+    problem = check_problem_type("tagging" if task.regions else outputs)
     strategy.check(problem)
     if isinstance(own.budget, float):
         strategy.scorer(problem, 1.0)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from ...settings import RANDOM_STATE, Settings
 from ...state.store import Project, TaskRow
 from ...state.task_table import TaskTable
-from ..embedding.cache import Vectors
 from .audit_set import places_of, served_as_audit
 
 __all__ = ["ControlSnapshot", "Mask", "Positions", "Snapshot"]
@@ -30,19 +29,20 @@ class Snapshot:
     ----------
     rows : TaskTable of length n
     embeddings : array or CachedVectors of shape (n, d), float32
+        Or `PartedVectors` of n tasks; for one control of regions `PartsOfTasks`.
     audit : array of shape (n,), bool
         Tasks that only measure.
     project_id : int
     """
 
     rows: TaskTable
-    embeddings: Vectors
+    embeddings: Any
     audit: Mask
     project_id: int
 
     @classmethod
     def take(
-        cls, project: Project, rows: Sequence[TaskRow], embeddings: Vectors, settings: Settings
+        cls, project: Project, rows: Sequence[TaskRow], embeddings: Any, settings: Settings
     ) -> Snapshot:
         """Return a snapshot with the audit set drawn.
 
@@ -58,12 +58,12 @@ class Snapshot:
                 audit[at] = measured
         return cls(tasks, embeddings, audit, project.id)
 
-    def of(self, from_name: str, embeddings: Vectors | None = None) -> ControlSnapshot:
+    def of(self, from_name: str, embeddings: Any = None) -> ControlSnapshot:
         """Return the same tasks with the labels of one control.
 
         Parameters
         ----------
-        embeddings : array or CachedVectors of shape (n, d), optional
+        embeddings : optional
             What its head reads, where that is something else.
         """
         vectors = self.embeddings if embeddings is None else embeddings

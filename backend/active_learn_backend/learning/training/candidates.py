@@ -90,7 +90,7 @@ class Candidate:
         folder = heads_folder(self.settings, self.project.id)
         heads, _ = ControlHeads.current(folder, self.project.head_round, self.task, embedder)
         head = heads.of(control)
-        return (None, "") if head is None else ((embedder, head), head.version)
+        return ((embedder, head), head.version) if isinstance(head, Head) else (None, "")
 
     def _compare(
         self,

@@ -61,7 +61,7 @@ def trained_control(task: LabelingTask, name: str = "") -> ControlTag:
     TrainingError
         When a model of no control can be trained.
     """
-    for control in task.controls:
+    for control in task.others:
         fits = control.learned and control.problem_type in PROBLEMS
         if fits and name in ("", control.from_name):
             return control

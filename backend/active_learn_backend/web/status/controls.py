@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...labeling.controls import ControlTag
+from ...labeling.controls import ControlTag, RegionTag
 from ...learning.quality.learning_curve import LEAST_AUDITED, Gain, Point, expected_gain, points_of
 from ...learning.quality.stopping import Advice, advise
 from ...state.round_report import ControlReport, LabelError, RoundReport
@@ -17,6 +17,7 @@ __all__ = ["ControlStatus", "control_status"]
 SHOWN_BARS = 40
 SHOWN_ERRORS = 20  # suspected label errors
 BINS = 10  # of numbers
+NOTHING = "(tasks without a region)"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ def _balance(control: ControlTag, counted: Sequence[tuple[Any, int]]) -> list[tu
         return _bins([(label, count) for label, count in counted if isinstance(label, int | float)])
     given: Counter[str] = Counter()
     for label, count in counted:
-        for name in label if isinstance(label, list) else [label]:
+        names = label if isinstance(label, list) else [label]
+        if isinstance(control, RegionTag):
+            names = [name for *_, name in names if name] or [NOTHING]
+        for name in names:
             given[str(name)] += count
     offered = [(name, given.pop(name, 0)) for name in control.labels]
     return sorted([*offered, *given.items()], key=lambda pair: -pair[1])[:SHOWN_BARS]

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from active_learn.errors import ActiveLearnError
 
 from ...errors import LabelConfigError, SettingsError
 from ...labeling.config import LabelingTask
-from ...learning.heads import stored_heads
 from ...learning.quality.automation import automation_history, expected_automation
 from ...learning.quality.head_versions import Version, kept_versions
 from ...learning.quality.learning_curve import Point, latest_points
+from ...learning.quality.region_proposals import Proposal
 from ...learning.quality.replayed_curves import ReplayedCurves, read_replayed_curves
-from ...learning.quality.top_labels import TopLabel, top_labels
+from ...learning.quality.top_labels import TopLabel
 from ...learning.selection.project_params import learned_task
-from ...logs import context
 from ...project_settings import project_settings
 from ...settings import Settings
-from ...state.folders import heads_folder, project_folder
 from ...state.queue import count_open
 from ...state.round_report import Automation
 from ...state.rounds import last_round, read_rounds
@@ -40,6 +36,7 @@ from .activity import Activity, activity_of
 from .condition import condition_of
 from .controls import ControlStatus, control_status
 from .model import ModelStatus, model_status
+from .shown_answers import SHOWN_TEXT, shown_answers
 
 __all__ = ["ProjectStatus", "QueuedTask", "Summary", "project_status", "summarize"]
 
@@ -48,7 +45,6 @@ log = logging.getLogger(__name__)
 SHOWN_TASKS = 12
 SHOWN_PLANS = 60
 SHOWN_ACCURACIES = (0.95, 0.98)  # what more labels would buy
-SHOWN_TEXT = 280  # characters
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,10 @@ class QueuedTask:
         Drawn by chance, to measure; then `top_labels` is empty, so that nothing influences people.
     top_labels : tuple of TopLabel
         The likeliest answers of each control, between which its label decides.
+    proposals : tuple of Proposal
+        The regions that are proposed, and why the task is worth labeling; empty of audit tasks.
     texts : mapping
-        The beginning of each text of the task, by field.
+        The beginning of each other text of the task, by field.
     image : str or None
         The field of its first image.
     """
@@ -103,6 +101,7 @@ class QueuedTask:
     uncertainty: float
     novelty: float
     top_labels: tuple[TopLabel, ...]
+    proposals: tuple[Proposal, ...]
     texts: Mapping[str, str]
     image: str | None
     content_key: str
@@ -247,33 +246,16 @@ def _queue(
     if task is None or project.status == "disconnected":
         return []
     found = next_tasks(store, project.id, SHOWN_TASKS)
-    likeliest = _top_labels(settings, project, task, found)
-    return [_queued(task, one, likeliest.get(one.content_key, ())) for one in found]
+    answers = shown_answers(settings, project, task, found)
+    return [_queued(task, one, *answers.of(one.content_key)) for one in found]
 
 
-def _top_labels(
-    settings: Settings, project: Project, task: LabelingTask, found: Sequence[NextTask]
-) -> Mapping[str, tuple[TopLabel, ...]]:
-    """Return the likeliest labels of each task, unless the head or its embedding is unreadable."""
-    if not project.head_round:
-        return {}
-    folder = project_folder(settings, project.id)
-    try:
-        heads = stored_heads(heads_folder(settings, project.id), project.head_round, task)
-        keys = [one.content_key for one in found if not one.row.audit]
-        likeliest: dict[str, tuple[TopLabel, ...]] = {}
-        for control in task.controls:
-            if head := heads.get(control.from_name):
-                for key, labels in top_labels(folder, head, keys, control.from_name).items():
-                    likeliest[key] = (*likeliest.get(key, ()), *labels)
-        return likeliest
-    except (ActiveLearnError, OSError) as error:
-        with context(project=project.id):
-            log.warning("the page shows no likely labels: %s", error)
-        return {}
-
-
-def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) -> QueuedTask:
+def _queued(
+    task: LabelingTask,
+    one: NextTask,
+    likeliest: tuple[TopLabel, ...],
+    proposals: tuple[Proposal, ...],
+) -> QueuedTask:
     texts, image = {}, None
     for field in task.fields:
         value = one.content.get(field.name)
@@ -281,7 +263,7 @@ def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) 
             continue
         if field.image_address(value):
             image = image or field.name
-        else:
+        elif field.name not in {proposal.field for proposal in proposals}:
             texts[field.name] = _short(value)
     row = one.row
     return QueuedTask(
@@ -291,7 +273,8 @@ def _queued(task: LabelingTask, one: NextTask, likeliest: tuple[TopLabel, ...]) 
         row.audit,
         row.uncertainty,
         row.novelty,
-        () if row.audit else likeliest,
+        likeliest,
+        proposals,
         texts,
         image,
         one.content_key,

@@ -15,7 +15,7 @@ from active_learn_backend.state.folders import heads_folder
 from active_learn_backend.worker.heads_stage import HeadsStage
 
 PROJECT = 7
-EMBEDDER: Any = SimpleNamespace(fixed_heads={}, trained_on=("e", 4))
+EMBEDDER: Any = SimpleNamespace(fixed_heads={}, read_by=lambda control: ("e", 4))
 
 
 class Updates:

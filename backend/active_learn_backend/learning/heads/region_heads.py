@@ -1,0 +1,105 @@
+"""The heads of controls that label regions: their training, and the regions that they find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from active_learn.heads import TaggingHead, fit_tagging_head
+from active_learn.ragged import RaggedArray
+
+from ...labeling.controls import RegionTag
+from ...labeling.regions import ScoredRegion
+from ...settings import RANDOM_STATE
+from ..regions.embedder import PartsOfField
+from ..regions.kinds import PartKind
+from ..regions.parts import Parts, PartsOfTasks
+from ..selection.snapshot import ControlSnapshot
+
+__all__ = ["FoundRegions", "doubts", "find_regions", "train_region_head"]
+
+
+@dataclass(frozen=True)
+class FoundRegions:
+    """What a head finds in a task.
+
+    Attributes
+    ----------
+    regions : list of ScoredRegion
+    score : float
+        Mean probability of the regions, times how sure the head is that no part outside of them is
+        in one: a task in which something was missed does not look sure.
+    doubts : array of shape (n,)
+        Of each part, see `doubts`.
+    """
+
+    regions: list[ScoredRegion]
+    score: float
+    doubts: npt.NDArray[np.float32]
+
+
+def doubts(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return one minus the margin between the two likeliest classes of each part, (P,)."""
+    if not len(probabilities):
+        return np.empty(0, np.float32)
+    top = np.partition(probabilities, -2, axis=1)
+    return (1 - (top[:, -1] - top[:, -2])).astype(np.float32)
+
+
+def train_region_head(
+    control: RegionTag,
+    snapshot: ControlSnapshot,
+    source: PartsOfField,
+    former: Any,
+    number: int,
+) -> TaggingHead | None:
+    """Train the head of a control; None while all parts have one tag.
+
+    Parameters
+    ----------
+    snapshot : ControlSnapshot
+        With the parts of the tasks as its embeddings.
+    former : TaggingHead or None
+        Of the last round.
+    number : int
+        Of the round.
+    """
+    training = snapshot.training
+    parts: Parts = snapshot.embeddings[training]
+    tags = [
+        source.kind.tags(label, control.labels, parts.places_of(at))
+        for at, label in enumerate(snapshot.labels(training))
+    ]
+    return fit_tagging_head(
+        control.labels,
+        RaggedArray(parts.rows, parts.offsets),
+        tags,
+        round=number,
+        former=former if isinstance(former, TaggingHead) else None,
+        sequential=source.kind.sequential,
+        encoder=source.fingerprint,
+        random_state=RANDOM_STATE,
+    )
+
+
+def find_regions(head: TaggingHead, kind: PartKind, tasks: PartsOfTasks) -> list[FoundRegions]:
+    """Return what a head finds in each task."""
+    found: list[FoundRegions] = []
+    for _, parts in tasks.blocks():
+        shares = head.flat_probabilities(RaggedArray(parts.rows, parts.offsets))
+        unsure = doubts(shares)
+        answers = head.decode_probabilities(shares, parts.offsets)
+        for at, answer in enumerate(answers):
+            of_task = unsure[parts.offsets[at] : parts.offsets[at + 1]]
+            regions = kind.regions(answer.runs, head.labels_offered, parts.places_of(at))
+            found.append(FoundRegions(regions, _score(regions, answer.tags, of_task), of_task))
+    return found
+
+
+def _score(regions: Sequence[ScoredRegion], tags: Any, unsure: npt.NDArray[np.float32]) -> float:
+    outside = unsure[np.asarray(tags) == 0]
+    sure = 1 - float(outside.mean()) if len(outside) else 1.0
+    return sure * float(np.mean([one.score for one in regions] or [1.0]))

@@ -1,0 +1,122 @@
+"""The regions that the head proposes for a task, and how many of its parts are unsure.
+
+As with `top_labels` nothing is embedded and no encoder is loaded: it is fast enough for a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from active_learn.heads import TaggingHead
+
+from ...labeling.config import Field
+from ...labeling.controls import RegionTag
+from ...labeling.regions import ScoredRegion
+from ..heads.region_heads import FoundRegions, find_regions
+from ..regions.kinds import PartKind, kind_of
+from ..regions.part_cache import PartCache
+
+__all__ = ["Piece", "Proposal", "propose"]
+
+UNSURE = 0.5  # doubt from which a part counts as unsure: the two likeliest are that close
+NAMED = 3  # unsure words that are named
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a text: within a proposed region with its label, else without."""
+
+    text: str
+    label: str = ""
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the head of a control proposes for a task.
+
+    Attributes
+    ----------
+    control, field : str
+        Names of the control, and of the field that it labels.
+    reason : str
+        How many parts are unsure, such as ``3 of 41 words unsure: Anna, Oslo``.
+    pieces : tuple of Piece
+        The beginning of the text.
+    """
+
+    control: str
+    field: str
+    reason: str
+    pieces: tuple[Piece, ...]
+
+
+def propose(
+    folder: Path,
+    head: TaggingHead,
+    control: RegionTag,
+    field: Field,
+    contents: Mapping[str, Mapping[str, Any]],
+    most: int,
+) -> dict[str, Proposal]:
+    """Return what a head proposes for some tasks.
+
+    Parameters
+    ----------
+    folder : Path
+        The project's, with its ``embeddings``.
+    contents : mapping
+        What the encoder reads of each task, by the digest of it.
+    most : int
+        Characters of a text that are shown.
+
+    Returns
+    -------
+    dict
+        By digest, of the tasks whose parts are cached.
+    """
+    cached = folder / "embeddings" / head.metadata.config.encoder
+    keys = list(contents)
+    if not keys or not cached.is_dir():
+        return {}
+    kind, cache = kind_of(field), PartCache(cached, head.n_features)
+    missing = set(cache.missing(keys))
+    known = [key for at, key in enumerate(keys) if at not in missing]
+    tasks = cache.tasks(known)
+    places = tasks[np.arange(len(tasks))]
+    return {
+        key: Proposal(
+            control.from_name,
+            field.name,
+            _reason(kind, found, str(contents[key].get(field.name)), places.places_of(at)),
+            _pieces(str(contents[key].get(field.name)), found.regions, most),
+        )
+        for at, (key, found) in enumerate(zip(known, find_regions(head, kind, tasks), strict=True))
+    }
+
+
+def _reason(kind: PartKind, found: FoundRegions, text: str, places: Any) -> str:
+    unsure = np.flatnonzero(found.doubts >= UNSURE)
+    said = f"{len(unsure)} of {len(found.doubts)} {kind.noun} unsure"
+    order = unsure[np.argsort(-found.doubts[unsure], kind="stable")][:NAMED]
+    words = dict.fromkeys(text[start:end] for start, end in places[order].tolist())
+    return f"{said}: {', '.join(words)}" if words else said
+
+
+def _pieces(text: str, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:
+    """Return the beginning of a text, cut at the borders of its regions."""
+    pieces, at = [], 0
+    for region in regions:
+        if region.start >= most:
+            break
+        pieces += [
+            Piece(text[at : region.start]),
+            Piece(text[region.start : region.end], region.label, region.score),
+        ]
+        at = region.end
+    pieces.append(Piece(text[at : max(at, most)] + ("\u2026" if len(text) > max(at, most) else "")))
+    return tuple(piece for piece in pieces if piece.text)

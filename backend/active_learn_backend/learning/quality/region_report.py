@@ -1,0 +1,108 @@
+"""What a round finds about a control that labels regions: the exact F1 of its head.
+
+A region counts as found if its borders and its label are right. F1 is a ratio of two sums over
+tasks, so tasks are what the bootstrap draws (Efron & Tibshirani 1993). Two tasks of mean size are
+added, one all right and one all wrong: without them a handful of tasks without an error would have
+an interval of no width. In simulations with 10 to 100 tasks, .7 to 5 regions a task and an F1 from
+.32 to .97 the interval covers the truth in 88 to 99 % of the cases, without the two in 37 to 96 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...labeling.controls import RegionTag
+from ...labeling.regions import Region
+from ...settings import RANDOM_STATE
+from ...state.round_report import ControlReport, Estimate, Evaluation
+from ..heads import ControlHeads
+from ..selection.snapshot import ControlSnapshot
+
+__all__ = ["ENTITY_F1", "count_regions", "f1_estimate", "report_regions"]
+
+ENTITY_F1 = "entity F1"
+RESAMPLES = 2000
+
+Array = npt.NDArray[np.float64]
+
+
+def report_regions(
+    snapshot: ControlSnapshot, control: RegionTag, heads: ControlHeads
+) -> ControlReport:
+    """Estimate the quality of the head of a control that labels regions, on its audit tasks.
+
+    Label errors are not looked for, and heads are not compared.
+
+    Parameters
+    ----------
+    snapshot : ControlSnapshot
+        With the parts of the tasks as its embeddings.
+    """
+    measuring = snapshot.measuring
+    found = heads.find_regions(control, snapshot.embeddings.select(measuring))
+    evaluation = Evaluation(labels=len(snapshot.training))
+    if found:
+        right, both = count_regions(snapshot.labels(measuring), [one.regions for one in found])
+        evaluation = replace(evaluation, audit=f1_estimate(right, both))
+    return ControlReport(
+        snapshot.from_name,
+        int(snapshot.labeled.sum()),
+        len(measuring),
+        evaluation,
+        regions=True,
+    )
+
+
+def count_regions(
+    labels: Sequence[Sequence[Sequence[Any]]], found: Sequence[Sequence[Sequence[Any]]]
+) -> tuple[Array, Array]:
+    """Count regions task by task.
+
+    Returns
+    -------
+    right : array of shape (n,)
+        Twice how many were found with the right borders and label.
+    both : array of shape (n,)
+        How many there are, and how many were found, in sum: F1 is the ratio of the sums.
+    """
+    right, both = [], []
+    for label, answer in zip(labels, found, strict=True):
+        truth = {Region(*one[:3]) for one in label}
+        given = {Region(*one[:3]) for one in answer}
+        right.append(2.0 * len(truth & given))
+        both.append(float(len(truth) + len(given)))
+    return np.array(right), np.array(both)
+
+
+def f1_estimate(right: Array, both: Array) -> Estimate | None:
+    """Return F1 with its 95 % interval, of tasks drawn by chance; None without a region.
+
+    Parameters
+    ----------
+    right, both : arrays of shape (n,)
+        As from `count_regions`.
+    """
+    total, n = float(both.sum()), len(both)
+    if not total:
+        return None
+    mean = total / n
+    numerators, sizes = np.append(right, [mean, 0]), np.append(both, [mean, mean])
+    draws = np.random.default_rng(RANDOM_STATE).integers(n + 2, size=(RESAMPLES, n + 2))
+    ratios = numerators[draws].sum(axis=1) / np.maximum(sizes[draws].sum(axis=1), 1e-9)
+    value = float(right.sum()) / total
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Estimate(
+        "audit",
+        ENTITY_F1,
+        value,
+        min(float(low), value),
+        max(float(high), value),
+        n,
+        float(n),
+        "tasks drawn by chance that trained nothing; bootstrap over tasks of the ratio of the sums",
+    )

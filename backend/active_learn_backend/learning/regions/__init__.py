@@ -1,0 +1,1 @@
+"""Regions: parts of tasks, their features, and the tags that the heads of regions learn."""

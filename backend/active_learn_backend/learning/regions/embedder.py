@@ -1,0 +1,185 @@
+"""Embeds tasks whose regions are labeled: vectors for the other controls, and parts for regions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import ContentError, SettingsError
+from ...labeling.config import LabelingTask
+from ...settings import Settings
+from ...state.folders import embeddings_folder
+from ..embedding.embedder import CHUNK, Contents, Progress, TaskEmbedder, longest_first
+from ..encoders.content_reader import ContentReader
+from .kinds import PartKind, kind_of
+from .part_cache import PartCache, open_part_cache
+from .parts import PartedVectors, TaskParts
+
+__all__ = ["RegionEmbedder", "open_embedder"]
+
+
+def open_embedder(
+    settings: Settings, project_id: int, task: LabelingTask, load: Callable[..., bytes]
+) -> TaskEmbedder:
+    """Return what embeds the tasks of a project.
+
+    Parameters
+    ----------
+    load : callable
+        Bytes of a file, from its address in a task.
+
+    Raises
+    ------
+    SettingsError
+        When the settings name a model or encoder that cannot be used for this task.
+    """
+    kind = RegionEmbedder if task.regions else TaskEmbedder
+    return kind(settings, project_id, task, load)
+
+
+class PartsOfField:
+    """The parts of one field of the tasks of a project, with their cache.
+
+    Attributes
+    ----------
+    kind : PartKind
+    fingerprint : str
+        Names everything that the features depend on.
+    n_features : int
+    cache : PartCache
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project_id: int,
+        task: LabelingTask,
+        name: str,
+        load: Callable[..., bytes],
+    ) -> None:
+        self._settings = settings
+        field = next(one for one in task.fields if one.name == name)
+        self.kind: PartKind = kind_of(field)
+        self._reader = ContentReader([field], load)
+        self._encoder = self.kind.encoder(settings)
+        digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+        self.fingerprint = f"{self._encoder.fingerprint}-{digest}"
+        self.n_features = self._encoder.n_features
+        folder = embeddings_folder(settings, project_id) / self.fingerprint
+        self.cache: PartCache = open_part_cache(folder.resolve(), self.n_features)
+
+    def encode(
+        self, contents: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[TaskParts], dict[int, ContentError]]:
+        """Return the parts of tasks; of one that cannot be read none, and the reason."""
+        raws = self._reader.map(contents, lambda values: values[0])
+        failed = {at: raw for at, raw in enumerate(raws) if isinstance(raw, ContentError)}
+        good = [at for at in range(len(raws)) if at not in failed]
+        none = TaskParts(np.empty((0, self.n_features), np.float32), np.empty((0, 2), np.int64))
+        parts = [none] * len(raws)
+        for at, one in zip(good, self._encoder.encode([raws[at] for at in good]), strict=True):
+            parts[at] = one
+        return parts, failed
+
+
+class RegionEmbedder(TaskEmbedder):
+    """Embeds tasks by vectors, as `TaskEmbedder` does, and by their parts.
+
+    Where all controls label regions there are no vectors.
+
+    Attributes
+    ----------
+    parts : mapping of str to PartsOfField
+        By the name of the control that labels regions.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project_id: int,
+        task: LabelingTask,
+        load: Callable[..., bytes],
+    ) -> None:
+        others = task.others
+        if others:
+            super().__init__(settings, project_id, replace(task, controls=others), load)
+        elif settings.model:
+            raise SettingsError(
+                f"MODEL '{settings.model}' cannot be used: a model of your own finds no regions "
+                "yet, and the project labels nothing else; leave it out (ENCODER names an encoder)"
+            )
+        self.settings, self.project_id = settings, project_id
+        fields = {control.fields[0] for control in task.regions}
+        of_field = {
+            name: PartsOfField(settings, project_id, task, name, load) for name in sorted(fields)
+        }
+        self.parts = {one.from_name: of_field[one.fields[0]] for one in task.regions}
+        self._fields = list(of_field.values())
+        self._has_vectors = bool(others)
+        if not others:
+            self.fixed_heads = {}
+            self.n_features = 0
+            self.fingerprint = "+".join(one.fingerprint for one in self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields[0].cache)
+
+    def read_by(self, control: str) -> tuple[str, int]:
+        if control in self.parts:
+            of_control = self.parts[control]
+            return of_control.fingerprint, of_control.n_features
+        return super().read_by(control)
+
+    def features(self, control: str, vectors: PartedVectors) -> Any:
+        """Return what the head of a control reads: of one for regions the parts of the tasks."""
+        if control in self.parts:
+            return vectors.parts[control]
+        return super().features(control, vectors.vectors)
+
+    def vectors(self, keys: Sequence[str]) -> PartedVectors:
+        vectors: Any = np.empty((len(keys), 0), np.float32)
+        if self._has_vectors:
+            vectors = super().vectors(keys)
+        of_field = {id(one): one.cache.tasks(keys) for one in self._fields}
+        return PartedVectors(vectors, {name: of_field[id(one)] for name, one in self.parts.items()})
+
+    def get(self, keys: Sequence[str]) -> PartedVectors:
+        return self.vectors(keys)
+
+    def fill(
+        self,
+        keys: Sequence[str],
+        contents: Contents,
+        checkpoint: Callable[[int, int], None] = lambda done, of: None,
+    ) -> dict[str, ContentError]:
+        failed = super().fill(keys, contents, checkpoint) if self._has_vectors else {}
+        for field in self._fields:
+            failed |= self._fill_parts(field, keys, contents, checkpoint)
+        return failed
+
+    @staticmethod
+    def _fill_parts(
+        field: PartsOfField,
+        keys: Sequence[str],
+        contents: Contents,
+        checkpoint: Callable[[int, int], None],
+    ) -> dict[str, ContentError]:
+        missing = field.cache.missing(keys)
+        found = contents(missing)
+        order = longest_first(found)
+        failed: dict[str, ContentError] = {}
+        progress = Progress(len(missing))
+        for start in range(0, len(missing), CHUNK):
+            checkpoint(start, len(missing))
+            progress.tell(start)
+            chunk = order[start : start + CHUNK]
+            chunk_keys = [keys[missing[at]] for at in chunk]
+            parts, errors = field.encode([found[at] for at in chunk])
+            good = [row for row in range(len(chunk)) if row not in errors]
+            field.cache.add([chunk_keys[row] for row in good], [parts[row] for row in good])
+            failed |= {chunk_keys[row]: error for row, error in errors.items()}
+        return failed

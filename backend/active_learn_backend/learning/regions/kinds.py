@@ -1,0 +1,152 @@
+"""Kinds of parts: what the parts of a content are, and how their tags and a task's regions relate.
+
+A kind is one class here or in a file of its own, and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...labeling.config import Field
+from ...labeling.regions import ScoredRegion
+from ...settings import Settings
+from ..encoders import Encoder, configured_encoders
+from .parts import Places, TaskParts
+from .words import EMBEDDED, SHAPED, find_words, word_features
+
+__all__ = ["KINDS", "PartEncoder", "PartKind", "kind_of"]
+
+Tags = npt.NDArray[np.int64]
+
+MOST_WORDS = 5000  # of a text that are read
+
+
+class PartEncoder(Protocol):
+    """Finds the parts of contents, and computes their features.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Names everything that the features depend on; fit for a folder's name.
+    n_features : int
+    """
+
+    fingerprint: str
+    n_features: int
+
+    def encode(self, raws: Sequence[Any]) -> list[TaskParts]:
+        """Return the parts of some contents: texts, or the bytes of files."""
+
+
+class PartKind(ABC):
+    """What the parts of a kind of content are."""
+
+    #: Whether the parts of a task are a sequence, in which a tag depends on the one before.
+    sequential: ClassVar[bool]
+    #: What a part is called.
+    noun: ClassVar[str]
+
+    @abstractmethod
+    def encoder(self, settings: Settings) -> PartEncoder:
+        """Return what makes the parts, by the setting ``encoder``.
+
+        Raises
+        ------
+        SettingsError, MissingOptionalDependencyError
+            When it names what cannot be used.
+        """
+
+    @abstractmethod
+    def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
+        """Return the tag of each part of a task by its regions: 0 outside, else a label's place."""
+
+    @abstractmethod
+    def regions(
+        self, runs: Iterable[Any], labels: Sequence[str], places: Places
+    ) -> list[ScoredRegion]:
+        """Return the regions that runs of tags stand for, see `active_learn.heads.Run`."""
+
+
+class Words(PartKind):
+    """The words of a text.
+
+    A word is in a region if half of it or more is; a region in which no word is that far has the
+    word that it covers most of. Of regions that overlap the shorter one counts.
+    """
+
+    sequential = True
+    noun = "words"
+
+    def encoder(self, settings: Settings) -> PartEncoder:
+        return WordEncoder(configured_encoders(settings, {"text"})["text"])
+
+    def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
+        tags = np.zeros(len(places), np.int64)
+        if not len(places):
+            return tags
+        known = [one for one in regions if one[2] in labels]
+        for start, end, label in sorted(known, key=lambda one: (one[0] - one[1], -one[0])):
+            covered = np.minimum(places[:, 1], end) - np.maximum(places[:, 0], start)
+            share = covered / (places[:, 1] - places[:, 0])
+            inside = share >= 0.5
+            if not inside.any() and share.max() > 0:
+                inside = share == share.max()
+            tags[inside] = labels.index(label) + 1
+        return tags
+
+    def regions(
+        self, runs: Iterable[Any], labels: Sequence[str], places: Places
+    ) -> list[ScoredRegion]:
+        return [
+            ScoredRegion(
+                int(places[run.start, 0]),
+                int(places[run.stop - 1, 1]),
+                labels[run.tag - 1],
+                run.score,
+            )
+            for run in runs
+        ]
+
+
+class WordEncoder:
+    """The features of words: of a Hugging Face encoder's layer before the last, and of their shape.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of texts; the embedded one knows no words, so they are hashed.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._states = getattr(encoder, "word_states", None)
+        of_model = encoder.fingerprint if self._states else "hashed"
+        self.fingerprint = f"words1-{of_model}"
+        self.n_features = self._states.n_features + SHAPED if self._states else EMBEDDED
+
+    def encode(self, raws: Sequence[str]) -> list[TaskParts]:
+        places = [find_words(text)[:MOST_WORDS] for text in raws]
+        words = [
+            [text[start:end] for start, end in found.tolist()]
+            for text, found in zip(raws, places, strict=True)
+        ]
+        features = word_features(words, embedded=self._states is None)
+        ends = np.cumsum([len(found) for found in places])[:-1]
+        split = np.split(features, ends)
+        if self._states:
+            states = self._states(raws, places)
+            split = [np.concatenate(both, axis=1) for both in zip(states, split, strict=True)]
+        return [TaskParts(one, found) for one, found in zip(split, places, strict=True)]
+
+
+#: By the kind of the field that is labeled.
+KINDS: dict[str, PartKind] = {"text": Words()}
+
+
+def kind_of(field: Field) -> PartKind:
+    """Return the kind of the parts of a field that a control of regions labels."""
+    return KINDS[field.kind]

@@ -1,0 +1,195 @@
+"""A project whose spans are labeled: they are read, learned, proposed, and measured."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from active_learn.errors import DataError
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.learning.quality.backtest import LabeledSet
+from active_learn_backend.learning.quality.certified_labels import CertifiedLabels
+from active_learn_backend.learning.quality.stopping import advise
+from active_learn_backend.learning.regions.embedder import open_embedder
+from active_learn_backend.learning.selection.project_params import check_params
+from active_learn_backend.state.queue import read_queue
+from active_learn_backend.state.rounds import last_round
+from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.web.app import create_app
+from active_learn_backend.web.change_buffer import ChangeBuffer
+from active_learn_backend.web.ml_backend import ActiveLearningModel, Runtime
+from active_learn_backend.web.project_secrets import ProjectSecrets
+from fake_label_studio import FakeLabelStudio
+from worker_backend import Backend
+
+CONFIG = (
+    '<View><Labels name="label" toName="text"><Label value="person"/><Label value="city"/></Labels>'
+    '<Text name="text" value="$text"/></View>'
+)
+PEOPLE = ("Anna Berg", "Bo Dahl", "Cleo Ek", "Dan Falk", "Eva Grund", "Finn Holm")
+CITIES = ("Oslo", "Bergen", "Turku", "Malmo", "Aarhus", "Vaasa")
+CONTROL = parse_label_config(CONFIG).controls[0]
+
+
+def texts(count: int) -> list[str]:
+    """Texts of people in cities, each with an emoji before; every fifth is about the weather."""
+    draw = random.Random(1)
+    found = []
+    for n in range(count):
+        person, city = draw.choice(PEOPLE), draw.choice(CITIES)
+        if n % 5 == 4:
+            found.append(f"\U0001f327\ufe0f no news today, {n} mm of rain are expected")
+        else:
+            found.append(f"\U0001f600 in {city} we met {person} again, number {n}")
+    return found
+
+
+def spans(text: str) -> list[list[Any]]:
+    """The right answer of a text."""
+    named = [(name, "person") for name in PEOPLE] + [(name, "city") for name in CITIES]
+    return sorted(
+        [text.index(name), text.index(name) + len(name), label]
+        for name, label in named
+        if name in text
+    )
+
+
+def annotate(studio: FakeLabelStudio, task: int) -> None:
+    studio.submit(task, CONTROL.write(spans(studio.tasks[task]["data"]["text"])))
+
+
+@pytest.fixture
+def project(backend: Backend, studio: FakeLabelStudio) -> int:
+    project = studio.add_project(texts(60), CONFIG)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    return project
+
+
+def test_spans_are_learned_and_proposed_where_they_stand(
+    backend: Backend, studio: FakeLabelStudio, project: int
+) -> None:
+    backend.turn(project)
+    queue = read_queue(backend.store, project)
+    assert len(queue) == 7
+    for row in queue:
+        annotate(studio, row.task_id)
+    labels = {row.task_id: row.labels for row in read_tasks(backend.store, project)}
+    backend.turn(project)
+    labels = {row.task_id: row.labels for row in read_tasks(backend.store, project)}
+    for row in queue:
+        text = studio.tasks[row.task_id]["data"]["text"]
+        assert labels[row.task_id] == {"label": spans(text)}
+    report = last_round(backend.store, project)
+    assert report is not None
+    assert report.head_version == "head-2"
+    proposed = [row for row in studio.rows.values() if row["model_version"] == "al-2"]
+    assert len(proposed) == 7
+    for row in proposed:
+        text = studio.tasks[row["task"]]["data"]["text"]
+        for item in row["result"]:
+            value = item["value"]
+            assert value["text"] == text[value["start"] : value["end"]]
+            assert 0 < item["score"] <= 1
+    right = sum(
+        CONTROL.read(row["result"]) == spans(studio.tasks[row["task"]]["data"]["text"])
+        for row in proposed
+    )
+    assert right >= 3
+
+
+def test_audit_tasks_measure_the_f1_of_entities(
+    backend: Backend, studio: FakeLabelStudio, project: int
+) -> None:
+    for _ in range(5):
+        backend.turn(project, audit=0.4, budget=8)
+        for row in read_queue(backend.store, project)[:8]:
+            if row.audit:  # nothing influences who measures
+                shown = [one for one in studio.rows.values() if one["task"] == row.task_id]
+                assert all(one["result"] == [] for one in shown)
+            annotate(studio, row.task_id)
+    backend.turn(project, audit=0.4, budget=8)
+    report = last_round(backend.store, project)
+    assert report is not None
+    (found,) = report.controls
+    assert found.regions
+    assert found.evaluation.audit is not None
+    assert found.evaluation.audit.metric == "entity F1"
+    assert found.evaluation.audit.n == found.audit >= 10
+    assert found.evaluation.audit.low <= found.evaluation.audit.value > 0.6
+    advice = advise([report])
+    assert {one.says_stop for one in advice} == {None}
+    assert "regions are not compared yet" in advice[0].words
+
+
+def test_live_answers_and_the_page_show_spans(
+    backend: Backend, studio: FakeLabelStudio, project: int
+) -> None:
+    backend.turn(project)
+    for row in read_queue(backend.store, project):
+        annotate(studio, row.task_id)
+    backend.turn(project)
+    settings = backend.settings()
+    text = "\U0001f600 in Oslo we met Anna Berg again"
+    client, store = backend.client(settings), backend.store
+    parts = (ChangeBuffer(store), client, ContentLoader(settings, client), ProjectSecrets(store))
+    model = ActiveLearningModel(str(project), CONFIG, runtime=Runtime(settings, store, *parts))
+    (answer,) = model.predict([{"id": 1, "data": {"text": text}}])
+    client.close()
+    assert CONTROL.read(answer["result"]) == spans(text)
+    assert {item["value"]["text"] for item in answer["result"]} == {"Oslo", "Anna Berg"}
+    page = create_app(settings).test_client()
+    path = f"/projects/{project}"
+    html = page.get(path, headers={"Accept": "text/html"}).text
+    assert "words unsure" in html
+    assert "<mark>" in html
+    status = page.get(f"{path}.json").get_json()
+    (control,) = status["controls"]
+    assert dict(control["balance"])["person"] > 0
+    proposal = status["queue"][0]["proposals"][0]
+    shown = "".join(piece["text"] for piece in proposal["pieces"])
+    task = status["queue"][0]["task_id"]
+    assert shown == studio.tasks[task]["data"]["text"]
+
+
+def test_a_class_and_spans_of_one_text_are_learned_together(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    choices = (
+        '<Choices name="about" toName="text"><Choice value="people"/><Choice value="weather"/>'
+        "</Choices></View>"
+    )
+    project = studio.add_project(texts(40), CONFIG.replace("</View>", choices))
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    about = parse_label_config(CONFIG.replace("</View>", choices)).controls[1]
+    backend.turn(project, budget=12)
+    for row in read_queue(backend.store, project):
+        text = studio.tasks[row.task_id]["data"]["text"]
+        kind = "people" if spans(text) else "weather"
+        studio.submit(row.task_id, CONTROL.write(spans(text)) + about.write(kind))
+    backend.turn(project, budget=12, prelabel="head")
+    report = last_round(backend.store, project)
+    assert report is not None
+    assert [one.control for one in report.controls] == ["label", "about"]
+    rows = [row for row in studio.rows.values() if row["model_version"] == "al-2"]
+    for row in rows:
+        assert about.read(row["result"]) in ("people", "weather")
+    assert any(CONTROL.read(row["result"]) for row in rows)
+
+
+def test_what_regions_cannot_do_yet_is_said(backend: Backend, project: int) -> None:
+    settings, store = backend.settings(), backend.store
+    backend.turn(project)
+    with pytest.raises(SettingsError, match=r"labels regions by 'label'.* not certified yet"):
+        CertifiedLabels.find(settings, store, project, 0.9, 0.95)
+    task, rows = parse_label_config(CONFIG), read_tasks(store, project)
+    with pytest.raises(DataError, match="labels regions only"):
+        LabeledSet.embed(settings, project, task, rows, lambda *_: b"")
+    with pytest.raises(SettingsError, match="no stream decides"):
+        check_params(settings, task, {"budget": "0.1"})
+    with pytest.raises(SettingsError, match="a model of your own finds no regions yet"):
+        open_embedder(backend.settings(model="m.onnx"), project, task, lambda *_: b"")
