@@ -107,6 +107,12 @@ def test_2x_hosts_the_class_with_the_same_answers(
     assert answers == ours
     assert [one["result"][0]["value"]["choices"] for one in answers] == [["A"], ["B"]]
 
+    chosen = answers[0]["result"]
+    context = {"annotation_id": None, "draft_id": 0, "user_id": 1, "result": chosen}
+    asked = PREDICT | {"params": {"context": context}}
+    again = server.post("/predict", json=asked).get_json()["results"]
+    assert [one["result"] for one in again] == [[], []]  # it is answered already
+
     secret = {SECRET_HEADER: environment.store.known_project(5).webhook_secret}
     environment.store.update(5, round_requested=False)
     before = environment.store.known_project(5).change_seq

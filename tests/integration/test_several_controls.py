@@ -22,10 +22,13 @@ from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.rounds import read_rounds
 from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.web.app import create_app
 from active_learn_backend.web.change_buffer import ChangeBuffer
 from active_learn_backend.web.ml_backend import ActiveLearningModel, Runtime
 from active_learn_backend.web.project_secrets import ProjectSecrets
+from active_learn_backend.web.warm_up import warm_up_in_background
 from fake_label_studio import FakeLabelStudio
+from tiny_models import save_bert
 from worker_backend import Backend
 
 CONFIG = (
@@ -114,6 +117,61 @@ def test_each_control_has_its_head_its_answers_and_its_report(backend: Backend) 
     assert controls_of(answer["result"]) == ["parity", "size"]
     assert answer["model_version"] == report.head_version == f"head-{report.round}"
     assert 0.5 <= answer["score"] < 1  # of the choice: a number has no probability
+
+
+def test_what_the_annotator_has_answered_is_not_answered_again(backend: Backend) -> None:
+    """As Label Studio asks where a smart tool was used: with all that the annotation holds."""
+    project = backend.add_project(30, config=CONFIG)
+    backend.turn(project)
+    for task in sorted(backend.studio.tasks)[:12]:
+        annotate(backend.studio, task, "parity", "size")
+    backend.turn(project)
+    client = create_app(backend.settings()).test_client()
+    chosen = {
+        "id": "1aa-14p0B6", "from_name": "parity", "to_name": "text", "type": "choices",
+        "value": {"choices": ["odd"]}, "origin": "manual",
+    }  # fmt: skip
+    remark = {**chosen, "from_name": "remark", "type": "textarea", "value": {"text": ["so"]}}
+
+    def ask(context: Any) -> list[str]:
+        task = {
+            "id": 1, "data": {"text": "number 3 of 111"}, "meta": {}, "is_labeled": False,
+            "overlap": 1, "inner_id": 1, "total_annotations": 0, "project": project,
+            "comment_authors": [], "annotations": [], "predictions": [], "drafts": [],
+        }  # fmt: skip
+        body = {
+            "tasks": [task], "project": f"{project}.1712586036", "label_config": CONFIG,
+            "params": {"login": None, "password": None, "context": context},
+        }  # fmt: skip
+        answer = client.post("/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        (result,) = answer.get_json()["results"]
+        return controls_of(result["result"])
+
+    context = {"annotation_id": None, "draft_id": 0, "user_id": 1}
+    assert ask(context | {"result": [chosen]}) == ["size"]
+    assert ask(context | {"result": [remark]}) == ["parity", "size"]
+    for nothing in (None, {}, context, {"result": []}, {"result": "odd"}, {"result": [3, None]}):
+        assert ask(nothing) == ["parity", "size"]
+
+
+def test_a_web_process_loads_the_models_of_its_projects_when_it_starts(
+    backend: Backend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One project whose models cannot be loaded costs the others nothing."""
+    encoder = str(save_bert(tmp_path / "bert"))
+    project, broken = backend.add_project(8), backend.add_project(8)
+    backend.store.update(project, label_config=CONFIG, head_round=1)
+    backend.store.update(broken, label_config="<View/>", head_round=1)
+    app = create_app(backend.settings(encoder=encoder))
+    with caplog.at_level("INFO"):
+        warm_up_in_background(app.extensions["active_learn"]).join(60)
+        loaded = f"loading the text encoder '{encoder}' on cpu"
+        assert caplog.messages.count(loaded) == 1
+        assert [one for one in caplog.messages if "its models are not loaded ahead" in one]
+        body = {"tasks": [{"data": {"text": "my card"}}], "project": project}
+        assert app.test_client().post("/predict", json=body).status_code == 200
+        assert caplog.messages.count(loaded) == 1
 
 
 def test_a_control_without_labels_waits_and_is_trained_later(backend: Backend) -> None:

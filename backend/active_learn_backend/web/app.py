@@ -16,19 +16,22 @@ from .routes.metrics import metrics
 from .routes.openapi import openapi
 from .routes.pages import pages
 from .routes.protocol import protocol
+from .warm_up import warm_up_in_background
 
 __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None, *, warm_up: bool = False) -> Flask:
     """Build the app.
 
     Parameters
     ----------
     settings : Settings, optional
         Read from the environment when omitted.
+    warm_up : bool
+        Load the models of projects at once, in the background.
 
     Raises
     ------
@@ -50,6 +53,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _internal_error)
     beat_in_background()
+    if warm_up:
+        warm_up_in_background(runtime)
     return app
 
 

@@ -22,10 +22,9 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from .. import logs
 from ..errors import BadRequestError, TooManyRequestsError
-from ..labeling.config import LabelingTask, parse_label_config
+from ..labeling.config import parse_label_config
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.content_loader import ContentLoader
-from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads
 from ..learning.regions.embedder import open_embedder
 from ..learning.selection.project_params import check_params, learned_task
@@ -38,6 +37,7 @@ from ..state.schema import BEING_CONNECTED
 from ..state.store import Project, Store
 from .change_buffer import ChangeBuffer
 from .host_program import ForeignHost, OurHost
+from .interactive import controls_to_answer, without_known_regions
 from .project_secrets import ProjectSecrets
 
 __all__ = [
@@ -208,11 +208,17 @@ class ActiveLearningModel(LabelStudioMLBase):
     ) -> list[dict[str, Any]]:
         """Return what the newest heads answer for each task, in order.
 
-        The result of a task holds the answers for all controls that are learned.
+        The result of a task holds the answers for all controls that are learned; where Label Studio
+        asks while somebody annotates, for those that the annotation has not answered yet.
 
         A task whose content cannot be loaded, and every task before the first head, gets an empty
         result with score 0. What is read of a task is up to the labeling config that the worker
         read from Label Studio, never to that of the request.
+
+        Parameters
+        ----------
+        context : mapping, optional
+            Of interactive preannotations; its `result` is what the annotation holds so far.
 
         Raises
         ------
@@ -228,37 +234,42 @@ class ActiveLearningModel(LabelStudioMLBase):
         if project is None or not (project.head_round or project.model_version) or not tasks:
             return answers
         with self._log_context():
-            for at, answer in self._head_answers(project, tasks).items():
+            result = (context or {}).get("result")
+            for at, answer in self._head_answers(project, tasks, result).items():
                 answers[at] = answer
         return answers
 
+    def load_models(self) -> None:
+        """Load what answers for the project, so that the first request need not wait for it."""
+        project = self._connected_project()
+        if project is not None and (project.head_round or project.model_version):
+            self._heads(project)
+
     def _head_answers(
-        self, project: Project, tasks: Sequence[Mapping[str, Any]]
+        self, project: Project, tasks: Sequence[Mapping[str, Any]], annotated: Any
     ) -> dict[int, dict[str, Any]]:
         """Compute the heads' answers by position; none for a task that cannot be loaded."""
-        settings = served_settings(self._runtime.settings, project)
-        labeling = learned_task(project.label_config, settings)
-        embedder = open_embedder(settings, project.id, labeling, self._runtime.content.load)
-        heads = self._heads(project, labeling, embedder)
+        heads = self._heads(project)
         if not heads.heads:
             return {}
-        contents = [labeling.content(task["data"]) for task in tasks]
-        embeddings, usable, failed = embedder.embed(
-            contents, [labeling.content_key(content) for content in contents]
+        contents = [heads.task.content(task["data"]) for task in tasks]
+        embeddings, usable, failed = heads.embedder.embed(
+            contents, [heads.task.content_key(content) for content in contents]
         )
         for at, error in failed.items():
             log.warning("task %s has no answer: %s", tasks[at].get("id"), error)
+        answers = heads.answers(
+            embeddings,
+            controls_to_answer(heads.task, annotated),
+            contents=[contents[at] for at in usable],
+        )
         return {
             at: {
-                "result": answer.result,
+                "result": without_known_regions(heads.task, annotated, answer.result),
                 "score": answer.score,
                 "model_version": heads.version,
             }
-            for at, answer in zip(
-                usable,
-                heads.answers(embeddings, contents=[contents[at] for at in usable]),
-                strict=True,
-            )
+            for at, answer in zip(usable, answers, strict=True)
         }
 
     def fit(
@@ -301,10 +312,11 @@ class ActiveLearningModel(LabelStudioMLBase):
             )
         return project
 
-    def _heads(
-        self, project: Project, labeling: LabelingTask, embedder: TaskEmbedder
-    ) -> ControlHeads:
+    def _heads(self, project: Project) -> ControlHeads:
         """Return what answers: the own model, or the trained heads that fit the config."""
+        settings = served_settings(self._runtime.settings, project)
+        labeling = learned_task(project.label_config, settings)
+        embedder = open_embedder(settings, project.id, labeling, self._runtime.content.load)
         folder = heads_folder(self._runtime.settings, project.id)
         try:
             heads, misfits = ControlHeads.current(folder, project.head_round, labeling, embedder)

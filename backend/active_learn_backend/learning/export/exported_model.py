@@ -102,7 +102,7 @@ def export_controls(
     embedder = TaskEmbedder(settings, project_id, task, load)
     of_project = heads_folder(settings, project_id)
     heads = ControlHeads.current(of_project, project.head_round, task, embedder)[0].heads
-    trained = {name: one for name, one in heads.items() if isinstance(one, TrainedHead)}
+    trained = {name: head for name, head in heads.items() if isinstance(head, TrainedHead)}
     chosen = _chosen(task, trained, embedder, control)
     parts = encoder_parts(embedder.encoder, settings)
     contents = _some_contents(store, project_id)

@@ -72,12 +72,22 @@ class PredictTask(_Message):
     data: dict[str, Any]
 
 
+class PredictParams(_Message):
+    """The part of the params of /predict that is read."""
+
+    context: dict[str, Any] | None = Field(
+        None,
+        description="Of interactive preannotations: `result` is what the annotation holds so far.",
+    )
+
+
 class PredictRequest(_Message):
     """Body of /predict."""
 
     tasks: list[PredictTask]
     project: ProjectId
     label_config: str | None = None
+    params: PredictParams | None = None
 
 
 class WebhookProject(_Message):

@@ -118,7 +118,8 @@ def predict(body: PredictRequest) -> Response:
     """Answer one result per task, in order, under a version that never orders the stream."""
     # By the labeling config that we read from Label Studio, whatever the request holds.
     model = ActiveLearningModel(body.project, runtime=current_runtime())
-    answers = model.predict([task.model_dump() for task in body.tasks])
+    context = body.params.context if body.params else None
+    answers = model.predict([task.model_dump() for task in body.tasks], context)
     return jsonify({"results": answers, "model_version": model.head_version()})
 
 
