@@ -355,3 +355,50 @@ def test_a_version_that_fails_in_the_round_leaves_the_former_one(
     labeled.turn()
     assert (labeled.state.next_model, labeled.state.model_version) == (0, "")
     assert labeled.versions[0].reason.startswith("it fails: ")
+
+
+FACTORY = """
+import json
+from pathlib import Path
+
+import torch
+
+CONTENT = Path(__file__).with_name("weights.json")
+
+
+def make(labels):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, len(labels)))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor(json.loads(CONTENT.read_text())))
+        model[1].bias.zero_()
+    return model, prepare
+
+
+def prepare(contents):
+    digits = [content["text"].partition(" of ")[0].strip("number ") for content in contents]
+    return torch.eye(2)[[int(one) % 2 if one.isdigit() else 0 for one in digits]]
+
+
+make.version = lambda: CONTENT.stat().st_mtime_ns
+"""
+
+
+def test_a_factory_whose_version_changes_is_called_again(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it can be copied, so a former model serves as long as the processes run."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "team_factory.py").write_text(FACTORY)
+    weights = tmp_path / "weights.json"
+    weights.write_text("[[2.0, 2.0], [1.0, 1.0]]")
+    labeled = Labeled(backend, model="team_factory:make")
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+        assert labeled.answers() == ["even", "even"]
+        weights.write_text("[[2.0, 1.0], [1.0, 2.0]]")
+        labeled.wait_served(number=2)
+        assert labeled.answers() == ["even", "odd"]
+        weights.write_text("{}")
+        wait_until(lambda: labeled.page()["refused"], timeout=PATIENCE, what="the refusal")
+    assert "MODEL 'team_factory:make' fails: " in labeled.page()["refused"]
+    assert labeled.answers() == ["even", "odd"]

@@ -56,6 +56,8 @@ class ModelVersion:
         What MODEL named, or the setting that the training came from.
     file : str
         Name of the model file in its folder; empty: the folder is the model.
+    factory : str
+        Of a model that a Python factory makes, its pinned name: there is no copy of it.
     digest : str
         Of everything that its answers depend on.
     made_at, served_at : float
@@ -81,6 +83,7 @@ class ModelVersion:
     digest: str
     made_at: float
     served_at: float = 0.0
+    factory: str = ""
     labels: int = 0
     audit: int = 0
     metric: str = ""
@@ -102,14 +105,11 @@ class RefusedModel:
 
     Attributes
     ----------
-    digest : str
-        Of it; empty where it cannot even be read.
     reason : str
     at : float
         Seconds since 1970.
     """
 
-    digest: str
     reason: str
     at: float
 
@@ -230,8 +230,8 @@ def with_version(settings: Settings, project_id: int, number: int) -> Settings:
         return settings
     if version.origin == "MODEL" and (not settings.model or settings.engine == "ray"):
         return settings
-    path = version_path(settings, project_id, version)
-    return settings.model_copy(update={"model": str(path)})
+    model = version.factory or str(version_path(settings, project_id, version))
+    return settings.model_copy(update={"model": model})
 
 
 def served_settings(settings: Settings, project: Project) -> Settings:

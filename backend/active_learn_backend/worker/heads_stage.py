@@ -51,11 +51,11 @@ class HeadsStage:
         if heads.round:
             prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
         trained = {"head_round": heads.round} if heads.round or not own else {}
+        served = self.project.next_model
+        # If this round dies before its queue is served, another one has to follow.
+        again = {"round_requested": True} if served != self.project.served_model else {}
         self.store.update(
-            self.project.id,
-            model_version=own,
-            served_model=self.project.next_model,
-            **trained,
+            self.project.id, model_version=own, served_model=served, **trained, **again
         )
         return heads
 

@@ -90,11 +90,12 @@ class ModelUpdates:
 
     def _file_changed(self, settings: Settings, project: Project) -> bool:
         """Return whether MODEL names other files than those examined, which do not change now."""
-        if not settings.model or settings.engine == "ray" or is_factory(settings.model):
+        if not settings.model or settings.engine == "ray":
             return False
         if last_round(self.work.store, project.id) is None:
             return False  # the first round loads what MODEL names, or says why it cannot
-        files = _signature(settings)
+        # Whether it fits is up to the labeling config.
+        files = (_signature(settings), project.label_config)
         former, self.seen[project.id] = self.seen.get(project.id), files
         return files == former and files != self.examined.get(project.id)
 
@@ -106,7 +107,7 @@ class ModelUpdates:
         try:
             version = self._copy(settings, project, task)
         except (SettingsError, ModelError) as error:
-            self._refuse(project, "", str(error))
+            self._refuse(project, str(error))
         else:
             if version is not None and _in_use(version, settings, project):
                 self._adopt(project, version)
@@ -116,42 +117,50 @@ class ModelUpdates:
         self, settings: Settings, project: Project, task: LabelingTask
     ) -> ModelVersion | None:
         """Return a new version, a copy of what MODEL names; None where it is none."""
-        from ..learning.user_models.model_files import copy_model, digest_of_model
-
-        path = find_model_path(settings)
-        digest = digest_of_model(path)
+        new, fill = self._named(settings, task)
         copies = [one for one in self._versions(project) if one.origin == "MODEL"]
-        refused = read_refusal(settings, project.id)
-        if copies and copies[0].digest == digest:
+        if copies and copies[0].digest == new.digest:
             record_refusal(settings, project.id, None)
             return None
-        if refused is not None and refused.digest == digest:
-            return None
         log.info("MODEL names another model than before; it is loaded and checked")
-        file = "" if path.is_dir() else path.name
-        new = ModelVersion(0, "MODEL", settings.model, file, digest, time.time())
-
-        def fill(folder: Path) -> None:
-            if digest_of_model(copy_model(path, folder)) != digest:
-                raise SettingsError("it is being written; it is looked at again")
-
         version = add_version(settings, project.id, new, fill)
         try:
             load_own_model(with_version(settings, project.id, version.number), task, self.work.load)
         except (SettingsError, ModelError) as error:
             remove_version(settings, project.id, version)
-            self._refuse(project, digest, str(error))
+            self._refuse(project, str(error))
             return None
         record_refusal(settings, project.id, None)
         return version
 
-    def _refuse(self, project: Project, digest: str, reason: str) -> None:
+    def _named(
+        self, settings: Settings, task: LabelingTask
+    ) -> tuple[ModelVersion, Callable[[Path], None]]:
+        """Return what MODEL names as a version without a number, and what copies it."""
+        from ..learning.user_models.factory import pinned
+        from ..learning.user_models.model_files import copy_model, digest_of_model
+
+        made = ModelVersion(0, "MODEL", settings.model, "", "", time.time())
+        if is_factory(settings.model):
+            factory = pinned(settings.model)
+            own = settings.model_copy(update={"model": factory})
+            digest = load_own_model(own, task, self.work.load).digest
+            return replace(made, factory=factory, digest=digest), Path.mkdir
+        path = find_model_path(settings)
+        digest = digest_of_model(path)
+
+        def fill(folder: Path) -> None:
+            if digest_of_model(copy_model(path, folder)) != digest:
+                raise SettingsError("it is being written; it is looked at again")
+
+        return replace(made, file="" if path.is_dir() else path.name, digest=digest), fill
+
+    def _refuse(self, project: Project, reason: str) -> None:
         former = read_refusal(self.work.settings, project.id)
-        if former is not None and (former.digest, former.reason) == (digest, reason):
+        if former is not None and former.reason == reason:
             return
         log.warning("the model that MODEL names now is not used, the former one serves: %s", reason)
-        refused = RefusedModel(digest, reason, time.time())
-        record_refusal(self.work.settings, project.id, refused)
+        record_refusal(self.work.settings, project.id, RefusedModel(reason, time.time()))
 
     def _adopt(self, project: Project, version: ModelVersion) -> None:
         """Record that a copy of what serves already is that version: nothing changes by it."""
@@ -272,6 +281,10 @@ def _in_use(version: ModelVersion, settings: Settings, project: Project) -> bool
 
 def _signature(settings: Settings) -> Any:
     try:
+        if is_factory(settings.model):
+            from ..learning.user_models.factory import pinned
+
+            return pinned(settings.model)
         return model_signature(find_model_path(settings))
     except (SettingsError, OSError) as error:
         return str(error)

@@ -17,7 +17,8 @@ __all__ = ["check_project_value", "find_path", "is_factory", "is_hub_name", "spl
 HUB_NAME = re.compile(
     r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII
 )
-FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# After the @ stands which version of it is meant, see `factory.pinned`.
+FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[0-9a-f]+)?")
 
 
 def models_folder(settings: Settings) -> Path:

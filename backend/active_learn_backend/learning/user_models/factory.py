@@ -24,9 +24,32 @@ from ..encoders.images import open_image
 from .base import Inputs, LoadedModel
 from .hugging_face import Pixels, Texts
 
-__all__ = ["load_factory"]
+__all__ = ["load_factory", "pinned"]
 
 COUNTED = re.compile(r"LABEL_\d+")
+
+
+def pinned(name: str) -> str:
+    """Return a factory's name with the digest of what its ``version`` says now.
+
+    A name that has one already stays as it is. A function without ``version``, a text or a function
+    without arguments, has none.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such function, or its ``version`` fails.
+    """
+    if "@" in name:
+        return name
+    try:
+        version = getattr(_function(name), "version", None)
+        text = version() if callable(version) else version
+    except Exception as error:  # the operator's code may raise anything
+        raise _failure(name, error) from error
+    if text is None:
+        return name
+    return f"{name}@{hashlib.blake2b(str(text).encode(), digest_size=6).hexdigest()}"
 
 
 def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> LoadedModel:
@@ -41,7 +64,7 @@ def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> Lo
     The model may have an attribute ``classes``, the names of its outputs where these are not the
     labels in the config's order (a Hugging Face model has them as ``id2label``), and ``version``,
     a text to be changed whenever its answers change for another reason than its weights or the
-    factory's source.
+    factory's source. The name may be `pinned`: then this is called once for each version.
 
     Raises
     ------
@@ -50,15 +73,12 @@ def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> Lo
     ModelError
         When what it returns is no model.
     """
-    module_name, _, function_name = name.partition(":")
+    name = name.partition("@")[0]
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        function = _function(name)
         made = function(labels)
     except Exception as error:  # the operator's code may raise anything
-        raise SettingsError(
-            f"MODEL '{name}' fails: {type(error).__name__}: {shortened(str(error), 200)}; it has "
-            "to be a function module:function that Python can import and call with the labels"
-        ) from error
+        raise _failure(name, error) from error
     prepare = None
     if isinstance(made, tuple) and len(made) == 2 and inspect.isroutine(made[1]):
         made, prepare = made
@@ -71,6 +91,18 @@ def load_factory(name: str, labels: tuple[str, ...], device: torch.device) -> Lo
         _inputs(made, prepare),
         _classes(model),
         _digest(name, function, labels, model),
+    )
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _failure(name: str, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"MODEL '{name}' fails: {type(error).__name__}: {shortened(str(error), 200)}; it has to be "
+        "a function module:function that Python can import and call with the labels"
     )
 
 

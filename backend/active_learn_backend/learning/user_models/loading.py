@@ -55,10 +55,11 @@ def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
     device = pick_device(settings.device)
     if is_factory(name):
         labels = tuple(task.controls[0].labels)
-        made = (name, labels, str(device))
-        from .factory import load_factory  # imports transformers, which takes seconds
+        from .factory import load_factory, pinned  # imports transformers, which takes seconds
 
-        return _models.get(made, lambda: load_factory(name, labels, device))
+        factory = pinned(name)
+        made = (factory, labels, str(device))
+        return _models.get(made, lambda: load_factory(factory, labels, device))
     path = find_model_path(settings)
     key = (model_signature(path), str(device))
 
