@@ -16,14 +16,19 @@ __all__ = ["Auto"]
 # Coverage is ahead while a class has about two labels; the design is level or ahead afterwards.
 LABELS_PER_CLASS = 2
 FEWEST_LABELS = 100
+# Of few classes it goes on too long: most of its picks are of the class that varies most.
+MOST_PER_CLASS = 20
 
 
 @register
 @dataclass(frozen=True)
 class Auto(AOpt):
-    """`coverage` up to the first ``max(2 K, 100)`` labels of K classes, `aopt` from then on.
+    """`coverage` while labels are few, `aopt` from then on.
 
-    Of several outputs K is that of the one with the most classes. In regression, with tasks of
+    They are few up to ``max(2 K, min(100, 20 K))`` for K classes, up to ``max(2 L, 100)`` for L
+    labels of a multi-label task.
+
+    Of several outputs the largest number counts. In regression, with tasks of
     parts, on a stream, and with labeled data that is not conditioned on, it is `aopt` throughout.
     Takes the parameters of `aopt`.
     """
@@ -44,5 +49,11 @@ def _labels_are_few(context: Context) -> bool:
     if context.labeled is None:
         return not context.has_labels
     outputs = split_outputs(context.labeled.logits, context.problem_type)
-    most = max(logits.shape[1] for logits, kind in outputs if kind != "regression")
-    return len(context.labeled) < max(LABELS_PER_CLASS * most, FEWEST_LABELS)
+    needed = max(_needed(logits.shape[1], kind) for logits, kind in outputs if kind != "regression")
+    return len(context.labeled) < needed
+
+
+def _needed(n: int, kind: str) -> int:
+    """Return the labels from which on they are not few, for n classes or labels."""
+    fewest = min(FEWEST_LABELS, MOST_PER_CLASS * n) if kind == "classification" else FEWEST_LABELS
+    return max(LABELS_PER_CLASS * n, fewest)

@@ -137,11 +137,26 @@ def test_typiclust_turns_to_clusters_without_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_labels", "strategy"), [(0, "coverage"), (99, "coverage"), (100, "aopt")]
+    ("n_classes", "n_labels", "strategy"),
+    [
+        (7, 0, "coverage"),
+        (7, 99, "coverage"),
+        (7, 100, "aopt"),
+        (2, 39, "coverage"),
+        (2, 40, "aopt"),
+    ],
 )
-def test_auto_covers_up_to_a_hundred_labels(n_labels: int, strategy: str) -> None:
+def test_auto_covers_up_to_a_hundred_labels_or_twenty_a_class(
+    n_classes: int, n_labels: int, strategy: str
+) -> None:
     labeled = {"labeled_data": MANY[:n_labels], "seed_fisher": True} if n_labels else {}
-    assert np.array_equal(ranking("auto", **labeled), ranking(strategy, **labeled))
+    head = LinearHead(np.random.default_rng(3).normal(size=(n_classes, POOL.shape[1])))
+
+    def order(name: str) -> np.ndarray:
+        sampler = ActiveSampler("classification", head, 20, strategy=name, **labeled)
+        return sampler.rank(POOL).indices
+
+    assert np.array_equal(order("auto"), order(strategy))
 
 
 @pytest.mark.parametrize(("n_labels", "strategy"), [(119, "coverage"), (120, "aopt")])
