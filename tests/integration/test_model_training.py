@@ -292,6 +292,8 @@ def test_a_training_is_due_every_so_many_labels(backend: Backend, models: dict[s
     work = replace(labeled.work(), settings=settings)
     assert training_is_due(work, labeled.state)
     assert not training_is_due(labeled.work(), labeled.state)  # there is no command
+    unaudited = settings.model_copy(update={"audit": 0.0})
+    assert "AUDIT is 0, so a model" in str(next(check_versions(unaudited, labeled.state)))
     train(work, labeled.state)
     assert not training_is_due(work, labeled.state)
     label(labeled.studio, labeled.project, 30)

@@ -65,6 +65,11 @@ def check_versions(settings: Settings, project: Project) -> Iterator[Finding]:
             f"what MODEL names now is not used, {serves} serves on: {refused.reason}",
             "correct the file; the worker looks at it again by itself",
         )
+    if (settings.train_command or settings.train != "off") and not _audit(settings, project):
+        yield warning(
+            "AUDIT is 0, so a model that is trained cannot be compared and never serves by itself",
+            "set AUDIT, or take a model by `active-learn rollback --to`",
+        )
     training = read_training(settings, project.id)
     if training is None:
         return
@@ -79,6 +84,10 @@ def check_versions(settings: Settings, project: Project) -> Iterator[Finding]:
     else:
         share = "" if training.progress is None else f", {100 * training.progress:.0f} % are done"
         yield ok(f"a training on {training.labels} labels is {training.state}{share}")
+
+
+def _audit(settings: Settings, project: Project) -> float:
+    return project_settings(settings, project.params).audit
 
 
 def check_usable(

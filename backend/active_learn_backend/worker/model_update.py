@@ -108,6 +108,8 @@ class ModelUpdates:
             version = self._copy(settings, project, task)
         except (SettingsError, ModelError) as error:
             self._refuse(project, str(error))
+        except FileNotFoundError as error:
+            self._refuse(project, f"it lacks {error.filename}")
         else:
             if version is not None and _in_use(version, settings, project):
                 self._adopt(project, version)

@@ -38,7 +38,8 @@ def copy_model(path: Path, folder: Path) -> Path:
     """
     top = path if path.is_dir() else path.parent
     for file in content_files(path) if path.is_dir() else files_of_model(path):
-        if not file.resolve().is_relative_to(top.resolve()) or ".." in file.parts:
+        # Links are followed: a model of the hub's cache consists of them.
+        if not file.is_relative_to(top) or ".." in file.relative_to(top).parts:
             raise SettingsError(
                 f"MODEL '{path.name}' reads '{file.name}', which does not lie beside it; put it "
                 "there, so that a version of the model can be kept"
