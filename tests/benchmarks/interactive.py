@@ -55,7 +55,12 @@ def make_project(settings: Settings) -> None:
     vectors, _, _ = embedder.embed(contents, [task.content_key(one) for one in contents])
     labels = [LABELS[n % 20] for n in range(200)]
     head = fit_head(
-        "classification", LABELS, vectors[:200], labels, round=1, encoder=embedder.trained_on[0]
+        "classification",
+        LABELS,
+        vectors[:200],
+        labels,
+        round=1,
+        encoder=embedder.read_by("topic")[0],
     )
     assert head is not None
     save_heads(heads_folder(settings, 1), {"topic": head})

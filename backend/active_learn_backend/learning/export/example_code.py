@@ -102,11 +102,12 @@ def _preparation(one: InputSpecification, arguments: list[str]) -> list[str]:
     if isinstance(one, TokensInput):
         texts = ", ".join(argument("TEXT") for _ in range(one.texts))
         padded = ', padding="max_length"' if one.length else ""
+        name = f'"{one.prefix}" + name' if one.prefix else "name"
         return [
             f'tokenizer = AutoTokenizer.from_pretrained(folder / "{one.tokenizer}")',
             f"options = dict(truncation=True, max_length={one.length or one.max_length}{padded})",
             f'tokens = tokenizer({texts}, return_tensors="np", **options)',
-            f'feed |= {{"{one.prefix}" + name: tokens[name].astype(np.int64) for name in tokens}}',
+            f"feed |= {{{name}: tokens[name].astype(np.int64) for name in tokens}}",
         ]
     if isinstance(one, NgramsInput):
         options = "n_features=2**16, norm=None"

@@ -25,6 +25,13 @@ from active_learn_backend.learning.selection.project_params import learned_task
 from active_learn_backend.learning.user_models import load_own_model
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.folders import heads_folder
+from active_learn_backend.state.round_report import (
+    ControlReport,
+    Estimate,
+    Evaluation,
+    RoundReport,
+)
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.store import Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
 from PIL import Image
@@ -89,7 +96,7 @@ class Project:
                 [label[one.from_name] for label in labels],
                 round=1,
                 bounds=one.bounds,
-                encoder=embedder.trained_on[0],
+                encoder=embedder.read_by(one.from_name)[0],
             )
         save_heads(heads_folder(self.settings, 1), heads)  # type: ignore[arg-type]
         rows = [
@@ -184,6 +191,10 @@ def test_texts_without_a_model_for_two_controls(tmp_path: Path) -> None:
         texts("Ünïcode: 東京 ß naïve!", "a", "  tabs\tand\nlines  "),
         {"c": color, "n": lambda at: at % 10},
     )
+    estimate = Estimate("audit", "accuracy", 0.9, 0.7, 0.98, 20, 20, "exact interval")
+    found = ControlReport("c", evaluation=Evaluation(audit=estimate))
+    report = RoundReport(1, labeled=47, head_version="head-1", controls=(found,))
+    finish_round(project.store, 1, report, labels=0, tasks=0)
     written = project.export(tmp_path / "out")
     assert [(one.control, one.folder.name) for one in written] == [("c", "c"), ("n", "n")]
     assert all(one.compared.difference <= 1e-5 for one in written)
@@ -203,6 +214,8 @@ def test_texts_without_a_model_for_two_controls(tmp_path: Path) -> None:
     }
     card = (tmp_path / "out" / "c" / "README.md").read_text()
     assert "| red | 24 | 0 |" in card
+    assert "By 20 audit labels: accuracy 0.900, with 95 % confidence from 0.700 to 0.980" in card
+    assert "It is not measured" in (tmp_path / "out" / "n" / "README.md").read_text()
     assert "Never answered, as the head has seen no example: never." in card
 
 
