@@ -20,7 +20,7 @@ from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from faulty_proxy import Fault, FaultyProxy
-from harness import Harness
+from harness import PATIENCE, TEXT_CONFIG, Harness
 
 SETTINGS = {
     "BUDGET": "4",
@@ -64,17 +64,37 @@ def harness(
     label_studio: LabelStudioServer, served: BackendServer, proxy: FaultyProxy
 ) -> Iterator[Harness]:
     """The servers behind the proxy, which is faultless at first and afterwards."""
-    shared = Harness(label_studio, served)
     proxy.spoiled = 0
-    yield shared
+    yield Harness(label_studio, served)
     proxy.fault = lambda method, path: None
-    shared.release()
+
+
+@pytest.fixture(scope="module")
+def shared_project(label_studio: LabelStudioServer, served: BackendServer) -> int:
+    """A connected project of texts with a queue, which the tests share: each leaves it whole."""
+    body = {"title": "Faults", "label_config": TEXT_CONFIG}
+    made = int(label_studio.api("POST", "/api/projects/", body)["id"])
+    texts = [{"text": f"text number {n}"} for n in range(120)]
+    label_studio.api("POST", f"/api/projects/{made}/import", texts)
+    Harness(label_studio, served).connect(made)
+    return made
 
 
 @pytest.fixture
-def project(text_project: MakeText) -> int:
-    """A connected project of 40 texts with its first queue."""
-    return text_project()[0]
+def project(harness: Harness, shared_project: int) -> int:
+    """The shared project, once nothing of the test before is under way."""
+
+    def idle() -> bool:
+        state = harness.state(shared_project)
+        return (
+            state.lease_owner is None
+            and state.change_seq == state.processed_seq
+            and not state.last_error
+            and state.queue_version == harness.version(shared_project)
+        )
+
+    wait_until(idle, timeout=PATIENCE, what="the end of the test before")
+    return shared_project
 
 
 def label_three(harness: Harness, project: int) -> list[int]:
@@ -102,8 +122,17 @@ def check_queue(harness: Harness, project: int) -> None:
 def check_recovery(harness: Harness, project: int, version: str, tasks: list[int]) -> None:
     """Wait for a whole queue after `version`, and for the labels of `tasks`."""
     harness.wait_queue(project, after=int(version[3:]))
-    harness.wait_labels(project, dict.fromkeys(tasks, "positive"))
+    wait_labels(harness, project, tasks)
     check_queue(harness, project)
+
+
+def wait_labels(harness: Harness, project: int, tasks: list[int]) -> None:
+    """Wait until the backend holds the labels of `tasks`, beside those of other tests."""
+    wait_until(
+        lambda: dict.fromkeys(tasks, "positive").items() <= harness.labels(project).items(),
+        timeout=PATIENCE,
+        what=f"the labels of {tasks}",
+    )
 
 
 # -- the project state: the first test, as the backend registers all projects again ---------------
@@ -118,9 +147,10 @@ def damage(path: Path) -> None:
 
 
 def test_a_damaged_state_is_put_aside_and_rebuilt(
-    harness: Harness, served: BackendServer, project: int
+    harness: Harness, served: BackendServer, text_project: MakeText
 ) -> None:
     """Damaged while it runs, then before a start: labels, queue and connection are found again."""
+    project, _ = text_project()
     state = served.model_dir / "state.sqlite3"
     given: list[int] = []
     for when in ("while it runs", "before the start"):
@@ -249,8 +279,9 @@ def test_retry_after_is_honoured(harness: Harness, proxy: FaultyProxy, project: 
 
     proxy.fault = fault
     label_three(harness, project)
-    harness.wait_queue(project, after=int(version[3:]), timeout=60)
+    wait_until(lambda: len(asked) >= 2, timeout=60, what="a second try")
     assert asked[1] - asked[0] >= 2
+    harness.wait_queue(project, after=int(version[3:]), timeout=60)
 
 
 def test_a_token_that_expires_in_the_middle_of_a_round(
@@ -302,7 +333,7 @@ def test_two_workers_started_by_mistake_do_the_work_of_one(
         for _ in range(3):
             given += label_three(harness, project)
             version = harness.wait_queue(project, after=int(version[3:]))
-            harness.wait_labels(project, dict.fromkeys(given, "positive"))
+            wait_labels(harness, project, given)
         rounds = harness.rounds(project)
         assert len({report.round for report in rounds}) == len(rounds)
         check_queue(harness, project)
@@ -317,13 +348,13 @@ def test_a_worker_killed_before_and_within_a_round(harness: Harness, project: in
     for labels_are_read in (False, True):
         given += label_three(harness, project)
         if labels_are_read:
-            harness.wait_labels(project, dict.fromkeys(given, "positive"))
+            wait_labels(harness, project, given)
         dead = harness.workers()[-1]
         os.kill(dead, signal.SIGKILL)
         assert len(harness.queue(project)) == 7
         wait_until(lambda dead=dead: harness.workers()[-1] != dead, timeout=60, what="a new worker")
         version = harness.wait_queue(project, after=int(version[3:]))
-    harness.wait_labels(project, dict.fromkeys(given, "positive"))
+    wait_labels(harness, project, given)
     harness.wait_log("the worker ended with status -9")
 
 
