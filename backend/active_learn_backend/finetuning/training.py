@@ -110,10 +110,15 @@ def fine_tune(
 
         model = add_adapters(start)
     trainer = _trainer(model, start, task, samples, held_out, folder, options, tell)
+    before, weights = trainer.evaluate()["eval_loss"], _trained_weights(model)
     last = _last_checkpoint(folder)
     if last is not None:
         tell(f"goes on from {last.name} of an interrupted run")
     trained = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    best = trainer.state.best_metric
+    if best is None or not best < before:
+        model.load_state_dict(weights, strict=False)
+        tell(f"no epoch is better than the start, whose held-out loss is {before:.4f}: it is kept")
     if options.method == "lora":
         from .lora import merged
 
@@ -125,7 +130,7 @@ def fine_tune(
         "held_out_labels": len(held_out),
         "epochs": float(trainer.state.epoch or 0.0),
         "steps": trained.global_step,
-        "held_out_loss": float(trainer.state.best_metric or np.nan),
+        "held_out_loss": min(before, np.inf if best is None else best),
     }
 
 
@@ -140,6 +145,12 @@ def _split(
     )
     train, held_out = (Samples(start, task, part, data) for part in parts)
     return train, held_out
+
+
+def _trained_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Return a copy of what training changes, as it is now."""
+    fixed = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    return {n: value.clone() for n, value in model.state_dict().items() if n not in fixed}
 
 
 def _fingerprint(data: Path, start_folder: Path, options: Options) -> str:
@@ -237,4 +248,4 @@ class Report(TrainerCallback):
         shown = {"loss": "training", "eval_loss": "held-out"}
         said = [f"{title} loss {float(logs[n]):.4f}" for n, title in shown.items() if n in logs]
         if said:
-            self._tell(f"epoch {logs['epoch']:.0f}: {', '.join(said)}")
+            self._tell(f"epoch {logs.get('epoch', 0):.0f}: {', '.join(said)}")

@@ -18,6 +18,7 @@ import transformers
 from active_learn.errors import DataError
 from active_learn.models import adapt
 from active_learn_backend.errors import SettingsError
+from active_learn_backend.finetuning import training
 from active_learn_backend.finetuning.__main__ import main
 from active_learn_backend.finetuning.examples import Example, Task, held_out_rows, read_examples
 from active_learn_backend.finetuning.losses import class_weights
@@ -123,6 +124,23 @@ def test_a_classifier_learns_and_keeps_its_form(tmp_path: Path, method: str) -> 
     shares = [float(line.removeprefix("progress: ")) for line in lines if "progress" in line]
     assert shares == sorted(shares)
     assert shares[-1] <= 1
+
+
+def test_where_no_epoch_is_better_than_the_start_the_start_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that is fitted on the encoder is the least that comes out."""
+    monkeypatch.setitem(training.LEARNING_RATE, "lora", 10.0)  # no epoch is of use
+    start = save_bert(tmp_path / "start")
+    data = write_data(tmp_path / "data", text_rows(60))
+    lines = train(data, start, tmp_path / "new", epochs=1)
+    losses = [float(line.split()[-1]) for line in lines if "held-out loss" in line[:24]]
+    assert len(losses) == 2
+    assert losses[0] < losses[1]
+    assert "no epoch is better than the start" in lines[-1]
+    made = load_file(tmp_path / "new" / "model.safetensors")
+    kept = load_file(start / "model.safetensors")
+    assert all(torch.equal(made[f"bert.{n}"], kept[n]) for n in kept if "pooler" not in n)
 
 
 def test_an_encoder_gets_a_head_with_the_labels_of_the_config(tmp_path: Path) -> None:
