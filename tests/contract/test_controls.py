@@ -11,6 +11,7 @@ import pytest
 from active_learn_backend.errors import LabelConfigError
 from active_learn_backend.labeling.config import LabelingTask, parse_label_config
 from active_learn_backend.labeling.controls import REGISTRY, ControlTag
+from active_learn_backend.labeling.exact_text import PARAGRAPH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
@@ -467,13 +468,28 @@ class TestPairwise(ControlContract):
         check_not_learned(self.config.replace("t,u", names), r"has to compare two objects")
 
 
-class TestLabels(ControlContract):
+class RegionContract(ControlContract):
+    """What the tags that label regions promise beside."""
+
+    problem_type = "regions"
+
+    def test_other_values_are_no_labels(self) -> None:
+        for value in self.unread:
+            assert self.control.read(self.result(value)) is None, value
+
+    def test_an_annotation_without_a_region_says_that_nothing_is_there(self) -> None:
+        assert self.control.read([]) == []
+        relation = {"from_id": "x", "to_id": "y", "type": "relation", "direction": "right"}
+        of_another = self.result(self.read[0][0])[0] | {"from_name": "d"}
+        assert self.control.read([relation, of_another]) == []
+
+
+class TestLabels(RegionContract):
     tag = (
         '<Labels name="c" toName="t"><Label value="A" alias="al" predicted_values="a, B"/>'
         '<Label value="B"/><Label value="left"/></Labels>'
     )
     name = "Labels"
-    problem_type = "regions"
     labels = ("al", "B", "left")
     read = [
         ({"start": 2, "end": 5, "labels": ["B"]}, [[2, 5, "B"]]),
@@ -495,16 +511,6 @@ class TestLabels(ControlContract):
         ([[0, 1, "al"]], {"start": 0, "end": 1, "labels": ["al"]}),
     ]
     unwritten = [[], [[0, 1, "gone"]], [[0, 1, "A"]]]
-
-    def test_other_values_are_no_labels(self) -> None:
-        for value in self.unread:
-            assert self.control.read(self.result(value)) is None, value
-
-    def test_an_annotation_without_a_region_says_that_nothing_is_there(self) -> None:
-        assert self.control.read([]) == []
-        relation = {"from_id": "x", "to_id": "y", "type": "relation", "direction": "right"}
-        of_another = self.result({"start": 0, "end": 1, "labels": ["B"]})[0] | {"from_name": "d"}
-        assert self.control.read([relation, of_another]) == []
 
     def test_regions_are_written_with_what_stands_there_counted_in_code_points(self) -> None:
         regions = [(2, 5, "B", 0.5), (6, 9, "al", 0.25)]
@@ -528,6 +534,132 @@ class TestLabels(ControlContract):
             ('<Labels name="c" toName="t" value="$l"/>', "takes its labels from each task"),
         ):
             check_not_learned(f"<View>{OBJECT}{tag}</View>", reason)
+
+
+class TestHyperTextLabels(RegionContract):
+    objects = '<HyperText name="t" value="$text"/>'
+    tag = (
+        '<HyperTextLabels name="c" toName="t"><Label value="A"/><Label value="B"/>'
+        "</HyperTextLabels>"
+    )
+    name = "HyperTextLabels"
+    labels = ("A", "B")
+    read = [
+        (
+            {
+                "start": "/p[1]/text()[1]",
+                "end": "/p[1]/text()[1]",
+                "startOffset": 0,
+                "endOffset": 3,
+                "globalOffsets": {"start": 2, "end": 5},
+                "hypertextlabels": ["B"],
+            },
+            [[2, 5, "B"]],
+        ),
+    ]
+    unread = [
+        {"start": 2, "end": 5, "hypertextlabels": ["B"]},
+        {"globalOffsets": {"start": 5, "end": 2}, "hypertextlabels": ["B"]},
+        {"globalOffsets": {"start": 2, "end": 5}, "hypertextlabels": ["gone"]},
+    ]
+    written = [
+        (
+            [[2, 5, "B"]],
+            {
+                "start": "",
+                "end": "",
+                "startOffset": 0,
+                "endOffset": 0,
+                "globalOffsets": {"start": 2, "end": 5},
+                "hypertextlabels": ["B"],
+            },
+        ),
+    ]
+    unwritten = [[], [[0, 1, "gone"]]]
+
+    def test_regions_are_written_with_what_stands_there(self) -> None:
+        (item,) = self.task.regions[0].write_regions([(1, 4, "B", 0.5)], "<p>a</p><p>b &amp;</p>")
+        assert item["value"] == {
+            "start": "/p[2]/text()[1]",
+            "end": "/p[2]/text()[1]",
+            "startOffset": 0,
+            "endOffset": 3,
+            "globalOffsets": {"start": 1, "end": 4},
+            "text": "b &",
+            "hypertextlabels": ["B"],
+        }
+
+
+class TestParagraphLabels(RegionContract):
+    objects = '<Paragraphs name="t" value="$text"/>'
+    tag = (
+        '<ParagraphLabels name="c" toName="t"><Label value="A"/><Label value="B"/>'
+        "</ParagraphLabels>"
+    )
+    name = "ParagraphLabels"
+    labels = ("A", "B")
+    read = [
+        (
+            {
+                "start": "0",
+                "end": "0",
+                "startOffset": 2,
+                "endOffset": 5,
+                "paragraphlabels": ["A"],
+            },
+            [[2, 5, "A"]],
+        ),
+        (
+            {
+                "start": "1",
+                "end": "2",
+                "startOffset": 2,
+                "endOffset": 1,
+                "paragraphlabels": ["B"],
+            },
+            [[PARAGRAPH + 2, 2 * PARAGRAPH + 1, "B"]],
+        ),
+    ]
+    unread = [
+        {"start": "0", "end": "0", "paragraphlabels": ["A"]},
+        {
+            "start": "x",
+            "end": "0",
+            "startOffset": 0,
+            "endOffset": 5,
+            "paragraphlabels": ["A"],
+        },
+        {
+            "start": "0",
+            "end": "0",
+            "startOffset": 5,
+            "endOffset": 5,
+            "paragraphlabels": ["A"],
+        },
+    ]
+    written = [
+        (
+            [[PARAGRAPH + 2, PARAGRAPH + 5, "B"]],
+            {
+                "start": "1",
+                "end": "1",
+                "startOffset": 2,
+                "endOffset": 5,
+                "paragraphlabels": ["B"],
+            },
+        ),
+    ]
+    unwritten = [[], [[0, 1, "gone"]]]
+
+    def test_content_is_what_it_labels(self) -> None:
+        data = {"text": [{"author": "x", "text": "a"}], "other": "b"}
+        assert self.task.content(data) == {"text": '[["x", "a"]]'}
+
+    def test_regions_are_written_with_what_stands_there_counted_in_utf16_units(self) -> None:
+        regions = [(PARAGRAPH + 3, PARAGRAPH + 6, "B", 0.5)]
+        content = '[["", "x"], ["", "\U0001f600 abc"]]'
+        (item,) = self.task.regions[0].write_regions(regions, content)
+        assert item["value"]["text"] == "abc"
 
 
 def test_every_registered_tag_has_its_class_here() -> None:

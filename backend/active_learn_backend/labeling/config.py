@@ -235,9 +235,13 @@ def _read_controls(
             labeled += parsed.objects
     if controls:
         learned = {control.from_name for control in controls}
+        exact = {one.fields[0] for one in controls if isinstance(one, RegionTag) and one.exact}
         return LabelingTask(
             tuple(controls),
-            fields_of(labeled, interface.objects),
+            tuple(
+                replace(one, exact=one.name in exact)
+                for one in fields_of(labeled, interface.objects)
+            ),
             tuple(left_out),
             tuple(one.name for one in interface.controls if one.name not in learned),
         )

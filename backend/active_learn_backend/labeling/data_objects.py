@@ -10,7 +10,8 @@ from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
 from ..errors import LabelConfigError
-from .plain_text import Markup, plain_text
+from .exact_text import stored_dialogue
+from .plain_text import MAX_TEXT, Markup, plain_text
 from .time_series import inline_channels
 from .variables import evaluate, variable_name
 
@@ -57,6 +58,9 @@ class Field:
         Of the channels of a time series.
     separator : str
         Between its cells.
+    exact : bool
+        Whether the content of HTML or of a dialogue is kept as it is, because regions of it are
+        labeled: their borders are counted in it.
     required : bool
         Whether a task that lacks its text cannot be learned from; else the text counts as empty.
     """
@@ -69,6 +73,7 @@ class Field:
     text_key: str = "text"
     columns: tuple[str, ...] = ()
     separator: str = ","
+    exact: bool = False
     required: bool = True
 
     @property
@@ -81,6 +86,8 @@ class Field:
         """Return the kind of `content`; of an address also how the text behind it is read."""
         if self.kind == "time series":
             return f"{self.kind} ({self.separator.join(self.columns)})"
+        if self.exact and not self.by_url:
+            return f"{self.kind} as {self.markup}"
         if not self.by_url:
             return self.kind
         return f"{self.markup} by url" + (
@@ -101,7 +108,12 @@ class Field:
             return inline_channels(value, self.columns)
         if self.is_address:
             return value if isinstance(value, str) else None
-        text = self.plain_text(value)
+        if self.exact and self.markup == "dialogue":
+            text = stored_dialogue(value, self.name_key, self.text_key)
+        elif self.exact:
+            text = value[:MAX_TEXT] if isinstance(value, str) else None
+        else:
+            text = self.plain_text(value)
         return "" if text is None and not self.required else text
 
     def image_address(self, content: Any) -> str | None:
@@ -111,6 +123,14 @@ class Field:
         if self.kind == "images":
             return str(json.loads(content)[0])
         return content if self.kind == "image" else None
+
+    def shown(self, content: str) -> str:
+        """Return the plain text of the field's content."""
+        if not self.exact:
+            return content
+        if self.markup == "dialogue":
+            return "\n".join(": ".join(filter(None, one)) for one in json.loads(content))
+        return self.plain_text(content) or ""
 
     def plain_text(self, value: Any) -> str | None:
         """Return a value of the data, or what was loaded from its address, as plain text."""

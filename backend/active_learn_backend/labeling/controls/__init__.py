@@ -2,9 +2,11 @@
 
 from .base import REGISTRY, ControlTag
 from .choices import ChoicesTag
+from .hypertext_labels import HyperTextLabelsTag
 from .labels import LabelsTag
 from .number import NumberTag
 from .pairwise import PairwiseTag
+from .paragraph_labels import ParagraphLabelsTag
 from .rating import RatingTag
 from .region_tag import RegionTag
 from .slider import SliderTag
@@ -16,9 +18,11 @@ __all__ = [
     "REGISTRY",
     "ChoicesTag",
     "ControlTag",
+    "HyperTextLabelsTag",
     "LabelsTag",
     "NumberTag",
     "PairwiseTag",
+    "ParagraphLabelsTag",
     "RatingTag",
     "RegionTag",
     "SliderTag",

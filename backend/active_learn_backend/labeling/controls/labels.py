@@ -7,7 +7,9 @@ from typing import Any
 
 from .region_tag import RegionTag
 
-__all__ = ["LabelsTag"]
+__all__ = ["LabelsTag", "is_span"]
+
+MOST = 2**62  # of a border
 
 
 class LabelsTag(RegionTag):
@@ -25,11 +27,16 @@ class LabelsTag(RegionTag):
             raise self.error("labels spans of a text behind an address; put the text into the task")
 
     def borders(self, value: Mapping[str, Any]) -> tuple[int, int] | None:
-        start, end = value.get("start"), value.get("end")
-        if not (isinstance(start, int) and isinstance(end, int)) or isinstance(start, bool):
-            return None
-        return (start, end) if 0 <= start < end < 2**31 else None
+        return is_span(value)
 
     def payload(self, start: int, end: int, content: Any) -> dict[str, Any]:
         text = {"text": content[start:end]} if isinstance(content, str) else {}
         return {"start": start, "end": end, **text}
+
+
+def is_span(value: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the borders that a value has as whole numbers; None where they make no span."""
+    start, end = value.get("start"), value.get("end")
+    if not (isinstance(start, int) and isinstance(end, int)) or isinstance(start, bool):
+        return None
+    return (start, end) if 0 <= start < end < MOST else None

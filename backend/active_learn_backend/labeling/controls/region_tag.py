@@ -26,10 +26,13 @@ class RegionTag(ControlTag):
         Names of the tags that it may label.
     value_key : str
         Where a value has its labels.
+    exact : bool
+        Whether the field that is labeled is kept as it is, see `Field.exact`.
     """
 
     objects: ClassVar[tuple[str, ...]]
     value_key: ClassVar[str]
+    exact: ClassVar[bool] = False
     problem_type = "regions"  # type: ignore[assignment]  # the library never sees it
 
     def __init__(self, control: Any, element: Element) -> None:

@@ -94,7 +94,7 @@ class ContentReader:
         if field.by_url:
             text = field.plain_text(self._load(value).decode("utf-8", "replace"))
             return text or ""
-        return value.encode("utf-8", "replace").decode()  # no lone surrogates
+        return field.shown(value).encode("utf-8", "replace").decode()  # no lone surrogates
 
 
 def _is_empty(value: Raw) -> bool:

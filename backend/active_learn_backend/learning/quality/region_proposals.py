@@ -15,6 +15,7 @@ from active_learn.heads import TaggingHead
 
 from ...labeling.config import Field
 from ...labeling.controls import RegionTag
+from ...labeling.exact_text import ExactText, exact_text
 from ...labeling.regions import ScoredRegion
 from ..heads.region_heads import FoundRegions, find_regions
 from ..regions.kinds import PartKind, kind_of
@@ -88,35 +89,34 @@ def propose(
     known = [key for at, key in enumerate(keys) if at not in missing]
     tasks = cache.tasks(known)
     places = tasks[np.arange(len(tasks))]
+    texts = {key: exact_text(contents[key].get(field.name), field.markup) for key in known}
     return {
         key: Proposal(
             control.from_name,
             field.name,
-            _reason(kind, found, str(contents[key].get(field.name)), places.places_of(at)),
-            _pieces(str(contents[key].get(field.name)), found.regions, most),
+            _reason(kind, found, texts[key], places.places_of(at)),
+            _pieces(texts[key], found.regions, most),
         )
         for at, (key, found) in enumerate(zip(known, find_regions(head, kind, tasks), strict=True))
     }
 
 
-def _reason(kind: PartKind, found: FoundRegions, text: str, places: Any) -> str:
+def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -> str:
     unsure = np.flatnonzero(found.doubts >= UNSURE)
     said = f"{len(unsure)} of {len(found.doubts)} {kind.noun} unsure"
     order = unsure[np.argsort(-found.doubts[unsure], kind="stable")][:NAMED]
-    words = dict.fromkeys(text[start:end] for start, end in places[order].tolist())
+    words = dict.fromkeys(text.between(start, end) for start, end in places[order].tolist())
     return f"{said}: {', '.join(words)}" if words else said
 
 
-def _pieces(text: str, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:
+def _pieces(exact: ExactText, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:
     """Return the beginning of a text, cut at the borders of its regions."""
-    pieces, at = [], 0
+    text, pieces, at = exact.text, [], 0
     for region in regions:
-        if region.start >= most:
+        start, end = exact.index(region.start), exact.index(region.end)
+        if start >= most:
             break
-        pieces += [
-            Piece(text[at : region.start]),
-            Piece(text[region.start : region.end], region.label, region.score),
-        ]
-        at = region.end
+        pieces += [Piece(text[at:start]), Piece(text[start:end], region.label, region.score)]
+        at = end
     pieces.append(Piece(text[at : max(at, most)] + ("\u2026" if len(text) > max(at, most) else "")))
     return tuple(piece for piece in pieces if piece.text)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import ContentError, SettingsError
 from ...labeling.config import LabelingTask
+from ...labeling.exact_text import exact_text
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..embedding.embedder import CHUNK, Contents, Progress, TaskEmbedder, longest_first
@@ -64,7 +65,7 @@ class PartsOfField:
         self._settings = settings
         field = next(one for one in task.fields if one.name == name)
         self.kind: PartKind = kind_of(field)
-        self._reader = ContentReader([field], load)
+        self._field, self._reader = field, ContentReader([field], load)
         self._encoder = self.kind.encoder(settings)
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self.fingerprint = f"{self._encoder.fingerprint}-{digest}"
@@ -76,9 +77,12 @@ class PartsOfField:
         self, contents: Sequence[Mapping[str, Any]]
     ) -> tuple[list[TaskParts], dict[int, ContentError]]:
         """Return the parts of tasks; of one that cannot be read none, and the reason."""
-        raws = self._reader.map(contents, lambda values: values[0])
+        raws: list[Any] = self._reader.map(contents, lambda values: values[0])
         failed = {at: raw for at, raw in enumerate(raws) if isinstance(raw, ContentError)}
         good = [at for at in range(len(raws)) if at not in failed]
+        if self._field.kind == "text":  # places are counted in the text as it is
+            for at in good:
+                raws[at] = exact_text(contents[at][self._field.name], self._field.markup)
         none = TaskParts(np.empty((0, self.n_features), np.float32), np.empty((0, 2), np.int64))
         parts = [none] * len(raws)
         for at, one in zip(good, self._encoder.encode([raws[at] for at in good]), strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...labeling.config import Field
+from ...labeling.exact_text import ExactText
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders import Encoder, configured_encoders
@@ -40,7 +41,7 @@ class PartEncoder(Protocol):
     n_features: int
 
     def encode(self, raws: Sequence[Any]) -> list[TaskParts]:
-        """Return the parts of some contents: texts, or the bytes of files."""
+        """Return the parts of some contents: `ExactText`, or the bytes of files."""
 
 
 class PartKind(ABC):
@@ -128,19 +129,23 @@ class WordEncoder:
         self.fingerprint = f"words1-{of_model}"
         self.n_features = self._states.n_features + SHAPED if self._states else EMBEDDED
 
-    def encode(self, raws: Sequence[str]) -> list[TaskParts]:
-        places = [find_words(text)[:MOST_WORDS] for text in raws]
+    def encode(self, raws: Sequence[ExactText]) -> list[TaskParts]:
+        texts = [one.text.encode("utf-8", "replace").decode() for one in raws]
+        places = [find_words(text)[:MOST_WORDS] for text in texts]
         words = [
             [text[start:end] for start, end in found.tolist()]
-            for text, found in zip(raws, places, strict=True)
+            for text, found in zip(texts, places, strict=True)
         ]
         features = word_features(words, embedded=self._states is None)
         ends = np.cumsum([len(found) for found in places])[:-1]
         split = np.split(features, ends)
         if self._states:
-            states = self._states(raws, places)
+            states = self._states(texts, places)
             split = [np.concatenate(both, axis=1) for both in zip(states, split, strict=True)]
-        return [TaskParts(one, found) for one, found in zip(split, places, strict=True)]
+        return [
+            TaskParts(one, raw.places(found))
+            for one, raw, found in zip(split, raws, places, strict=True)
+        ]
 
 
 #: By the kind of the field that is labeled.

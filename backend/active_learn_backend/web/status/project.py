@@ -264,7 +264,7 @@ def _queued(
         if field.image_address(value):
             image = image or field.name
         elif field.name not in {proposal.field for proposal in proposals}:
-            texts[field.name] = _short(value)
+            texts[field.name] = _short(field.shown(value))
     row = one.row
     return QueuedTask(
         row.task_id,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from active_learn.heads import Run
 from active_learn_backend.errors import SettingsError
+from active_learn_backend.labeling.exact_text import ExactText
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.learning.encoders.transformer_text import TransformerTextEncoder
 from active_learn_backend.learning.encoders.word_states import WordStates
@@ -83,11 +84,11 @@ def test_features_tell_words_apart_and_know_their_neighbors() -> None:
 
 def test_words_are_hashed_without_a_model() -> None:
     encoder = WordEncoder(TextEncoder())
-    (parts,) = encoder.encode(["Anna met Bo"])
+    (parts,) = encoder.encode([ExactText("Anna met Bo")])
     assert (encoder.fingerprint, encoder.n_features) == ("words1-hashed", EMBEDDED)
     assert parts.features.shape == (3, EMBEDDED)
     assert parts.places.tolist() == [[0, 4], [5, 8], [9, 11]]
-    (long,) = encoder.encode(["a " * (MOST_WORDS + 1)])
+    (long,) = encoder.encode([ExactText("a " * (MOST_WORDS + 1))])
     assert len(long) == MOST_WORDS
 
 
@@ -131,7 +132,7 @@ def test_words_without_a_token_have_no_state(encoder: TransformerTextEncoder) ->
 
 def test_word_states_stand_beside_the_shapes(encoder: TransformerTextEncoder) -> None:
     words = WordEncoder(encoder)
-    parts, other = words.encode(["my card", "why"])
+    parts, other = words.encode([ExactText("my card"), ExactText("why")])
     assert parts.features.shape == (2, 16 + SHAPED)
     assert other.features.shape == (1, 16 + SHAPED)
     assert words.fingerprint == f"words1-{encoder.fingerprint}"
