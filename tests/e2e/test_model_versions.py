@@ -86,7 +86,7 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     take(made["half"], path)
     command = f"{WAIT_FOR.format(ready=ready)} cp {made['good']} {made['good']}.json $TRAIN_OUTPUT"
     server = backend(
-        MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="12", AUDIT="0.5", BUDGET="12",
+        MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="14", AUDIT="0.5", BUDGET="12",
         RESERVE="12", RETRAIN_EVERY="6", POLL_INTERVAL="1",
     )  # fmt: skip
     harness = Harness(label_studio, server)
@@ -98,7 +98,7 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     assert project.answers() == {("positive", "positive", former)}
 
     # The former model serves while the other one is trained, until it is ready.
-    project.label(30)
+    project.label(30)  # one training: the next is due far behind the end of this test
     wait_until(
         lambda: (project.page()["training"] or {}).get("status", {}).get("state") == "running",
         timeout=PATIENCE,
@@ -112,20 +112,20 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
 
     # Half of a file is no version.
     path.write_bytes(made["half"].read_bytes()[:100])
-    project.label(6)
+    project.label(3)
     wait_until(lambda: project.page()["refused"], timeout=PATIENCE, what="the refusal")
     said = server.run("doctor", "--project", str(number))
     assert f"what MODEL names now is not used, {trained} serves on: 'team.onnx' is no ONNX" in said
-    project.label(6)
+    project.label(3)
     assert project.answers() == {("positive", "negative", trained)}
 
     # A whole one is, whatever it is worth; and a person goes back.
     take(made["wrong"], path)
-    project.label(6)
+    project.label(3)
     replaced = project.wait_served(3)
     assert project.answers() == {("negative", "negative", replaced)}
     server.run("rollback", "--project", str(number), "--to", trained)
-    project.label(6)
+    project.label(3)
     assert project.wait_served(2) == trained
     assert project.answers() == {("positive", "negative", trained)}
     assert harness.state(number).last_error == ""

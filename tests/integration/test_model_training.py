@@ -231,7 +231,7 @@ def test_a_model_that_is_worse_is_a_candidate_with_the_reason(
     assert ModelUpdates(labeled.work()).due(labeled.state) is None
     findings = [str(one) for one in check_versions(labeled.settings, labeled.state)]
     assert "made version 1 of its model: it is worse" in findings[0]
-    assert "accuracy 0.000 on 20 audit labels" in labeled.html()
+    assert "accuracy 0.000 <small>of 20</small>" in labeled.html()
     # A person may take it all the same, and go back to the head.
     roll_back(labeled.settings, backend.store, labeled.project, version.name)
     labeled.turn()
