@@ -28,6 +28,7 @@ __all__ = ["OUTSIDE", "Run", "Tagging", "TaggingHead", "TaggingMetadata"]
 #: The class of the parts that are in no region.
 OUTSIDE = ""
 
+DEFAULT_INVERSE_PENALTY = 30.0  # in units of 1 / (mean squared distance from the mean)
 DEFAULT_STRENGTH = 0.3
 BLOCK_PARTS = 2**16
 
@@ -69,10 +70,12 @@ class TaggingMetadata(BaseModel):
         The class of each output, those seen so far: perhaps ``OUTSIDE``, then labels.
     starts, pairs : tuples of int
         How often a sequence started with a class, and a class followed another.
+    inverse_penalty : float
+        C of `LogisticProblem.solve`.
     strength : float
         Of the transitions, 0 for parts that are no sequence.
     n_labels : int
-        Tasks that the strength was chosen on; 0 for the default.
+        Tasks that penalty and strength were chosen on; 0 for the defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -82,6 +85,7 @@ class TaggingMetadata(BaseModel):
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     starts: tuple[Annotated[int, Field(ge=0)], ...]
     pairs: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    inverse_penalty: Annotated[float, Field(gt=0)] = DEFAULT_INVERSE_PENALTY
     strength: Annotated[float, Field(ge=0, le=1)] = DEFAULT_STRENGTH
     n_labels: Annotated[int, Field(ge=0)] = 0
 

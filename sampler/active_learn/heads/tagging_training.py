@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,21 @@ from .folds import folds
 from .hyperparameters import FOLDS, LEAST_LABELS, MORE_LABELS, ROUGH, probabilities
 from .logistic import LogisticProblem
 from .metadata import HeadConfig
-from .tagging import DEFAULT_STRENGTH, OUTSIDE, TaggingHead, TaggingMetadata
+from .tagging import (
+    DEFAULT_INVERSE_PENALTY,
+    DEFAULT_STRENGTH,
+    OUTSIDE,
+    TaggingHead,
+    TaggingMetadata,
+)
 from .transitions import Counts, Tags, best_tags, runs_of
 
 __all__ = ["fit_tagging_head"]
 
-# In units of 1 / (mean squared distance from the mean). 10 is better where regions are dense, 100
-# where they are rare and labels few; of four sets of features this lost at most 4 points of F1.
-INVERSE_PENALTY = 30.0
-STRENGTHS = (
-    DEFAULT_STRENGTH,
-    0.0,
-    0.6,
-)  # of the transitions; the first where nothing speaks for another
+# 10 is the better one where regions are dense, 100 where they are rare and labels few: to choose is
+# worth up to 3 points of F1. Steps between them are worth nothing.
+INVERSE_PENALTIES = (10.0, 100.0)
+STRENGTHS = (DEFAULT_STRENGTH, 0.0, 0.6)  # of the transitions; of equal ones the first is chosen
 MOST_LABELS = 2**16
 ENOUGH_PARTS = 10_000  # held out
 
@@ -56,8 +59,8 @@ def fit_tagging_head(
     round : int
         The round that trains it; live answers have the version ``head-<round>``.
     former : TaggingHead, optional
-        That of the last round: training starts from it, and its strength of transitions is kept
-        until there are a quarter more tasks. Ignored when it read other parts.
+        That of the last round: training starts from it, and its penalty and strength of transitions
+        are kept until there are a quarter more tasks. Ignored when it read other parts.
     sequential : bool
         Whether the parts of a task are a sequence; cells of a grid are none.
     encoder : str
@@ -90,16 +93,17 @@ def fit_tagging_head(
             ragged.rows if len(known) == len(flat) else ragged.rows[known], np.float32
         )
         problem = LogisticProblem(rows, np.eye(len(places), dtype=np.float32)[targets], "softmax")
-        weight, bias = problem.solve(INVERSE_PENALTY, start=_start(former, classes, rows.shape[1]))
-        strength, n_labels = 0.0, 0
-        if sequential:
-            strength, n_labels = _strength(former, problem, flat, ragged, random_state)
+        penalty, strength, n_labels = _choose(
+            former, problem, flat, ragged, STRENGTHS if sequential else (0.0,), random_state
+        )
+        weight, bias = problem.solve(penalty, start=_start(former, classes, rows.shape[1]))
     counts = _counts(flat, ragged.offsets, places)
     metadata = TaggingMetadata(
         config=config,
         classes=classes,
         starts=tuple(counts.starts.tolist()),
         pairs=tuple(map(tuple, counts.pairs.tolist())),
+        inverse_penalty=penalty,
         strength=strength,
         n_labels=n_labels,
     )
@@ -148,39 +152,44 @@ def _counts(tags: Tags, offsets: Tags, places: Tags) -> Counts:
     return Counts.of(own, offsets, len(places))
 
 
-def _strength(
+def _choose(
     former: TaggingHead | None,
     problem: LogisticProblem,
     tags: Tags,
     ragged: RaggedArray,
+    strengths: tuple[float, ...],
     random_state: int,
-) -> tuple[float, int]:
-    """Return the strength with the best exact F1 over held-out tasks, and the number of tasks."""
+) -> tuple[float, float, int]:
+    """Return penalty and strength of the best exact F1 over held-out tasks, and their number."""
     n = len(ragged)
     if former is not None and n <= MORE_LABELS * former.metadata.n_labels:
-        return former.metadata.strength, former.metadata.n_labels
+        chosen = former.metadata
+        return chosen.inverse_penalty, chosen.strength, chosen.n_labels
     if n < LEAST_LABELS:
-        return STRENGTHS[0], 0
+        return DEFAULT_INVERSE_PENALTY, strengths[0], 0
     known = tags >= 0
     places, row_of = np.unique(tags[known]), np.cumsum(known) - 1
     with_region = np.array([bool((one > 0).any()) for one in ragged.split(tags)])
     splits = folds(with_region.astype(np.int64), FOLDS, [random_state])
-    counts = np.zeros((len(STRENGTHS), 3))
+    counts = {choice: np.zeros(2) for choice in product(INVERSE_PENALTIES, strengths)}
     for train, test in splits[: max(1, -(-FOLDS * ENOUGH_PARTS // len(tags)))]:
         of_train, held_out = ragged.places(train), ragged.take(test)
         rows = row_of[of_train][known[of_train]]
-        weight, bias = problem.solve(INVERSE_PENALTY, rows=rows, precision=ROUGH)
-        logits = np.asarray(held_out.rows, np.float32) @ weight.T + bias
-        shares = probabilities(logits, "softmax")
         offsets = np.cumsum([0, *ragged.sizes[train]])
         transitions = _counts(tags[of_train], offsets, places).transitions()
         truth = _keys(tags[ragged.places(test)], held_out.offsets)
-        for at, strength in enumerate(STRENGTHS):
-            best = places[best_tags(shares, held_out.offsets, transitions, strength)]
-            found = _keys(best, held_out.offsets)
-            counts[at] += len(np.intersect1d(truth, found)), len(truth), len(found)
-    f1 = 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
-    return STRENGTHS[int(f1.argmax())], n
+        features, start = np.asarray(held_out.rows, np.float32), None
+        for penalty in INVERSE_PENALTIES:
+            start = problem.solve(penalty, rows=rows, start=start, precision=ROUGH)
+            shares = probabilities(features @ start[0].T + start[1], "softmax")
+            for strength in strengths:
+                best = places[best_tags(shares, held_out.offsets, transitions, strength)]
+                found = _keys(best, held_out.offsets)
+                right = len(np.intersect1d(truth, found))
+                counts[penalty, strength] += 2 * right, len(truth) + len(found)
+    f1 = {choice: right / max(both, 1) for choice, (right, both) in counts.items()}
+    penalty, strength = max(f1, key=lambda choice: f1[choice])
+    return penalty, strength, n
 
 
 def _keys(tags: Tags, offsets: Tags) -> Tags:
