@@ -662,6 +662,56 @@ class TestParagraphLabels(RegionContract):
         assert item["value"]["text"] == "abc"
 
 
+class TestRectangleLabels(RegionContract):
+    tag = (
+        '<RectangleLabels name="c" toName="t"><Label value="A" alias="al"/><Label value="B"/>'
+        "</RectangleLabels>"
+    )
+    objects = '<Image name="t" value="$text"/>'
+    name = "RectangleLabels"
+    labels = ("al", "B")
+    box = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+    read = [
+        (box | {"rectanglelabels": ["B"]}, [[[10.0, 20.0], [40.0, 60.0], "B"]]),
+        (box | {"rectanglelabels": ["A"]}, [[[10.0, 20.0], [40.0, 60.0], "al"]]),
+        (
+            {"x": -5, "y": 90.1234, "width": 200, "height": 20, "rectanglelabels": ["B"]},
+            [[[0.0, 90.123], [100.0, 100.0], "B"]],
+        ),
+        # Turned by 90 degrees around its upper left corner, in a square image.
+        (box | {"rotation": 90, "x": 50, "rectanglelabels": ["B"]},
+         [[[10.0, 20.0], [50.0, 50.0], "B"]]),
+    ]  # fmt: skip
+    unread = [
+        box | {"rectanglelabels": ["gone"]},
+        box | {"rectanglelabels": "B"},
+        box | {"width": 0, "rectanglelabels": ["B"]},
+        box | {"x": 100, "rectanglelabels": ["B"]},
+        box | {"x": "10", "rectanglelabels": ["B"]},
+        box | {"y": True, "rectanglelabels": ["B"]},
+        box | {"height": math.nan, "rectanglelabels": ["B"]},
+        {"x": 1, "y": 1, "rectanglelabels": ["B"]},
+    ]
+    written = [
+        ([[[10, 20], [40, 60], "B"]], box | {"rectanglelabels": ["B"]}),
+        ([[[10, 20], [40, 60], "al"]], box | {"rectanglelabels": ["al"]}),
+    ]
+    unwritten = [[], [[[0, 0], [1, 1], "gone"]]]
+
+    def test_a_turned_box_is_read_as_what_encloses_it_in_pixels(self) -> None:
+        """A square of 100 pixels, turned by 45 degrees, in an image twice as wide as high."""
+        value = {"x": 50, "y": 25, "width": 12.5, "height": 25, "rotation": 45}
+        item = self.result(value | {"rectanglelabels": ["B"]})[0]
+        (found,) = self.control.read([item | {"original_width": 800, "original_height": 400}])
+        side = 100 * 2**0.5
+        assert found[0] == pytest.approx([50 - 50 * side / 800, 25], abs=1e-2)
+        assert found[1] == pytest.approx([50 + 50 * side / 800, 25 + 100 * side / 400], abs=1e-2)
+
+    def test_several_images_of_a_task_are_not_learned(self) -> None:
+        objects = '<Image name="t" valueList="$images"/>'
+        check_not_learned(f"<View>{objects}{self.tag}</View>", "in several images of a task")
+
+
 def test_every_registered_tag_has_its_class_here() -> None:
     contracts = [ControlContract]
     for contract in contracts:

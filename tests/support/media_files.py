@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 
 Array = npt.NDArray[np.floating]
 
@@ -88,3 +89,28 @@ def png_file(seed: int, size: tuple[int, int] = (30, 20)) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def picture_with_boxes(rng: np.random.Generator) -> tuple[Image.Image, list[list[Any]]]:
+    """Draw disks and stripes on a noisy ground; return their boxes in percent, and their names."""
+    width, height = (int(side) for side in rng.integers(240, 420, 2))
+    ground = rng.normal(120, 35, (height, width, 3)) + rng.normal(0, 25, 3)
+    image = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    draw, boxes = ImageDraw.Draw(image), []
+    for _ in range(int(rng.integers(0, 4))):
+        w, h = (int(side) for side in rng.integers(60, 110, 2))
+        x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
+        new = [100 * x / width, 100 * y / height], [100 * (x + w) / width, 100 * (y + h) / height]
+        apart = (new[1][0] < a[0] or b[0] < new[0][0] or new[1][1] < a[1] or b[1] < new[0][1]
+                 for a, b, _ in boxes)  # fmt: skip
+        if not all(apart):
+            continue
+        color = tuple(int(one) for one in rng.integers(0, 256, 3))
+        name = str(rng.choice(["disk", "stripes"]))
+        if name == "disk":
+            draw.ellipse([x, y, x + w, y + h], fill=color)
+        else:
+            for line in range(0, h, 6):
+                draw.line([x, y + line, x + w, y + line], fill=color, width=3)
+        boxes.append([*new, name])
+    return image, boxes

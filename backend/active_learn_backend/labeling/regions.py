@@ -1,39 +1,62 @@
-"""Regions of a task that bear a label: spans of a text. How those of several annotators become one.
+"""Regions of a task that bear a label. How those of several annotators become one.
 
-A region is kept as ``[start, end, label]``, ``end`` exclusive; a task's label is the sorted list of
-its regions, and an empty list says that nothing is there.
+A region is kept as ``[start, end, label]``; a task's label is the sorted list of its regions, and
+an empty list says that nothing is there. Of a span of a text start and end are code points, the end
+exclusive; of a box in an image they are its upper left and lower right corner, in percent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Region", "ScoredRegion", "exact_f1", "merge_regions", "sorted_regions"]
+__all__ = [
+    "Region",
+    "ScoredRegion",
+    "agreement",
+    "count_matches",
+    "merge_regions",
+    "overlap",
+    "sorted_regions",
+]
 
 SAME = 0.5  # share of the union that two regions of one label overlap in, to be the same one
 
 
 class Region(NamedTuple):
-    """A labeled region."""
+    """A labeled region; start and end are numbers, or corners (x, y)."""
 
-    start: int
-    end: int
+    start: Any
+    end: Any
     label: str
+
+    @classmethod
+    def of(cls, one: Sequence[Any]) -> Region:
+        """Return a region as it is kept, perhaps with a score behind it."""
+        start, end = (tuple(at) if isinstance(at, list | tuple) else at for at in one[:2])
+        return cls(start, end, one[2])
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it lies in an image."""
+        return isinstance(self.start, tuple)
 
 
 class ScoredRegion(NamedTuple):
     """A predicted region, with the probability of its label."""
 
-    start: int
-    end: int
+    start: Any
+    end: Any
     label: str
     score: float
 
 
 def sorted_regions(regions: Iterable[Sequence[Any]]) -> list[list[Any]]:
     """Return regions as a task's label: each once, in order."""
-    return [list(one) for one in sorted({Region(*one[:3]) for one in regions})]
+    return [
+        [list(one.start), list(one.end), one.label] if one.is_box else list(one)
+        for one in sorted({Region.of(one) for one in regions})
+    ]
 
 
 def merge_regions(votes: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:
@@ -48,7 +71,7 @@ def merge_regions(votes: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:
     votes : sequence of lists of regions
         Of the annotations, the latest last.
     """
-    latest_first = [[Region(*one) for one in vote] for vote in reversed(votes)]
+    latest_first = [[Region.of(one) for one in vote] for vote in reversed(votes)]
     n, kept = len(latest_first), []
     for at, vote in enumerate(latest_first):
         others = latest_first[at + 1 :]
@@ -63,24 +86,63 @@ def merge_regions(votes: Sequence[Sequence[Sequence[Any]]]) -> list[list[Any]]:
     return sorted_regions(kept)
 
 
-def exact_f1(first: Sequence[Sequence[Any]], second: Sequence[Sequence[Any]]) -> float:
-    """Return the F1 of regions that agree in borders and label; 1 where both are empty."""
+def agreement(first: Sequence[Sequence[Any]], second: Sequence[Sequence[Any]]) -> float:
+    """Return the F1 of regions that are the same, see `count_matches`; 1 where both are empty."""
     if not first and not second:
         return 1.0
-    both = {Region(*one[:3]) for one in first} & {Region(*one[:3]) for one in second}
-    return 2 * len(both) / (len(first) + len(second))
+    return 2 * count_matches(first, second) / (len(first) + len(second))
+
+
+def count_matches(truth: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> int:
+    """Count the regions that were found.
+
+    A span is found if its borders and its label are right, a box if one of its label overlaps with
+    it in half of their union or more. Each counts once.
+    """
+    left = {Region.of(one) for one in truth}
+    given = {Region.of(one) for one in found}
+    if not any(one.is_box for one in left):
+        return len(left & given)
+    pairs = [(overlap(a, b), a, b) for a in left for b in given if a.label == b.label]
+    n = 0
+    for share, a, b in sorted(pairs, reverse=True):
+        if share >= SAME and a in left and b in given:
+            n += 1
+            left.remove(a)
+            given.remove(b)
+    return n
+
+
+def overlap(first: Region, second: Region) -> float:
+    """Return the share of the union of two regions in which they overlap."""
+    both, one, other = (
+        _size(start, end)
+        for start, end in (
+            (_each(max, first.start, second.start), _each(min, first.end, second.end)),
+            (first.start, first.end),
+            (second.start, second.end),
+        )
+    )
+    return both / (one + other - both) if both else 0.0
 
 
 def _same(region: Region, others: Sequence[Region]) -> Region | None:
     """Return that of some regions which is the same one; None without."""
-    shares = [(_overlap(region, one), one) for one in others if one.label == region.label]
+    shares = [(overlap(region, one), one) for one in others if one.label == region.label]
     share, found = max(shares, default=(0.0, None))
     return found if share >= SAME else None
 
 
-def _overlap(first: Region, second: Region) -> float:
-    """Return the share of the union of two regions in which they overlap."""
-    both = min(first.end, second.end) - max(first.start, second.start)
-    if both <= 0:
-        return 0.0
-    return both / (max(first.end, second.end) - min(first.start, second.start))
+def _each(pick: Callable[..., Any], first: Any, second: Any) -> Any:
+    """Pick one of two numbers, or of each coordinate of two corners."""
+    if isinstance(first, tuple):
+        return tuple(map(pick, first, second))
+    return pick(first, second)
+
+
+def _size(start: Any, end: Any) -> float:
+    """Return the length of a span, or the area of a box; 0 where it is empty."""
+    if not isinstance(start, tuple):
+        return max(0.0, end - start)
+    sides = [max(0.0, high - low) for low, high in zip(start, end, strict=True)]
+    return sides[0] * sides[1]

@@ -8,6 +8,7 @@ from .number import NumberTag
 from .pairwise import PairwiseTag
 from .paragraph_labels import ParagraphLabelsTag
 from .rating import RatingTag
+from .rectangle_labels import RectangleLabelsTag
 from .region_tag import RegionTag
 from .slider import SliderTag
 from .taxonomy import TaxonomyTag
@@ -24,6 +25,7 @@ __all__ = [
     "PairwiseTag",
     "ParagraphLabelsTag",
     "RatingTag",
+    "RectangleLabelsTag",
     "RegionTag",
     "SliderTag",
     "TaxonomyTag",

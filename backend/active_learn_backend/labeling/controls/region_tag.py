@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from xml.etree.ElementTree import Element
 
-from ..regions import ScoredRegion, exact_f1, merge_regions, sorted_regions
+from ..regions import ScoredRegion, agreement, merge_regions, sorted_regions
 from .base import ControlTag
 from .categorical import model_names
 
@@ -56,11 +56,11 @@ class RegionTag(ControlTag):
         }
 
     @abstractmethod
-    def borders(self, value: Mapping[str, Any]) -> tuple[int, int] | None:
+    def borders(self, value: Mapping[str, Any]) -> tuple[Any, Any] | None:
         """Return the borders of a region of an annotation; None where it has none."""
 
     @abstractmethod
-    def payload(self, start: int, end: int, content: Any) -> dict[str, Any]:
+    def payload(self, start: Any, end: Any, content: Any) -> dict[str, Any]:
         """Write borders as the value of a region.
 
         Parameters
@@ -110,7 +110,7 @@ class RegionTag(ControlTag):
         return merge_regions(votes)
 
     def differs(self, vote: Any, label: Any) -> float:
-        return 1 - exact_f1(vote, label)
+        return 1 - agreement(vote, label)
 
     def _labels_of(self, value: Mapping[str, Any]) -> list[str]:
         """Return the labels of a region that the config offers."""

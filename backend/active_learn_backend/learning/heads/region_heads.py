@@ -15,7 +15,7 @@ from ...labeling.controls import RegionTag
 from ...labeling.regions import ScoredRegion
 from ...settings import RANDOM_STATE
 from ..regions.embedder import PartsOfField
-from ..regions.kinds import PartKind
+from ..regions.part_kind import PartKind
 from ..regions.parts import Parts, PartsOfTasks
 from ..selection.snapshot import ControlSnapshot
 

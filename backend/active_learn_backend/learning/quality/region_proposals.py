@@ -18,8 +18,9 @@ from ...labeling.controls import RegionTag
 from ...labeling.exact_text import ExactText, exact_text
 from ...labeling.regions import ScoredRegion
 from ..heads.region_heads import FoundRegions, find_regions
-from ..regions.kinds import PartKind, kind_of
+from ..regions.kinds import kind_of
 from ..regions.part_cache import PartCache
+from ..regions.part_kind import PartKind
 
 __all__ = ["Piece", "Proposal", "propose"]
 
@@ -95,7 +96,7 @@ def propose(
             control.from_name,
             field.name,
             _reason(kind, found, texts[key], places.places_of(at)),
-            _pieces(texts[key], found.regions, most),
+            _pieces(texts[key], found.regions, most) if kind.is_text else (),
         )
         for at, (key, found) in enumerate(zip(known, find_regions(head, kind, tasks), strict=True))
     }
@@ -104,6 +105,8 @@ def propose(
 def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -> str:
     unsure = np.flatnonzero(found.doubts >= UNSURE)
     said = f"{len(unsure)} of {len(found.doubts)} {kind.noun} unsure"
+    if not kind.is_text:
+        return said
     order = unsure[np.argsort(-found.doubts[unsure], kind="stable")][:NAMED]
     words = dict.fromkeys(text.between(start, end) for start, end in places[order].tolist())
     return f"{said}: {', '.join(words)}" if words else said

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...labeling.controls import RegionTag
-from ...labeling.regions import Region
+from ...labeling.regions import count_matches
 from ...settings import RANDOM_STATE
 from ...state.round_report import ControlReport, Estimate, Evaluation
 from ..heads import ControlHeads
@@ -66,16 +66,14 @@ def count_regions(
     Returns
     -------
     right : array of shape (n,)
-        Twice how many were found with the right borders and label.
+        Twice how many were found, see `labeling.regions.count_matches`.
     both : array of shape (n,)
         How many there are, and how many were found, in sum: F1 is the ratio of the sums.
     """
     right, both = [], []
     for label, answer in zip(labels, found, strict=True):
-        truth = {Region(*one[:3]) for one in label}
-        given = {Region(*one[:3]) for one in answer}
-        right.append(2.0 * len(truth & given))
-        both.append(float(len(truth) + len(given)))
+        right.append(2.0 * count_matches(label, answer))
+        both.append(float(len(label) + len(answer)))
     return np.array(right), np.array(both)
 
 

@@ -16,8 +16,9 @@ from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..embedding.embedder import CHUNK, Contents, Progress, TaskEmbedder, longest_first
 from ..encoders.content_reader import ContentReader
-from .kinds import PartKind, kind_of
+from .kinds import kind_of
 from .part_cache import PartCache, open_part_cache
+from .part_kind import PartKind
 from .parts import PartedVectors, TaskParts
 
 __all__ = ["RegionEmbedder", "open_embedder"]
@@ -77,7 +78,9 @@ class PartsOfField:
         self, contents: Sequence[Mapping[str, Any]]
     ) -> tuple[list[TaskParts], dict[int, ContentError]]:
         """Return the parts of tasks; of one that cannot be read none, and the reason."""
-        raws: list[Any] = self._reader.map(contents, lambda values: values[0])
+        raws: list[Any] = self._reader.map(
+            contents, lambda values: self._encoder.prepare(values[0])
+        )
         failed = {at: raw for at, raw in enumerate(raws) if isinstance(raw, ContentError)}
         good = [at for at in range(len(raws)) if at not in failed]
         if self._field.kind == "text":  # places are counted in the text as it is

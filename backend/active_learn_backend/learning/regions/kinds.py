@@ -1,76 +1,28 @@
-"""Kinds of parts: what the parts of a content are, and how their tags and a task's regions relate.
+"""The kinds of parts that there are, and the words of a text as one of them.
 
 A kind is one class here or in a file of its own, and one line in `KINDS`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...labeling.config import Field
 from ...labeling.exact_text import ExactText
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders import Encoder, configured_encoders
+from .cells import Cells
+from .part_kind import PartEncoder, PartKind, Tags
 from .parts import Places, TaskParts
 from .words import EMBEDDED, SHAPED, find_words, word_features
 
-__all__ = ["KINDS", "PartEncoder", "PartKind", "kind_of"]
-
-Tags = npt.NDArray[np.int64]
+__all__ = ["KINDS", "kind_of"]
 
 MOST_WORDS = 5000  # of a text that are read
-
-
-class PartEncoder(Protocol):
-    """Finds the parts of contents, and computes their features.
-
-    Attributes
-    ----------
-    fingerprint : str
-        Names everything that the features depend on; fit for a folder's name.
-    n_features : int
-    """
-
-    fingerprint: str
-    n_features: int
-
-    def encode(self, raws: Sequence[Any]) -> list[TaskParts]:
-        """Return the parts of some contents: `ExactText`, or the bytes of files."""
-
-
-class PartKind(ABC):
-    """What the parts of a kind of content are."""
-
-    #: Whether the parts of a task are a sequence, in which a tag depends on the one before.
-    sequential: ClassVar[bool]
-    #: What a part is called.
-    noun: ClassVar[str]
-
-    @abstractmethod
-    def encoder(self, settings: Settings) -> PartEncoder:
-        """Return what makes the parts, by the setting ``encoder``.
-
-        Raises
-        ------
-        SettingsError, MissingOptionalDependencyError
-            When it names what cannot be used.
-        """
-
-    @abstractmethod
-    def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
-        """Return the tag of each part of a task by its regions: 0 outside, else a label's place."""
-
-    @abstractmethod
-    def regions(
-        self, runs: Iterable[Any], labels: Sequence[str], places: Places
-    ) -> list[ScoredRegion]:
-        """Return the regions that runs of tags stand for, see `active_learn.heads.Run`."""
 
 
 class Words(PartKind):
@@ -82,6 +34,7 @@ class Words(PartKind):
 
     sequential = True
     noun = "words"
+    is_text = True
 
     def encoder(self, settings: Settings) -> PartEncoder:
         return WordEncoder(configured_encoders(settings, {"text"})["text"])
@@ -129,6 +82,9 @@ class WordEncoder:
         self.fingerprint = f"words1-{of_model}"
         self.n_features = self._states.n_features + SHAPED if self._states else EMBEDDED
 
+    def prepare(self, raw: Any) -> Any:
+        return raw
+
     def encode(self, raws: Sequence[ExactText]) -> list[TaskParts]:
         texts = [one.text.encode("utf-8", "replace").decode() for one in raws]
         places = [find_words(text)[:MOST_WORDS] for text in texts]
@@ -149,7 +105,7 @@ class WordEncoder:
 
 
 #: By the kind of the field that is labeled.
-KINDS: dict[str, PartKind] = {"text": Words()}
+KINDS: dict[str, PartKind] = {"text": Words(), "image": Cells()}
 
 
 def kind_of(field: Field) -> PartKind:

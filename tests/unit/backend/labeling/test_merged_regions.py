@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labeling.regions import exact_f1, merge_regions
+from active_learn_backend.labeling.regions import agreement, merge_regions
 
 CONFIG = (
     '<View><Labels name="label" toName="text"><Label value="A"/><Label value="B"/></Labels>'
@@ -42,9 +42,9 @@ def test_a_region_counts_once_for_an_annotator_who_marked_two_like_it() -> None:
 
 
 def test_f1_of_regions() -> None:
-    assert exact_f1([], []) == 1
-    assert exact_f1([ONE], []) == 0
-    assert exact_f1([ONE, FAR], [ONE, WIDER]) == 0.5
+    assert agreement([], []) == 1
+    assert agreement([ONE], []) == 0
+    assert agreement([ONE, FAR], [ONE, WIDER]) == 0.5
 
 
 def annotation(number: int, *regions: list[Any], **more: Any) -> dict[str, Any]:
