@@ -226,11 +226,8 @@ def test_an_unusable_config_is_refused_in_words_that_the_user_sees(
 def test_a_project_of_which_nothing_can_be_learned_is_ordered_by_coverage(
     harness: Harness, make_text_project: Callable[..., tuple[int, list[int]]]
 ) -> None:
-    """Spans: 18 texts of one kind and 6 of another. Both kinds are served first, in turn."""
-    config = (
-        '<View><Text name="text" value="$text"/><Labels name="label" toName="text">'
-        '<Label value="person"/></Labels></View>'
-    )
+    """Free text: 18 texts of one kind and 6 of another. Both kinds are served first, in turn."""
+    config = '<View><Text name="text" value="$text"/><TextArea name="label" toName="text"/></View>'
     kinds = [n % 4 == 0 for n in range(24)]
     texts = [
         f"{'cats purr softly' if kind else 'the bank sent a letter'} {n}"
@@ -238,17 +235,17 @@ def test_a_project_of_which_nothing_can_be_learned_is_ordered_by_coverage(
     ]
     project, tasks = make_text_project(texts, config=config)
     said = harness.backend.run("connect", "--project", str(project))
-    assert (
-        "ordered by coverage, as no control can be learned: Labels 'label' labels regions" in said
-    )
+    assert "ordered by coverage, as no control can be learned: TextArea 'label' takes" in said
     version = harness.wait_queue(project)
     queue = harness.queue(project)
     assert {kinds[tasks.index(task)] for task in queue[:2]} == {True, False}
     assert all(row["result"] == [] for row in harness.rows(project, version))
-    span = {"start": 0, "end": 4, "text": "cats", "labels": ["person"]}
-    item = {"from_name": "label", "to_name": "text", "type": "labels", "value": span}
+    value = {"text": ["about cats"]}
+    item = {"from_name": "label", "to_name": "text", "type": "textarea", "value": value}
     done = queue[:3]
-    for task, result in zip(done, ([item], [], [item]), strict=True):  # no span is an answer too
+    for task, result in zip(
+        done, ([item], [], [item]), strict=True
+    ):  # an empty one is an answer too
         harness.annotate(task, result)
     harness.wait_labels(project, dict.fromkeys(done, "annotated"))
     harness.wait_queue(project, after=int(version[3:]))

@@ -29,7 +29,7 @@ PLACES = 3  # that a hashed thing sets
 #: Number of features beside those of a model, and without a model.
 SHAPED = 3 * SHAPE + AFFIXES
 EMBEDDED = SHAPED + WORD + TRIGRAMS + 2 * NEIGHBOR
-OF_SIDES, OF_AFFIXES, OF_NEIGHBORS = 0.7, 0.5, 0.7  # weights beside the word's own
+OF_SIDES, OF_AFFIXES, OF_NEIGHBORS = 0.7, 0.5, 0.4  # weights beside the word's own
 
 
 @lru_cache(maxsize=1)
