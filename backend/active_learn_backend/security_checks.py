@@ -10,7 +10,14 @@ from active_learn.errors import MissingOptionalDependencyError
 
 from .settings import Settings
 
-__all__ = ["LOOPBACK", "Danger", "require_engine", "unsafe_packages", "unsafe_settings"]
+__all__ = [
+    "LOOPBACK",
+    "Danger",
+    "require_engine",
+    "require_training",
+    "unsafe_packages",
+    "unsafe_settings",
+]
 
 #: Names under which only this machine reaches us.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -70,4 +77,20 @@ def require_engine(settings: Settings) -> None:
         raise MissingOptionalDependencyError(
             "ENGINE is ray, whose package is not installed: "
             "pip install 'label-studio-active-sampler[ray]'"
+        )
+
+
+def require_training(settings: Settings) -> None:
+    """Ask for the packages of the setting ``train``, before anything heavy is loaded.
+
+    Raises
+    ------
+    MissingOptionalDependencyError
+        When a model is to be fine-tuned, and one of them is not installed.
+    """
+    missing = [name for name in ("accelerate", "peft") if find_spec(name) is None]
+    if settings.train != "off" and missing:
+        raise MissingOptionalDependencyError(
+            f"TRAIN is {settings.train}, whose packages are not installed ({', '.join(missing)}): "
+            "pip install 'label-studio-active-sampler[train]'"
         )

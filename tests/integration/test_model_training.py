@@ -26,6 +26,7 @@ from active_learn_backend.state.training_status import (
     TrainingStatus,
     read_output,
     read_training,
+    record_training,
 )
 from active_learn_backend.web.app import create_app
 from active_learn_backend.worker.model_update import ModelUpdates
@@ -163,6 +164,13 @@ def test_a_command_trains_a_model_that_serves_from_the_next_round(
     assert shown["training"]["output"] == "trained"
     assert shown["training"]["status"]["progress"] == 0.5
     assert shown["served"] == 1
+    # The state was lost: what served last serves again.
+    backend.store.update(labeled.project, served_model=0, next_model=0, model_version="")
+    restore = ModelUpdates(labeled.work()).due(labeled.state)
+    assert restore is not None
+    restore(labeled.state)
+    labeled.turn()
+    assert labeled.state.model_version == version.name
 
 
 FAILURES = {
@@ -241,6 +249,9 @@ def test_a_model_that_is_worse_is_a_candidate_with_the_reason(
     roll_back(labeled.settings, backend.store, labeled.project, head)
     labeled.turn()
     assert (labeled.state.served_model, labeled.state.model_version) == (0, "")
+    assert ModelUpdates(labeled.work()).due(labeled.state) is None
+    roll_back(labeled.settings, backend.store, labeled.project, "latest")
+    assert ModelUpdates(labeled.work()).due(labeled.state) is not None
 
 
 def test_a_model_waits_for_audit_labels_to_be_compared_on(
@@ -279,6 +290,8 @@ def test_a_training_whose_worker_ends_is_taken_up_with_its_checkpoint(
         )
         worker.stopping.set()
         labeled.wait_state("interrupted")
+    # As after a worker that was killed, which records nothing.
+    record_training(labeled.settings, labeled.project, replace(labeled.status, state="running"))
     label(labeled.studio, labeled.project, 5)
     labeled.turn()
     with backend.worker(**labeled.values):

@@ -17,7 +17,7 @@ import click
 from pydantic import SecretStr
 
 from ..errors import SettingsError
-from ..security_checks import require_engine, unsafe_packages, unsafe_settings
+from ..security_checks import require_engine, require_training, unsafe_packages, unsafe_settings
 from ..settings import Settings, removed_variables
 from ..state.folders import make_model_dir
 from ..state.recovery import DAMAGED_EXIT, put_aside_if_damaged
@@ -38,6 +38,7 @@ def serve_command(**given: Any) -> None:
     """Run the backend: web process and worker."""
     settings = read_settings(given)
     require_engine(settings)
+    require_training(settings)
     report_dangers(settings)
     make_model_dir(settings)
     log.info("state is kept in %s", settings.model_dir.resolve())

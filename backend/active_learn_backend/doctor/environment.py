@@ -13,14 +13,21 @@ from active_learn.errors import MissingOptionalDependencyError
 
 from ..errors import EngineError
 from ..learning.engines.ray.driver import check_reachable
-from ..security_checks import require_engine, unsafe_packages, unsafe_settings
+from ..security_checks import require_engine, require_training, unsafe_packages, unsafe_settings
 from ..settings import Settings
 from ..state.folders import DISK_LOW
 from ..state.store import Store
 from ..state.worker_heartbeats import WORKER_SILENT, worker_heartbeats
 from .finding import Finding, ok, warning, wrong
 
-__all__ = ["check_disk", "check_engine", "check_safety", "check_worker", "has_state"]
+__all__ = [
+    "check_disk",
+    "check_engine",
+    "check_safety",
+    "check_training",
+    "check_worker",
+    "has_state",
+]
 
 GIB = 2**30
 
@@ -67,6 +74,18 @@ def check_engine(settings: Settings) -> Iterator[Finding]:
         return
     where = f"at {settings.ray_address}" if settings.ray_address else "on this machine"
     yield ok(f"tasks are embedded and ranked on Ray {where}")
+
+
+def check_training(settings: Settings) -> Iterator[Finding]:
+    """Check whether what fine-tunes models is installed."""
+    if settings.train == "off":
+        return
+    try:
+        require_training(settings)
+    except MissingOptionalDependencyError as error:
+        yield wrong(str(error), "no model is trained until then")
+        return
+    yield ok(f"models are fine-tuned (TRAIN={settings.train})")
 
 
 def has_state(settings: Settings) -> bool:

@@ -17,7 +17,14 @@ from ..logs import context
 from ..settings import Settings
 from ..state.lease import Lease, owner_name
 from ..state.store import Project, Store
-from .environment import check_disk, check_engine, check_safety, check_worker, has_state
+from .environment import (
+    check_disk,
+    check_engine,
+    check_safety,
+    check_training,
+    check_worker,
+    has_state,
+)
 from .finding import Finding, not_checked, warning, wrong
 from .project import examine_project
 from .registration import check_orphans, orphans
@@ -65,6 +72,7 @@ def examine(settings: Settings, project_id: int | None, deadline: float) -> list
         "the packages": partial(check_safety, settings),
         "the disk": partial(check_disk, settings.model_dir),
         "the engine": partial(check_engine, settings),
+        "the training": partial(check_training, settings),
     }
     if store is not None and connected:
         checks["the worker"] = partial(check_worker, store)

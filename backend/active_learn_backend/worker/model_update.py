@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,8 @@ class ModelUpdates:
         if self._file_changed(settings, project):
             return self._examine
         versions = read_versions(self.work.settings, project.id)
+        if _last_served(versions, settings, project) is not None:
+            return self._restore
         # A person who went back to a head keeps it.
         if not project.pinned_round and any(_is_waiting(one, project) for one in versions):
             return self._make_ready
@@ -168,6 +170,18 @@ class ModelUpdates:
         """Record that a copy of what serves already is that version: nothing changes by it."""
         self.work.store.update(project.id, served_model=version.number, next_model=version.number)
         record_version(self.work.settings, project.id, marked_served(version))
+
+    def _restore(self, project: Project) -> None:
+        """Let the version that served last serve again, where the project state knows of none.
+
+        The state was lost, or a person went back to a head, and now to the latest.
+        """
+        settings = project_settings(self.work.settings, project.params)
+        version = _last_served(self._versions(project), settings, project)
+        if version is not None:
+            log.info("%s served last, and serves again", version.name)
+            self.work.store.update(project.id, next_model=version.number)
+            self.work.store.mark_changed(project.id)
 
     # -- any version --------------------------------------------------------------------------
 
@@ -267,6 +281,19 @@ def candidate_of(work: Work, project: Project) -> Candidate:
 def _is_waiting(version: ModelVersion, project: Project) -> bool:
     """Return whether a version may serve, and is newer than all that served."""
     return version.number > project.next_model and not version.served_at and not version.reason
+
+
+def _last_served(
+    versions: Sequence[ModelVersion], settings: Settings, project: Project
+) -> ModelVersion | None:
+    """Return the version that served last, if none serves now and no person wants it so."""
+    if project.served_model or project.next_model or project.pinned_round:
+        return None
+    served = [one for one in versions if one.served_at]
+    last = max(served, key=lambda one: one.served_at, default=None)
+    if last is None or (last.origin == "MODEL" and not settings.model):
+        return None
+    return last
 
 
 def _in_use(version: ModelVersion, settings: Settings, project: Project) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from active_learn.errors import MissingOptionalDependencyError
 from active_learn_backend import security_checks
+from active_learn_backend.cli.serve import serve_command
 from active_learn_backend.decoders import process
 from active_learn_backend.doctor import Finding, Verdict, examine, exit_status, repair
 from active_learn_backend.doctor import environment as environment_module
@@ -26,6 +27,7 @@ from active_learn_backend.doctor.environment import (
     check_disk,
     check_engine,
     check_safety,
+    check_training,
     check_worker,
 )
 from active_learn_backend.doctor.labeling_runs import check_labeling_runs
@@ -47,6 +49,7 @@ from active_learn_backend.state.labeling_runs import begin
 from active_learn_backend.state.store import Project, QueueRow, Store, TaskRow
 from active_learn_backend.state.tasks import apply_changes
 from active_learn_backend.state.worker_heartbeats import record_heartbeat
+from click.testing import CliRunner
 from fake_server import KEY, Answer, Script
 from hypothesis import given
 from hypothesis import strategies as st
@@ -283,6 +286,19 @@ def test_a_cluster_that_does_not_answer_is_wrong(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(security_checks, "find_spec", lambda name: None)
     (finding,) = check_engine(load_settings(engine="ray"))
     assert "pip install" in finding.what
+
+
+def test_packages_that_a_training_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(check_training(load_settings())) == []
+    (finding,) = check_training(load_settings(train="lora"))
+    assert finding.verdict is Verdict.OK
+    monkeypatch.setattr(security_checks, "find_spec", lambda name: None)
+    (finding,) = check_training(load_settings(train="lora"))
+    assert finding.verdict is Verdict.WRONG
+    said = "whose packages are not installed (accelerate, peft): pip install"
+    assert f"TRAIN is lora, {said}" in finding.what
+    served = CliRunner().invoke(serve_command, ["--train", "full"])
+    assert f"TRAIN is full, {said}" in str(served.exception)
 
 
 def test_a_worker_is_missed(tmp_path: Path) -> None:
