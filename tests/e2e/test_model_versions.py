@@ -35,7 +35,7 @@ def take(model: Path, target: Path) -> None:
 def doctor(server: BackendServer, project: int) -> str:
     """Return what it finds, whatever its exit status."""
     try:
-        return server.run("doctor", "--project", str(project))
+        return server.run("doctor", "--project", str(project), "--seconds", "100")
     except ServerError as error:
         return str(error)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from active_learn.heads import head_name
+from active_learn_backend.cli import main
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.doctor.models import check_versions
 from active_learn_backend.errors import SettingsError
@@ -31,8 +32,10 @@ from active_learn_backend.state.training_status import (
 from active_learn_backend.web.app import create_app
 from active_learn_backend.worker.model_update import ModelUpdates
 from active_learn_backend.worker.training import train, training_is_due
-from active_learn_backend.worker.work import Work
+from active_learn_backend.worker.work import Work, alone
+from click.testing import CliRunner
 from fake_label_studio import FakeLabelStudio
+from fake_server import KEY
 from tiny_models import save_pattern_model
 from worker_backend import PATIENCE, Backend
 
@@ -297,6 +300,31 @@ def test_a_training_whose_worker_ends_is_taken_up_with_its_checkpoint(
     with backend.worker(**labeled.values):
         labeled.wait_served(number=1)
     assert (labeled.status.state, labeled.status.tries) == ("done", 2)
+
+
+def test_a_person_trains_by_a_command_and_sees_what_came_of_it(
+    backend: Backend, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeled = Labeled(backend)
+    environment = {
+        "LABEL_STUDIO_URL": labeled.studio.url, "LABEL_STUDIO_API_KEY": KEY,
+        "MODEL_DIR": str(backend.folder), "DEVICE": "cpu",
+    }  # fmt: skip
+
+    def run(*options: str) -> tuple[int, str]:
+        command = ["train", "--project", str(labeled.project), *options]
+        done = CliRunner().invoke(main, command, env=environment)
+        return done.exit_code, done.output
+
+    assert "set TRAIN_COMMAND, or TRAIN to lora or full" in run()[1]
+    status, said = run("--train-command", "echo no data; exit 1")
+    assert status == 1
+    assert re.search("no data\n.*gave no model: it failed with exit status 1", said, re.DOTALL)
+    status, said = run("--train-command", f"echo done; {write(models['good'])}")
+    assert status == 0, said
+    assert "done\nproject 1: version 1 of its model is trained; the worker lets the next" in said
+    with alone(labeled.settings, labeled.project, "training"):
+        assert "the worker trains the model of project 1 now" in run("--train-command", "true")[1]
 
 
 def test_a_training_is_due_every_so_many_labels(backend: Backend, models: dict[str, Path]) -> None:

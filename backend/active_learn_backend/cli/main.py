@@ -23,13 +23,14 @@ COMMANDS = {
     "label": ("label", "Label the rest automatically, as far as the accuracy is certified."),
     "pause": ("connect", "Stop ordering a project's stream for now."),
     "resume": ("connect", "Order a project's stream again."),
-    "rollback": ("versions", "Go back to an earlier head."),
+    "rollback": ("versions", "Go back to an earlier head or model."),
     "select": ("select", "Copy the JSON lines that are worth labeling."),
     "serve": ("serve", "Run the backend: web process and worker."),
+    "train": ("train", "Train a project's model now, by TRAIN_COMMAND or TRAIN, and compare it."),
     "unlabel": ("unlabel", "Take back what a labeling run wrote, but for what people changed."),
     "versions": (
         "versions",
-        "List the trained heads that are kept, and the labeling runs.",
+        "List the heads and models that are kept, and the labeling runs.",
     ),
     "worker": ("worker", "Run the worker alone, where another server hosts the web part."),
 }

@@ -1,4 +1,4 @@
-"""`active-learn versions` and `rollback`: the trained heads of a project."""
+"""`active-learn versions` and `rollback`: the heads and own models of a project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["rollback_command", "versions_command"]
 @project_option
 @settings_options("state", "logs")
 def versions_command(project_id: int, **given: Any) -> None:
-    """List the trained heads that are kept, and the labeling runs."""
+    """List the heads and models that are kept, and the labeling runs."""
     from ..learning.quality.head_versions import list_versions
     from ..state.labeling_runs import describe_runs
     from ..state.store import Store
@@ -28,10 +28,16 @@ def versions_command(project_id: int, **given: Any) -> None:
 
 @click.command("rollback")
 @project_option
-@click.option("--to", "version", required=True, metavar="VERSION", help="head-<round>, or latest.")
+@click.option(
+    "--to",
+    "version",
+    required=True,
+    metavar="VERSION",
+    help="head-<round>, model-<digest>, or latest.",
+)
 @settings_options("state", "logs")
 def rollback_command(project_id: int, version: str, **given: Any) -> None:
-    """Go back to an earlier head: it answers and orders until `--to latest`."""
+    """Go back to an earlier head or model; a head answers until `--to latest`."""
     from ..learning.quality.head_versions import roll_back
     from ..state.store import Store
 

@@ -6,26 +6,21 @@ a queue: it makes a version ready, and the next round of the project takes it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from active_learn.errors import ActiveLearnError
 
 from ..errors import StoreError, WorkerStoppingError
 from ..logs import context
-from ..state.folders import make_private_folder, training_folder
 from ..state.store import Project
 from .model_update import ModelUpdates
 from .training import train, training_is_due
-from .work import Work
+from .work import Work, alone
 
 __all__ = ["Background"]
 
@@ -55,7 +50,7 @@ class _Slot:
         def target() -> None:
             with context(project=project.id):
                 try:
-                    with _alone(training_folder(work.settings, project.id) / f"{self.name}.lock"):
+                    with alone(work.settings, project.id, self.name):
                         run(project)
                 except (BlockingIOError, WorkerStoppingError):
                     # Another worker is at it, or takes it up.
@@ -114,12 +109,3 @@ class Background:
         for slot in (self._training, self._updating):
             if slot.thread is not None:
                 slot.thread.join(max(deadline - time.monotonic(), 0.0))
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that no other worker does the same; else do nothing."""
-    make_private_folder(lock.parent)
-    with os.fdopen(os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield

@@ -31,6 +31,7 @@ READ = {
     "rollback": {"state", "logs"},
     "select": set(),
     "serve": set(GROUPS),
+    "train": set(GROUPS) - {"address", "web", "worker"},
     "unlabel": {"label studio", "state", "logs"},
     "versions": {"state", "logs"},
     "worker": set(GROUPS) - {"web"},
