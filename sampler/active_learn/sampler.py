@@ -69,6 +69,8 @@ class ActiveSampler(Persistent):
         Show progress bars.
     max_conditioned : int
         Bound on the labeled Fisher factors that are conditioned on; the most informative are kept.
+        `auto`, `aopt` and `bait` condition exactly on up to 1,000, and on more through 500
+        landmarks, which carry what all of them say.
     layer : str or torch.nn.Module, optional
         The last linear layer, where it cannot be found.
     **strategy_parameters

@@ -157,13 +157,13 @@ class Posterior:
         # float64: the smallest eigenvalue is λ while the largest grows with |S|.
         new = points.double()
         gram = self.kernel.gram(new, new)
-        gram.diagonal().add_(self._noise(new))
+        gram.diagonal().add_(self.noise(new))
         if known is not None and self._inverse is not None:
             z = self._inverse @ self.kernel.gram(known.double(), new)
-            corner = self._inverse_factor(gram - z.T @ z)
+            corner = self.inverse_factor(gram - z.T @ z)
             self._append(-(corner @ z.T) @ self._inverse, corner, points.h.dtype)
         else:
-            self._inverse = self._inverse_factor(gram)
+            self._inverse = self.inverse_factor(gram)
             self._whitener = self._inverse.to(points.h.dtype)
         self.conditioned = union
 
@@ -180,13 +180,25 @@ class Posterior:
             storage[size:total, :size], storage[size:total, size:total] = left, corner
         self._inverse, self._whitener = (storage[:total, :total] for storage in self._storage)
 
-    def _noise(self, points: Points) -> torch.Tensor | float:
+    def noise(self, points: Points) -> torch.Tensor | float:
         """Return the variance of the noise of each row's label."""
         if points.noise is None:
             return self.ridge
         return self.ridge * points.noise.repeat_interleave(points.rank)
 
-    def _inverse_factor(self, gram: torch.Tensor) -> torch.Tensor:
+    def through(self, landmarks: Points, factor: torch.Tensor) -> None:
+        """Condition on what landmarks say: ``z`` is a lower triangular factor times ``g_S``."""
+        self.conditioned, self._inverse = landmarks, factor
+        self._whitener = factor.to(landmarks.h.dtype)
+
+    def inverse_factor(self, gram: torch.Tensor) -> torch.Tensor:
+        """Return the inverse of the lower Cholesky factor.
+
+        Raises
+        ------
+        ParameterError
+            When rounding leaves none.
+        """
         factor, failed = torch.linalg.cholesky_ex(gram)
         if failed:
             raise ParameterError(

@@ -26,7 +26,8 @@ class AOpt(Strategy):
     of more than 10,000 a uniform sample of 6,000 enters the greedy selection. Of tasks of parts,
     which cost more the more parts they have, the gain is divided by the root of the cost.
 
-    Conditions on labeled data; the pool's covariance is known either way, through the references.
+    Conditions on labeled data, on more than 1,000 samples through 500 landmarks (FITC); the pool's
+    covariance is known either way, through the references.
 
     Parameters
     ----------

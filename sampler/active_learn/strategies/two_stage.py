@@ -13,6 +13,7 @@ import torch
 from ..models import ModelOutput
 from ..posterior.fisher import uncertainty
 from ..posterior.kernels import Kernel
+from ..posterior.landmarks import condition_on_labels
 from ..posterior.posterior import Posterior
 from ..selectors.a_optimal import AOptimalDesign
 from .base import Context, Selection
@@ -67,7 +68,7 @@ def greedy_design(
     points = kernel.points(output)
     candidates = points if output is entering else kernel.points(entering)
     labeled = None if context.labeled is None else kernel.points(context.labeled)
-    posterior = Posterior(kernel, ridge, labeled, context.max_conditioned)
+    posterior = condition_on_labels(kernel, ridge, labeled, context.max_conditioned)
     design = AOptimalDesign(posterior, candidates, points, weights, entering.costs)
     greedy = max(0, min(context.n_greedy, context.n) - len(preselected))
     picked, gains = design.pick(greedy, np.searchsorted(rows, preselected).tolist())
