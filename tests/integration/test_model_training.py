@@ -34,7 +34,7 @@ from active_learn_backend.worker.model_update import ModelUpdates
 from active_learn_backend.worker.training import train, training_is_due
 from active_learn_backend.worker.work import Work, alone
 from click.testing import CliRunner
-from fake_label_studio import FakeLabelStudio
+from fake_label_studio import CONFIG, FakeLabelStudio
 from fake_server import KEY
 from tiny_models import save_pattern_model
 from worker_backend import PATIENCE, Backend
@@ -75,10 +75,12 @@ class Labeled:
     `values` are the settings of its backend.
     """
 
-    def __init__(self, backend: Backend, count: int = 40, **values: Any) -> None:
+    def __init__(
+        self, backend: Backend, count: int = 40, config: str = CONFIG, **values: Any
+    ) -> None:
         self.backend, self.studio = backend, backend.studio
         self.values = {**AUDITED, "train_every": 10, "device": "cpu", **values}
-        self.project = backend.add_project(120)
+        self.project = backend.add_project(120, config=config)
         self.settings = backend.settings(**self.values)
         self.turn()
         label(self.studio, self.project, count)
@@ -272,6 +274,22 @@ def test_a_model_waits_for_audit_labels_to_be_compared_on(
     compare(labeled.state)
     (version,) = labeled.versions
     assert (version.undecided, version.reason, version.audit) == (False, "", 12)
+
+
+def test_beside_regions_a_model_of_the_other_control_is_trained(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    spans = '<Labels name="span" toName="text"><Label value="a number"/></Labels></View>'
+    labeled = Labeled(backend, config=CONFIG.replace("</View>", spans))
+    status = labeled.train(write(models["good"]))
+    assert (status.state, status.reason) == ("done", "")
+    ready = ModelUpdates(labeled.work()).due(labeled.state)
+    assert ready is not None
+    ready(labeled.state)
+    labeled.turn()
+    assert labeled.state.last_error == ""
+    assert labeled.state.model_version.startswith(labeled.versions[0].name)
+    assert labeled.answers() == ["even", "odd"]
 
 
 def test_a_training_whose_worker_ends_is_taken_up_with_its_checkpoint(

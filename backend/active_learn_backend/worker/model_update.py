@@ -19,9 +19,8 @@ from ..errors import SettingsError
 from ..labeling.config import LabelingTask
 from ..learning.encoders.names import is_factory
 from ..learning.quality.learning_curve import LEAST_AUDITED
-from ..learning.selection.project_params import learned_task
 from ..learning.training.candidates import Candidate
-from ..learning.training.data import trained_control
+from ..learning.training.data import trained_control, trained_task
 from ..learning.user_models import load_own_model
 from ..learning.user_models.loading import find_model_path, model_signature
 from ..project_settings import project_settings
@@ -104,7 +103,7 @@ class ModelUpdates:
     def _examine(self, project: Project) -> None:
         """Copy and check what MODEL names, unless that is the newest version or was refused."""
         settings = project_settings(self.work.settings, project.params)
-        task = learned_task(project.label_config, settings)
+        task = trained_task(project.label_config, settings)
         files = self.seen[project.id]
         try:
             version = self._copy(settings, project, task)
@@ -237,7 +236,7 @@ def with_usable_model(
         return project
     own = project_settings(settings, project.params)
     try:
-        task = learned_task(project.label_config, own)
+        task = trained_task(project.label_config, own)
         chosen = with_version(own, project.id, project.next_model)
         if chosen.model:
             load_own_model(chosen, task, load)
@@ -272,7 +271,7 @@ def candidate_of(work: Work, project: Project) -> Candidate:
         project_settings(work.settings, project.params),
         work.store,
         project,
-        learned_task(project.label_config, settings),
+        trained_task(project.label_config, settings),
         work.load,
         work.stopping,
     )

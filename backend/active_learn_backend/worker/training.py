@@ -9,8 +9,7 @@ from pathlib import Path
 from active_learn.errors import ActiveLearnError
 
 from ..errors import WorkerStoppingError
-from ..learning.selection.project_params import learned_task
-from ..learning.training.data import trained_control
+from ..learning.training.data import trained_control, trained_task
 from ..learning.training.run import TrainingRun, training_command
 from ..learning.user_models import load_own_model
 from ..learning.user_models.model_files import digest_of_model, find_model
@@ -39,7 +38,7 @@ def training_is_due(work: Work, project: Project) -> bool:
         settings = project_settings(work.settings, project.params)
         if training_command(settings) is None:
             return False
-        task = learned_task(project.label_config, settings)
+        task = trained_task(project.label_config, settings)
         control = trained_control(task)
     except ActiveLearnError:
         return False  # said where the project itself is checked
@@ -57,7 +56,7 @@ def training_is_due(work: Work, project: Project) -> bool:
 def train(work: Work, project: Project) -> None:
     """Train a model, and compare it with what serves; `ModelUpdates` sees to what follows."""
     settings = served_settings(work.settings, project)
-    task = learned_task(project.label_config, settings)
+    task = trained_task(project.label_config, settings)
     control = trained_control(task)
     run = TrainingRun(settings, work.store, project, task, control, work.load, work.stopping)
     version: ModelVersion | None = None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,17 @@ from ...state.tasks import read_contents
 from ...state.verification import open_sample
 from ..encoders.content_reader import ContentReader
 from ..encoders.images import image_suffix
+from ..selection.project_params import learned_task
 from ..selection.snapshot import ControlSnapshot, Snapshot
 
-__all__ = ["TASKS", "TrainingData", "labeled_tasks", "trained_control", "write_training_data"]
+__all__ = [
+    "TASKS",
+    "TrainingData",
+    "labeled_tasks",
+    "trained_control",
+    "trained_task",
+    "write_training_data",
+]
 
 TASKS, LABELS, FILES = "tasks.jsonl", "labels.json", "files"
 PROBLEMS = ("classification", "multilabel", "regression")
@@ -51,6 +59,18 @@ class TrainingData:
     audit: int
     unreadable: int
     fingerprint: str
+
+
+def trained_task(label_config: str, settings: Settings) -> LabelingTask:
+    """Return the labeling task of a project as own models know it: without regions.
+
+    Raises
+    ------
+    LabelConfigError, SettingsError
+        See `learned_task`.
+    """
+    task = learned_task(label_config, settings)
+    return replace(task, controls=task.others) if task.regions and task.others else task
 
 
 def trained_control(task: LabelingTask, name: str = "") -> ControlTag:
