@@ -15,7 +15,7 @@ from active_learn_backend.demo.process import wait_until
 from active_learn_backend.settings import load_settings
 from active_learn_backend.state.model_versions import read_versions, version_path
 from active_learn_backend.state.training_status import read_output, read_training
-from harness import Harness
+from harness import PATIENCE, Harness
 from tiny_models import save_bert
 
 CLASSES = {"lost": ["card", "lost", "my"], "rate": ["rate", "exchange", "why"]}
@@ -60,7 +60,7 @@ def test_an_encoder_is_fine_tuned_after_40_labels_and_its_answers_follow(
             status = read_training(settings, project)
         wait_until(
             lambda: harness.state(project).head_version.startswith("model-"),
-            timeout=180,
+            timeout=PATIENCE,
             what="the fine-tuned model to serve",
         )
         harness.wait_one_version(project)
@@ -87,3 +87,16 @@ def test_an_encoder_is_fine_tuned_after_40_labels_and_its_answers_follow(
         logits = model(**tokenizer(texts[row["task"]], return_tensors="pt")).logits[0]
         expected = model.config.id2label[int(logits.argmax())]
         assert row["result"][0]["value"]["choices"] == [expected]
+
+    # Back to the head on the encoder.
+    server.run("rollback", "--project", str(project), "--to", version.compared_with)
+    with server.server("worker"):
+        list(annotator.label(15))
+        wait_until(
+            lambda: (
+                harness.state(project).head_version == version.compared_with
+                and not harness.state(project).activity
+            ),
+            timeout=PATIENCE,
+            what="the head to serve again",
+        )
