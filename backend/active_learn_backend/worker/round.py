@@ -138,7 +138,7 @@ class Round:
                 self._report(control, snapshot, heads, reports, stage.folder)
                 for control in self.task.controls
             ]
-            automation = plan_automation(snapshot, heads, last)
+            automation = plan_automation(snapshot, heads, last, len(self.project.looks or ()))
         strategy = self._strategy(snapshot, heads, last)
         report = RoundReport(
             round=number,

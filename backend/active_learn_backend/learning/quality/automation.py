@@ -30,7 +30,7 @@ NEEDED_POINTS, NEEDED_SPAN = 4, 1.5
 
 
 def plan_automation(
-    snapshot: Snapshot, heads: ControlHeads, last: RoundReport | None
+    snapshot: Snapshot, heads: ControlHeads, last: RoundReport | None, looks: int = 0
 ) -> Automation | None:
     """Return how many unlabeled tasks the heads could label at some accuracies.
 
@@ -40,6 +40,8 @@ def plan_automation(
     ----------
     last : RoundReport or None
         Of the former round.
+    looks : int
+        Looks at the audit labels so far; the command makes one more before a verification is one.
     """
     controls = heads.task.controls
     if heads.task.regions:
@@ -56,7 +58,7 @@ def plan_automation(
     if len(scores) < unlabeled:  # as many as there are, spread as those that were drawn
         places = (np.arange(unlabeled) * len(scores)) // unlabeled
         scores = np.sort(scores)[places]
-    significance = significance_of_look(CONFIDENCE, 1)
+    significance = significance_of_look(CONFIDENCE, looks + 2)
     shares = []
     for accuracy in ACCURACIES:
         plan = plan_sample(pool.audit_scores, pool.wrong, scores, accuracy, significance, SETS)
