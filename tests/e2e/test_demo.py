@@ -101,6 +101,8 @@ def test_runs_to_its_end_and_writes_what_it_found(demo):
     assert int(said[2]) == min(labels for labels, share in reached.items() if share >= goal)
     # One that is served in the moment in which the queue is renewed may show no version.
     assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
+    # Twelve labels are too few to leave anything to the head, and it says so.
+    assert re.search(r"With 12 labels, no answers are granted at 95%: \S", run.text()), run.text()
     assert run.servers() == []
 
 

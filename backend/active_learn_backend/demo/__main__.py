@@ -24,11 +24,12 @@ from . import digits, report
 from .annotator import Annotator, Submission, choice
 from .backend import BackendServer
 from .evaluation import learning_curve
+from .finishing import Finish, finish
 from .label_studio import PROJECT_ROOT, LabelStudioServer
 from .process import ServerError, wait_until
 
-# What of the time limit the active queue may use before the plain one gets its turn.
-ACTIVE_SHARE = 0.6
+# What of the time limit is over when the active queue is given up, and then the plain one.
+ACTIVE_SHARE, PLAIN_SHARE = 0.5, 0.75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,11 +57,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make demo ARGS=...",
         description="Label digits in a real Label Studio, in two projects: one ordered by the "
-        "backend, one in Label Studio's own order. Compare what the labels taught.",
+        "backend, one in Label Studio's own order. Compare what the labels taught, and let "
+        "the head label the rest.",
     )
     add = parser.add_argument
     add("--keep", action="store_true", help="keep both servers running until Ctrl-C")
     add("--labels", type=_count, default=150, help="labels given in the active project")
+    add("--accuracy", type=float, default=0.95, help="accuracy at which the rest is labeled")
     add("--plain-labels", type=_count, default=350, help="labels given in the plain project")
     add("--images", type=_count, default=1400, help="images uploaded; the rest is held out")
     add("--think", type=float, default=0.3, help="seconds the annotator looks at an active task")
@@ -72,6 +75,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if max(options.labels, options.plain_labels) > options.images:
         parser.error(f"only {options.images} images to label (--images)")
+    if not 0.5 < options.accuracy < 1:
+        parser.error(f"--accuracy is {options.accuracy:g}, expected a share between 0.5 and 1")
     if not 0 <= options.think <= 60:
         parser.error(f"--think is {options.think:g}, expected 0 to 60 seconds")
     return options
@@ -119,11 +124,14 @@ def run(options: argparse.Namespace) -> None:
             label_studio, pool, active, "active queue", options.labels, deadline, options.think
         )
         # Nothing learns from the plain project, so nothing is gained by thinking there.
-        deadline = began + options.time_limit
+        deadline = began + PLAIN_SHARE * options.time_limit
         baseline = annotate(
             label_studio, pool, plain, "plain queue", options.plain_labels, deadline
         )
         compare(options, pool, taught, baseline)
+        say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
+        deadline = began + options.time_limit
+        print(f"\n{finish_rest(options, label_studio, backend, pool, active, deadline)}\n")
         say(f"Done in {time.monotonic() - began:.0f} s")
         if options.keep:
             keep(label_studio, backend, active, plain)
@@ -176,6 +184,24 @@ def annotate(
     if len(given) < count:
         say(f"Stopped at {len(given)} of {count} labels: the time is up (--time-limit)")
     return given
+
+
+def finish_rest(
+    options: argparse.Namespace,
+    label_studio: LabelStudioServer,
+    backend: BackendServer,
+    pool: digits.Digits,
+    project: int,
+    deadline: float,
+) -> Finish:
+    """Find what may be labeled automatically, and check it against the truth."""
+
+    def check(count: int) -> int:
+        return len(annotate(label_studio, pool, project, "sample", count, deadline))
+
+    answers: Path = options.out / "answers.jsonl"
+    answers.unlink(missing_ok=True)
+    return finish(label_studio, backend, pool, project, options.accuracy, check, answers)
 
 
 def compare(
