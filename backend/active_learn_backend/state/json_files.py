@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
 
+_told: set[Path] = set()
+
 
 def write_record(path: Path, record: Any) -> None:
     """Write a dataclass to a file at once.
@@ -44,5 +46,7 @@ def read_record(path: Path, kind: type[Record]) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        log.warning("%s cannot be read (%s); it counts as missing", path, type(error).__name__)
+        if path not in _told:  # it is read again and again
+            _told.add(path)
+            log.warning("%s cannot be read (%s); it counts as missing", path, type(error).__name__)
         return None

@@ -17,6 +17,7 @@ from ..project_settings import project_settings
 from ..state.model_versions import (
     ModelVersion,
     add_version,
+    prune_versions,
     remove_version,
     served_settings,
     with_version,
@@ -73,6 +74,8 @@ def train(work: Work, project: Project) -> None:
         run.record_end(reason=reason)
         return
     run.record_end(reason=version.reason, version=version.number)
+    now = work.store.known_project(project.id)
+    prune_versions(work.settings, project.id, {now.served_model, now.next_model})
     log.info("the training made %s: %s", version.name, version.reason or "it may serve")
 
 
