@@ -16,7 +16,7 @@ from active_learn_backend.learning.quality.stopping import advise
 from active_learn_backend.learning.regions.embedder import open_embedder
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.state.queue import read_queue
-from active_learn_backend.state.rounds import last_round
+from active_learn_backend.state.rounds import last_round, read_rounds
 from active_learn_backend.state.tasks import read_tasks
 from active_learn_backend.web.app import create_app
 from active_learn_backend.web.change_buffer import ChangeBuffer
@@ -120,9 +120,11 @@ def test_audit_tasks_measure_the_f1_of_entities(
     assert found.evaluation.audit.metric == "entity F1"
     assert found.evaluation.audit.n == found.audit >= 10
     assert found.evaluation.audit.low <= found.evaluation.audit.value > 0.6
-    advice = advise([report])
-    assert {one.says_stop for one in advice} == {None}
-    assert "regions are not compared yet" in advice[0].words
+    assert found.stability is not None
+    assert found.stability.agreement is not None
+    assert 0.5 < found.stability.agreement.agreement <= 1
+    advice = advise(read_rounds(backend.store, project))
+    assert {one.control for one in advice} == {"label"}
 
 
 def test_live_answers_and_the_page_show_spans(

@@ -165,7 +165,7 @@ class ControlReport:
     audit : int
         Those of the audit set among them.
     regions : bool
-        Whether it labels regions: no label errors are looked for then, and no heads compared.
+        Whether it labels regions: the gain is that of their F1, and no label errors are looked for.
     """
 
     control: str

@@ -268,10 +268,10 @@ class Round:
         """Return what is found about a control."""
         name, head = control.from_name, heads.of(control)
         labeled = snapshot.of(name, heads.embedder.features(name, snapshot.embeddings))
-        if isinstance(control, RegionTag):
-            return report_regions(labeled, control, heads)
-        assert not isinstance(head, TaggingHead)
         pinned = bool(self.project.pinned_round)
+        if isinstance(control, RegionTag):
+            return report_regions(labeled, control, heads, reports, folder, pinned=pinned)
+        assert not isinstance(head, TaggingHead)
         return report_control(labeled, head, reports, folder, pinned=pinned)
 
     def _strategy(

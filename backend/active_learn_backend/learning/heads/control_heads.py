@@ -22,6 +22,7 @@ from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag, RegionTag
 from ..embedding.embedder import TaskEmbedder
 from ..regions.embedder import RegionEmbedder
+from ..regions.kinds import PartKind
 from ..regions.parts import PartedVectors, PartsOfTasks
 from ..user_models import OwnHead
 from .joint_model import JointModel
@@ -263,9 +264,12 @@ class ControlHeads:
     def find_regions(self, control: RegionTag, tasks: PartsOfTasks) -> list[FoundRegions]:
         """Return the regions that the head of a control finds in each task; none without a head."""
         head = self.region_head(control)
-        if head is None or not isinstance(self.embedder, RegionEmbedder):
-            return []
-        return find_regions(head, self.embedder.parts[control.from_name].kind, tasks)
+        return [] if head is None else find_regions(head, self.kind_of(control), tasks)
+
+    def kind_of(self, control: RegionTag) -> PartKind:
+        """Return the kind of the parts that a control labels regions of."""
+        assert isinstance(self.embedder, RegionEmbedder)
+        return self.embedder.parts[control.from_name].kind
 
 
 def _learns(head: SavedHead) -> str:

@@ -34,11 +34,14 @@ class FoundRegions:
         in one: a task in which something was missed does not look sure.
     doubts : array of shape (n,)
         Of each part, see `doubts`.
+    tags : array of shape (n,)
+        Of each part.
     """
 
     regions: list[ScoredRegion]
     score: float
     doubts: npt.NDArray[np.float32]
+    tags: npt.NDArray[np.int64]
 
 
 def doubts(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -95,7 +98,8 @@ def find_regions(head: TaggingHead, kind: PartKind, tasks: PartsOfTasks) -> list
         for at, answer in enumerate(answers):
             of_task = unsure[parts.offsets[at] : parts.offsets[at + 1]]
             regions = kind.regions(answer.runs, head.labels_offered, parts.places_of(at))
-            found.append(FoundRegions(regions, _score(regions, answer.tags, of_task), of_task))
+            score = _score(regions, answer.tags, of_task)
+            found.append(FoundRegions(regions, score, of_task, answer.tags))
     return found
 
 

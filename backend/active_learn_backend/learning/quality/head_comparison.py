@@ -10,13 +10,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import ProblemType, TrainedHead, head_name, load_heads, saved_heads
+from active_learn.heads import (
+    ProblemType,
+    SavedHead,
+    TrainedHead,
+    head_name,
+    load_heads,
+    saved_heads,
+)
 from active_learn.heads.base import FloatArray
 
 from ...state.round_report import AuditGain, HeadAgreement, RoundReport, Stability
 from ..selection.snapshot import ControlSnapshot
 
-__all__ = ["agreement", "audit_gain", "compare_heads", "earlier_heads", "stop_set"]
+__all__ = [
+    "agreement",
+    "audit_gain",
+    "compare_heads",
+    "earlier_heads",
+    "heads_to_compare",
+    "stop_set",
+]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +46,8 @@ LATE_SHARE = 0.5
 Z = 1.959964  # of a 95 % interval
 
 Array = npt.NDArray[np.float64]
+#: New labels since an earlier head, and its round.
+Step = tuple[int, int]
 
 
 def compare_heads(
@@ -56,18 +72,12 @@ def compare_heads(
     """
     name, trained = snapshot.from_name, len(snapshot.training)
     agreed, gain = None, None
-    earlier = earlier_heads(name, head, reports, folder)
-    steps = [(trained - count, number) for number, count in earlier.items()]
-    least = min(max(LEAST_STEP, LEAST_SHARE * trained), ENOUGH_STEP)
-    recent = min((step for step in steps if step[0] >= least), default=None)
+    recent, stretch = heads_to_compare(name, head, trained, reports, folder)
     if recent is not None and (former := _load(name, head, folder, recent[1])):
         chosen = snapshot.embeddings[stop_set(snapshot.places(STOP_SET_SEED))]
         value = agreement(head.problem_type, answers(former, chosen), answers(head, chosen))
         if value is not None:
             agreed = HeadAgreement(value, recent[0], len(chosen))
-    far = [step for step in steps if step[0] >= LEAST_STRETCH]
-    late = [step for step in far if step[0] <= LATE_SHARE * trained]
-    stretch = max(late) if late else min(far, default=None)
     if stretch is not None and (former := _load(name, head, folder, stretch[1])):
         measuring = snapshot.measuring
         vectors, labels = snapshot.embeddings[measuring], snapshot.labels(measuring)
@@ -76,8 +86,31 @@ def compare_heads(
     return Stability(trained, agreed, gain)
 
 
+def heads_to_compare(
+    control: str,
+    head: SavedHead,
+    trained: int,
+    reports: Sequence[RoundReport],
+    folder: Path,
+) -> tuple[Step | None, Step | None]:
+    """Return the heads that the agreement and the gain are measured since; None without one.
+
+    Parameters
+    ----------
+    trained : int
+        Labels that the head was trained on.
+    """
+    earlier = earlier_heads(control, head, reports, folder)
+    steps = [(trained - count, number) for number, count in earlier.items()]
+    least = min(max(LEAST_STEP, LEAST_SHARE * trained), ENOUGH_STEP)
+    recent = min((step for step in steps if step[0] >= least), default=None)
+    far = [step for step in steps if step[0] >= LEAST_STRETCH]
+    late = [step for step in far if step[0] <= LATE_SHARE * trained]
+    return recent, max(late) if late else min(far, default=None)
+
+
 def earlier_heads(
-    control: str, head: TrainedHead, reports: Sequence[RoundReport], folder: Path
+    control: str, head: SavedHead, reports: Sequence[RoundReport], folder: Path
 ) -> dict[int, int]:
     """Return how many labels each saved head of a control was trained on, by its earlier round."""
     trained = {

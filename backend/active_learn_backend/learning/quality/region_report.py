@@ -11,79 +11,75 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ...labeling.controls import RegionTag
-from ...labeling.regions import count_matches
 from ...settings import RANDOM_STATE
-from ...state.round_report import ControlReport, Estimate, Evaluation
+from ...state.round_report import ControlReport, Estimate, Evaluation, RoundReport
 from ..heads import ControlHeads
 from ..selection.snapshot import ControlSnapshot
+from .region_comparison import compare_region_heads, count_regions
 
-__all__ = ["ENTITY_F1", "count_regions", "f1_estimate", "report_regions"]
+__all__ = ["f1_estimate", "report_regions"]
 
-ENTITY_F1 = "entity F1"
 RESAMPLES = 2000
 
 Array = npt.NDArray[np.float64]
 
 
 def report_regions(
-    snapshot: ControlSnapshot, control: RegionTag, heads: ControlHeads
+    snapshot: ControlSnapshot,
+    control: RegionTag,
+    heads: ControlHeads,
+    reports: Sequence[RoundReport],
+    folder: Path,
+    *,
+    pinned: bool,
 ) -> ControlReport:
-    """Estimate the quality of the head of a control that labels regions, on its audit tasks.
+    """Estimate the quality of the head of a control that labels regions, and compare earlier heads.
 
-    Label errors are not looked for, and heads are not compared.
+    Label errors are not looked for.
 
     Parameters
     ----------
     snapshot : ControlSnapshot
         With the parts of the tasks as its embeddings.
+    reports, folder, pinned
+        See `report_control`.
     """
+    head, stability = heads.region_head(control), None
     measuring = snapshot.measuring
     found = heads.find_regions(control, snapshot.embeddings.select(measuring))
     evaluation = Evaluation(labels=len(snapshot.training))
     if found:
         right, both = count_regions(snapshot.labels(measuring), [one.regions for one in found])
-        evaluation = replace(evaluation, audit=f1_estimate(right, both))
+        kind = heads.kind_of(control)
+        evaluation = replace(evaluation, audit=f1_estimate(right, both, kind.metric))
+        if head is not None and not pinned:
+            counts = right, both
+            stability = compare_region_heads(head, kind, snapshot, counts, reports, folder)
     return ControlReport(
         snapshot.from_name,
         int(snapshot.labeled.sum()),
         len(measuring),
         evaluation,
+        stability=stability,
         regions=True,
     )
 
 
-def count_regions(
-    labels: Sequence[Sequence[Sequence[Any]]], found: Sequence[Sequence[Sequence[Any]]]
-) -> tuple[Array, Array]:
-    """Count regions task by task.
-
-    Returns
-    -------
-    right : array of shape (n,)
-        Twice how many were found, see `labeling.regions.count_matches`.
-    both : array of shape (n,)
-        How many there are, and how many were found, in sum: F1 is the ratio of the sums.
-    """
-    right, both = [], []
-    for label, answer in zip(labels, found, strict=True):
-        right.append(2.0 * count_matches(label, answer))
-        both.append(float(len(label) + len(answer)))
-    return np.array(right), np.array(both)
-
-
-def f1_estimate(right: Array, both: Array) -> Estimate | None:
+def f1_estimate(right: Array, both: Array, metric: str) -> Estimate | None:
     """Return F1 with its 95 % interval, of tasks drawn by chance; None without a region.
 
     Parameters
     ----------
     right, both : arrays of shape (n,)
         As from `count_regions`.
+    metric : str
+        What the F1 is called.
     """
     total, n = float(both.sum()), len(both)
     if not total:
@@ -96,7 +92,7 @@ def f1_estimate(right: Array, both: Array) -> Estimate | None:
     low, high = np.quantile(ratios, [0.025, 0.975])
     return Estimate(
         "audit",
-        ENTITY_F1,
+        metric,
         value,
         min(float(low), value),
         max(float(high), value),

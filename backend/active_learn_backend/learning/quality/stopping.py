@@ -16,7 +16,6 @@ WINDOW = 3  # comparisons of successive heads
 STABLE = 0.99
 WORTH = 0.01  # gain per 100 labels: a point of accuracy, in regression a share of the error
 PER = 100
-NOT_COMPARED = "heads of regions are not compared yet; judge by the curve of their F1"
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,6 @@ def _stabilizing(reports: Sequence[ControlReport]) -> Advice:
         )
         return Advice("stabilizing predictions", says_stop, words, source)
 
-    if reports and reports[-1].regions:
-        return say(None, NOT_COMPARED)
     steps = _disjoint_steps(reports)
     if len(steps) < WINDOW:
         return say(
@@ -147,8 +144,6 @@ def _convergence(reports: Sequence[ControlReport]) -> Advice:
         )
         return Advice("performance convergence", says_stop, words, source)
 
-    if reports and reports[-1].regions:
-        return say(None, NOT_COMPARED)
     stability = reports[-1].stability if reports else None
     gain = stability.gain if stability else None
     if gain is None:
@@ -158,7 +153,8 @@ def _convergence(reports: Sequence[ControlReport]) -> Advice:
     if unit <= 0:
         return say(True, f"no error is left on {gain.n} audit tasks")
     low, value, high = (one / unit * PER / gain.step for one in (gain.low, gain.gain, gain.high))
-    name = "error fell by" if numbers else "accuracy rose by"
+    name = "F1 rose by" if reports[-1].regions else "accuracy rose by"
+    name = "error fell by" if numbers else name
     percent = "%" if numbers else "points"
     measured = (
         f"over the last {gain.step} labels the {name} {100 * value:.1f} {percent} per {PER} "

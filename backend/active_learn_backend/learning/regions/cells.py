@@ -32,6 +32,7 @@ class Cells(PartKind):
 
     sequential = False
     noun = "cells"
+    metric = "F1 at IoU .5"
 
     def encoder(self, settings: Settings) -> CellEncoder:
         return CellEncoder()

@@ -34,6 +34,7 @@ class Words(PartKind):
 
     sequential = True
     noun = "words"
+    metric = "entity F1"
     is_text = True
 
     def encoder(self, settings: Settings) -> PartEncoder:

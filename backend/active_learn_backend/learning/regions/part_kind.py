@@ -53,6 +53,8 @@ class PartKind(ABC):
     sequential: ClassVar[bool]
     #: What a part is called.
     noun: ClassVar[str]
+    #: What the F1 of its regions is called.
+    metric: ClassVar[str]
     #: Whether its places are borders in a text.
     is_text: ClassVar[bool] = False
 
