@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from active_learn.evaluation.replay import Candidate
 from active_learn.heads import fit_head
 from active_learn.heads.folds import folds
 from active_learn.strategies import strategies
+from active_learn_backend.cli.backtest import Source, replay
 from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
@@ -29,6 +31,7 @@ from active_learn_backend.learning.quality.backtest import (
     draw,
     write_csv,
 )
+from active_learn_backend.learning.quality.replayed_curves import read_replayed_curves
 from active_learn_backend.settings import load_settings
 from click.testing import CliRunner
 
@@ -283,6 +286,29 @@ def test_any_problem_type_is_replayed(problem_type: Any) -> None:
     assert found.curves.labels.tolist() == [10, 20, 30, 40, 50, 60]
     assert np.isfinite(found.curves.scores["random"]).all()
     assert "mean" in found.report()
+
+
+@pytest.mark.parametrize("problem_type", ["classification", "regression"])
+def test_curves_of_accuracy_are_kept_for_the_page_of_the_project(
+    problem_type: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of numbers are R², which the page does not show."""
+    data = replace(clouds(problem_type=problem_type), control="c")
+    settings = load_settings(model_dir=tmp_path / "state")
+    monkeypatch.setattr(Source, "read", lambda _self, given: (data, given))
+    said = list(replay(settings, Source(project_id=5), "aopt", 2, True, tmp_path))
+    kept = read_replayed_curves(settings, 5)
+    if problem_type == "regression":
+        assert kept is None
+        return
+    assert "the status page shows the curve of random beside the project's own" in said
+    assert kept is not None
+    assert (kept.control, set(kept.scores)) == ("c", {"aopt", "random"})
+    curve = kept.of("random")
+    assert [labels for labels, _ in curve] == sorted(labels for labels, _ in curve)
+    assert len(curve) > 2
+    assert all(0 < score <= 1 for _, score in curve)
+    assert kept.of("margin") == []
 
 
 def test_every_strategy_that_fits_is_tried() -> None:
