@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from active_learn.errors import DataError
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.exact_text import exact_text
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.quality.backtest import LabeledSet
 from active_learn_backend.learning.quality.certified_labels import CertifiedLabels
@@ -195,3 +198,46 @@ def test_what_regions_cannot_do_yet_is_said(backend: Backend, project: int) -> N
         check_params(settings, task, {"budget": "0.1"})
     with pytest.raises(SettingsError, match="a model of your own finds no regions yet"):
         open_embedder(backend.settings(model="m.onnx"), project, task, lambda *_: b"")
+
+
+OBJECTS: dict[str, Callable[[str], Any]] = {
+    "HyperText": lambda text: f"<p>{text.replace(' we ', '<br/>we </p><p>')}</p>",
+    "Paragraphs": lambda text: [
+        {"author": "a", "text": "\U0001f600 hello"},
+        {"author": "b", "text": text},
+    ],
+}
+
+
+@pytest.mark.parametrize("tag", OBJECTS)
+def test_spans_of_html_and_dialogues_are_learned(
+    backend: Backend, studio: FakeLabelStudio, tag: str
+) -> None:
+    name = {"HyperText": "HyperTextLabels", "Paragraphs": "ParagraphLabels"}[tag]
+    config = CONFIG.replace("<Text", f"<{tag}").replace("Labels", name)
+    control = parse_label_config(config).regions[0]
+    project = studio.add_project(texts(40), config)
+    for task in studio.tasks.values():
+        task["data"]["text"] = OBJECTS[tag](task["data"]["text"])
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+
+    def answer(task: int) -> list[list[Any]]:
+        """The right answer, counted as the tag does."""
+        labeling = parse_label_config(config)
+        content = labeling.content(studio.tasks[task]["data"])["text"]
+        text = exact_text(content, labeling.fields[0].markup)
+        flat = spans(text.text)
+        places = text.places(np.array([one[:2] for one in flat], np.int64).reshape(-1, 2))
+        return [[*place, one[2]] for place, one in zip(places.tolist(), flat, strict=True)]
+
+    backend.turn(project, budget=12)
+    for row in read_queue(backend.store, project):
+        studio.submit(row.task_id, control.write(answer(row.task_id)))
+    backend.turn(project, budget=12)
+    rows = [row for row in studio.rows.values() if row["model_version"] == "al-2"]
+    right = [control.read(row["result"]) == answer(row["task"]) for row in rows]
+    assert sum(right) >= 0.6 * len(right) > 0
+    said = {item["value"]["text"] for row in rows for item in row["result"]}
+    assert said
+    assert said <= {*PEOPLE, *CITIES}
