@@ -82,6 +82,8 @@ def go_back(url: str, project: int, version: str) -> None:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"{url}/projects/{project}")
-        page.get_by_role("button", name=f"Go back to {version}").click()
+        row = page.locator("#versions tr").filter(has=page.get_by_text(version, exact=True))
+        row.locator("summary").click()  # it asks once
+        row.get_by_role("button", name=f"Yes, use {version}").click()
         page.get_by_text("is used for answers and ordering until").wait_for(timeout=20_000)
         browser.close()
