@@ -86,6 +86,7 @@ def test_boxes_are_learned_proposed_and_measured(
     assert found.evaluation.audit is not None
     assert found.evaluation.audit.low < found.evaluation.audit.value
     assert found.evaluation.audit.value > 0.5
+    assert found.evaluation.audit.metric == "F1 at IoU .5"
     page = create_app(backend.settings()).test_client()
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
     assert "cells unsure" in html

@@ -21,7 +21,6 @@ class RectangleLabelsTag(RegionTag):
     tag = "RectangleLabels"
     objects = ("Image",)
     value_key = "rectanglelabels"
-    metric = "F1 at IoU .5"
 
     def check_objects(self, objects: Sequence[Any]) -> None:
         super().check_objects(objects)

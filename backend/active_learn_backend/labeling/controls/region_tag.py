@@ -26,15 +26,12 @@ class RegionTag(ControlTag):
         Names of the tags that it may label.
     value_key : str
         Where a value has its labels.
-    metric : str
-        What the quality of its head is called, by what counts as found, see `count_matches`.
     exact : bool
         Whether the field that is labeled is kept as it is, see `Field.exact`.
     """
 
     objects: ClassVar[tuple[str, ...]]
     value_key: ClassVar[str]
-    metric: ClassVar[str] = "entity F1"
     exact: ClassVar[bool] = False
     problem_type = "regions"  # type: ignore[assignment]  # the library never sees it
 
