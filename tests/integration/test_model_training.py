@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from active_learn.heads import head_name
@@ -416,6 +419,30 @@ def test_a_version_that_fails_in_the_round_leaves_the_former_one(
     labeled.turn()
     assert (labeled.state.next_model, labeled.state.model_version) == (0, "")
     assert labeled.versions[0].reason.startswith("it fails: ")
+
+
+def test_a_file_that_cannot_be_copied_is_tried_again(
+    backend: Backend, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeled = Labeled(backend, 12, model=str(models["half"]))
+    updates = ModelUpdates(labeled.work())
+
+    def examine() -> None:
+        updates.due(labeled.state)  # the first look only remembers the files
+        due = updates.due(labeled.state)
+        assert due is not None
+        due(labeled.state)
+
+    with monkeypatch.context() as full:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full.setattr(shutil, "copyfile", Mock(side_effect=error))
+        with pytest.raises(OSError, match="No space left"):
+            examine()
+    assert labeled.page()["refused"] == "it cannot be copied: No space left on device"
+    assert labeled.answers() == ["even", "even"]
+    examine()
+    assert labeled.page()["refused"] == ""
+    assert labeled.state.served_model == 1
 
 
 FACTORY = """

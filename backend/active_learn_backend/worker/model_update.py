@@ -111,6 +111,9 @@ class ModelUpdates:
             self._refuse(project, str(error))
         except FileNotFoundError as error:
             self._refuse(project, f"it lacks {error.filename}")
+        except OSError as error:  # perhaps of the disk: it is tried again
+            self._refuse(project, f"it cannot be copied: {error.strerror or error}")
+            raise
         else:
             if version is not None and _in_use(version, settings, project):
                 self._adopt(project, version)
