@@ -127,6 +127,9 @@ def test_two_people_mark_entities_which_are_learned_and_proposed_where_they_stan
         person.submit(task, answer(task["data"]["text"]))
     labeled = [*first[:2], *(one.task["id"] for one in people[0].label(BATCH - 2))]
 
+    with closing(harness.store) as store:
+        store.mark_changed(project, round_requested=True)
+
     def learned() -> Any:
         rounds = harness.rounds(project)
         return rounds[-1] if rounds and rounds[-1].labeled == BATCH else None
@@ -142,11 +145,11 @@ def test_two_people_mark_entities_which_are_learned_and_proposed_where_they_stan
     folder = harness.backend.model_dir / "projects" / str(project) / "heads"
     head = load_heads(folder, report.round)["label"]
     assert isinstance(head, TaggingHead)
-    queue = harness.queue(project)
+    rows = harness.rows(project, report.queue_version)
+    queue = [row["task"] for row in rows]
     assert queue == ranking(tasks, pooled(tasks, head), labeled, QUEUED)
     assert queue != ranking(tasks, pooled(tasks), labeled, QUEUED)
 
-    rows = harness.rows(project, report.queue_version)
     regions = [(row["task"], item) for row in rows for item in row["result"]]
     assert len(regions) >= 5
     for task, item in regions:
