@@ -147,7 +147,8 @@ class TrainingRun:
             and (self.folder / DATA / TASKS).is_file()
         )
         if former is not None and taken_up:
-            self.status = replace(former, tries=former.tries + 1)
+            now = time.time()
+            self.status = replace(former, tries=former.tries + 1, begun_at=now, progress=None)
             if former.tries >= MOST_TRIES:
                 raise TrainingError(
                     f"the worker ended {MOST_TRIES} times while it ran, perhaps because of it; it "
@@ -208,7 +209,7 @@ def _starts_from(settings: Settings, task: LabelingTask) -> str:
     """Return what MODEL or ENCODER names: a path where it is on this machine; empty: nothing."""
     if settings.model:
         path = find_path(settings.model, settings)
-        return str(path.resolve()) if path else settings.model
+        return str(path.resolve()) if path else settings.model.partition("@")[0]
     kinds = {one.kind for one in task.fields}
     for name in split_encoders(settings.encoder):
         found = find_encoder(name, settings)
