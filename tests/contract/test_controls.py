@@ -712,6 +712,37 @@ class TestRectangleLabels(RegionContract):
         check_not_learned(f"<View>{objects}{self.tag}</View>", "in several images of a task")
 
 
+class TestEllipseLabels(RegionContract):
+    tag = '<EllipseLabels name="c" toName="t"><Label value="A"/><Label value="B"/></EllipseLabels>'
+    objects = '<Image name="t" value="$text"/>'
+    name = "EllipseLabels"
+    labels = ("A", "B")
+    ellipse = {"x": 50, "y": 40, "radiusX": 20, "radiusY": 10, "rotation": 0}
+    read = [
+        (ellipse | {"ellipselabels": ["B"]}, [[[30.0, 30.0], [70.0, 50.0], "B"]]),
+        # Turned by a quarter, in a square image.
+        (ellipse | {"rotation": 90, "ellipselabels": ["A"]}, [[[40.0, 20.0], [60.0, 60.0], "A"]]),
+    ]
+    unread = [
+        ellipse | {"ellipselabels": ["gone"]},
+        ellipse | {"radiusX": 0, "ellipselabels": ["B"]},
+        ellipse | {"radiusY": -1, "ellipselabels": ["B"]},
+        ellipse | {"x": math.inf, "ellipselabels": ["B"]},
+        ellipse | {"x": 200, "ellipselabels": ["B"]},
+        {"x": 1, "y": 1, "ellipselabels": ["B"]},
+    ]
+    written = [([[[30, 30], [70, 50], "B"]], ellipse | {"ellipselabels": ["B"]})]
+    unwritten = [[], [[[0, 0], [1, 1], "gone"]]]
+
+    def test_a_turned_ellipse_is_read_as_what_encloses_it_in_pixels(self) -> None:
+        """A circle is the same however it is turned, in an image twice as wide as high."""
+        value = {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["B"]}
+        size = {"original_width": 800, "original_height": 400}
+        for degrees in (0, 30, 90):
+            item = self.result(value | {"rotation": degrees})[0] | size
+            assert self.control.read([item]) == [[[40.0, 30.0], [60.0, 70.0], "B"]]
+
+
 def test_every_registered_tag_has_its_class_here() -> None:
     contracts = [ControlContract]
     for contract in contracts:

@@ -2,6 +2,7 @@
 
 from .base import REGISTRY, ControlTag
 from .choices import ChoicesTag
+from .ellipse_labels import EllipseLabelsTag
 from .hypertext_labels import HyperTextLabelsTag
 from .labels import LabelsTag
 from .number import NumberTag
@@ -19,6 +20,7 @@ __all__ = [
     "REGISTRY",
     "ChoicesTag",
     "ControlTag",
+    "EllipseLabelsTag",
     "HyperTextLabelsTag",
     "LabelsTag",
     "NumberTag",

@@ -1,0 +1,62 @@
+"""Common base of the tags that label regions of one image, each read as the box around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from .region_tag import RegionTag
+
+__all__ = ["Corner", "ImageRegionTag", "enclosing_box", "is_number", "ratio_of"]
+
+Corner = tuple[float, float]
+ORIGINAL = ("original_width", "original_height")
+LARGEST = 1e9  # number that is read
+
+
+class ImageRegionTag(RegionTag):
+    """A tag that labels regions of an image, in percent of its width and its height."""
+
+    objects = ("Image",)
+
+    def check_objects(self, objects: Sequence[Any]) -> None:
+        super().check_objects(objects)
+        if any(name.lower() == "valuelist" for name in objects[0].attr):
+            raise self.error("labels boxes in several images of a task (valueList); show one image")
+
+    def values(self, result: Any) -> list[Mapping[str, Any]]:
+        """Pick the values of this control, each with the size of its image."""
+        sized = [
+            item | {"value": {**{key: item.get(key) for key in ORIGINAL}, **item["value"]}}
+            for item in (result if isinstance(result, list) else [])
+            if isinstance(item, dict) and isinstance(item.get("value"), dict)
+        ]
+        return super().values(sized)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Return whether a value is a number that can be read."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def ratio_of(value: Mapping[str, Any]) -> float:
+    """Return the height of the image as a share of its width; 1 where it is not known."""
+    width, height = (value.get(key) for key in ORIGINAL)
+    if is_number(width) and is_number(height) and width > 0 and height > 0:
+        return float(height) / float(width)
+    return 1.0
+
+
+def enclosing_box(corners: Iterable[Corner]) -> tuple[Corner, Corner] | None:
+    """Return the upper left and the lower right corner around some points, within the image.
+
+    None where nothing of it lies in the image.
+    """
+    x, y = zip(*corners, strict=True)
+    left, top = (round(_clip(min(of)), 3) for of in (x, y))
+    right, bottom = (round(_clip(max(of)), 3) for of in (x, y))
+    return ((left, top), (right, bottom)) if left < right and top < bottom else None
+
+
+def _clip(percent: float) -> float:
+    return min(100.0, max(0.0, percent))
