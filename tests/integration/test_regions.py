@@ -241,3 +241,32 @@ def test_spans_of_html_and_dialogues_are_learned(
     said = {item["value"]["text"] for row in rows for item in row["result"]}
     assert said
     assert said <= {*PEOPLE, *CITIES}
+
+
+def test_spans_that_look_wrong_are_listed_until_they_are_put_right(
+    backend: Backend, studio: FakeLabelStudio, project: int
+) -> None:
+    backend.turn(project, budget=40)
+    rows = read_queue(backend.store, project)[:40]
+    wrong = next(row.task_id for row in rows if spans(studio.tasks[row.task_id]["data"]["text"]))
+    text = studio.tasks[wrong]["data"]["text"]
+    missing, *rest = spans(text)
+    for row in rows:
+        if row.task_id == wrong:
+            studio.submit(wrong, CONTROL.write(rest))
+        else:
+            annotate(studio, row.task_id)
+    backend.turn(project, budget=40)
+    report = last_round(backend.store, project)
+    assert report is not None
+    found = {(one.task_id, one.label): one.suggested for one in report.controls[0].label_errors}
+    name = text[missing[0] : missing[1]]
+    assert found[wrong, f"{name}: not marked"] == missing[2]
+    assert len(found) <= 3
+    (annotation,) = studio.tasks[wrong]["annotations"]
+    studio.edit(annotation["id"], result=CONTROL.write(spans(text)))
+    backend.store.update(project, round_requested=True)
+    backend.turn(project, budget=40)
+    report = last_round(backend.store, project)
+    assert report is not None
+    assert wrong not in {one.task_id for one in report.controls[0].label_errors}

@@ -165,7 +165,8 @@ class ControlReport:
     audit : int
         Those of the audit set among them.
     regions : bool
-        Whether it labels regions: the gain is that of their F1, and no label errors are looked for.
+        Whether it labels regions: the gain is that of their F1, and a label error is about one
+        region, which `label` names.
     """
 
     control: str

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from active_learn.validation import Problem
 
 from ..labeling.config import LabelingTask
 from ..labeling.controls import ControlTag, RegionTag
+from ..labeling.exact_text import ExactText, exact_text
 from ..labelstudio.published_queue import Queue
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine
@@ -251,6 +253,15 @@ class Round:
         blind = {row.task_id for row in rows if row.audit}.union(self.sample)
         return [[] if row.task_id in blind else one for row, one in zip(rows, shown, strict=True)]
 
+    def _texts(self, control: RegionTag, ids: Sequence[int]) -> dict[int, ExactText]:
+        """Read the texts of tasks in which a control labels regions."""
+        field = next(one for one in self.task.fields if one.name == control.fields[0])
+        contents = read_contents(self.store, self.project.id, list(ids)) if ids else {}
+        return {
+            task_id: exact_text(contents.get(task_id, {}).get(field.name), field.markup)
+            for task_id in ids
+        }
+
     def _contents(self, rows: Sequence[QueueRow]) -> list[Mapping[str, Any]]:
         """Read what the encoder reads of the tasks of a queue."""
         ids = [row.task_id for row in rows]
@@ -270,7 +281,10 @@ class Round:
         labeled = snapshot.of(name, heads.embedder.features(name, snapshot.embeddings))
         pinned = bool(self.project.pinned_round)
         if isinstance(control, RegionTag):
-            return report_regions(labeled, control, heads, reports, folder, pinned=pinned)
+            texts = partial(self._texts, control)
+            return report_regions(
+                labeled, control, heads, reports, folder, pinned=pinned, texts=texts
+            )
         assert not isinstance(head, TaggingHead)
         return report_control(labeled, head, reports, folder, pinned=pinned)
 

@@ -21,7 +21,9 @@ from ...settings import RANDOM_STATE
 from ...state.round_report import ControlReport, Estimate, Evaluation, RoundReport
 from ..heads import ControlHeads
 from ..selection.snapshot import ControlSnapshot
+from .control_report import EVALUATE_AGAIN
 from .region_comparison import compare_region_heads, count_regions
+from .region_errors import Texts, find_region_errors, unchanged_region_errors
 
 __all__ = ["f1_estimate", "report_regions"]
 
@@ -38,10 +40,11 @@ def report_regions(
     folder: Path,
     *,
     pinned: bool,
+    texts: Texts,
 ) -> ControlReport:
     """Estimate the quality of the head of a control that labels regions, and compare earlier heads.
 
-    Label errors are not looked for.
+    Spans that look wrong are looked for when there are a tenth more labels than at the last time.
 
     Parameters
     ----------
@@ -49,11 +52,19 @@ def report_regions(
         With the parts of the tasks as its embeddings.
     reports, folder, pinned
         See `report_control`.
+    texts : callable
+        See `find_region_errors`.
     """
     head, stability = heads.region_head(control), None
     measuring = snapshot.measuring
     found = heads.find_regions(control, snapshot.embeddings.select(measuring))
-    evaluation = Evaluation(labels=len(snapshot.training))
+    last = reports[-1].of(snapshot.from_name) if reports else ControlReport("")
+    evaluation = Evaluation(labels=last.evaluation.labels)
+    current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
+    errors = unchanged_region_errors(last.label_errors if last.regions else (), current, texts)
+    if head is not None and len(snapshot.training) >= EVALUATE_AGAIN * last.evaluation.labels:
+        evaluation = Evaluation(labels=len(snapshot.training))
+        errors = find_region_errors(head, heads.kind_of(control), snapshot, texts)
     if found:
         right, both = count_regions(snapshot.labels(measuring), [one.regions for one in found])
         kind = heads.kind_of(control)
@@ -66,6 +77,7 @@ def report_regions(
         int(snapshot.labeled.sum()),
         len(measuring),
         evaluation,
+        tuple(errors),
         stability=stability,
         regions=True,
     )
