@@ -19,6 +19,7 @@ from ..user_models.specification import InputSpecification
 __all__ = ["OPSET", "GraphPart", "Nodes", "part_of_model"]
 
 OPSET = 17
+LEAST_OPSET = 13  # that has all operators of a head in the form in which they are written here
 
 
 class Nodes:
@@ -125,15 +126,14 @@ def part_of_model(
         When its operators are of a version that cannot be converted.
     """
     versions = {one.domain: one.version for one in model.opset_import}
-    if versions.get("", OPSET) < OPSET:
+    if versions.get("", OPSET) < LEAST_OPSET:
         model = _converted(model, versions[""])
-    taken = {one.name for one in model.graph.input}
-    model = onnx.compose.add_prefix(model, f"{prefix}encoder_", rename_inputs=False)
-    output = output if output in taken else f"{prefix}encoder_{output}"
-    if prefix:
-        names = {one.name: prefix + one.name for one in model.graph.input}
-        _rename(model.graph, names)
-        output = names.get(output, output)
+    names = {one.name: prefix + one.name for one in model.graph.input}
+    own = [name for node in model.graph.node for name in node.output if name]
+    own += [tensor.name for tensor in model.graph.initializer]
+    names |= {name: f"{prefix}encoder_{name}" for name in own}
+    _rename(model.graph, names)
+    output = names[output]
     needed = _nodes_before(model.graph, output)
     read = {output, *(name for node in needed for name in _names_read(node))}
     constants = [tensor for tensor in model.graph.initializer if tensor.name in read]
@@ -151,14 +151,15 @@ def part_of_model(
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """Rename inputs of a graph."""
-    for one in graph.input:
-        one.name = names[one.name]
+    """Rename the tensors of a graph, also where its subgraphs read them; nodes lose their names."""
     for node in graph.node:
+        node.ClearField("name")
         node.input[:] = [names.get(name, name) for name in node.input]
-        for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                _rename(inner, {**names, **{one.name: one.name for one in inner.input}})
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in _subgraphs(node):
+            _rename(inner, names)
+    for one in (*graph.input, *graph.output, *graph.initializer):
+        one.name = names.get(one.name, one.name)
 
 
 def _converted(model: ModelProto, version: int) -> ModelProto:
@@ -184,8 +185,16 @@ def _nodes_before(graph: GraphProto, output: str) -> list[NodeProto]:
 def _names_read(node: NodeProto) -> set[str]:
     """Return what a node reads, in its subgraphs too."""
     names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            for inner in graph.node:
-                names |= _names_read(inner)
+    for graph in _subgraphs(node):
+        names |= {name for inner in graph.node for name in _names_read(inner)}
+        names |= {one.name for one in graph.output}
     return names
+
+
+def _subgraphs(node: NodeProto) -> list[GraphProto]:
+    """Return the subgraphs of a node, such as the branches of a condition."""
+    return [
+        graph
+        for attribute in node.attribute
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+    ]
