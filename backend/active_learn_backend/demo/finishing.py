@@ -16,7 +16,7 @@ from ..state.verification import open_sample
 from .backend import BackendServer
 from .digits import LABEL_CONFIG, Digits, digit_index
 from .label_studio import LabelStudioServer
-from .process import wait_until
+from .process import ServerError, wait_until
 
 __all__ = ["Finish", "finish"]
 
@@ -86,7 +86,10 @@ def finish(
     """
     asked = ("label", "--project", str(project), "--accuracy", f"{accuracy:g}")
     labels, total = _counts(backend, project)
-    said, verified = backend.run(*asked, "--export", str(answers)), 0
+    try:
+        said, verified = backend.run(*asked, "--export", str(answers)), 0
+    except ServerError as refused:  # no head is trained yet
+        return Finish(accuracy, labels, 0, 0, 0, total - labels, _last_line(str(refused)))
     if "--verify" in said:
         begun = backend.run(*asked, "--verify")
         sample = open_sample(load_settings(model_dir=backend.model_dir), project)

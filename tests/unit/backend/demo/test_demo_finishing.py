@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from active_learn_backend.demo import digits, finishing
 from active_learn_backend.demo.finishing import Finish, finish
+from active_learn_backend.demo.process import ServerError
 from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.verification import Verification, save
 
@@ -37,6 +38,8 @@ class Commands:
     def run(self, *arguments: str) -> str:
         self.asked.append(arguments)
         said = self._said.pop(0)
+        if said.startswith("Error"):
+            raise ServerError(f"active-learn label ended with status 1:\n{said}")
         if "is begun" in said:
             answers = [Answer(task, {"label": "1"}, 0.9) for task in range(30, 40)]
             open_ = Verification("head-1", 0.95, 0.95, 0.0, 1, (31, 33))
@@ -88,12 +91,19 @@ def test_a_sample_is_labeled_and_the_answers_are_held_against_the_truth(
     ]  # fmt: skip
 
 
-def test_where_no_sample_would_show_it_the_reason_is_told(
-    tmp_path: Path, pool: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("project 1: no set\nproject 1: label on: not sure enough", "label on: not sure enough"),
+        ("Error: 'label' has no head yet; label on", "'label' has no head yet; label on"),
+    ],
+)
+def test_where_nothing_is_granted_the_reason_is_told(
+    said: str, reason: str, tmp_path: Path, pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend: Any = Commands(tmp_path, ["project 1: no set\nproject 1: label on: not sure enough"])
+    backend: Any = Commands(tmp_path, [said])
     counts = {"summary": {"counts": {"labeled": 30, "total": 40}}}
     monkeypatch.setattr(finishing, "_status", lambda *_: counts)
     found = finish(studio_of(), backend, pool, 1, 0.95, len, tmp_path / "answers.jsonl")  # type: ignore[arg-type]
-    assert found == Finish(0.95, 30, 0, 0, 0, 10, "label on: not sure enough")
+    assert found == Finish(0.95, 30, 0, 0, 0, 10, reason)
     assert f'<Choices name="{finishing.CONTROL}"' in digits.LABEL_CONFIG
