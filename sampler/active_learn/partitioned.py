@@ -103,7 +103,9 @@ def select_part(
     n : int
         Of the partitioning.
     rows : ndarray of int64 of shape (m,), optional
-        The part: numbers of the candidates in messages.
+        The part: positions of the candidates in the whole pool, also their numbers in messages.
+        Without them the part does not know which of its candidates are references, and of a large
+        pool the selection is worse.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def select_part(
     summary = summary.to(problem.device)
     pool = problem.open_pool(samples, rows, summary.center)
     context = problem.context(pool, len(pool), summary)
-    context = replace(context, n=min(max(n, context.n_greedy), len(pool)))
+    context = replace(context, n=min(max(n, context.n_greedy), len(pool)), positions=rows)
     found = problem.strategy.rank_pool(context)
     return PartSelection(found.indices, found.scores, pool.take(found.indices).to(CPU))
 
@@ -246,7 +248,7 @@ def _best(
     summary = replace(partitioning.summary.to(pool.device), size=len(pool))
     context = problem.context(pool, len(pool), partitioning.summary)
     n = min(max(partitioning.n, context.n_greedy), len(pool))
-    context = replace(context, n=n, summary=summary)
+    context = replace(context, n=n, summary=summary, positions=union)
     found = problem.strategy.rank_pool(context)
     if not problem.strategy.additive_gains or pool.outputs().costs is not None:
         return found  # gains per cost are no sum

@@ -220,7 +220,7 @@ def cost(n: int, partitions: int) -> dict[str, float]:
     for place, part in enumerate(plan.parts):
         samples = pool.candidates[part]
         before, began = settled(), clock()
-        selections.append(select_part(sampler, samples, plan.summary, plan.n))
+        selections.append(select_part(sampler, samples, plan.summary, plan.n, part))
         if place == 0:
             result |= {"part": clock() - began, "part MB": peak_megabytes() - before}
     before, began = settled(), clock()

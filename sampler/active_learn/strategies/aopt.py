@@ -74,7 +74,8 @@ class AOpt(Strategy):
 
     def summarize_pool(self, context: Context) -> PoolSummary:
         """Return the references."""
-        return PoolSummary(draw_references(context, self.references), 1.0, len(context.pool))
+        references, sample = draw_references(context, self.references)
+        return PoolSummary(references, 1.0, len(context.pool), sample=sample)
 
     def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""

@@ -65,8 +65,8 @@ class Bait(Strategy):
     def summarize_pool(self, context: Context) -> PoolSummary:
         """Return the references and the scale of the embeddings."""
         scale = context.scale()
-        references = draw_references(context, self._reference_count(context))
-        return PoolSummary(references, scale, len(context.pool))
+        references, sample = draw_references(context, self._reference_count(context))
+        return PoolSummary(references, scale, len(context.pool), sample=sample)
 
     def scorer(self, problem_type: Problem, scale: float) -> Scorer:
         """Return a scorer by the gain over 1,000 past samples, to the power of β."""

@@ -45,12 +45,16 @@ class PoolSummary:
         Candidates of the whole pool.
     center : Tensor of shape (d,), optional
         What is subtracted from all embeddings; of the references it is already.
+    sample : ndarray of int64, optional
+        Ascending positions of the references in the whole pool, where they are also the
+        candidates that enter the greedy selection.
     """
 
     references: ModelOutput | None
     scale: float
     size: int
     center: torch.Tensor | None = None
+    sample: np.ndarray | None = None
 
     def to(self, device: torch.device) -> PoolSummary:
         """Return the same summary with its references on a device."""
@@ -89,6 +93,8 @@ class Context:
         Of the whole pool, where ``pool`` is one partition of it.
     preselected : tuple of int
         Candidates that precede all others, as if they had been picked.
+    positions : ndarray of int64, optional
+        Positions of the candidates in the whole pool, ascending, where ``pool`` is one partition.
     """
 
     pool: Pool
@@ -103,6 +109,7 @@ class Context:
     max_conditioned: int = 2000
     summary: PoolSummary | None = None
     preselected: tuple[int, ...] = ()
+    positions: np.ndarray | None = None
 
     def scale(self) -> float:
         """Return the root mean square norm of the whole pool's embeddings."""

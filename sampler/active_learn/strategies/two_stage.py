@@ -125,9 +125,13 @@ def check_others(context: Context, rows: np.ndarray) -> None:
             pass
 
 
-def draw_references(context: Context, references: int | None) -> ModelOutput:
-    """Return the references that `sample_pool` draws."""
-    return context.pool.take(reference_rows(context, references, candidate_rows(context)))
+def draw_references(
+    context: Context, references: int | None
+) -> tuple[ModelOutput, np.ndarray | None]:
+    """Return the references that `sample_pool` draws, and their rows where they are candidates."""
+    rows = candidate_rows(context)
+    chosen = reference_rows(context, references, rows)
+    return context.pool.take(chosen), rows if np.array_equal(chosen, rows) else None
 
 
 def is_large(context: Context) -> bool:
@@ -138,12 +142,22 @@ def is_large(context: Context) -> bool:
 def candidate_rows(context: Context) -> np.ndarray:
     """Return the rows that enter the greedy selection: all of a pool that is not large.
 
-    Of a partition it is its share of the sample of the whole pool.
+    Of a partition it is what the sample of the whole pool has of it, and as many others as make it
+    its share of a sample, and twice what is picked.
     """
     size = len(context.pool)
     share = -(-SAMPLE * size // context.whole()) if is_large(context) else size
-    rows = sample_rows(size, max(share, 2 * context.n_greedy), context.rng)
-    return np.union1d(rows, np.asarray(context.preselected, dtype=np.int64))
+    limit, sampled = min(size, max(share, 2 * context.n_greedy)), sampled_rows(context)
+    others = np.setdiff1d(np.arange(size), sampled, assume_unique=True)
+    others = others[sample_rows(len(others), max(0, limit - len(sampled)), context.rng)]
+    return np.unique(np.concatenate([sampled, others, context.preselected]).astype(np.int64))
+
+
+def sampled_rows(context: Context) -> np.ndarray:
+    """Return the rows of a partition that are in the sample of the whole pool."""
+    if context.summary is None or context.summary.sample is None or context.positions is None:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.isin(context.positions, context.summary.sample))
 
 
 def reference_rows(context: Context, references: int | None, rows: np.ndarray) -> np.ndarray:

@@ -396,6 +396,33 @@ def test_two_stages_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(set(found.indices.tolist())) == 300
 
 
+@pytest.mark.parametrize("strategy", ["aopt", "bait", "coverage"])
+def test_parts_of_a_large_pool_select_from_the_sample_of_the_whole(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(two_stage, "WHOLE_POOL", 2000)
+    monkeypatch.setattr(two_stage, "SAMPLE", 1000)
+    pool = np.random.default_rng(0).normal(size=(6000, 48)).astype(np.float32)
+    labeled = np.random.default_rng(1).normal(size=(20, 48)).astype(np.float32)
+    sampler = make(
+        strategy, labeled, model=LinearHead(np.random.default_rng(2).normal(size=(3, 48)))
+    )
+    best = sampler.rank(pool, 30).scores.sum()
+    plan = Partitioning.draw(sampler, pool.__getitem__, len(pool), 30, 4)
+
+    def share(positions_known: bool) -> float:
+        selections = [
+            select_part(
+                sampler, pool[part], plan.summary, plan.n, part if positions_known else None
+            )
+            for part in plan.parts
+        ]
+        return float(decide(sampler, plan, selections).scores[:30].sum() / best)
+
+    assert share(True) >= 0.99
+    assert share(False) < share(True)
+
+
 def test_what_is_labeled_is_not_chosen_again() -> None:
     labeled = POOL[:60]
     twins = np.concatenate([POOL, labeled])

@@ -83,7 +83,9 @@ class RayEngine(Engine):
             sampler, lambda at: vectors.read(rows[at]), len(pool), n, partitions
         )
         parts = [rows[part] for part in plan.parts]
-        job = PartSelectionJob(sampler, vectors.path, vectors.shape[1], parts, plan.summary, plan.n)
+        job = PartSelectionJob(
+            sampler, vectors.path, vectors.shape[1], parts, plan.parts, plan.summary, plan.n
+        )
         return decide(sampler, plan, self._driver.select_parts(job, lambda: None))
 
     # -- pieces -------------------------------------------------------------------------------

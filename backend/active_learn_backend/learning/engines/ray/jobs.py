@@ -66,11 +66,14 @@ class PartSelectionJob:
         File of the project's embeddings, of ``n_features`` each.
     parts : sequence of ndarray of int64
         Of each partition its rows of the file of vectors.
+    positions : sequence of ndarray of int64
+        Of each partition the positions of its candidates in the pool.
     """
 
     sampler: ActiveSampler
     vectors: Path
     n_features: int
     parts: Sequence[npt.NDArray[np.int64]]
+    positions: Sequence[npt.NDArray[np.int64]]
     summary: PoolSummary
     n: int

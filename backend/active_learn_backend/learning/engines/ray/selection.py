@@ -24,13 +24,14 @@ def select_part_remotely(
     vectors: npt.NDArray[np.float16],
     summary: PoolSummary,
     n: int,
+    positions: npt.NDArray[np.int64],
 ) -> PartSelection:
     """Return the best of one partition, in a worker of the cluster."""
     import torch
 
     # The sums of a matrix product depend on how many threads share it: one each, everywhere.
     torch.set_num_threads(1)
-    return select_part(sampler, vectors, summary, n)
+    return select_part(sampler, vectors, summary, n, positions)
 
 
 def select_parts(job: PartSelectionJob) -> list[PartSelection]:
@@ -47,7 +48,7 @@ def select_parts(job: PartSelectionJob) -> list[PartSelection]:
         if len(under_way) >= most:
             found |= _next(under_way)
         vectors = ray.put(read_rows(job.vectors, job.n_features, rows))
-        task = select_part_remotely.remote(sampler, vectors, summary, job.n)
+        task = select_part_remotely.remote(sampler, vectors, summary, job.n, job.positions[at])
         under_way[task] = at
     while under_way:
         found |= _next(under_way)
