@@ -92,9 +92,11 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     }
     path, ready = tmp_path / "team.onnx", tmp_path / "ready"
     take(made["half"], path)
-    command = f"{WAIT_FOR.format(ready=ready)} cp {made['good']} {made['good']}.json $TRAIN_OUTPUT"
+    # Only the first training ends; another one would be the version that serves.
+    copied = f"cp {made['good']} {made['good']}.json $TRAIN_OUTPUT"
+    command = f"{WAIT_FOR.format(ready=ready)} rm {ready}; {copied}"
     server = backend(
-        MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="14", AUDIT="0.5", BUDGET="12",
+        MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="12", AUDIT="0.5", BUDGET="12",
         RESERVE="12", RETRAIN_EVERY="6", POLL_INTERVAL="1",
     )  # fmt: skip
     harness = Harness(label_studio, server)
@@ -106,7 +108,7 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     assert project.answers() == {("positive", "positive", former)}
 
     # The former model serves while the other one is trained, until it is ready.
-    project.label(30)  # one training: the next is due far behind the end of this test
+    project.label(33)
     wait_until(
         lambda: (project.page()["training"] or {}).get("status", {}).get("state") == "running",
         timeout=PATIENCE,
