@@ -136,7 +136,7 @@ def digits_onnx(digits: Digits, path: Path) -> float:
     return float(np.mean(right == np.array([digits.truth[n] for n in others])))
 
 
-def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
+def test_an_onnx_classifier_is_used_as_it_is_as_an_encoder_and_exported_with_its_head(
     harness: Harness,
     digits_project: Callable[..., int],
     make_annotator: Callable[..., Annotator],
@@ -164,6 +164,10 @@ def test_an_onnx_classifier_is_used_as_it_is_or_as_an_encoder(
     annotator = make_annotator(project, answer_digit)
     label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")
     assert harness.rounds(project)[-1].head_version.startswith("head-")
+
+    # Its encoder and the head in one file: it answers as they do on the images of Label Studio.
+    said = harness.backend.run("export-model", "--project", str(project), str(models / "exported"))
+    assert "on 60 tasks it answers as the backend does" in said
 
 
 def test_images_by_a_vision_model(
