@@ -131,7 +131,9 @@ def run(options: argparse.Namespace) -> None:
         compare(options, pool, taught, baseline)
         say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
         deadline = began + options.time_limit
-        print(f"\n{finish_rest(options, label_studio, backend, pool, active, deadline)}\n")
+        given = len(taught)
+        rest = finish_rest(options, label_studio, backend, pool, active, given, deadline)
+        print(f"\n{rest}\n")
         say(f"Done in {time.monotonic() - began:.0f} s")
         if options.keep:
             keep(label_studio, backend, active, plain)
@@ -192,6 +194,7 @@ def finish_rest(
     backend: BackendServer,
     pool: digits.Digits,
     project: int,
+    labels: int,
     deadline: float,
 ) -> Finish:
     """Find what may be labeled automatically, and check it against the truth."""
@@ -201,7 +204,7 @@ def finish_rest(
 
     answers: Path = options.out / "answers.jsonl"
     answers.unlink(missing_ok=True)
-    return finish(label_studio, backend, pool, project, options.accuracy, check, answers)
+    return finish(label_studio, backend, pool, project, labels, options.accuracy, check, answers)
 
 
 def compare(

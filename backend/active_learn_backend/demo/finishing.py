@@ -71,6 +71,7 @@ def finish(
     backend: BackendServer,
     pool: Digits,
     project: int,
+    labels: int,
     accuracy: float,
     annotate: Callable[[int], int],
     answers: Path,
@@ -79,13 +80,15 @@ def finish(
 
     Parameters
     ----------
+    labels : int
+        Tasks that are labeled.
     annotate : callable
         Labels so many tasks of the project, and returns how many were labeled.
     answers : Path
         File of the answers that are granted.
     """
     asked = ("label", "--project", str(project), "--accuracy", f"{accuracy:g}")
-    labels, total = _counts(backend, project)
+    total = _wait_for_labels(backend, project, labels)
     try:
         said, verified = backend.run(*asked, "--export", str(answers)), 0
     except ServerError as refused:  # no head is trained yet
@@ -101,11 +104,7 @@ def finish(
             what="the queue that begins with the sample",
         )
         verified = annotate(len(sample))
-        wait_until(
-            lambda: _counts(backend, project)[0] >= labels + verified,
-            timeout=120,
-            what="the labels of the sample to be read",
-        )
+        _wait_for_labels(backend, project, labels + verified)
         said = backend.run(*asked, "--export", str(answers))
     others = total - labels - verified
     if not answers.exists():
@@ -116,10 +115,14 @@ def finish(
     return Finish(accuracy, labels, verified, len(given), wrong, others)
 
 
-def _counts(backend: BackendServer, project: int) -> tuple[int, int]:
-    """Return how many tasks are labeled, as the backend knows it, and how many there are."""
-    counts = _status(backend, project)["summary"]["counts"]
-    return int(counts["labeled"]), int(counts["total"])
+def _wait_for_labels(backend: BackendServer, project: int, labels: int) -> int:
+    """Wait until the backend has read so many labels; return how many tasks there are."""
+
+    def counts() -> dict[str, int]:
+        return dict(_status(backend, project)["summary"]["counts"])
+
+    wait_until(lambda: counts()["labeled"] >= labels, timeout=120, what="labels to be read")
+    return counts()["total"]
 
 
 def _is_served(backend: BackendServer, project: int, sample: Sequence[int]) -> bool:

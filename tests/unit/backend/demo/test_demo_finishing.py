@@ -84,7 +84,7 @@ def test_a_sample_is_labeled_and_the_answers_are_held_against_the_truth(
         labeled[0] += count
         return count
 
-    found = finish(studio_of(), backend, pool, 1, 0.95, annotate, tmp_path / "answers.jsonl")
+    found = finish(studio_of(), backend, pool, 1, 30, 0.95, annotate, tmp_path / "answers.jsonl")
     assert found == Finish(0.95, 30, 2, granted=3, wrong=1, others=8)
     assert [asked[-1] for asked in backend.asked] == [
         str(tmp_path / "answers.jsonl"), "--verify", str(tmp_path / "answers.jsonl"),
@@ -104,6 +104,6 @@ def test_where_nothing_is_granted_the_reason_is_told(
     backend: Any = Commands(tmp_path, [said])
     counts = {"summary": {"counts": {"labeled": 30, "total": 40}}}
     monkeypatch.setattr(finishing, "_status", lambda *_: counts)
-    found = finish(studio_of(), backend, pool, 1, 0.95, len, tmp_path / "answers.jsonl")  # type: ignore[arg-type]
+    found = finish(studio_of(), backend, pool, 1, 30, 0.95, len, tmp_path / "answers.jsonl")  # type: ignore[arg-type]
     assert found == Finish(0.95, 30, 0, 0, 0, 10, reason)
     assert f'<Choices name="{finishing.CONTROL}"' in digits.LABEL_CONFIG
