@@ -230,15 +230,7 @@ def highlighted(
         page.fill("input[name=password]", server.admin.password)
         page.click("button[type=submit]")
         page.goto(f"{server.url}/projects/{project}/data?task={task}")
-        texts = wait_until(
-            lambda: [
-                text
-                for frame in page.frames
-                for text in frame.locator(".htx-highlight").all_inner_texts()
-            ],
-            timeout=60,
-            what="the highlighted spans",
-        )
+        texts = wait_until(lambda: marked(page, sync_api.Error), timeout=60, what="marked spans")
         if folder := os.environ.get("REGION_SHOTS"):
             page.screenshot(path=f"{folder}/regions-{project}.png")
         if submit:
@@ -246,3 +238,15 @@ def highlighted(
                 page.get_by_role("button", name="Submit").first.click()
         browser.close()
     return list(texts)
+
+
+def marked(page: Any, detached: type[Exception]) -> list[str]:
+    """What is highlighted in all frames now; nothing while one of them is made anew."""
+    try:
+        return [
+            text
+            for frame in page.frames
+            for text in frame.locator(".htx-highlight").all_inner_texts()
+        ]
+    except detached:
+        return []
