@@ -133,7 +133,7 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     take(made["wrong"], path)
     project.label(3)
     replaced = project.wait_served(3)
-    assert project.answers() == {("negative", "negative", replaced)}
+    assert project.answers() == {("negative", "positive", replaced)}
     server.run("rollback", "--project", str(number), "--to", trained)
     project.label(3)
     assert project.wait_served(2) == trained
