@@ -85,7 +85,7 @@ def expected_automation(history: Sequence[Automation], accuracy: float) -> str:
         (one.labels, share.tasks / one.unlabeled)
         for one in history
         for share in one.shares
-        if share.accuracy == accuracy and one.unlabeled
+        if share.accuracy == accuracy and one.unlabeled and one.labels
     ]
     points = points[(len(points) - 1) // 2 :] if len(points) >= 2 * NEEDED_POINTS else points
     if len(points) < NEEDED_POINTS or points[-1][0] < NEEDED_SPAN * points[0][0]:

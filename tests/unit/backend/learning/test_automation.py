@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -105,3 +106,12 @@ def test_what_more_labels_buy_is_the_line_of_the_last_half() -> None:
 def test_too_little_is_known_to_look_ahead(points: list[tuple[int, int]]) -> None:
     words = expected_automation(history(points), 0.95)
     assert words == "Too early to tell what more labels would buy at 95%."
+
+
+def test_a_plan_before_the_first_label_is_left_out_of_the_line() -> None:
+    """A model of the team's own answers without any label."""
+    points = [(100, 20), (200, 20), (400, 20), (800, 20)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        words = expected_automation(history([(0, 20), *points]), 0.95)
+    assert words == expected_automation(history(points), 0.95)
