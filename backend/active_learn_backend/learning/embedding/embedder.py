@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from ...errors import ContentError
@@ -24,6 +25,7 @@ __all__ = [
     "Contents",
     "Progress",
     "TaskEmbedder",
+    "fill_cache",
     "load_encoder",
     "longest_first",
 ]
@@ -228,21 +230,41 @@ class TaskEmbedder:
         dict
             The reason, by key, of contents that cannot be loaded.
         """
-        missing = self.cache.missing(keys)
-        found = contents(missing)
-        order = longest_first(found)
-        failed: dict[str, ContentError] = {}
-        progress = Progress(len(missing))
-        for start in range(0, len(missing), CHUNK):
-            checkpoint(start, len(missing))
-            progress.tell(start)
-            chunk = order[start : start + CHUNK]
-            chunk_keys = [keys[missing[at]] for at in chunk]
-            vectors, errors = self.encoder.encode([found[at] for at in chunk])
-            good = [row for row in range(len(chunk)) if row not in errors]
-            self.cache.add([chunk_keys[row] for row in good], vectors[good])
-            failed |= {chunk_keys[row]: error for row, error in errors.items()}
-        return failed
+        return fill_cache(self.cache, self.encoder.encode, keys, contents, checkpoint)
+
+
+def fill_cache(
+    cache: Any,
+    encode: Callable[[list[Mapping[str, Any]]], tuple[Any, dict[int, ContentError]]],
+    keys: Sequence[str],
+    contents: Contents,
+    checkpoint: Callable[[int, int], None],
+) -> dict[str, ContentError]:
+    """Compute what a cache does not hold, chunk by chunk; see `TaskEmbedder.fill`.
+
+    Parameters
+    ----------
+    cache : EmbeddingCache or PartCache
+    encode : callable
+        Returns an array or a list with what the cache takes for each of some contents, and the
+        reason, by position, of those that cannot be loaded.
+    """
+    missing = cache.missing(keys)
+    found = contents(missing)
+    order = longest_first(found)
+    failed: dict[str, ContentError] = {}
+    progress = Progress(len(missing))
+    for start in range(0, len(missing), CHUNK):
+        checkpoint(start, len(missing))
+        progress.tell(start)
+        chunk = order[start : start + CHUNK]
+        chunk_keys = [keys[missing[at]] for at in chunk]
+        rows, errors = encode([found[at] for at in chunk])
+        good = [row for row in range(len(chunk)) if row not in errors]
+        kept = rows[good] if isinstance(rows, np.ndarray) else [rows[row] for row in good]
+        cache.add([chunk_keys[row] for row in good], kept)
+        failed |= {chunk_keys[row]: error for row, error in errors.items()}
+    return failed
 
 
 def _length(content: Mapping[str, Any]) -> int:

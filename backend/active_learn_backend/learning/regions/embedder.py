@@ -14,7 +14,7 @@ from ...labeling.config import LabelingTask
 from ...labeling.exact_text import exact_text
 from ...settings import Settings
 from ...state.folders import embeddings_folder
-from ..embedding.embedder import CHUNK, Contents, Progress, TaskEmbedder, longest_first
+from ..embedding.embedder import Contents, TaskEmbedder, fill_cache
 from ..encoders.content_reader import ContentReader
 from .kinds import kind_of
 from .part_cache import PartCache, open_part_cache
@@ -165,28 +165,5 @@ class RegionEmbedder(TaskEmbedder):
     ) -> dict[str, ContentError]:
         failed = super().fill(keys, contents, checkpoint) if self._has_vectors else {}
         for field in self._fields:
-            failed |= self._fill_parts(field, keys, contents, checkpoint)
-        return failed
-
-    @staticmethod
-    def _fill_parts(
-        field: PartsOfField,
-        keys: Sequence[str],
-        contents: Contents,
-        checkpoint: Callable[[int, int], None],
-    ) -> dict[str, ContentError]:
-        missing = field.cache.missing(keys)
-        found = contents(missing)
-        order = longest_first(found)
-        failed: dict[str, ContentError] = {}
-        progress = Progress(len(missing))
-        for start in range(0, len(missing), CHUNK):
-            checkpoint(start, len(missing))
-            progress.tell(start)
-            chunk = order[start : start + CHUNK]
-            chunk_keys = [keys[missing[at]] for at in chunk]
-            parts, errors = field.encode([found[at] for at in chunk])
-            good = [row for row in range(len(chunk)) if row not in errors]
-            field.cache.add([chunk_keys[row] for row in good], [parts[row] for row in good])
-            failed |= {chunk_keys[row]: error for row, error in errors.items()}
+            failed |= fill_cache(field.cache, field.encode, keys, contents, checkpoint)
         return failed
