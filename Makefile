@@ -14,8 +14,8 @@ BUILD := $(if $(GPU),gpu,cpu)
 
 # Test files that run side by side; each process that needs a Label Studio starts one. They run in
 # their order: those against real servers take longest, and must not be left for the end. Half of
-# their time is waiting, so three processes keep two cores busy.
-JOBS ?= 3
+# their time is waiting, so four processes keep two cores busy.
+JOBS ?= 4
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -100,6 +100,7 @@ def expected_order(
     return [ids[at] for at in rank_partitioned(sampler, vectors, 15, partitions=3).indices]
 
 
+@pytest.mark.soak  # tests/integration/test_ray_engine.py kills each of them, too
 def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
     backend: Callable[..., BackendServer],
     label_studio: LabelStudioServer,

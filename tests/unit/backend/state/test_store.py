@@ -89,13 +89,13 @@ def test_replacing_drops_what_is_gone_from_tasks_and_queue(store: Store) -> None
 
 
 def test_many_tasks_at_once(store: Store) -> None:
-    """More than the parameters that one SQL statement may have."""
+    """More than the parameters that one SQL statement may have: 32,766 in SQLite."""
     store.register(1)
-    rows = [task(n) for n in range(1, 40_001)]
-    assert apply_changes(store, 1, rows) == (0, 40_000)
+    rows = [task(n) for n in range(1, 33_001)]
+    assert apply_changes(store, 1, rows) == (0, 33_000)
     assert apply_changes(store, 1, rows) == (0, 0)
-    assert apply_changes(store, 1, [], deleted=range(1, 39_999)) == (0, 39_998)
-    assert task_ids(store, 1) == {39_999, 40_000}
+    assert apply_changes(store, 1, [], deleted=range(1, 32_999)) == (0, 32_998)
+    assert task_ids(store, 1) == {32_999, 33_000}
 
 
 def test_the_batch_counts_down_with_labels_and_skips(store: Store) -> None:
