@@ -17,7 +17,7 @@ from active_learn_backend.demo.annotator import Annotator
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
 from active_learn_backend.demo.process import ServerError, wait_until
-from harness import Harness
+from harness import PATIENCE, Harness
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
@@ -136,6 +136,22 @@ def digits_onnx(digits: Digits, path: Path) -> float:
     return float(np.mean(right == np.array([digits.truth[n] for n in others])))
 
 
+def interactive_answers(
+    harness: Harness, project: int, tasks: list[int], result: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """Ask as Label Studio does where somebody used a smart tool: through it, task by task."""
+    (model,) = harness.api("GET", f"/api/ml?project={project}")
+    if not model["is_interactive"]:
+        # Label Studio asks for the health and the setup anew, of what the change holds.
+        same = {name: model[name] for name in ("url", "project", "extra_params")}
+        harness.api("PATCH", f"/api/ml/{model['id']}", {**same, "is_interactive": True})
+    path = f"/api/ml/{model['id']}/interactive-annotating"
+    answers = [
+        harness.api("POST", path, {"task": task, "context": {"result": result}}) for task in tasks
+    ]
+    return [answer["data"]["result"] for answer in answers]
+
+
 def test_an_onnx_classifier_is_used_as_it_is_as_an_encoder_and_exported_with_its_head(
     harness: Harness,
     digits_project: Callable[..., int],
@@ -156,7 +172,8 @@ def test_an_onnx_classifier_is_used_as_it_is_as_an_encoder_and_exported_with_its
     right = [item["value"]["choices"] == [truth[task]] for task, item in answers.items()]
     assert len(right) == 16
     assert np.mean(right) > 0.4  # those that it is least sure of
-    assert harness.state(project).head_version.startswith("model-")
+    as_it_is = harness.state(project).head_version
+    assert as_it_is.startswith("model-")
 
     before = int(harness.version(project)[3:])
     harness.connect(project, model="digits.onnx", model_use="encoder", prelabel="head")
@@ -165,9 +182,33 @@ def test_an_onnx_classifier_is_used_as_it_is_as_an_encoder_and_exported_with_its
     label_until_a_head(harness, annotator, project, "a head on the embeddings of the own model")
     assert harness.rounds(project)[-1].head_version.startswith("head-")
 
-    # Its encoder and the head in one file: it answers as they do on the images of Label Studio.
+    # Its encoder and the head in one file: it answers as they did, to interactive requests too.
+    wait_until(
+        lambda: (
+            (state := harness.state(project)).lease_owner is None
+            and state.change_seq == state.processed_seq
+        ),
+        timeout=PATIENCE,
+        what="the end of the last round",
+    )
+    version = harness.state(project).head_version
     said = harness.backend.run("export-model", "--project", str(project), str(models / "exported"))
     assert "on 60 tasks it answers as the backend does" in said
+    some = sorted(truth)[:6]
+    by_head = interactive_answers(harness, project, some, [])
+    assert interactive_answers(harness, project, some[:1], by_head[0]) == [[]]  # it is answered
+    assert harness.state(project).head_version == version
+    harness.connect(project, model="exported/model.onnx", prelabel="head")
+    wait_until(  # what was copied first serves until the exported file is loaded
+        lambda: harness.state(project).head_version not in (as_it_is, version),
+        timeout=PATIENCE,
+        what="the exported model",
+    )
+    assert harness.state(project).head_version.startswith("model-")
+    by_file = interactive_answers(harness, project, some, [])
+    for (one,), (other,) in zip(by_file, by_head, strict=True):
+        assert one["value"] == other["value"]
+        assert one["score"] == pytest.approx(other["score"], abs=5e-3)  # half precision
 
 
 def test_images_by_a_vision_model(
