@@ -402,6 +402,17 @@ def test_bad_fields_are_400(client: FlaskClient, store: Store, path: str, body: 
     assert store.projects() == []
 
 
+@pytest.mark.parametrize("query", ["", "a=%0a", "a=%0d%0aSet-Cookie:x"])
+@pytest.mark.parametrize("path", ["", "//", "//health", "/health/"])
+def test_no_path_is_redirected(client: FlaskClient, path: str, query: str) -> None:
+    """Werkzeug's redirect to the usual path fails where the query has a line end.
+
+    A request whose target is a whole address may have no path.
+    """
+    answer = client.get("/", query_string=query, environ_overrides={"PATH_INFO": path})
+    assert answer.status_code in (200, 404)
+
+
 def test_unknown_paths_and_methods_answer_json(client: FlaskClient) -> None:
     assert client.get("/nothing").status_code == 404
     assert client.get("/setup").status_code == 405

@@ -40,6 +40,8 @@ def create_app(settings: Settings | None = None, *, warm_up: bool = False) -> Fl
     """
     settings = settings or load_settings()
     app = Flask(__name__)
+    # Nothing is redirected: the redirect to a usual path fails where the query has a line end.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = limits.LARGEST_BODY
     app.extensions["active_learn"] = runtime = Runtime.open(settings)
     app.extensions["active_learn_health"] = Health(runtime.store, settings.model_dir)
