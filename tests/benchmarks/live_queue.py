@@ -50,6 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--retrain-every", type=int, default=RETRAIN_EVERY)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--pull", action="store_true", help="connect without a webhook")
     parser.add_argument("--postgresql", help="address of a server that may create databases")
     arguments = parser.parse_args()
     print(f"{measured_by()}\n")
@@ -60,7 +61,8 @@ def main() -> None:
     ):
         project = digits.create_project(studio, "Live queue")
         digits.upload(studio, project, data.png, data.pool[: arguments.images].tolist())
-        backend.run("connect", "--project", str(project))
+        pull = ["--pull"] if arguments.pull else []
+        backend.run("connect", "--project", str(project), *pull)
         _wait_version(studio, project, after=0)
         with studio.client(studio.token) as http_client:
             annotator = Annotator(
