@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import DataError
 from ..validation import ProblemType
 
-__all__ = ["Answer", "FloatArray", "Head", "ProblemType"]
+__all__ = ["Answer", "FloatArray", "Head", "ProblemType", "checked_weights"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -89,3 +90,23 @@ class Head(ABC):
         else:
             values = [abs(answer - float(truth)) for answer, truth in pairs]
         return np.array(values, dtype=np.float64)
+
+
+def checked_weights(weight: Any, bias: Any, n_outputs: int) -> tuple[FloatArray, FloatArray]:
+    """Return the weight, (n_outputs, d), and the bias, (n_outputs,), of a linear head.
+
+    Raises
+    ------
+    DataError
+        When they have other shapes, or a number is not finite.
+    """
+    weight, bias = np.asarray(weight, np.float32), np.asarray(bias, np.float32)
+    if weight.ndim != 2 or not weight.size or len(weight) != n_outputs:
+        raise DataError(
+            f"the weight of a head has shape {weight.shape}; expected ({n_outputs}, features)"
+        )
+    if bias.shape != (n_outputs,):
+        raise DataError(f"the bias of a head has shape {bias.shape}; expected ({n_outputs},)")
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise DataError("a head holds NaN or infinity; train it again")
+    return weight, bias

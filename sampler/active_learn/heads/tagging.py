@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import DataError
 from ..ragged import RaggedArray
-from .base import FloatArray
+from .base import FloatArray, checked_weights
 from .files import head_name
 from .hyperparameters import probabilities
 from .metadata import HeadConfig
@@ -125,17 +125,7 @@ class TaggingHead:
         self.metadata, self.round = metadata, round
         self.labels_offered = metadata.config.labels_offered
         self.classes = metadata.classes
-        self.weight = np.asarray(weight, np.float32)
-        self.bias = np.asarray(bias, np.float32)
-        n = len(self.classes)
-        if self.weight.ndim != 2 or self.weight.shape[1:] == (0,) or len(self.weight) != n:
-            raise DataError(
-                f"the weight of a head has shape {self.weight.shape}; expected ({n}, features)"
-            )
-        if self.bias.shape != (n,):
-            raise DataError(f"the bias of a head has shape {self.bias.shape}; expected ({n},)")
-        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
-            raise DataError("a head holds NaN or infinity; train it again")
+        self.weight, self.bias = checked_weights(weight, bias, len(self.classes))
         self.n_features = int(self.weight.shape[1])
         # The tag of each output: 0 outside, else the place of the label in the config from 1.
         places = {OUTSIDE: 0} | {name: at for at, name in enumerate(self.labels_offered, 1)}

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError
-from .base import FloatArray, Head, ProblemType
+from .base import FloatArray, Head, ProblemType, checked_weights
 from .files import head_name, head_path, write_file
 from .hyperparameters import Hyperparameters
 from .metadata import ClassWeight, HeadConfig, HeadMetadata
@@ -57,20 +57,8 @@ class TrainedHead(Head):
         self.metadata, self.round = metadata, round
         self.labels_offered = metadata.config.labels_offered
         self.classes = metadata.classes
-        self.weight = np.asarray(weight, np.float32)
-        self.bias = np.asarray(bias, np.float32)
         n_outputs = len(self.classes) or 1
-        if self.weight.ndim != 2 or not self.weight.size or len(self.weight) != n_outputs:
-            raise DataError(
-                f"the weight of a head has shape {self.weight.shape}; "
-                f"expected ({n_outputs}, features)"
-            )
-        if self.bias.shape != (n_outputs,):
-            raise DataError(
-                f"the bias of a head has shape {self.bias.shape}; expected ({n_outputs},)"
-            )
-        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
-            raise DataError("a head holds NaN or infinity; train it again")
+        self.weight, self.bias = checked_weights(weight, bias, n_outputs)
         self.cosines = metadata.cosines
         if self.cosines and self.weight.shape[1] != N_COSINES:
             raise DataError(
