@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.signal import get_window
 
 from ...decoders.process import decode, require_decoder
 from .base import Encoder, FloatArray
@@ -72,7 +71,7 @@ def spectrogram(samples: FloatArray) -> FloatArray:
     """Return the power in each band of each frame, shape (frames, BANDS)."""
     samples = np.pad(samples, (0, max(0, WINDOW - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
-    window = get_window("hann", WINDOW).astype(np.float32)
+    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic, as for any spectrum
     power: FloatArray = np.abs(np.fft.rfft(frames * window, axis=1)).astype(np.float32) ** 2
     found: FloatArray = power @ _bands()
     return found
