@@ -100,7 +100,7 @@ class Studio(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
         super().__init__(("127.0.0.1", 0), _StudioHandler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         if path == "/api/tasks/":

@@ -99,7 +99,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     page_state.fill(runtime, number=10)
     record_loads(store, 10, keys, dict.fromkeys(keys, ContentError("no such file")))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}", runtime
     server.shutdown()
@@ -261,7 +261,7 @@ def test_a_foreign_page_changes_nothing(browser: Any, site: tuple[str, Any], nam
         return [b"<!doctype html><title>Foreign</title>"]
 
     server = make_server("127.0.0.1", 0, foreign, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     setup = {"project": "77", "schema": page_state.TEXT_CONFIG, "extra_params": {"budget": 1000}}
     event = {"action": "START_TRAINING", "project": {"id": 3}}

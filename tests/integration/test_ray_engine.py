@@ -249,6 +249,7 @@ def test_a_worker_that_is_killed_costs_a_chunk_at_most(
     assert max(counts[text] for text in texts) <= 2
 
 
+@pytest.mark.soak
 def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(
     base: Path, tmp_path: Path, notes: Callable[[], Counter[str]]
 ) -> None:

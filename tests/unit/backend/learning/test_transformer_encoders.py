@@ -545,7 +545,7 @@ class HubHandler(BaseHTTPRequestHandler):
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub(("127.0.0.1", 0), HubHandler)
     server.served = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     point_hub_at(monkeypatch, server.server_address[1], tmp_path)
     yield server
     server.shutdown()
