@@ -106,6 +106,23 @@ def test_runs_to_its_end_and_writes_what_it_found(demo):
     assert run.servers() == []
 
 
+@pytest.mark.soak
+def test_entities_are_marked_to_the_end_and_the_proposals_held_against_the_truth(demo):
+    run = demo("--ner")
+    assert run.end() == 0, run.text()
+    with (run.out / "learning_curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["labels"]) for row in rows] == [10, 12, 20]
+    assert all(0 < float(row["active_f1"]) < 1 for row in rows[:2])
+    with Image.open(run.out / "learning_curve.png") as picture:
+        assert picture.format == "PNG"
+    assert re.search(r"F1 [\d.]+% was first reached with 1\d labels from the active", run.text())
+    assert re.search(r"the active queue was on average [\d.]+ points (above|below)", run.text())
+    assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
+    assert re.search(r"(The queue|No regions were) proposed", run.text()), run.text()
+    assert run.servers() == []
+
+
 def test_keep_serves_beside_taken_ports_until_interrupted(demo):
     few = ("--labels=2", "--plain-labels=2")
     with socket.socket() as taken:

@@ -2,5 +2,6 @@
 
 ``python -m active_learn_backend.demo`` runs it. The end-to-end tests and the benchmarks start their
 servers with the same rooms: ``process`` (a server in a process group of its own), ``label_studio``
-and ``backend`` (the two servers), ``annotator`` (who answers), ``digits`` (what is annotated).
+and ``backend`` (the two servers), ``annotator`` (who answers), ``digits`` and ``entities``
+(what is annotated).
 """

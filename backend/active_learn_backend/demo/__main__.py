@@ -20,16 +20,14 @@ import httpx
 from active_learn.errors import ActiveLearnError
 from tqdm import tqdm
 
-from . import digits, report
-from .annotator import Annotator, Submission, choice
+from . import report
+from .annotator import Annotator, Submission
 from .backend import BackendServer
-from .evaluation import learning_curve
 from .finishing import Finish, finish
-from .label_studio import PROJECT_ROOT, LabelStudioServer
+from .label_studio import LabelStudioServer
+from .options import parse
 from .process import ServerError, wait_until
-
-# What of the time limit is over when the active queue is given up, and then the plain one.
-ACTIVE_SHARE, PLAIN_SHARE = 0.5, 0.75
+from .subjects import DigitImages, EntityTexts, Subject
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,36 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="make demo ARGS=...",
-        description="Label digits in a real Label Studio, in two projects: one ordered by the "
-        "backend, one in Label Studio's own order. Compare what the labels taught, and let "
-        "the head label the rest.",
-    )
-    add = parser.add_argument
-    add("--keep", action="store_true", help="keep both servers running until Ctrl-C")
-    add("--labels", type=_count, default=150, help="labels given in the active project")
-    add("--accuracy", type=float, default=0.95, help="accuracy at which the rest is labeled")
-    add("--plain-labels", type=_count, default=350, help="labels given in the plain project")
-    add("--images", type=_count, default=1400, help="images uploaded; the rest is held out")
-    add("--think", type=float, default=0.3, help="seconds the annotator looks at an active task")
-    add("--seed", type=int, default=0, help="decides which images are held out")
-    add("--out", type=Path, default=PROJECT_ROOT / ".demo", help="folder of results and logs")
-    add("--time-limit", type=float, default=540.0, help="seconds after which no label is given")
-    add("--label-studio-port", type=int, default=8080, help="port to prefer for Label Studio")
-    add("--backend-port", type=int, default=9090, help="port to prefer for the backend")
-    options = parser.parse_args(arguments)
-    if max(options.labels, options.plain_labels) > options.images:
-        parser.error(f"only {options.images} images to label (--images)")
-    if not 0.5 < options.accuracy < 1:
-        parser.error(f"--accuracy is {options.accuracy:g}, expected a share between 0.5 and 1")
-    if not 0 <= options.think <= 60:
-        parser.error(f"--think is {options.think:g}, expected 0 to 60 seconds")
-    return options
-
-
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Hold the output folder for one run at a time."""
@@ -100,7 +68,9 @@ def run(options: argparse.Namespace) -> None:
     servers = options.out / "servers"
     shutil.rmtree(servers, ignore_errors=True)
     servers.mkdir()
-    pool = digits.load(options.images, options.seed)
+    subject: Subject = DigitImages(options.pool, options.seed)
+    if options.ner:
+        subject = EntityTexts(options.pool, options.seed, options.encoder)
 
     with ExitStack() as stack:
         say("Starting Label Studio (the very first start takes a minute)")
@@ -108,45 +78,49 @@ def run(options: argparse.Namespace) -> None:
             LabelStudioServer(servers / "label-studio", port=options.label_studio_port)
         )
         say_port("Label Studio", options.label_studio_port, label_studio.port)
-        backend = BackendServer(label_studio, servers / "backend", port=options.backend_port)
+        backend = BackendServer(
+            label_studio,
+            servers / "backend",
+            port=options.backend_port,
+            env={"ENCODER": options.encoder},
+        )
         stack.enter_context(backend)
         say_port("the backend", options.backend_port, backend.port)
 
-        active, plain = create_projects(label_studio, pool)
+        active, plain = create_projects(label_studio, subject)
         say(f"Connecting project {active} to the backend: active-learn connect --project {active}")
         print(indent(backend.run("connect", "--project", str(active))))
         wait_until(
             lambda: ordered(label_studio, active), timeout=120, what="the first ordered queue"
         )
 
-        deadline = began + ACTIVE_SHARE * options.time_limit
+        deadline = began + options.active_share * options.time_limit
         taught = annotate(
-            label_studio, pool, active, "active queue", options.labels, deadline, options.think
+            label_studio, subject, active, "active queue", options.labels, deadline, options.think
         )
         # Nothing learns from the plain project, so nothing is gained by thinking there.
-        deadline = began + PLAIN_SHARE * options.time_limit
+        deadline = began + options.plain_share * options.time_limit
         baseline = annotate(
-            label_studio, pool, plain, "plain queue", options.plain_labels, deadline
+            label_studio, subject, plain, "plain queue", options.plain_labels, deadline
         )
-        compare(options, pool, taught, baseline)
-        say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
-        deadline = began + options.time_limit
-        given = len(taught)
-        rest = finish_rest(options, label_studio, backend, pool, active, given, deadline)
-        print(f"\n{rest}\n")
+        compare(options, subject, taught, baseline)
+        if isinstance(subject, DigitImages):
+            say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
+            deadline = began + options.time_limit
+            given = len(taught)
+            rest = finish_rest(options, label_studio, backend, subject, active, given, deadline)
+            print(f"\n{rest}\n")
         say(f"Done in {time.monotonic() - began:.0f} s")
         if options.keep:
             keep(label_studio, backend, active, plain)
 
 
-def create_projects(label_studio: LabelStudioServer, pool: digits.Digits) -> tuple[int, int]:
-    """Create the active and the plain project, with the same images in the same order."""
+def create_projects(label_studio: LabelStudioServer, subject: Subject) -> tuple[int, int]:
+    """Create the active and the plain project, with the same content in the same order."""
     created = []
-    for title in ("Digits, active queue", "Digits, plain queue"):
-        project = digits.create_project(label_studio, title)
-        say(f"Uploading {len(pool.pool)} images to project {project}, '{title}'")
-        digits.upload(label_studio, project, pool.png, pool.pool.tolist())
-        created.append(project)
+    for title in ("active queue", "plain queue"):
+        say(f"Uploading {len(subject.pool)} {subject.things} to a project, '{title}'")
+        created.append(subject.create_project(label_studio, title))
     return created[0], created[1]
 
 
@@ -158,7 +132,7 @@ def ordered(label_studio: LabelStudioServer, project: int) -> bool:
 
 def annotate(
     label_studio: LabelStudioServer,
-    pool: digits.Digits,
+    subject: Subject,
     project: int,
     name: str,
     count: int,
@@ -174,9 +148,7 @@ def annotate(
         label_studio.client(label_studio.token) as client,
         tqdm(total=count, desc=name, unit="label", mininterval=interval) as bar,
     ):
-        annotator = Annotator(
-            client, project, lambda task: choice(pool.truth[digits.digit_index(task)]), think=think
-        )
+        annotator = Annotator(client, project, subject.answer, think=think)
         for submission in annotator.label(count):
             given.append(submission)
             bar.set_postfix_str(submission.version or "", refresh=False)
@@ -192,7 +164,7 @@ def finish_rest(
     options: argparse.Namespace,
     label_studio: LabelStudioServer,
     backend: BackendServer,
-    pool: digits.Digits,
+    subject: DigitImages,
     project: int,
     labels: int,
     deadline: float,
@@ -200,23 +172,25 @@ def finish_rest(
     """Find what may be labeled automatically, and check it against the truth."""
 
     def check(count: int) -> int:
-        return len(annotate(label_studio, pool, project, "sample", count, deadline))
+        return len(annotate(label_studio, subject, project, "sample", count, deadline))
 
     answers: Path = options.out / "answers.jsonl"
     answers.unlink(missing_ok=True)
-    return finish(label_studio, backend, pool, project, labels, options.accuracy, check, answers)
+    return finish(
+        label_studio, backend, subject.digits, project, labels, options.accuracy, check, answers
+    )
 
 
 def compare(
     options: argparse.Namespace,
-    pool: digits.Digits,
+    subject: Subject,
     taught: list[Submission],
     baseline: list[Submission],
 ) -> None:
-    """Test what each queue's labels taught on the held-out images; print and write it."""
-    say(f"Testing on {len(pool.held_out)} images that were never uploaded")
+    """Test what each queue's labels taught on what is held out; print and write it."""
+    say(f"Testing on {len(subject.held_out)} {subject.things} that were never uploaded")
     active, plain = (
-        learning_curve(pool, [digits.digit_index(s.task) for s in given])
+        subject.learning_curve([subject.index(s.task) for s in given])
         for given in (taught, baseline)
     )
     versions = [s.version for s in taught if s.version]
@@ -227,8 +201,10 @@ def compare(
         f"Label Studio took {median(s.waited for s in taught):.2f} s to serve a task and take its "
         f"label ({median(s.waited for s in baseline):.2f} s in the plain project).\n"
     )
+    if proposals := subject.worth_of_proposals(taught):
+        print(f"{proposals}\n")
     report.write_csv(options.out / "learning_curve.csv", active, plain)
-    report.draw(options.out / "learning_curve.png", active, plain)
+    report.draw(options.out / "learning_curve.png", active, plain, subject.title)
     say(f"Learning curves: {options.out / 'learning_curve.png'} and .csv")
 
 
@@ -274,12 +250,6 @@ def say_port(name: str, wanted: int, taken: int) -> None:
 def indent(text: str) -> str:
     """Set off the output of another program."""
     return "\n".join(f"    {line}" for line in text.splitlines())
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1700:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1700")
-    return int(text)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

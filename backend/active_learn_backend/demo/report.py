@@ -5,14 +5,22 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
+
 from .evaluation import LearningCurve
 
-__all__ = ["draw", "summary", "table", "write_csv"]
+__all__ = ["draw", "header", "summary", "table", "write_csv"]
 
 Row = tuple[int, float | None, float | None, int | None]
 # The last point of a curve is decided by one or two images of the test set; this one is not.
 GOAL = 0.95
-HEADER = ("labels", "active_accuracy", "plain_accuracy", "plain_labels_for_active_accuracy")
+GRID = 200  # points at which curves are compared
+
+
+def header(metric: str) -> tuple[str, ...]:
+    """Return the names of the columns of the CSV file."""
+    name = metric.lower()
+    return "labels", f"active_{name}", f"plain_{name}", f"plain_labels_for_active_{name}"
 
 
 def rows(active: LearningCurve, plain: LearningCurve) -> list[Row]:
@@ -20,7 +28,7 @@ def rows(active: LearningCurve, plain: LearningCurve) -> list[Row]:
 
     Returns
     -------
-    list of (labels, active accuracy, plain accuracy, labels the plain queue needed)
+    list of (labels, active quality, plain quality, labels the plain queue needed)
         None where a queue was not measured, and where the plain queue never got as far.
     """
     found: list[Row] = []
@@ -34,7 +42,7 @@ def rows(active: LearningCurve, plain: LearningCurve) -> list[Row]:
 def table(active: LearningCurve, plain: LearningCurve) -> str:
     """Return the rows at which the active queue was measured, as text."""
     lines = [
-        "          held-out accuracy      labels the plain queue",
+        f"          {f'held-out {active.metric}':<23}labels the plain queue",
         "labels   active      plain       needed for the same",
     ]
     for labels, reached, other, needed in rows(active, plain):
@@ -49,16 +57,32 @@ def summary(active: LearningCurve, plain: LearningCurve) -> str:
 
     It is `GOAL`, or what the active queue ended with, if that is less.
     """
-    goal = min(GOAL, active.accuracy[-1])
-    needed = plain.labels_for(goal)
+    goal = min(GOAL, active.quality[-1])
+    first, needed = active.labels_for(goal), plain.labels_for(goal)
     outcome = (
-        f"with {needed} from the plain one"
+        f"with {_labels(plain, needed)} from the plain one"
         if needed
-        else f"with {plain.labels[-1]} from the plain one not yet ({plain.accuracy[-1]:.1%})"
+        else f"with {_labels(plain, plain.labels[-1])} from the plain one not yet "
+        f"({plain.quality[-1]:.1%})"
     )
+    given = f"{first} labels from the active queue{_work(active, first)}"
+    metric = "" if active.metric == "accuracy" else f"{active.metric} "
+    told = f"{metric}{goal:.1%} was first reached with {given}, {outcome}."
+    return f"{told}\n{_at_equal_work(active, plain)}" if active.seconds else told
+
+
+def _at_equal_work(active: LearningCurve, plain: LearningCurve) -> str:
+    """Return in a sentence how far the curves are apart on average: single points are noise."""
+    end = min(active.seconds[-1], plain.seconds[-1])
+    at = np.linspace(0, end, GRID)
+    means = [
+        float(np.interp(at, (0, *one.seconds), (0, *one.quality)).mean()) for one in (active, plain)
+    ]
+    gain = 100 * (means[0] - means[1])
+    way = "above" if gain >= 0 else "below"
     return (
-        f"{goal:.1%} was first reached with {active.labels_for(goal)} labels from the active "
-        f"queue, {outcome}."
+        f"Over the first {end / 60:.0f} minutes of work the {active.metric} of the active queue "
+        f"was on average {abs(gain):.1f} points {way} that of the plain queue."
     )
 
 
@@ -66,25 +90,38 @@ def write_csv(path: Path, active: LearningCurve, plain: LearningCurve) -> None:
     """Write all rows; a cell is empty where there is no measurement."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(HEADER)
+        writer.writerow(header(active.metric))
         for labels, reached, other, needed in rows(active, plain):
             writer.writerow((labels, _cell(reached), _cell(other), needed))
 
 
-def draw(path: Path, active: LearningCurve, plain: LearningCurve) -> None:
-    """Draw both learning curves as PNG."""
+def draw(path: Path, active: LearningCurve, plain: LearningCurve, title: str) -> None:
+    """Draw both learning curves as PNG; where labels cost different work also over the work."""
     from matplotlib.figure import Figure  # slow to import, and an optional dependency
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(active.labels, active.accuracy, marker="o", markersize=4, label="active queue")
-    axes.plot(plain.labels, plain.accuracy, marker="s", markersize=3, label="plain queue")
-    axes.set_xlabel("labels")
-    axes.set_ylabel("held-out accuracy")
-    axes.set_title("Handwritten digits: what each label taught")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    by_work = bool(active.seconds)
+    figure = Figure(figsize=(11 if by_work else 7, 4.5), layout="constrained")
+    panels = figure.subplots(1, 1 + by_work, sharey=True, squeeze=False)[0]
+    for axes, is_work in zip(panels, (False, True), strict=False):
+        for curve, name, marker in ((active, "active", "o"), (plain, "plain", "s")):
+            at = [second / 60 for second in curve.seconds] if is_work else curve.labels
+            size = 4 if name == "active" else 3
+            axes.plot(at, curve.quality, marker=marker, markersize=size, label=f"{name} queue")
+        axes.set_xlabel("minutes of work, as published studies time it" if is_work else "labels")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(f"held-out {active.metric}")
+    panels[0].legend(loc="lower right")
+    figure.suptitle(f"{title}: what each label taught", fontsize="large")
     figure.savefig(path, dpi=120)
+
+
+def _labels(curve: LearningCurve, labels: int) -> str:
+    return f"{labels}{_work(curve, labels)}"
+
+
+def _work(curve: LearningCurve, labels: int | None) -> str:
+    minutes = None if labels is None else curve.minutes(labels)
+    return "" if minutes is None else f" ({minutes:.0f} minutes of work)"
 
 
 def _percent(share: float | None) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from active_learn.heads import fit_head
 from active_learn_backend.demo import digits, report
-from active_learn_backend.demo.__main__ import claimed, parse
+from active_learn_backend.demo.__main__ import claimed
 from active_learn_backend.demo.evaluation import LearningCurve, learning_curve
+from active_learn_backend.demo.options import parse
 from active_learn_backend.demo.process import ServerError
 from active_learn_backend.learning.encoders import ImageEncoder
 from PIL import Image
@@ -58,17 +59,17 @@ def test_curve_is_the_backends_head_on_the_first_labels(pool):
     assert head is not None
     answers = head.predict(encode([pool.png[i] for i in pool.held_out]))
     right = [pool.truth[i] == a.label for i, a in zip(pool.held_out, answers, strict=True)]
-    assert curve.accuracy[0] == pytest.approx(np.mean(right))
+    assert curve.quality[0] == pytest.approx(np.mean(right))
 
 
 def test_curve_with_one_class_answers_that_class(pool):
     zeros = [i for i in pool.pool if pool.truth[i] == "0"][:4]
     share = np.mean([pool.truth[i] == "0" for i in pool.held_out])
-    assert learning_curve(pool, zeros).accuracy == (pytest.approx(share),)
+    assert learning_curve(pool, zeros).quality == (pytest.approx(share),)
 
 
 def test_curve_refuses_leaks_and_nothing(pool):
-    with pytest.raises(ValueError, match="held-out images were labeled"):
+    with pytest.raises(ValueError, match="held-out images or texts were labeled"):
         learning_curve(pool, [int(pool.held_out[3])])
     with pytest.raises(ValueError, match="no labels"):
         learning_curve(pool, [])
@@ -111,13 +112,13 @@ def test_csv_and_png_are_written(tmp_path):
     report.write_csv(tmp_path / "curve.csv", ACTIVE, PLAIN)
     with (tmp_path / "curve.csv").open(newline="") as file:
         lines = list(csv.reader(file))
-    assert lines[0] == list(report.HEADER)
+    assert lines[0] == list(report.header("accuracy"))
     assert lines[1:] == [
         ["10", "0.6000", "0.5000", "20"],
         ["20", "0.9000", "0.7000", ""],
         ["30", "", "0.6500", ""],
     ]
-    report.draw(tmp_path / "curve.png", ACTIVE, PLAIN)
+    report.draw(tmp_path / "curve.png", ACTIVE, PLAIN, "Digits")
     with Image.open(tmp_path / "curve.png") as image:
         assert (image.format, image.size) == ("PNG", (840, 540))
 
@@ -128,6 +129,9 @@ def test_csv_and_png_are_written(tmp_path):
         (["--labels", "none"], "'none' is no number from 1 to 1700"),
         (["--labels", "0"], "'0' is no number from 1 to 1700"),
         (["--images", "100"], "only 100 images to label"),
+        (["--ner", "--texts", "100"], "only 100 texts to label"),
+        (["--ner", "--texts", "850"], "--texts is 850; 800 is the most"),
+        (["--encoder", "minilm"], "--encoder is for texts; give it with --ner"),
         (["--think", "-1"], "--think is -1, expected 0 to 60 seconds"),
     ],
 )
