@@ -16,6 +16,7 @@ from active_learn_backend.doctor.servers import check_backend, check_label_studi
 from active_learn_backend.errors import LabelStudioUnreachableError, SettingsError
 from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.labelstudio.content_loader import ContentLoader
+from active_learn_backend.labelstudio.tls_and_proxy import trusted_certificates
 from active_learn_backend.settings import load_settings
 from click.testing import CliRunner
 from fake_server import KEY, Script
@@ -85,6 +86,17 @@ def test_the_authority_of_a_company_is_trusted(
     client = server.client()
     assert client.call("GET", "/api/x") == {}
     assert server.asked == [("GET", "/api/x", f"Token {KEY}")]
+
+
+def test_an_authority_of_one_is_none_of_others(
+    authority: trustme.CA, ca_file: Path, serve: Serve
+) -> None:
+    """Those without the setting share their certificates, which are not added to."""
+    shared = trusted_certificates(load_settings())
+    assert trusted_certificates(load_settings()) is shared
+    server = serve(authority.issue_cert(NAME))
+    assert server.client(label_studio_ca_file=ca_file).call("GET", "/api/x") == {}
+    assert "unknown authority" in refusal(server.url)
 
 
 def test_the_setting_wins_over_the_variables_of_other_programs(
