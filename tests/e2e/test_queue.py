@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from active_learn import ActiveSampler, LinearHead
 from active_learn_backend.demo.annotator import Annotator, Submission, choice
+from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.digits import Digits, digit_index
+from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.learning.encoders import ImageEncoder
 from harness import Harness
@@ -280,12 +282,21 @@ def test_a_changed_label_config_is_followed(
 
 
 def test_retired_queues_disappear(
-    harness: Harness,
-    digits_project: Callable[..., int],
+    label_studio: LabelStudioServer,
+    backend: Callable[..., BackendServer],
+    make_digits_project: Callable[..., int],
     label_digits: Callable[..., list[Submission]],
+    params: dict[str, Any],
 ) -> None:
-    project = digits_project(60)
-    label_digits(project, 20)
+    """They do once the project was quiet for 30 polls, which are short ones here."""
+    served = backend(start=False, POLL_INTERVAL="0.2")
+    served.server("worker").start()
+    harness = Harness(label_studio, served, params)
+    project = make_digits_project(40)
+    harness.connect(project, "--pull")
+    label_digits(project, 5)
+    harness.wait_queue(project, after=1)
+    assert len({row["model_version"] for row in harness.rows(project)}) > 1
     wait_until(
         lambda: (
             {row["model_version"] for row in harness.rows(project)} == {harness.version(project)}
