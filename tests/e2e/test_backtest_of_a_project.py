@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from active_learn_backend.demo import digits
 from active_learn_backend.demo.annotator import choice
-from active_learn_backend.demo.digits import Digits, digit_index
+from active_learn_backend.demo.digits import Digits
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
 from harness import Harness
@@ -22,21 +23,31 @@ def params() -> dict[str, Any]:
     return {"budget": 20, "reserve": 10, "retrain_every": 20, "audit": 0}
 
 
+def import_labeled(label_studio: LabelStudioServer, digit_images: Digits) -> tuple[int, set[int]]:
+    """Return a project of 260 digits, 240 of them labeled, and the ids of those labeled wrong."""
+    project = digits.create_project(label_studio, "Labeled digits")
+    wrong = range(0, 240, 240 // WRONG)
+    tasks: list[dict[str, Any]] = []
+    for at, index in enumerate(digit_images.pool[:260].tolist()):
+        image = base64.b64encode(digit_images.png[index]).decode()
+        truth = int(digit_images.truth[index])
+        given = (truth + 5) % 10 if at in wrong else truth
+        tasks.append({"data": {"image": f"data:image/png;base64,{image}"}})
+        if at < 240:
+            tasks[-1]["annotations"] = [{"result": choice(str(given))}]
+    made = label_studio.api("POST", f"/api/projects/{project}/import?return_task_ids=true", tasks)[
+        "task_ids"
+    ]
+    return project, {made[at] for at in wrong}
+
+
 def test_a_labeled_project_is_replayed_advised_on_and_checked(
     harness: Harness,
-    make_digits_project: Callable[..., int],
     digit_images: Digits,
     label_studio: LabelStudioServer,
     tmp_path: Path,
 ) -> None:
-    project = make_digits_project(260)
-    tasks = label_studio.api("GET", f"/api/tasks?project={project}&page_size=260")["tasks"][:240]
-    planted = {task["id"] for task in tasks[:: len(tasks) // WRONG][:WRONG]}
-    for task in tasks:
-        truth = digit_images.truth[digit_index(task)]
-        given = str((int(truth) + 5) % 10) if task["id"] in planted else truth
-        body = {"result": choice(given)}
-        label_studio.api("POST", f"/api/tasks/{task['id']}/annotations/", body)
+    project, planted = import_labeled(label_studio, digit_images)
 
     # Not connected yet: the backtest reads the project itself.
     told = harness.backend.run(
