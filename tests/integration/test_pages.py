@@ -371,9 +371,11 @@ def test_random_order_is_drawn_beside_the_curve_that_was_replayed(
 ) -> None:
     page_state.fill(runtime)
     for control, drawn in (("other", False), ("c", True)):
-        curves = ReplayedCurves(control, [10, 20], {"random": [0.4, 0.6]})
+        said = "No strategy would clearly have saved labels."
+        curves = ReplayedCurves(control, [10, 20], {"random": [0.4, 0.6]}, said)
         save_replayed_curves(runtime.settings, 3, curves)
-        assert ("random order, in the last backtest" in html(client, "/projects/3")) == drawn
+        caption = f"random order, in the last backtest of the labels. {said}"
+        assert (caption in html(client, "/projects/3")) == drawn
     path = project_folder(runtime.settings, 3) / "backtest.json"
     for damaged in ("{", "[]", '{"control": "c", "labels": ["x"], "scores": {}}'):
         path.write_text(damaged)

@@ -134,7 +134,7 @@ def replay(
     if source.project_id is not None and data.problem_type == "classification":
         means = {name: one.mean(axis=0).tolist() for name, one in found.curves.scores.items()}
         labels = [int(one) for one in found.curves.labels]
-        replayed = ReplayedCurves(data.control, labels, means)
+        replayed = ReplayedCurves(data.control, labels, means, found.verdict[0])
         save_replayed_curves(settings, source.project_id, replayed)
         yield "the status page shows the curve of random beside the project's own"
     output.mkdir(parents=True, exist_ok=True)

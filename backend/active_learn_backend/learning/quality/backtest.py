@@ -170,33 +170,44 @@ class Backtest:
         random = np.maximum.accumulate(self.curves.scores["random"].mean(axis=0))
         return float(random[len(random) // 3]), float(random[2 * len(random) // 3])
 
+    @property
+    def verdict(self) -> list[str]:
+        """What strategies would clearly have saved, the best first; else that none would have."""
+        curves, goal = self.curves, self.goals[1]
+        saved = []
+        for name in self._best_first:
+            share, error = curves.share_of_random(name, goal)
+            if name != "random" and share + CLEAR * error < 1:
+                most = curves.labels_for("random", goal)
+                saved.append(
+                    f"{name} would have saved {(1 - share) * most:.0f} of {most:.0f} labels "
+                    f"({100 * (1 - share):.0f} ± {100 * error:.0f} %) on the way to "
+                    f"{SCORES[self.problem_type]} {goal:.3f}."
+                )
+        return saved or ["No strategy would clearly have saved labels against random ones."]
+
+    @property
+    def _best_first(self) -> list[str]:
+        return sorted(self.curves.scores, key=lambda name: -self.curves.area(name).mean())
+
     def report(self) -> str:
         """Write a table, then in words what would have been saved, and how certain that is."""
         curves, goals = self.curves, self.goals
         score = SCORES[self.problem_type]
         columns = [f"labels for {score} {goal:.3f} | share of random's" for goal in goals]
         lines = [f"| strategy | {' | '.join(columns)} | mean {score} |", "|---" * 6 + "|"]
-        saved = []
-        for name in sorted(curves.scores, key=lambda name: -curves.area(name).mean()):
+        for name in self._best_first:
             cells = []
             for goal in goals:
                 cells += [_labels(curves.labels_for(name, goal)), _share(curves, name, goal)]
             lines.append(f"| {name} | {' | '.join(cells)} | {curves.area(name).mean():.3f} |")
-            share, error = curves.share_of_random(name, goals[1])
-            if name != "random" and share + CLEAR * error < 1:
-                most = curves.labels_for("random", goals[1])
-                saved.append(
-                    f"{name} would have saved {(1 - share) * most:.0f} of {most:.0f} labels "
-                    f"({100 * (1 - share):.0f} ± {100 * error:.0f} %) on the way to {score} "
-                    f"{goals[1]:.3f}."
-                )
         replicates = len(curves.scores["random"])
         rough = " Of so few seeds the errors are rough ones." if replicates < ENOUGH_SEEDS else ""
         return "\n".join(
             [
                 *lines,
                 "",
-                *(saved or ["No strategy would clearly have saved labels against random ones."]),
+                *self.verdict,
                 "",
                 f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
                 f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies "

@@ -26,11 +26,14 @@ class ReplayedCurves:
     labels : sequence of int
     scores : mapping
         Mean accuracy for each number of labels, by the name of the strategy.
+    verdict : str
+        What the best strategy would clearly have saved, or that none would have saved anything.
     """
 
     control: str
     labels: Sequence[int]
     scores: Mapping[str, Sequence[float]]
+    verdict: str = ""
 
     def of(self, strategy: str) -> list[tuple[int, float]]:
         """Return the curve of a strategy; empty where it was not replayed."""
@@ -42,6 +45,7 @@ def save_replayed_curves(settings: Settings, project_id: int, curves: ReplayedCu
     folder = project_folder(settings, project_id)
     make_private_folder(folder)
     body = {"control": curves.control, "labels": curves.labels, "scores": dict(curves.scores)}
+    body["verdict"] = curves.verdict
     part = folder / f"{NAME}.part"
     part.write_text(json.dumps(body), encoding="utf-8")
     part.replace(folder / NAME)
@@ -53,6 +57,7 @@ def read_replayed_curves(settings: Settings, project_id: int) -> ReplayedCurves 
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         scores = {str(name): list(map(float, row)) for name, row in body["scores"].items()}
-        return ReplayedCurves(str(body["control"]), list(map(int, body["labels"])), scores)
+        labels = list(map(int, body["labels"]))
+        return ReplayedCurves(str(body["control"]), labels, scores, str(body.get("verdict", "")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -309,6 +309,8 @@ def test_curves_of_accuracy_are_kept_for_the_page_of_the_project(
     assert len(curve) > 2
     assert all(0 < score <= 1 for _, score in curve)
     assert kept.of("margin") == []
+    assert kept.verdict
+    assert kept.verdict in said[0]
 
 
 def test_every_strategy_that_fits_is_tried() -> None:
