@@ -121,7 +121,8 @@ def replay(
         Folder of the two files.
     """
     # These import torch, which takes seconds: not for --help.
-    from ..learning.quality.backtest import backtest, candidates_for, draw, write_csv
+    from ..learning.quality.backtest import backtest, candidates_for
+    from ..learning.quality.backtest_files import draw, write_csv
     from ..learning.quality.replayed_curves import ReplayedCurves, save_replayed_curves
 
     data, settings = source.read(settings)

@@ -28,9 +28,8 @@ from active_learn_backend.learning.quality.backtest import (
     LabeledSet,
     backtest,
     candidates_for,
-    draw,
-    write_csv,
 )
+from active_learn_backend.learning.quality.backtest_files import draw, write_csv
 from active_learn_backend.learning.quality.replayed_curves import read_replayed_curves
 from active_learn_backend.settings import load_settings
 from click.testing import CliRunner
