@@ -743,6 +743,127 @@ class TestEllipseLabels(RegionContract):
             assert self.control.read([item]) == [[[40.0, 30.0], [60.0, 70.0], "B"]]
 
 
+class TestAudioLabels(RegionContract):
+    objects = '<Audio name="t" value="$text"/>'
+    tag = (
+        '<Labels name="c" toName="t"><Label value="A" alias="al"/><Label value="B"/>'
+        '<Label value="left"/></Labels>'
+    )
+    name = "Labels"
+    labels = ("al", "B", "left")
+    segment = {"start": 0.25, "end": 1.5, "channel": 0}
+    read = [
+        (segment | {"labels": ["B"]}, [[0.25, 1.5, "B"]]),
+        (segment | {"channel": 1, "labels": ["A"]}, [[0.25, 1.5, "al"]]),
+        ({"start": 0, "end": 10**6, "labels": ["B"]}, [[0.0, 1e6, "B"]]),
+    ]
+    unread = [
+        segment | {"labels": ["gone"]},
+        segment | {"labels": "B"},
+        segment | {"end": 0.25, "labels": ["B"]},
+        segment | {"end": 0.1, "labels": ["B"]},
+        segment | {"start": -1, "labels": ["B"]},
+        segment | {"start": True, "labels": ["B"]},
+        segment | {"start": "0.25", "labels": ["B"]},
+        segment | {"start": math.nan, "labels": ["B"]},
+        segment | {"end": math.inf, "labels": ["B"]},
+        segment | {"end": 10**400, "labels": ["B"]},
+        {"end": 1.5, "labels": ["B"]},
+    ]
+    written = [
+        ([[0.25, 1.5, "B"]], segment | {"labels": ["B"]}),
+        ([[0.25, 1.5, "al"]], segment | {"labels": ["al"]}),
+    ]
+    unwritten = [[], [[0.0, 1.0, "gone"]]]
+
+
+class TestTimeSeriesLabels(RegionContract):
+    channel = '<Channel column="x"/></TimeSeries>'
+    objects = f'<TimeSeries name="t" value="$text" timeColumn="time">{channel}'
+    tag = (
+        '<TimeSeriesLabels name="c" toName="t"><Label value="A" alias="al"/><Label value="B"/>'
+        "</TimeSeriesLabels>"
+    )
+    name = "TimeSeriesLabels"
+    labels = ("al", "B")
+    segment = {"start": 5, "end": 15.5, "instant": False}
+    read = [
+        (segment | {"timeserieslabels": ["B"]}, [[5.0, 15.5, "B"]]),
+        (segment | {"start": "5", "timeserieslabels": ["A"]}, [[5.0, 15.5, "al"]]),
+        (
+            {"start": 7, "end": 7, "instant": True, "timeserieslabels": ["B"]},
+            [[7.0, 7.0, "B"]],
+        ),
+    ]
+    unread = [
+        segment | {"timeserieslabels": ["gone"]},
+        segment | {"timeserieslabels": "B"},
+        segment | {"end": 4, "timeserieslabels": ["B"]},
+        segment | {"start": "noon", "timeserieslabels": ["B"]},
+        segment | {"start": math.nan, "timeserieslabels": ["B"]},
+        segment | {"start": "nan", "timeserieslabels": ["B"]},
+        segment | {"end": math.inf, "timeserieslabels": ["B"]},
+        segment | {"end": True, "timeserieslabels": ["B"]},
+        {"start": 5, "timeserieslabels": ["B"]},
+    ]
+    written = [
+        ([[5.0, 15.5, "B"]], segment | {"timeserieslabels": ["B"]}),
+        ([[7.0, 7.0, "al"]],
+         {"start": 7, "end": 7, "instant": True, "timeserieslabels": ["al"]}),
+    ]  # fmt: skip
+    unwritten = [[], [[0.0, 1.0, "gone"]]]
+
+    def test_content_is_what_it_labels(self) -> None:
+        data = {"text": {"time": [1, 2], "X": [3, 4], "z": [5, 6]}, "other": "b"}
+        assert self.task.content(data) == {"text": '{"X": [3, 4], "time": [1, 2]}'}
+
+
+class TestTimeSeriesLabelsOfDates(TestTimeSeriesLabels):
+    objects = (
+        '<TimeSeries name="t" value="$text" timeColumn="time" timeFormat="%Y-%m-%d %H:%M:%S.%f">'
+        f"{TestTimeSeriesLabels.channel}"
+    )
+    start, end = 1578096000000.0, 1578700800250.0
+    segment = {
+        "start": "2020-01-04 00:00:00.000000",
+        "end": "2020-01-11 00:00:00.250000",
+        "instant": False,
+    }
+    read = [
+        (segment | {"timeserieslabels": ["B"]}, [[start, end, "B"]]),
+        (segment | {"start": start, "end": end, "timeserieslabels": ["B"]}, [[start, end, "B"]]),
+        (
+            segment | {"end": segment["start"], "timeserieslabels": ["A"]},
+            [[start, start, "al"]],
+        ),
+    ]
+    unread = [
+        segment | {"start": "2020-01-04", "timeserieslabels": ["B"]},
+        segment | {"start": "5", "timeserieslabels": ["B"]},
+        segment | {"end": "2020-01-03 00:00:00.000000", "timeserieslabels": ["B"]},
+        segment | {"end": 1e14 * 3, "timeserieslabels": ["B"]},
+        segment | {"start": math.nan, "timeserieslabels": ["B"]},
+    ]
+    written = [
+        ([[start, end, "B"]], segment | {"timeserieslabels": ["B"]}),
+        (
+            [[start, start, "al"]],
+            segment | {"end": segment["start"], "instant": True, "timeserieslabels": ["al"]},
+        ),
+    ]
+
+    @pytest.mark.parametrize(
+        ("attributes", "reason"),
+        [
+            ('timeFormat="%Y"', "name the column"),
+            ('timeColumn="time" timeFormat="%Y %q"', "timeFormat cannot be read: '%q' is not read"),
+        ],
+    )
+    def test_times_that_are_not_read(self, attributes: str, reason: str) -> None:
+        objects = f'<TimeSeries name="t" value="$text" {attributes}>{self.channel}'
+        check_not_learned(f"<View>{objects}{self.tag}</View>", reason)
+
+
 def test_every_registered_tag_has_its_class_here() -> None:
     contracts = [ControlContract]
     for contract in contracts:

@@ -269,7 +269,7 @@ def _control(parsed: Any, element: ElementTree.Element | None) -> ControlTag:
         raise LabelConfigError(f"{tag} '{parsed.name}' {_why_not(tag)}")
     if str(parsed.attr.get("model_skip", "")).lower() == "true":
         raise LabelConfigError(f"{parsed.tag} '{parsed.name}' has model_skip")
-    return kind(parsed, element)
+    return kind.for_objects(parsed.objects)(parsed, element)
 
 
 def _why_not(tag: str) -> str:

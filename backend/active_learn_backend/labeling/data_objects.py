@@ -58,9 +58,12 @@ class Field:
         Of the channels of a time series.
     separator : str
         Between its cells.
+    time_column, time_format : str
+        Its times, and the format of D3 that they have; empty: rows are counted, and times are
+        numbers.
     exact : bool
-        Whether the content of HTML or of a dialogue is kept as it is, because regions of it are
-        labeled: their borders are counted in it.
+        Whether regions of the content are labeled, in which their borders are counted: HTML and
+        dialogues are kept as they are, and of a time series the times too.
     required : bool
         Whether a task that lacks its text cannot be learned from; else the text counts as empty.
     """
@@ -73,6 +76,8 @@ class Field:
     text_key: str = "text"
     columns: tuple[str, ...] = ()
     separator: str = ","
+    time_column: str = ""
+    time_format: str = ""
     exact: bool = False
     required: bool = True
 
@@ -85,7 +90,8 @@ class Field:
     def content_kind(self) -> str:
         """Return the kind of `content`; of an address also how the text behind it is read."""
         if self.kind == "time series":
-            return f"{self.kind} ({self.separator.join(self.columns)})"
+            times = f" at {self.time_column} as {self.time_format}" if self.exact else ""
+            return f"{self.kind} ({self.separator.join(self.columns)}){times}"
         if self.exact and not self.by_url:
             return f"{self.kind} as {self.markup}"
         if not self.by_url:
@@ -105,7 +111,8 @@ class Field:
             addresses = [one for one in _listed(value) if isinstance(one, str) and one]
             return json.dumps(addresses) if addresses else None
         if self.kind == "time series":
-            return inline_channels(value, self.columns)
+            times = (self.time_column,) if self.exact and self.time_column else ()
+            return inline_channels(value, (*self.columns, *times))
         if self.is_address:
             return value if isinstance(value, str) else None
         if self.exact and self.markup == "dialogue":
@@ -194,6 +201,8 @@ def field_of(parsed: Any) -> Field:
         text_key=attributes.get("textkey") or text_key,
         columns=columns,
         separator=attributes.get("sep") or ",",
+        time_column=attributes.get("timecolumn", "") if columns else "",
+        time_format=attributes.get("timeformat", "") if columns else "",
     )
 
 

@@ -2,7 +2,8 @@
 
 A region is kept as ``[start, end, label]``; a task's label is the sorted list of its regions, and
 an empty list says that nothing is there. Of a span of a text start and end are code points, the end
-exclusive; of a box in an image they are its upper left and lower right corner, in percent.
+exclusive; of a box in an image they are its upper left and lower right corner, in percent; of a
+segment of audio or of a time series they are times, as float.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Region(NamedTuple):
     def is_box(self) -> bool:
         """Whether it lies in an image."""
         return isinstance(self.start, tuple)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its borders are counted, so that they are either right or wrong."""
+        return isinstance(self.start, int)
 
 
 class ScoredRegion(NamedTuple):
@@ -96,12 +102,12 @@ def agreement(first: Sequence[Sequence[Any]], second: Sequence[Sequence[Any]]) -
 def count_matches(truth: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> int:
     """Count the regions that were found.
 
-    A span is found if its borders and its label are right, a box if one of its label overlaps with
-    it in half of their union or more. Each counts once.
+    A span is found if its borders and its label are right, a box or a segment if one of its label
+    overlaps with it in half of their union or more. Each counts once.
     """
     left = {Region.of(one) for one in truth}
     given = {Region.of(one) for one in found}
-    if not any(one.is_box for one in left):
+    if all(one.is_exact for one in left):
         return len(left & given)
     pairs = [(overlap(a, b), a, b) for a in left for b in given if a.label == b.label]
     n = 0
@@ -114,7 +120,12 @@ def count_matches(truth: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]
 
 
 def overlap(first: Region, second: Region) -> float:
-    """Return the share of the union of two regions in which they overlap."""
+    """Return the share of the union of two regions in which they overlap.
+
+    Moments, which have no length, are the same or not.
+    """
+    if first[:2] == second[:2]:
+        return 1.0
     both, one, other = (
         _size(start, end)
         for start, end in (

@@ -1,4 +1,4 @@
-"""Reads the channels of a time series: columns of a CSV file, or arrays of JSON."""
+"""Reads the channels and times of a time series: columns of a CSV file, or arrays of JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,13 +16,67 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ContentError
+from .time_formats import TimeFormat
 
-__all__ = ["inline_channels", "is_inline", "read_channels"]
+__all__ = ["Series", "inline_channels", "is_inline", "read_channels", "read_series"]
 
 MAX_ROWS = 1_000_000  # that are read
+MAX_TIME = 1e15  # beyond it a number is no time
 MAX_VALUE = 1e30  # beyond it a value counts as missing
 SHOWN = 8  # columns in a message
 SEPARATORS = {"\\t": "\t", "tab": "\t", "": ","}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A time series.
+
+    Attributes
+    ----------
+    channels : array of shape (channels, rows)
+    column, cells : str, sequence
+        Of the times; none where rows are counted.
+    time_format : str
+        How they are written; empty: as numbers.
+    """
+
+    channels: npt.NDArray[np.float32]
+    column: str = ""
+    cells: Sequence[Any] = ()
+    time_format: str = ""
+
+    def times(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the times of some rows, the first of them first.
+
+        Raises
+        ------
+        ContentError
+            When one cannot be read, or they fall: Label Studio shows no such series, either.
+        """
+        if not self.column:
+            return rows.astype(np.float64)
+        written = TimeFormat(self.time_format) if self.time_format else None
+        found = []
+        for row in rows.tolist():
+            cell = self.cells[row] if row < len(self.cells) else None
+            try:
+                time = written.parse(str(cell)) if written else _number(cell)
+            except (ValueError, OverflowError):
+                time = None
+            if time is None or abs(time) > MAX_TIME:
+                expected = f"times like '{written.write(0.0)}'" if written else "numbers"
+                raise ContentError(
+                    f"column '{self.column}' of the time series holds {str(cell)[:30]!r} in row "
+                    f"{row}; expected {expected}",
+                    cause=f"column '{self.column}' of the time series holds no times",
+                )
+            found.append(time)
+        times = np.array(found)
+        if (np.diff(times) < 0).any():
+            raise ContentError(
+                f"the times in column '{self.column}' of the time series fall; sort them"
+            )
+        return times
 
 
 def inline_channels(value: Any, columns: Sequence[str]) -> str | None:
@@ -68,18 +123,53 @@ def read_channels(text: str, columns: Sequence[str], separator: str) -> npt.NDAr
     ContentError
         When it cannot be read, a column is missing, or most of its cells are no numbers.
     """
-    table = _json_table(text) if is_inline(text) else _csv_table(text, separator)
+    return _channels(_table(text, separator), columns)
+
+
+def read_series(
+    text: str, columns: Sequence[str], separator: str, time_column: str, time_format: str
+) -> Series:
+    """Read a time series with its times; see `read_channels`.
+
+    Raises
+    ------
+    ContentError
+    """
+    table = _table(text, separator)
+    channels = _channels(table, columns)
+    if not time_column:
+        return Series(channels)
+    return Series(channels, time_column, table[_present(time_column, table)], time_format)
+
+
+def _table(text: str, separator: str) -> Mapping[str, Sequence[Any]]:
+    return _json_table(text) if is_inline(text) else _csv_table(text, separator)
+
+
+def _channels(
+    table: Mapping[str, Sequence[Any]], columns: Sequence[str]
+) -> npt.NDArray[np.float32]:
     channels = []
     for column in columns:
-        name = _find(column, table)
-        if name not in table:
-            raise ContentError(
-                f"the time series has no column '{column}'; it has "
-                f"{', '.join(map(repr, islice(table, SHOWN))) or 'none'}"
-            )
-        channels.append(_numbers(column, table[name]))
+        channels.append(_numbers(column, table[_present(column, table)]))
     longest = max((len(channel) for channel in channels), default=0)
     return np.stack([_filled(channel, longest) for channel in channels])
+
+
+def _present(column: str, table: Mapping[str, Any]) -> str:
+    """Return the name of a column that has to be there.
+
+    Raises
+    ------
+    ContentError
+    """
+    name = _find(column, table)
+    if name not in table:
+        raise ContentError(
+            f"the time series has no column '{column}'; it has "
+            f"{', '.join(map(repr, islice(table, SHOWN))) or 'none'}"
+        )
+    return name
 
 
 def _find(column: str, names: Iterable[str]) -> str:

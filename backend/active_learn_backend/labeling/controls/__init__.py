@@ -14,6 +14,7 @@ from .region_tag import RegionTag
 from .slider import SliderTag
 from .taxonomy import TaxonomyTag
 from .text_area import TextAreaTag
+from .time_series_labels import TimeSeriesLabelsTag
 from .unlearned import UnlearnedControl
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "SliderTag",
     "TaxonomyTag",
     "TextAreaTag",
+    "TimeSeriesLabelsTag",
     "UnlearnedControl",
 ]

@@ -84,6 +84,14 @@ class ControlTag(ABC):
             if self.is_true(mode):
                 raise self.error(f"labels {thing} ({mode}), not the task")
 
+    @classmethod
+    def for_objects(cls, objects: Sequence[Any]) -> type[ControlTag]:
+        """Return the class of the tag where it labels some objects, as LabelInterface parsed them.
+
+        Of another kind of object an answer may mean something else.
+        """
+        return cls
+
     @abstractmethod
     def read(self, result: Sequence[Mapping[str, Any]]) -> Any:
         """Read the label out of one annotation's result.

@@ -34,9 +34,9 @@ class ImageRegionTag(RegionTag):
         return super().values(sized)
 
 
-def is_number(value: Any) -> TypeGuard[int | float]:
+def is_number(value: Any, most: float = LARGEST) -> TypeGuard[int | float]:
     """Return whether a value is a number that can be read."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < most
 
 
 def ratio_of(value: Mapping[str, Any]) -> float:

@@ -1,13 +1,17 @@
-"""``<Labels>`` on ``<Text>``: spans of the text."""
+"""``<Labels>`` on ``<Text>``: spans of the text; on ``<Audio>``: segments, in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from .base import ControlTag
 from .region_tag import RegionTag
+from .time_series_labels import is_segment
 
-__all__ = ["LabelsTag", "is_span"]
+__all__ = ["AudioLabelsTag", "LabelsTag", "is_span"]
+
+AUDIO = ("Audio", "AudioPlus")
 
 MOST = 2**62  # of a border
 
@@ -16,8 +20,13 @@ class LabelsTag(RegionTag):
     """Labels: Label Studio counts the borders in code points, as Python does."""
 
     tag = "Labels"
-    objects = ("Text",)
+    objects: ClassVar[tuple[str, ...]] = ("Text",)
     value_key = "labels"
+
+    @classmethod
+    def for_objects(cls, objects: Sequence[Any]) -> type[ControlTag]:
+        of_audio = cls is LabelsTag and any(one.tag in AUDIO for one in objects)
+        return AudioLabelsTag if of_audio else cls
 
     def check_objects(self, objects: Sequence[Any]) -> None:
         super().check_objects(objects)
@@ -32,6 +41,25 @@ class LabelsTag(RegionTag):
     def payload(self, start: int, end: int, content: Any) -> dict[str, Any]:
         text = {"text": content[start:end]} if isinstance(content, str) else {}
         return {"start": start, "end": end, **text}
+
+
+class AudioLabelsTag(LabelsTag):
+    """Labels of audio: borders are seconds. What is heard in one channel counts for all."""
+
+    objects = AUDIO
+
+    def check_objects(self, objects: Sequence[Any]) -> None:
+        RegionTag.check_objects(self, objects)
+
+    def borders(self, value: Mapping[str, Any]) -> tuple[Any, Any] | None:
+        found = is_segment(value.get("start"), value.get("end"))
+        return found if found and 0 <= found[0] < found[1] else None
+
+    def payload(self, start: Any, end: Any, content: Any) -> dict[str, Any]:
+        return {"start": start, "end": end, "channel": 0}
+
+    def named(self, start: Any, end: Any) -> str:
+        return f"{start:.2f} to {end:.2f} s"
 
 
 def is_span(value: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -69,6 +69,10 @@ class RegionTag(ControlTag):
             What the task holds in the field that is labeled; None where it is not at hand.
         """
 
+    def named(self, start: Any, end: Any) -> str:
+        """Return in words where a region lies; empty where it can be shown better."""
+        return ""
+
     def check_objects(self, objects: Sequence[Any]) -> None:
         if len(objects) != 1 or objects[0].tag not in self.objects:
             tags = " and ".join(sorted({one.tag for one in objects}))

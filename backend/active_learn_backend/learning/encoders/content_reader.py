@@ -13,7 +13,7 @@ from active_learn.errors import DataError, ModelError
 
 from ...errors import ContentError
 from ...labeling.config import Field
-from ...labeling.time_series import is_inline, read_channels
+from ...labeling.time_series import Series, is_inline, read_channels, read_series
 
 __all__ = ["ContentReader", "Raw", "run_each"]
 
@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float32]
 
 # What is read of a field: text, the bytes of a file or of several, the channels of a time series,
 # None for what is not there.
-Raw: TypeAlias = str | bytes | Iterator[bytes] | npt.NDArray[np.float32] | None
+Raw: TypeAlias = str | bytes | Iterator[bytes] | npt.NDArray[np.float32] | Series | None
 
 MOST_IMAGES = 32  # of one field that are read
 LOADERS = 8  # tasks loaded at once: their way over the network is the slow part
@@ -40,9 +40,14 @@ class ContentReader:
     load : callable
         Gives the bytes of a file, from its address in the task, and ``video=True`` of a video;
         raises ContentError.
+    timed : bool
+        Whether time series are read with their times, as `Series`.
     """
 
-    def __init__(self, fields: Sequence[Field], load: Callable[..., bytes]) -> None:
+    def __init__(
+        self, fields: Sequence[Field], load: Callable[..., bytes], *, timed: bool = False
+    ) -> None:
+        self._timed = timed
         self._fields = tuple(fields)
         self._load = load
         names = [f"'{field.name}'" for field in fields]
@@ -86,7 +91,10 @@ class ContentReader:
         if field.kind == "time series":
             if field.by_url and not is_inline(value):
                 value = self._load(value).decode("utf-8", "replace")
-            return read_channels(value, field.columns, field.separator)
+            columns, separator = field.columns, field.separator
+            if self._timed:
+                return read_series(value, columns, separator, field.time_column, field.time_format)
+            return read_channels(value, columns, separator)
         if field.kind == "video":
             return self._load(value, video=True)
         if field.kind != "text":

@@ -26,6 +26,7 @@ __all__ = ["Piece", "Proposal", "propose"]
 
 UNSURE = 0.5  # doubt from which a part counts as unsure: the two likeliest are that close
 NAMED = 3  # unsure words that are named
+TOLD = 5  # regions that are named
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Proposal:
     control, field : str
         Names of the control, and of the field that it labels.
     reason : str
-        How many parts are unsure, such as ``3 of 41 words unsure: Anna, Oslo``.
+        How many parts are unsure, such as ``3 of 41 words unsure: Anna, Oslo``; and the regions
+        that are proposed, where they are told and not shown.
     pieces : tuple of Piece
         The beginning of the text.
     """
@@ -95,7 +97,7 @@ def propose(
         key: Proposal(
             control.from_name,
             field.name,
-            _reason(kind, found, texts[key], places.places_of(at)),
+            _reason(kind, found, texts[key], places.places_of(at)) + _named(control, found),
             _pieces(texts[key], found.regions, most) if kind.is_text else (),
         )
         for at, (key, found) in enumerate(zip(known, find_regions(head, kind, tasks), strict=True))
@@ -110,6 +112,17 @@ def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -
     order = unsure[np.argsort(-found.doubts[unsure], kind="stable")][:NAMED]
     words = dict.fromkeys(text.between(start, end) for start, end in places[order].tolist())
     return f"{said}: {', '.join(words)}" if words else said
+
+
+def _named(control: RegionTag, found: FoundRegions) -> str:
+    """Return in words which regions are proposed, the first of them; empty where they are shown."""
+    regions = [
+        f"{one.label} {where} ({one.score:.0%})"
+        for one in found.regions
+        if (where := control.named(one.start, one.end))
+    ]
+    more = f" and {len(regions) - TOLD} more" if len(regions) > TOLD else ""
+    return f"; proposed: {', '.join(regions[:TOLD])}{more}" if regions else ""
 
 
 def _pieces(exact: ExactText, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:

@@ -66,7 +66,7 @@ class PartsOfField:
         self._settings = settings
         field = next(one for one in task.fields if one.name == name)
         self.kind: PartKind = kind_of(field)
-        self._field, self._reader = field, ContentReader([field], load)
+        self._field, self._reader = field, ContentReader([field], load, timed=True)
         self._encoder = self.kind.encoder(settings)
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self.fingerprint = f"{self._encoder.fingerprint}-{digest}"

@@ -16,8 +16,10 @@ from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders import Encoder, configured_encoders
 from .cells import Cells
+from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
 from .parts import Places, TaskParts
+from .windows import SeriesWindows, SoundWindows
 from .words import EMBEDDED, SHAPED, find_words, word_features
 
 __all__ = ["KINDS", "kind_of"]
@@ -41,18 +43,7 @@ class Words(PartKind):
         return WordEncoder(configured_encoders(settings, {"text"})["text"])
 
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
-        tags = np.zeros(len(places), np.int64)
-        if not len(places):
-            return tags
-        known = [one for one in regions if one[2] in labels]
-        for start, end, label in sorted(known, key=lambda one: (one[0] - one[1], -one[0])):
-            covered = np.minimum(places[:, 1], end) - np.maximum(places[:, 0], start)
-            share = covered / (places[:, 1] - places[:, 0])
-            inside = share >= 0.5
-            if not inside.any() and share.max() > 0:
-                inside = share == share.max()
-            tags[inside] = labels.index(label) + 1
-        return tags
+        return interval_tags(regions, labels, places)
 
     def regions(
         self, runs: Iterable[Any], labels: Sequence[str], places: Places
@@ -106,7 +97,12 @@ class WordEncoder:
 
 
 #: By the kind of the field that is labeled.
-KINDS: dict[str, PartKind] = {"text": Words(), "image": Cells()}
+KINDS: dict[str, PartKind] = {
+    "text": Words(),
+    "image": Cells(),
+    "audio": SoundWindows(),
+    "time series": SeriesWindows(),
+}
 
 
 def kind_of(field: Field) -> PartKind:
