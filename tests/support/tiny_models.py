@@ -144,3 +144,26 @@ def save_pattern_model(path: Path, pattern: str, labels: tuple[str, str]) -> Pat
     description = json.dumps({"labels": list(labels), "inputs": inputs})
     path.with_name(path.name + ".json").write_text(description)
     return path
+
+
+NER_CLASSES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
+PIECES = ["##s", "##ing", "##ed", "##un", "un", "##lost", "fail", "topp", "in", ",", "?", "-"]
+
+
+def save_token_classifier(folder: Path) -> Path:
+    """Save a token classifier with pieces of words, whose classes have the prefixes B- and I-."""
+    torch.manual_seed(1)
+    letters = [mark + letter for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##")]
+    vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *WORDS, *PIECES, *letters]
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
+    config = transformers.BertConfig(
+        **{**BERT, "vocab_size": len(vocabulary)},
+        id2label=dict(enumerate(NER_CLASSES)),
+        label2id={name: at for at, name in enumerate(NER_CLASSES)},
+    )
+    model = transformers.BertForTokenClassification(config)
+    model.save_pretrained(folder)
+    return folder

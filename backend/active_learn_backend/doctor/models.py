@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from active_learn.errors import MissingOptionalDependencyError, ParameterError
 
@@ -19,6 +19,9 @@ from ..state.model_versions import read_refusal, served_settings
 from ..state.store import Project
 from ..state.training_status import output_file, read_training
 from .finding import Finding, not_checked, ok, warning, wrong
+
+if TYPE_CHECKING:
+    from ..learning.user_models import BoundRegionModel
 
 __all__ = ["check_model", "check_usable", "check_versions"]
 
@@ -120,13 +123,27 @@ def _check_params(settings: Settings, task: LabelingTask, params: Mapping[str, A
 def _load(client: LabelStudioClient, settings: Settings, task: LabelingTask) -> Finding:
     if not settings.model:
         return _encoders(settings, task)
-    from ..learning.user_models import load_own_model  # imports ONNX, which takes seconds
+    # It imports ONNX, which takes seconds.
+    from ..learning.user_models import BoundRegionModel, load_model_of_project
 
-    model = load_own_model(settings, task, ContentLoader(settings, client).load)
+    model = load_model_of_project(settings, task, ContentLoader(settings, client).load)
     found = f"its model '{settings.model}' loads"
+    if isinstance(model, BoundRegionModel):
+        return ok(found + _regions_of(model))
     if len(task.controls) > 1 and model.head() is not None:
         found += f" and answers for '{model.control.from_name}'; the other controls get heads"
     return ok(found)
+
+
+def _regions_of(model: BoundRegionModel) -> str:
+    """Say what a model that finds regions does."""
+    of = f"the regions of '{model.control.from_name}'"
+    if model.classes is None:
+        return f" and makes the features for {of}"
+    names = ", ".join(f"'{name[:40]}'" for name in model.unused[:5])
+    more = f" and {len(model.unused) - 5} more" if model.unused[5:] else ""
+    left = f"; no label stands for its classes {names}{more}, which are left out" if names else ""
+    return f" and proposes {of}{left}"
 
 
 def _encoders(settings: Settings, task: LabelingTask) -> Finding:

@@ -19,9 +19,10 @@ from ..errors import SettingsError
 from ..labeling.config import LabelingTask
 from ..learning.encoders.names import is_factory
 from ..learning.quality.learning_curve import LEAST_AUDITED
+from ..learning.selection.project_params import learned_task
 from ..learning.training.candidates import Candidate
-from ..learning.training.data import trained_control, trained_task
-from ..learning.user_models import load_own_model
+from ..learning.training.data import trained_control
+from ..learning.user_models import load_model_of_project
 from ..learning.user_models.loading import find_model_path, model_signature
 from ..project_settings import project_settings
 from ..settings import Settings
@@ -103,7 +104,7 @@ class ModelUpdates:
     def _examine(self, project: Project) -> None:
         """Copy and check what MODEL names, unless that is the newest version or was refused."""
         settings = project_settings(self.work.settings, project.params)
-        task = trained_task(project.label_config, settings)
+        task = learned_task(project.label_config, settings)
         files = self.seen[project.id]
         try:
             version = self._copy(settings, project, task)
@@ -131,7 +132,8 @@ class ModelUpdates:
         log.info("MODEL names another model than before; it is loaded and checked")
         version = add_version(settings, project.id, new, fill)
         try:
-            load_own_model(with_version(settings, project.id, version.number), task, self.work.load)
+            chosen = with_version(settings, project.id, version.number)
+            load_model_of_project(chosen, task, self.work.load)
         except (SettingsError, ModelError) as error:
             remove_version(settings, project.id, version)
             self._refuse(project, str(error))
@@ -150,7 +152,7 @@ class ModelUpdates:
         if is_factory(settings.model):
             factory = pinned(settings.model)
             own = settings.model_copy(update={"model": factory})
-            digest = load_own_model(own, task, self.work.load).digest
+            digest = load_model_of_project(own, task, self.work.load).digest
             return replace(made, factory=factory, digest=digest), Path.mkdir
         path = find_model_path(settings)
         digest = digest_of_model(path)
@@ -239,10 +241,10 @@ def with_usable_model(
         return project
     own = project_settings(settings, project.params)
     try:
-        task = trained_task(project.label_config, own)
+        task = learned_task(project.label_config, own)
         chosen = with_version(own, project.id, project.next_model)
         if chosen.model:
-            load_own_model(chosen, task, load)
+            load_model_of_project(chosen, task, load)
         return project
     except (SettingsError, ModelError) as error:
         version = read_version(settings, project.id, project.next_model)
@@ -274,7 +276,7 @@ def candidate_of(work: Work, project: Project) -> Candidate:
         project_settings(work.settings, project.params),
         work.store,
         project,
-        trained_task(project.label_config, settings),
+        learned_task(project.label_config, settings),
         work.load,
         work.stopping,
     )
@@ -306,8 +308,8 @@ def _in_use(version: ModelVersion, settings: Settings, project: Project) -> bool
         return project.model_version.split("+")[0] == version.name
     from ..state.folders import embeddings_folder
 
-    cache = embeddings_folder(settings, project.id) / f"model-{version.digest}-encoder"
-    return cache.is_dir()
+    caches = embeddings_folder(settings, project.id)
+    return any(caches.glob(f"*model-{version.digest}-encoder*"))
 
 
 def _signature(settings: Settings) -> Any:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from active_learn.heads import TaggingHead, TrainedHead
+from active_learn.heads import PartTagger, TrainedHead
 from active_learn.validation import Problem
 
 from ..labeling.config import LabelingTask
@@ -285,7 +285,7 @@ class Round:
             return report_regions(
                 labeled, control, heads, reports, folder, pinned=pinned, texts=texts
             )
-        assert not isinstance(head, TaggingHead)
+        assert not isinstance(head, PartTagger)
         return report_control(labeled, head, reports, folder, pinned=pinned)
 
     def _strategy(

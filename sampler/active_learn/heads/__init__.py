@@ -11,7 +11,7 @@ from .multinomial import MultinomialHead
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
 from .saved import SavedHead, load_head, load_heads, save_heads
-from .tagging import OUTSIDE, Run, Tagging, TaggingHead
+from .tagging import OUTSIDE, PartTagger, Run, Tagging, TaggingHead, taggings
 from .tagging_training import fit_tagging_head
 from .trained import TrainedHead, fit_head
 
@@ -23,6 +23,7 @@ __all__ = [
     "HeadConfig",
     "MultinomialHead",
     "OneVsRestHead",
+    "PartTagger",
     "ProblemType",
     "RidgeHead",
     "Run",
@@ -39,4 +40,5 @@ __all__ = [
     "round_of_head",
     "save_heads",
     "saved_heads",
+    "taggings",
 ]

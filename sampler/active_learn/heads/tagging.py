@@ -8,10 +8,12 @@ are worth much where regions are frequent or long, and cost a little where they 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from threadpoolctl import threadpool_limits
 
@@ -23,7 +25,7 @@ from .hyperparameters import probabilities
 from .metadata import HeadConfig
 from .transitions import Counts, Tags, best_tags, runs_of
 
-__all__ = ["OUTSIDE", "Run", "Tagging", "TaggingHead", "TaggingMetadata"]
+__all__ = ["OUTSIDE", "PartTagger", "Run", "Tagging", "TaggingHead", "TaggingMetadata", "taggings"]
 
 #: The class of the parts that are in no region.
 OUTSIDE = ""
@@ -100,7 +102,59 @@ class TaggingMetadata(BaseModel):
         return self
 
 
-class TaggingHead:
+class PartTagger(ABC):
+    """What says of each part of a task which label it has, if any.
+
+    Attributes
+    ----------
+    labels_offered : tuple of str
+        The labels of the config, in its order.
+    n_features : int
+        Length of the features of a part.
+    """
+
+    labels_offered: tuple[str, ...]
+    n_features: int
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Name under which live answers are stored."""
+
+    @abstractmethod
+    def flat_probabilities(self, ragged: RaggedArray) -> FloatArray:
+        """Return the probabilities of all parts, one task after the other, (P, L + 1)."""
+
+    @abstractmethod
+    def tag_parts(self, ragged: RaggedArray) -> tuple[FloatArray, list[Tagging]]:
+        """Return the probabilities of all parts (P, L + 1), and the answer for each task."""
+
+    def probabilities(self, parts: Any) -> list[FloatArray]:
+        """Return the probabilities of the classes of the parts of each task.
+
+        Parameters
+        ----------
+        parts : list of arrays of shape (n_i, d), or RaggedArray
+
+        Returns
+        -------
+        list of arrays of shape (n_i, L + 1)
+            Column 0 is "outside", column k the k-th label of the config; 0 for a label not seen.
+        """
+        ragged = RaggedArray.of(parts)
+        return ragged.split(self.flat_probabilities(ragged))
+
+    def decode(self, parts: Any) -> list[Tagging]:
+        """Return the best tags of each task and their runs.
+
+        Parameters
+        ----------
+        parts : list of arrays of shape (n_i, d), or RaggedArray
+        """
+        return self.tag_parts(RaggedArray.of(parts))[1]
+
+
+class TaggingHead(PartTagger):
     """A softmax over "outside" and the labels for each part of a task.
 
     Parameters
@@ -142,21 +196,6 @@ class TaggingHead:
         """Return whether the head was trained on parts of this encoder."""
         return (self.metadata.config.encoder, self.n_features) == (encoder, n_features)
 
-    def probabilities(self, parts: Any) -> list[FloatArray]:
-        """Return the probabilities of the classes of the parts of each task.
-
-        Parameters
-        ----------
-        parts : list of arrays of shape (n_i, d), or RaggedArray
-
-        Returns
-        -------
-        list of arrays of shape (n_i, L + 1)
-            Column 0 is "outside", column k the k-th label of the config; 0 for a label not seen.
-        """
-        ragged = RaggedArray.of(parts)
-        return ragged.split(self.flat_probabilities(ragged))
-
     def flat_probabilities(self, ragged: RaggedArray) -> FloatArray:
         """Return the probabilities of all parts, one task after the other, (P, L + 1)."""
         found = np.zeros((len(ragged.rows), len(self.labels_offered) + 1), np.float32)
@@ -165,31 +204,17 @@ class TaggingHead:
             found[rows, self._tags] = self._shares(ragged.rows[rows])
         return found
 
-    def decode(self, parts: Any) -> list[Tagging]:
-        """Return the best tags of each task and their runs, by the label transitions.
-
-        Parameters
-        ----------
-        parts : list of arrays of shape (n_i, d), or RaggedArray
-        """
-        ragged = RaggedArray.of(parts)
-        return self.decode_probabilities(self.flat_probabilities(ragged), ragged.offsets)
+    def tag_parts(self, ragged: RaggedArray) -> tuple[FloatArray, list[Tagging]]:
+        flat = self.flat_probabilities(ragged)
+        return flat, self.decode_probabilities(flat, ragged.offsets)
 
     def decode_probabilities(self, flat: FloatArray, offsets: Tags) -> list[Tagging]:
-        """Return what `decode` returns, of the probabilities of all parts (P, L + 1)."""
+        """Return what `decode` returns, by the label transitions, of probabilities (P, L + 1)."""
         with threadpool_limits(1, user_api="blas"):
             found = best_tags(
                 flat[:, self._tags], offsets, self._transitions, self.metadata.strength
             )
-        tags = self._tags[found]
-        answers = [Tagging(tags[a:b], []) for a, b in pairwise(offsets)]
-        runs = runs_of(tags, offsets)
-        owners = np.searchsorted(offsets, runs[:, 0], side="right") - 1
-        for (start, stop, tag), owner in zip(runs.tolist(), owners.tolist(), strict=True):
-            score = float(flat[start:stop, tag].mean())
-            first = int(offsets[owner])
-            answers[owner].runs.append(Run(start - first, stop - first, tag, score))
-        return answers
+        return taggings(self._tags[found], offsets, flat)
 
     def _shares(self, rows: Any) -> FloatArray:
         """Return the probabilities of the head's own classes, (n, K)."""
@@ -202,3 +227,28 @@ class TaggingHead:
         with threadpool_limits(1, user_api="blas"):
             shares: FloatArray = probabilities(features @ self.weight.T + self.bias, "softmax")
         return shares
+
+
+def taggings(
+    tags: Tags, offsets: Tags, scores: FloatArray, begins: npt.NDArray[np.bool_] | None = None
+) -> list[Tagging]:
+    """Return the answers for tasks by the tags of their parts.
+
+    Parameters
+    ----------
+    tags : array of shape (P,)
+    offsets : array of shape (N + 1,)
+        Task i has the parts ``offsets[i]:offsets[i + 1]``.
+    scores : array of shape (P, L + 1)
+        Of each part and tag.
+    begins : array of bool of shape (P,), optional
+        Parts that begin a run also behind one of their own tag.
+    """
+    answers = [Tagging(tags[a:b], []) for a, b in pairwise(offsets)]
+    runs = runs_of(tags, offsets, begins)
+    owners = np.searchsorted(offsets, runs[:, 0], side="right") - 1
+    for (start, stop, tag), owner in zip(runs.tolist(), owners.tolist(), strict=True):
+        score = float(scores[start:stop, tag].mean())
+        first = int(offsets[owner])
+        answers[owner].runs.append(Run(start - first, stop - first, tag, score))
+    return answers

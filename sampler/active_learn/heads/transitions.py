@@ -125,14 +125,16 @@ def _decode(
             tag[:n] = back[t][np.arange(n), tag[:n]]
 
 
-def runs_of(tags: Tags, offsets: Tags) -> Tags:
+def runs_of(tags: Tags, offsets: Tags, begins: npt.NDArray[np.bool_] | None = None) -> Tags:
     """Return (start, stop, tag) of each run of one tag above 0, (m, 3); rows of all sequences.
 
-    A run ends with its sequence.
+    A run ends with its sequence, and before a part that begins one.
     """
     change = np.ones(len(tags), bool)
     change[1:] = tags[1:] != tags[:-1]
     change[offsets[:-1][np.diff(offsets) > 0]] = True
+    if begins is not None:
+        change |= begins
     start = np.flatnonzero(change)
     stop = np.append(start[1:], len(tags))
     inside = tags[start] > 0

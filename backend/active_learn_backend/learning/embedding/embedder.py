@@ -17,7 +17,7 @@ from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..encoders import TaskEncoder, configured_encoders, readable_fields
-from ..user_models import OwnHead, OwnModel, UnitEmbeddings, load_own_model
+from ..user_models import OwnHead, OwnModel, OwnRegionHead, UnitEmbeddings, load_own_model
 from .cache import EmbeddingCache
 
 __all__ = [
@@ -110,7 +110,7 @@ class TaskEmbedder:
     encoder : TaskEncoder or OwnModel
     cache : EmbeddingCache
         Of this project and encoder.
-    fixed_heads : dict of OwnHead
+    fixed_heads : dict of OwnHead or OwnRegionHead
         Of an own model that is used as it is: what answers instead of a trained head, by the name
         of the control; empty without such a model.
     n_features : int
@@ -134,7 +134,7 @@ class TaskEmbedder:
     ) -> None:
         self.settings, self.project_id = settings, project_id
         self.encoder = load_encoder(settings, task, load)
-        self.fixed_heads: dict[str, OwnHead] = {}
+        self.fixed_heads: dict[str, OwnHead | OwnRegionHead] = {}
         if isinstance(self.encoder, OwnModel) and (head := self.encoder.head()):
             self.fixed_heads[self.encoder.control.from_name] = head
         self.fingerprint = self.encoder.fingerprint
@@ -148,7 +148,7 @@ class TaskEmbedder:
 
     def read_by(self, control: str) -> tuple[str, int]:
         """Return fingerprint and length of what the trained head of a control reads."""
-        own = next(iter(self.fixed_heads.values()), None)
+        own = self._own_head
         if own is None:
             return self.fingerprint, self.n_features
         return f"{self.fingerprint}-encoder", self.n_features - 2 * own.n_outputs
@@ -159,10 +159,16 @@ class TaskEmbedder:
         All of them; beside an own model that answers for another control, its embeddings in unit
         length, as of a model that is only an encoder.
         """
-        own = next(iter(self.fixed_heads.values()), None)
+        own = self._own_head
         if own is None or control in self.fixed_heads:
             return vectors
         return UnitEmbeddings(vectors, own.n_outputs)
+
+    @property
+    def _own_head(self) -> OwnHead | None:
+        """The head of an own model that makes the vectors."""
+        heads = self.fixed_heads.values()
+        return next((head for head in heads if isinstance(head, OwnHead)), None)
 
     def vectors(self, keys: Sequence[str]) -> Any:
         """Return cached vectors (n, n_features) that are read only as they are used.

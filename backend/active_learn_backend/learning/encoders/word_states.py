@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -66,15 +66,24 @@ class WordStates:
         self._module, self._tokenizer, self._lock = module, tokenizer, lock
         self._length = min(max_length or LONGEST, 4 * LONGEST)
 
+    #: Numbers behind the state of a token that are those of the first token of a word, not a mean.
+    n_first: int = 0
+
     @property
-    def n_features(self) -> int:
+    def n_states(self) -> int:
         """Length of the state of a word."""
         return len(self._center[0])
+
+    @property
+    def n_features(self) -> int:
+        """Length of what is known of a word: its state, and perhaps more."""
+        return self.n_states + self.n_first
 
     def __call__(self, texts: Sequence[str], places: Sequence[Places]) -> list[FloatArray]:
         """Return the states of the words of some texts, an array (n, n_features) each.
 
-        They are centered, and of root mean square norm 1, on some fixed sentences.
+        They are centered, and of root mean square norm 1, on some fixed sentences. Words without a
+        token have zeros.
 
         Parameters
         ----------
@@ -82,15 +91,23 @@ class WordStates:
             The words of each text: first code point, and the one behind it.
         """
         center, size = self._center
+        shift = np.append(center, np.zeros(self.n_first, np.float32))
+        scale = np.append(np.full(len(center), size, np.float32), np.ones(self.n_first, np.float32))
         return [
-            np.where(seen[:, None], (states - center) / size, 0).astype(np.float32)
+            np.where(seen[:, None], (states - shift) / scale, 0).astype(np.float32)
             for states, seen in self._states(texts, places)
         ]
+
+    def layer(self, padded: Any) -> torch.Tensor:
+        """Return the state of each token of a batch, and the numbers behind it."""
+        layers = self._module(**padded, output_hidden_states=True).hidden_states
+        return cast(torch.Tensor, layers[max(len(layers) - 2, 1)])
 
     @cached_property
     def _center(self) -> tuple[FloatArray, float]:
         words = [_split(text) for text in SAMPLE]
         states = np.concatenate([found for found, _ in self._states(SAMPLE, words)])
+        states = states[:, : states.shape[1] - self.n_first]
         center = states.mean(axis=0)
         size = float(np.sqrt(np.square(states - center).sum(axis=1).mean()))
         return center, size or 1.0
@@ -114,7 +131,7 @@ class WordStates:
         found = [np.zeros((len(one), width), np.float32) for one in places]
         middle = [np.full(len(one), -1, np.int64) for one in places]
         for text, span, states in zip(of_text, spans, tokens, strict=True):
-            _take(found[text], middle[text], places[text], span, states)
+            _take(found[text], middle[text], places[text], span, states, self.n_first)
         return [(one, at >= 0) for one, at in zip(found, middle, strict=True)]
 
     def _run(self, ids: Sequence[Sequence[int]]) -> list[FloatArray]:
@@ -128,15 +145,19 @@ class WordStates:
                 {"input_ids": [ids[at] for at in batch]}, padding_side="right", return_tensors="pt"
             ).to(device)
             with self._lock, torch.inference_mode():
-                layers = self._module(**padded, output_hidden_states=True).hidden_states
-            states = layers[max(len(layers) - 2, 1)].float().cpu().numpy()
+                states = self.layer(padded).float().cpu().numpy()
             for row, at in enumerate(batch):
                 found[at] = states[row, : len(ids[at])]
         return found
 
 
 def _take(
-    found: FloatArray, middle: Places, places: Places, span: Places, states: FloatArray
+    found: FloatArray,
+    middle: Places,
+    places: Places,
+    span: Places,
+    states: FloatArray,
+    n_first: int,
 ) -> None:
     """Put the mean states of the words of one window where they are farther from its edges."""
     first = np.searchsorted(places[:, 1], span[:, 0], side="right")
@@ -155,6 +176,11 @@ def _take(
     np.minimum.at(edge, words - low, np.minimum(tokens, len(span) - 1 - tokens))
     better = np.flatnonzero((n > 0) & (edge > middle[low:high]))
     found[low + better] = sums[better] / n[better, None]
+    if n_first:
+        first_tokens = tokens[np.unique(words - low, return_index=True)[1]]
+        of_word = np.zeros(high - low, np.int64)
+        of_word[n > 0] = first_tokens
+        found[low + better, -n_first:] = states[of_word[better], -n_first:]
     middle[low + better] = edge[better]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from active_learn.heads import (
     Head,
+    PartTagger,
     SavedHead,
     TaggingHead,
     TrainedHead,
@@ -24,7 +25,7 @@ from ..embedding.embedder import TaskEmbedder
 from ..regions.embedder import RegionEmbedder
 from ..regions.kinds import PartKind
 from ..regions.parts import PartedVectors, PartsOfTasks
-from ..user_models import OwnHead
+from ..user_models import OwnHead, OwnRegionHead
 from .joint_model import JointModel
 from .pooling import pool_tasks, side_by_side
 from .region_heads import FoundRegions, find_regions
@@ -80,7 +81,7 @@ class ControlHeads:
     """
 
     task: LabelingTask
-    heads: Mapping[str, Head | TaggingHead]
+    heads: Mapping[str, Head | PartTagger]
     embedder: TaskEmbedder
 
     @classmethod
@@ -104,7 +105,7 @@ class ControlHeads:
             When they cannot be read.
         """
         named = stored_heads(folder, number, task)
-        heads: dict[str, Head | TaggingHead] = dict(embedder.fixed_heads)
+        heads: dict[str, Head | PartTagger] = dict(embedder.fixed_heads)
         misfits = []
         for control in task.controls:
             head = named.get(control.from_name)
@@ -136,7 +137,11 @@ class ControlHeads:
     @property
     def version(self) -> str:
         """Name under which live answers are stored; empty where nothing answers."""
-        own = [head.version for head in self.heads.values() if isinstance(head, OwnHead)]
+        own = [
+            head.version
+            for head in self.heads.values()
+            if isinstance(head, OwnHead | OwnRegionHead)
+        ]
         return "+".join([*own, head_name(self.round)] if self.round else own)
 
     @property
@@ -153,14 +158,14 @@ class ControlHeads:
         """The round that trained them; 0 where none is trained."""
         return max((head.round for head in self.trained.values()), default=0)
 
-    def of(self, control: ControlTag) -> Head | TaggingHead | None:
+    def of(self, control: ControlTag) -> Head | PartTagger | None:
         """Return the head of a control."""
         return self.heads.get(control.from_name)
 
-    def region_head(self, control: RegionTag) -> TaggingHead | None:
+    def region_head(self, control: RegionTag) -> PartTagger | None:
         """Return the head of a control that labels regions."""
         head = self.of(control)
-        return head if isinstance(head, TaggingHead) else None
+        return head if isinstance(head, PartTagger) else None
 
     def sampler_model(self) -> tuple[Problem, Any]:
         """Return what the ranking reads: the outputs of all heads, and the model that gives them.
@@ -227,7 +232,7 @@ class ControlHeads:
                     results[at] += control.write_regions(sure, content)
                     scores[at].append(found.score)
                 continue
-            assert not isinstance(head, TaggingHead)
+            assert isinstance(head, Head)
             for at, answer in enumerate(head.predict(read[:])):
                 if answer.score is None or answer.score >= least:
                     results[at] += control.write(answer.label, answer.score)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from active_learn import RaggedArray
-from active_learn.heads import TaggingHead
+from active_learn.heads import PartTagger
 
 from ..regions.parts import PartsOfTasks
 from ..user_models import unit_length
@@ -23,12 +23,12 @@ __all__ = ["pool_tasks", "side_by_side"]
 FloatArray = npt.NDArray[np.float32]
 
 
-def pool_tasks(tasks: PartsOfTasks, heads: Sequence[TaggingHead]) -> PooledTasks:
+def pool_tasks(tasks: PartsOfTasks, heads: Sequence[PartTagger]) -> PooledTasks:
     """Pool the parts of tasks, in blocks of bounded memory.
 
     Parameters
     ----------
-    heads : sequence of TaggingHead
+    heads : sequence of PartTagger
         A part weighs as much as the head that doubts it most; all weigh 1 without one.
     """
     from active_learn import PooledTasks, pool_parts  # imports torch, which takes seconds
@@ -56,7 +56,7 @@ def side_by_side(pooled: Sequence[PooledTasks], vectors: FloatArray) -> PooledTa
     )
 
 
-def _most_doubted(heads: Sequence[TaggingHead], parts: RaggedArray) -> FloatArray:
+def _most_doubted(heads: Sequence[PartTagger], parts: RaggedArray) -> FloatArray:
     """Return probabilities of which the margin is the least that a head has, (P, 2 or more)."""
     if len(heads) == 1:
         return heads[0].flat_probabilities(parts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn.heads import TaggingHead, fit_tagging_head
+from active_learn.heads import PartTagger, TaggingHead, fit_tagging_head
 from active_learn.ragged import RaggedArray
 
 from ...labeling.controls import RegionTag
@@ -88,13 +88,12 @@ def train_region_head(
     )
 
 
-def find_regions(head: TaggingHead, kind: PartKind, tasks: PartsOfTasks) -> list[FoundRegions]:
+def find_regions(head: PartTagger, kind: PartKind, tasks: PartsOfTasks) -> list[FoundRegions]:
     """Return what a head finds in each task."""
     found: list[FoundRegions] = []
     for _, parts in tasks.blocks():
-        shares = head.flat_probabilities(RaggedArray(parts.rows, parts.offsets))
+        shares, answers = head.tag_parts(RaggedArray(parts.rows, parts.offsets))
         unsure = doubts(shares)
-        answers = head.decode_probabilities(shares, parts.offsets)
         for at, answer in enumerate(answers):
             of_task = unsure[parts.offsets[at] : parts.offsets[at + 1]]
             regions = kind.regions(answer.runs, head.labels_offered, parts.places_of(at))

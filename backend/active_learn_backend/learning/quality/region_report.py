@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from active_learn.heads import TaggingHead
 
 from ...labeling.controls import RegionTag
 from ...settings import RANDOM_STATE
@@ -62,16 +63,18 @@ def report_regions(
     evaluation = Evaluation(labels=last.evaluation.labels)
     current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
     errors = unchanged_region_errors(last.label_errors if last.regions else (), current, texts)
-    if head is not None and len(snapshot.training) >= EVALUATE_AGAIN * last.evaluation.labels:
+    # An own model is not trained here: its folds would be another model's.
+    trained = head if isinstance(head, TaggingHead) else None
+    if trained is not None and len(snapshot.training) >= EVALUATE_AGAIN * last.evaluation.labels:
         evaluation = Evaluation(labels=len(snapshot.training))
-        errors = find_region_errors(head, heads.kind_of(control), snapshot, texts)
+        errors = find_region_errors(trained, heads.kind_of(control), snapshot, texts)
     if found:
         right, both = count_regions(snapshot.labels(measuring), [one.regions for one in found])
         kind = heads.kind_of(control)
         evaluation = replace(evaluation, audit=f1_estimate(right, both, kind.metric))
-        if head is not None and not pinned:
+        if trained is not None and not pinned:
             counts = right, both
-            stability = compare_region_heads(head, kind, snapshot, counts, reports, folder)
+            stability = compare_region_heads(trained, kind, snapshot, counts, reports, folder)
     return ControlReport(
         snapshot.from_name,
         int(snapshot.labeled.sum()),

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ContentError, SettingsError
+from ...errors import ContentError
 from ...labeling.config import LabelingTask
 from ...labeling.exact_text import exact_text
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..embedding.embedder import Contents, TaskEmbedder, fill_cache
 from ..encoders.content_reader import ContentReader
+from ..user_models import BoundRegionModel, load_model_of_project, load_region_model
 from .kinds import kind_of
+from .own_models import parts_of_model
 from .part_cache import PartCache, open_part_cache
-from .part_kind import PartKind
+from .part_kind import PartEncoder, PartKind
 from .parts import PartedVectors, TaskParts
 
 __all__ = ["RegionEmbedder", "open_embedder"]
@@ -46,6 +48,11 @@ def open_embedder(
 class PartsOfField:
     """The parts of one field of the tasks of a project, with their cache.
 
+    Parameters
+    ----------
+    own : BoundRegionModel, optional
+        What makes the parts, instead of an encoder.
+
     Attributes
     ----------
     kind : PartKind
@@ -62,12 +69,18 @@ class PartsOfField:
         task: LabelingTask,
         name: str,
         load: Callable[..., bytes],
+        own: BoundRegionModel | None = None,
     ) -> None:
         self._settings = settings
         field = next(one for one in task.fields if one.name == name)
-        self.kind: PartKind = kind_of(field)
+        self.kind: PartKind
+        self._encoder: PartEncoder
+        if own is not None:
+            self.kind, self._encoder = parts_of_model(own)
+        else:
+            self.kind = kind_of(field)
+            self._encoder = self.kind.encoder(settings)
         self._field, self._reader = field, ContentReader([field], load, timed=True)
-        self._encoder = self.kind.encoder(settings)
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self.fingerprint = f"{self._encoder.fingerprint}-{digest}"
         self.n_features = self._encoder.n_features
@@ -112,17 +125,20 @@ class RegionEmbedder(TaskEmbedder):
         load: Callable[..., bytes],
     ) -> None:
         others = task.others
+        own = load_region_model(settings, task)
+        encoding = settings.model_copy(update={"model": ""}) if own else settings
         if others:
-            super().__init__(settings, project_id, replace(task, controls=others), load)
-        elif settings.model:
-            raise SettingsError(
-                f"MODEL '{settings.model}' cannot be used: a model of your own finds no regions "
-                "yet, and the project labels nothing else; leave it out (ENCODER names an encoder)"
-            )
+            super().__init__(encoding, project_id, replace(task, controls=others), load)
+        elif settings.model and own is None:
+            load_model_of_project(settings, task, load)  # says why it cannot be used
         self.settings, self.project_id = settings, project_id
         fields = {control.fields[0] for control in task.regions}
+        read = own.control.fields[0] if own else ""
         of_field = {
-            name: PartsOfField(settings, project_id, task, name, load) for name in sorted(fields)
+            name: PartsOfField(
+                settings, project_id, task, name, load, own if name == read else None
+            )
+            for name in sorted(fields)
         }
         self.parts = {one.from_name: of_field[one.fields[0]] for one in task.regions}
         self._fields = list(of_field.values())
@@ -131,6 +147,8 @@ class RegionEmbedder(TaskEmbedder):
             self.fixed_heads = {}
             self.n_features = 0
             self.fingerprint = "+".join(one.fingerprint for one in self._fields)
+        if own and (head := own.head(of_field[read].n_features)):
+            self.fixed_heads[own.control.from_name] = head
 
     def __len__(self) -> int:
         return len(self._fields[0].cache)

@@ -6,7 +6,7 @@ A kind is one class here or in a file of its own, and one line in `KINDS`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ...labeling.config import Field
 from ...labeling.exact_text import ExactText
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
-from ..encoders import Encoder, configured_encoders
+from ..encoders import configured_encoders
 from .cells import Cells
 from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
@@ -22,7 +22,7 @@ from .parts import Places, TaskParts
 from .windows import SeriesWindows, SoundWindows
 from .words import EMBEDDED, SHAPED, find_words, word_features
 
-__all__ = ["KINDS", "kind_of"]
+__all__ = ["KINDS", "WordEncoder", "Words", "kind_of"]
 
 MOST_WORDS = 5000  # of a text that are read
 
@@ -59,16 +59,22 @@ class Words(PartKind):
         ]
 
 
+class TextModel(Protocol):
+    """What a `WordEncoder` is made of; one that knows words has ``word_states``, too."""
+
+    fingerprint: str
+
+
 class WordEncoder:
-    """The features of words: of a Hugging Face encoder's layer before the last, and of their shape.
+    """The features of words: of a hidden layer of a Hugging Face model, and of their shape.
 
     Parameters
     ----------
-    encoder : Encoder
-        Of texts; the embedded one knows no words, so they are hashed.
+    encoder : TextModel
+        An encoder of texts, or an own model; the embedded one knows no words, so they are hashed.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: TextModel) -> None:
         self._states = getattr(encoder, "word_states", None)
         of_model = encoder.fingerprint if self._states else "hashed"
         self.fingerprint = f"words1-{of_model}"

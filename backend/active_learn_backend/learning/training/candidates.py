@@ -23,6 +23,7 @@ from ..engines.base import Engine, ProjectTasks
 from ..heads import ControlHeads
 from ..quality.evaluation import METRICS
 from ..quality.learning_curve import LEAST_AUDITED
+from ..regions.embedder import open_embedder
 from ..selection.snapshot import ControlSnapshot
 from .data import labeled_tasks
 
@@ -63,9 +64,10 @@ class Candidate:
             When it cannot be loaded, or does not fit the labeling config.
         """
         snapshot = labeled_tasks(self.store, self.project, self.settings, control)
-        embedder = self._embedder(version, model_use="as-is")
+        as_is = self._named(version).model_copy(update={"model_use": "as-is"})
+        embedder = TaskEmbedder(as_is, self.project.id, self._without_regions, self.load)
         head = embedder.fixed_heads.get(control.from_name)
-        if head is None:
+        if not isinstance(head, Head):
             raise TrainingError(f"the model does not answer for '{control.from_name}'")
         served, name = self._served(control)
         found = self._compare(version, snapshot, (embedder, head), served)
@@ -75,22 +77,28 @@ class Candidate:
 
     def embed(self, version: ModelVersion, engine: Engine) -> None:
         """Embed all tasks by a version, so that the next round can take it at once."""
-        embedder = self._embedder(version)
+        embedder = open_embedder(self._named(version), self.project.id, self.task, self.load)
         tasks = read_task_table(self.store, self.project.id)
         of_project = ProjectTasks(self.project, tasks.ids, tasks.keys, self.store)
         engine.fill(embedder, of_project, self._checkpoint)
 
-    def _embedder(self, version: ModelVersion, **values: str) -> TaskEmbedder:
-        own = with_version(self.project_settings, self.project.id, version.number)
-        return TaskEmbedder(own.model_copy(update=values), self.project.id, self.task, self.load)
+    def _named(self, version: ModelVersion) -> Settings:
+        return with_version(self.project_settings, self.project.id, version.number)
 
     def _served(self, control: ControlTag) -> tuple[tuple[TaskEmbedder, Head] | None, str]:
         """Return what answers now for a control, and its version; None where nothing does."""
-        embedder = TaskEmbedder(self.settings, self.project.id, self.task, self.load)
+        task = self._without_regions
+        embedder = TaskEmbedder(self.settings, self.project.id, task, self.load)
         folder = heads_folder(self.settings, self.project.id)
-        heads, _ = ControlHeads.current(folder, self.project.head_round, self.task, embedder)
+        heads, _ = ControlHeads.current(folder, self.project.head_round, task, embedder)
         head = heads.of(control)
         return ((embedder, head), head.version) if isinstance(head, Head) else (None, "")
+
+    @property
+    def _without_regions(self) -> LabelingTask:
+        """The labeling task as models know it that are trained."""
+        others = self.task.others
+        return replace(self.task, controls=others) if self.task.regions and others else self.task
 
     def _compare(
         self,

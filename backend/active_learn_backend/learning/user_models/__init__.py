@@ -1,8 +1,22 @@
 """The team's own model, instead of our encoders and head; one file per kind."""
 
 from .head import OwnHead
-from .loading import load_own_model
+from .loading import load_model_of_project, load_own_model, load_region_model
+from .region_head import OwnRegionHead
+from .region_model import BoundRegionModel
+from .token_classifier import TokenClassifier
 from .user_model import OwnModel
 from .vectors import UnitEmbeddings, unit_length
 
-__all__ = ["OwnHead", "OwnModel", "UnitEmbeddings", "load_own_model", "unit_length"]
+__all__ = [
+    "BoundRegionModel",
+    "OwnHead",
+    "OwnModel",
+    "OwnRegionHead",
+    "TokenClassifier",
+    "UnitEmbeddings",
+    "load_model_of_project",
+    "load_own_model",
+    "load_region_model",
+    "unit_length",
+]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...errors import SettingsError
 from ...labeling.controls import ControlTag
 
-__all__ = ["control_of_model", "labels_of_classes"]
+__all__ = ["PartClass", "control_of_model", "labels_of_classes", "part_classes"]
 
 MOST_SHOWN = 6
+PREFIX = re.compile(r"[BIELSU]-")  # of the part of a region that a class stands for
+BEGINNINGS = "BSU"
+OUTSIDE = ("O", "N/A", "no-object")  # classes that are no thing
 
 
 def control_of_model(
@@ -95,3 +100,58 @@ def _plain(name: str) -> str:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{name[:40]}'" for name in names[:MOST_SHOWN]) or "none"
     return shown + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+
+
+@dataclass(frozen=True)
+class PartClass:
+    """What a class of a model that finds regions stands for.
+
+    Attributes
+    ----------
+    tag : int
+        0 outside of all regions, else the place of a label in the config, from 1.
+    begins : bool
+        Whether it begins a region, also behind a part of the same label ("B-").
+    unused : bool
+        Whether the config has no label for it: its regions are not proposed.
+    """
+
+    tag: int
+    begins: bool = False
+    unused: bool = False
+
+
+def part_classes(model: str, classes: Sequence[str], control: ControlTag) -> tuple[PartClass, ...]:
+    """Map the classes of a model that finds regions to the labels of the config.
+
+    By name as `labels_of_classes` does, also behind a prefix as in ``B-PER``. Several classes may
+    stand for one label. A class without a label counts as outside.
+
+    Raises
+    ------
+    SettingsError
+        When a label has no class.
+    """
+    exact = {label: label for label in control.labels} | dict(control.predicted_values)
+    found = []
+    for name in classes:
+        prefix = PREFIX.match(name)
+        label = exact.get(name) or _like(name, exact)
+        if label is None and prefix:
+            rest = name[prefix.end() :]
+            label = exact.get(rest) or _like(rest, exact)
+        if label is None:
+            found.append(PartClass(0, unused=name not in OUTSIDE))
+        else:
+            begins = bool(prefix) and name[0] in BEGINNINGS and name not in exact
+            found.append(PartClass(control.labels.index(label) + 1, begins))
+    having = {one.tag for one in found}
+    lost = [label for at, label in enumerate(control.labels, 1) if at not in having]
+    if lost:
+        unused = [name for name, one in zip(classes, found, strict=True) if one.unused]
+        raise SettingsError(
+            f"MODEL '{model}' and {control.tag} '{control.from_name}' do not fit: labels without a "
+            f"class: {_some(lost)}; classes without a label: {_some(unused)}. Give a <Label> "
+            'predicted_values="class", or set MODEL_USE=encoder'
+        )
+    return tuple(found)

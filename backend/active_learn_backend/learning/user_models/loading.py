@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,17 @@ from ..encoders.names import find_path, is_factory
 from .base import LoadedModel
 from .files import load_file
 from .hugging_face import load_folder
+from .region_kinds import kind_of_region_model
+from .region_model import BoundRegionModel, RegionModel
 from .user_model import OwnModel
 
-__all__ = ["find_model_path", "load_own_model", "model_signature"]
+__all__ = [
+    "find_model_path",
+    "load_model_of_project",
+    "load_own_model",
+    "load_region_model",
+    "model_signature",
+]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +58,57 @@ def load_own_model(settings: Settings, task: LabelingTask, load: Callable[..., b
         return OwnModel(loaded, task, load, as_is=as_is)
     except (ModelError, DataError, ParameterError) as error:
         raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
+
+
+def load_model_of_project(
+    settings: Settings, task: LabelingTask, load: Callable[..., bytes]
+) -> OwnModel | BoundRegionModel:
+    """Load the own model, whether it classifies tasks or finds regions; see `load_own_model`.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such model, it cannot be loaded, or does not fit the labeling config.
+    """
+    if (bound := load_region_model(settings, task)) is not None:
+        return bound
+    if task.regions and not task.others:
+        raise SettingsError(
+            f"MODEL '{settings.model}' finds no regions, and the project labels nothing else; name "
+            "a token classifier (texts) or leave it out (ENCODER names an encoder)"
+        )
+    others = replace(task, controls=task.others) if task.regions else task
+    return load_own_model(settings, others, load)
+
+
+def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionModel | None:
+    """Load an own model that finds regions, once a process, and bind it to a labeling task.
+
+    Returns
+    -------
+    BoundRegionModel or None
+        None without a model, and where it finds no regions.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such model, it cannot be loaded, or does not fit the labeling config.
+    """
+    name = settings.model
+    if not name or is_factory(name):
+        return None
+    path = find_model_path(settings)
+    kind = kind_of_region_model(path)
+    if kind is None:
+        return None
+    device = pick_device(settings.device)
+
+    def load() -> RegionModel:
+        log.info("loading the model '%s' on %s", name, device)
+        return kind.load(name, path, device)
+
+    model = _models.get((model_signature(path), str(device)), load)
+    return BoundRegionModel.bind(model, task, as_is=settings.model_use == "as-is" and task.learned)
 
 
 def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:

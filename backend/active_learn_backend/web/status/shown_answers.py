@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import SavedHead, TaggingHead, TrainedHead
+from active_learn.heads import SavedHead, TaggingHead, TrainedHead, head_name
 
 from ...labeling.config import LabelingTask
 from ...learning.heads import stored_heads
@@ -56,10 +56,17 @@ def shown_answers(
 def _stored_heads(
     settings: Settings, project: Project, task: LabelingTask
 ) -> Mapping[str, SavedHead]:
-    if not project.head_round:
+    # While the team's own model answers alone, the last head that was trained does not.
+    if not project.head_round or not _answers_now(project):
         return {}
     folder = heads_folder(settings, project.id)
     return _answers(project, lambda: stored_heads(folder, project.head_round, task))
+
+
+def _answers_now(project: Project) -> bool:
+    """Return whether the heads of the last round that trained some answer."""
+    own = project.model_version
+    return not own or head_name(project.head_round) in own.split("+")
 
 
 def _answers(project: Project, read: Callable[[], Mapping[str, Found]]) -> Mapping[str, Found]:

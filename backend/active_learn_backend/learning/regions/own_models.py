@@ -1,0 +1,26 @@
+"""The parts that an own model makes of contents, by its kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..encoders.word_states import WordStates
+from ..user_models import BoundRegionModel, TokenClassifier
+from .kinds import WordEncoder, Words
+from .part_kind import PartEncoder, PartKind
+
+__all__ = ["parts_of_model"]
+
+
+@dataclass
+class OwnWords:
+    """A token classifier as the encoder of words."""
+
+    fingerprint: str
+    word_states: WordStates
+
+
+def parts_of_model(own: BoundRegionModel) -> tuple[PartKind, PartEncoder]:
+    """Return the kind of the parts of an own model, and what makes them."""
+    assert isinstance(own.model, TokenClassifier)
+    return Words(), WordEncoder(OwnWords(own.fingerprint, own.model.words(own.classes is not None)))

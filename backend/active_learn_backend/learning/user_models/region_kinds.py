@@ -1,0 +1,28 @@
+"""The kinds of own models that find regions; a kind is one file, and one line in `FOLDERS`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..encoders.folders import read_json
+from .region_model import RegionModel
+from .token_classifier import TokenClassifier
+
+__all__ = ["kind_of_region_model"]
+
+#: Hugging Face folders.
+FOLDERS: tuple[type[RegionModel], ...] = (TokenClassifier,)
+
+
+def kind_of_region_model(path: Path) -> type[RegionModel] | None:
+    """Return the kind of a model that finds regions; None where it answers for whole tasks.
+
+    Raises
+    ------
+    SettingsError
+        When its files cannot be read.
+    """
+    if not path.is_dir():
+        return None
+    names = read_json(path / "config.json").get("architectures") or [""]
+    return next((kind for kind in FOLDERS if str(names[0]).endswith(kind.architecture)), None)
