@@ -342,7 +342,7 @@ def test_what_the_head_could_label_is_shown_with_what_people_check(
     assert re.search(r"95 %\s+1,200\s+60 %\s+80\s", page)
     assert re.search(r"99 %\s+300\s+15 %\s+260\s", page)
     assert "Of 2,000 tasks that had no label when there were 48 labels" in page
-    assert "Too early to tell what more labels would buy at 95%" in page
+    assert "Too early to tell what more labels would buy at 95 %" in page
     (last,) = client.get("/projects/3.json").get_json()["automation"][-1:]
     assert [share["tasks"] for share in last["shares"]] == [1400, 1200, 800, 300]
 

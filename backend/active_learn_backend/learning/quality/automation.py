@@ -89,13 +89,15 @@ def expected_automation(history: Sequence[Automation], accuracy: float) -> str:
     ]
     points = points[(len(points) - 1) // 2 :] if len(points) >= 2 * NEEDED_POINTS else points
     if len(points) < NEEDED_POINTS or points[-1][0] < NEEDED_SPAN * points[0][0]:
-        return f"Too early to tell what more labels would buy at {accuracy:.0%}."
+        return f"Too early to tell what more labels would buy at {100 * accuracy:.0f} %."
     labels, shares = (np.array(column, np.float64) for column in zip(*points, strict=True))
     slope, spread = line_of(np.log(labels), shares)
     least, most = (
         min(max(shares[-1] + math.log(2) * (slope + sign * spread), 0.0), 1.0) for sign in (-1, 1)
     )
+    low, high = f"{100 * least:.0f}", f"{100 * most:.0f}"
+    between = f"{low} to {high}" if low != high else high
     return (
-        f"{points[-1][0]:,} more labels: {least:.0%} to {most:.0%} of the rest at {accuracy:.0%}, "
+        f"{points[-1][0]:,} more labels: {between} % of the rest at {100 * accuracy:.0f} %, "
         "if it goes on as it did."
     )

@@ -128,7 +128,7 @@ def draw_shares(history: Sequence[Automation]) -> ShareDrawing | None:
             if one.accuracy == accuracy
         ]
         lowest = min(dots[-1][1], lowest - NAME_HEIGHT)
-        lines.append((f"{accuracy:.0%}", _path(dots), dots[-1][0] + 4, lowest))
+        lines.append((f"{100 * accuracy:.0f} %", _path(dots), dots[-1][0] + 4, lowest))
     return ShareDrawing(
         lines[::-1],
         [(x(value), f"{value:g}") for value in _ticks(most)],
