@@ -67,7 +67,7 @@ def pooled(tasks: list[dict[str, Any]], head: TaggingHead | None = None) -> Pool
     """What the selection compares tasks by, computed here from the same texts."""
     parts = WordEncoder(TextEncoder()).encode([ExactText(task["data"]["text"]) for task in tasks])
     ragged = RaggedArray.of([one.features.astype(np.float16) for one in parts])
-    return pool_parts(ragged, head.flat_probabilities if head else None)
+    return pool_parts(ragged, head.flat_probabilities if head else None, by_doubt=False)
 
 
 def ranking(

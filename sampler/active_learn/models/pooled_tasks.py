@@ -83,6 +83,8 @@ def pool_parts(
     parts: Any,
     probabilities: Callable[[RaggedArray], FloatArray] | None = None,
     costs: Any = None,
+    *,
+    by_doubt: bool = True,
 ) -> PooledTasks:
     """Return one vector for each task.
 
@@ -94,6 +96,9 @@ def pool_parts(
         omitted.
     costs : array of shape (N,), optional
         What it costs to label each task; the number of its parts when omitted.
+    by_doubt : bool
+        Whether parts weigh as much in the vectors as they are doubted, else all the same: better
+        where features say little of what is alike, such as hashed words.
 
     Raises
     ------
@@ -111,10 +116,12 @@ def pool_parts(
             weights = doubt(_checked(probabilities(some), some))
         rows: npt.NDArray[Any] = np.asarray(some.rows, np.float32)
         shape = (len(some), len(rows))
-        mean = csr_array((weights, np.arange(len(rows)), some.offsets), shape=shape)
-        total = mean.sum(axis=1)
-        vectors[block] = (mean @ rows) / np.maximum(total, LEAST_WEIGHT)[:, None]
-        doubts[block] = total / np.maximum(some.sizes, 1)
+        sums = csr_array((weights, np.arange(len(rows)), some.offsets), shape=shape)
+        doubts[block] = sums.sum(axis=1) / np.maximum(some.sizes, 1)
+        if not by_doubt:
+            sums.data[:] = 1
+        total = np.maximum(sums.sum(axis=1), LEAST_WEIGHT)
+        vectors[block] = (sums @ rows) / total[:, None]
     return PooledTasks(vectors, doubts, np.asarray(costs, np.float32))
 
 

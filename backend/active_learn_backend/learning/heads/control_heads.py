@@ -259,6 +259,7 @@ class ControlHeads:
             pool_tasks(
                 tasks.parts[some[0].from_name],
                 [head for one in some if (head := self.region_head(one))],
+                by_doubt=self.embedder.parts[some[0].from_name].by_doubt,
             )
             for some in controls.values()
         ]

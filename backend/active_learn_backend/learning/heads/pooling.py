@@ -23,13 +23,17 @@ __all__ = ["pool_tasks", "side_by_side"]
 FloatArray = npt.NDArray[np.float32]
 
 
-def pool_tasks(tasks: PartsOfTasks, heads: Sequence[PartTagger]) -> PooledTasks:
+def pool_tasks(
+    tasks: PartsOfTasks, heads: Sequence[PartTagger], *, by_doubt: bool = True
+) -> PooledTasks:
     """Pool the parts of tasks, in blocks of bounded memory.
 
     Parameters
     ----------
     heads : sequence of PartTagger
         A part weighs as much as the head that doubts it most; all weigh 1 without one.
+    by_doubt : bool
+        See `pool_parts`.
     """
     from active_learn import PooledTasks, pool_parts  # imports torch, which takes seconds
 
@@ -37,7 +41,8 @@ def pool_tasks(tasks: PartsOfTasks, heads: Sequence[PartTagger]) -> PooledTasks:
     doubts = np.zeros(len(tasks), np.float32)
     for at, parts in tasks.blocks():
         ragged = RaggedArray(parts.rows, parts.offsets)
-        found = pool_parts(ragged, partial(_most_doubted, heads) if heads else None)
+        likely = partial(_most_doubted, heads) if heads else None
+        found = pool_parts(ragged, likely, by_doubt=by_doubt)
         vectors[at], doubts[at] = found.vectors, found.doubts
     return PooledTasks(vectors, doubts, np.maximum(tasks.sizes, 1).astype(np.float32))
 

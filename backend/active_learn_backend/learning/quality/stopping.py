@@ -153,12 +153,14 @@ def _convergence(reports: Sequence[ControlReport]) -> Advice:
     if unit <= 0:
         return say(True, f"no error is left on {gain.n} audit tasks")
     low, value, high = (one / unit * PER / gain.step for one in (gain.low, gain.gain, gain.high))
-    name = "F1 rose by" if reports[-1].regions else "accuracy rose by"
-    name = "error fell by" if numbers else name
+    name = "error" if numbers else "F1" if reports[-1].regions else "accuracy"
+    verb = "fell" if numbers == (value >= 0) else "rose"
+    # "fell by 2.4 (-4.0 to 8.5)": the interval in the direction of the verb.
+    ends = (low, high) if value >= 0 else (-high, -low)
     percent = "%" if numbers else "points"
     measured = (
-        f"over the last {gain.step} labels the {name} {100 * value:.1f} {percent} per {PER} "
-        f"labels ({100 * low:.1f} to {100 * high:.1f}, {gain.n} audit tasks)"
+        f"over the last {gain.step} labels the {name} {verb} by {100 * abs(value):.1f} {percent} "
+        f"per {PER} labels ({100 * ends[0]:.1f} to {100 * ends[1]:.1f}, {gain.n} audit tasks)"
     )
     if high < WORTH:
         return say(True, f"{measured}: hardly anything")

@@ -59,6 +59,8 @@ class PartsOfField:
     fingerprint : str
         Names everything that the features depend on.
     n_features : int
+    by_doubt : bool
+        Whether the vector of a task weighs its parts by the doubt about them.
     cache : PartCache
     """
 
@@ -84,6 +86,7 @@ class PartsOfField:
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self.fingerprint = f"{self._encoder.fingerprint}-{digest}"
         self.n_features = self._encoder.n_features
+        self.by_doubt: bool = getattr(self._encoder, "by_doubt", True)
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache: PartCache = open_part_cache(folder.resolve(), self.n_features)
 

@@ -301,6 +301,16 @@ def test_a_target_is_reached_by_the_lower_end() -> None:
     assert {at: said(reports, at)["target performance"] for at in wanted} == wanted
 
 
+def test_what_got_worse_is_said_to_have_got_worse() -> None:
+    (words,) = [one.words for one in advise(gain(-0.17, -0.04, 0.08)) if "converg" in one.criterion]
+    assert "the accuracy fell by 2.0 points per 100 labels (-4.0 to 8.5, " in words
+    error = Estimate("audit", "mean absolute error", 2.0, 1.9, 2.1, 30, 30.0)
+    (words,) = [
+        one.words for one in advise(gain(-0.17, -0.04, 0.08, error)) if "converg" in one.criterion
+    ]
+    assert "the error rose by " in words
+
+
 def test_one_criterion_against_it_is_enough_to_go_on() -> None:
     reports = steps(0.992, 0.992, 0.992)
     rising = gain(0.03, 0.05, 0.07)[0].of("c").stability

@@ -110,6 +110,17 @@ def test_tasks_are_pooled_by_the_doubt_about_their_parts(monkeypatch: pytest.Mon
     assert found.costs.tolist() == [2, 1, 5, 1, 3, 1, 4, 2]
 
 
+def test_where_doubt_does_not_weigh_the_vectors_are_plain_means() -> None:
+    weighted, plain = (
+        pool_tasks(in_memory(TASKS, 3), [Sure()], by_doubt=one) for one in (True, False)
+    )  # type: ignore[list-item]
+    for at, task in enumerate(TASKS):
+        if len(task):
+            np.testing.assert_allclose(plain.vectors[at], task.features.mean(axis=0), atol=1e-5)
+    assert plain.doubts.tolist() == weighted.doubts.tolist()
+    assert not np.allclose(plain.vectors, weighted.vectors)
+
+
 def test_before_any_label_all_parts_weigh_the_same() -> None:
     found = pool_tasks(in_memory(TASKS, 3), [])
     assert found.doubts.tolist() == [1, 0, 1, 1, 1, 0, 1, 1]

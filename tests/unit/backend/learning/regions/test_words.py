@@ -86,6 +86,7 @@ def test_words_are_hashed_without_a_model() -> None:
     encoder = WordEncoder(TextEncoder())
     (parts,) = encoder.encode([ExactText("Anna met Bo")])
     assert (encoder.fingerprint, encoder.n_features) == ("words1-hashed", EMBEDDED)
+    assert not encoder.by_doubt  # of hashed words plain means order better
     assert parts.features.shape == (3, EMBEDDED)
     assert parts.places.tolist() == [[0, 4], [5, 8], [9, 11]]
     (long,) = encoder.encode([ExactText("a " * (MOST_WORDS + 1))])
@@ -136,6 +137,7 @@ def test_word_states_stand_beside_the_shapes(encoder: TransformerTextEncoder) ->
     assert parts.features.shape == (2, 16 + SHAPED)
     assert other.features.shape == (1, 16 + SHAPED)
     assert words.fingerprint == f"words1-{encoder.fingerprint}"
+    assert words.by_doubt
 
 
 def test_a_tokenizer_has_to_tell_where_tokens_lie(encoder: TransformerTextEncoder) -> None:
