@@ -14,7 +14,7 @@ __all__ = ["parse"]
 # active queue is given up, and then the plain one; only digits are labeled after that.
 DIGITS = {"labels": 150, "plain_labels": 350, "pool": 1400, "time_limit": 540.0}
 DIGITS |= {"active_share": 0.5, "plain_share": 0.75}
-ENTITIES = {"labels": 150, "plain_labels": 250, "pool": 600, "time_limit": 300.0}
+ENTITIES = {"labels": 150, "plain_labels": 250, "pool": 600, "time_limit": 270.0}
 ENTITIES |= {"active_share": 0.65, "plain_share": 1.0}
 MOST_DIGITS, MOST_SENTENCES = 1700, 800  # the rest, about a hundred, is held out
 
