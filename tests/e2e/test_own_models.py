@@ -21,7 +21,7 @@ from harness import PATIENCE, Harness
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.neural_network import MLPClassifier
-from tiny_models import WORDS, save_bert, save_vit
+from tiny_models import WORDS, save_bert, save_token_classifier, save_vit
 
 
 @pytest.fixture
@@ -150,6 +150,43 @@ def interactive_answers(
         harness.api("POST", path, {"task": task, "context": {"result": result}}) for task in tasks
     ]
     return [answer["data"]["result"] for answer in answers]
+
+
+def test_a_token_classifier_proposes_spans_before_any_label(
+    harness: Harness,
+    make_text_project: Callable[..., tuple[int, list[int]]],
+    models: Path,
+) -> None:
+    """They are those of the pipeline of transformers, also behind emoji."""
+    folder = save_token_classifier(models / "entities")
+    config = (
+        '<View><Labels name="ner" toName="text"><Label value="Person" alias="PER"/>'
+        '<Label value="Place" predicted_values="LOC"/></Labels>'
+        '<Text name="text" value="$text"/></View>'
+    )
+    texts = [
+        f"\U0001f600 {a} {b}\n{c}, {a}s" for a in WORDS[:4] for b in WORDS[4:8] for c in WORDS[9:]
+    ]
+    project, ids = make_text_project(texts, config=config)
+    harness.connect(project, model="entities", prelabel="head")
+
+    pipeline = transformers.pipeline(
+        "token-classification", str(folder), aggregation_strategy="first"
+    )
+    labels = {"PER": "PER", "LOC": "Place"}
+    rows = harness.rows(project, harness.version(project))
+    assert len(rows) == 16
+    for row in rows:
+        text = texts[ids.index(row["task"])]
+        expected = [
+            (one["start"], one["end"], labels[one["entity_group"]])
+            for one in pipeline(text)
+            if one["entity_group"] in labels
+        ]
+        values = [item["value"] for item in row["result"]]
+        assert [(one["start"], one["end"], *one["labels"]) for one in values] == expected
+        assert all(one["text"] == text[one["start"] : one["end"]] for one in values)
+    assert sum(len(row["result"]) for row in rows) > 16
 
 
 def test_an_onnx_classifier_is_used_as_it_is_as_an_encoder_and_exported_with_its_head(

@@ -167,3 +167,81 @@ def save_token_classifier(folder: Path) -> Path:
     model = transformers.BertForTokenClassification(config)
     model.save_pretrained(folder)
     return folder
+
+
+THINGS = ["cat", "dog", "remote"]
+
+
+def save_detector(folder: Path, kind: str) -> Path:
+    """Save a detector: Detr, RTDetr, or Yolos."""
+    torch.manual_seed(2)
+    named: dict[str, Any] = {"id2label": dict(enumerate(THINGS)), "num_labels": len(THINGS)}
+    layers = {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "embedding_size": 8}
+    decoder = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "num_queries": 12}
+    if kind == "Detr":
+        backbone: Any = transformers.ResNetConfig(**layers, out_features=["stage4"])
+        heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        size = {"encoder_layers": 1, "decoder_layers": 1, "use_timm_backbone": False}
+        config: Any = transformers.DetrConfig(
+            **named,
+            **{**decoder, **heads, **size},
+            backbone_config=backbone,
+            use_pretrained_backbone=False,
+            backbone=None,
+            init_xavier_std=4.0,
+            init_std=1.0,
+        )
+    elif kind == "RTDetr":
+        stages = ["stage2", "stage3", "stage4"]
+        backbone = transformers.RTDetrResNetConfig(**layers, out_features=stages)
+        config = transformers.RTDetrConfig(
+            **named,
+            **decoder,
+            backbone_config=backbone,
+            encoder_hidden_dim=16,
+            encoder_in_channels=[8, 8, 8],
+            decoder_in_channels=[16, 16, 16],
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            decoder_layers=1,
+            num_denoising=0,
+            anchor_image_size=None,
+        )
+    else:
+        config = transformers.YolosConfig(
+            **named, **{**VIT, "image_size": [32, 32]}, num_detection_tokens=12
+        )
+    model = getattr(transformers, f"{kind}ForObjectDetection")(config).eval()
+    processor = getattr(transformers, f"{kind}ImageProcessor")
+    sizes = (
+        {"height": 64, "width": 64}
+        if kind == "RTDetr"
+        else {"shortest_edge": 48, "longest_edge": 96}
+    )
+    made = processor(size=sizes)
+    made.save_pretrained(folder)
+    noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+    _spread_queries(model, kind, made(images=noise, return_tensors="pt")["pixel_values"])
+    model.save_pretrained(folder)
+    return folder
+
+
+def _spread_queries(model: Any, kind: str, pixels: torch.Tensor) -> None:
+    """Let the classes and boxes of the queries of a random detector differ."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "query_position" in name or "detection_tokens" in name:
+                weight.normal_()
+        classes = model.model.decoder.class_embed if kind == "RTDetr" else None
+        boxes = model.model.decoder.bbox_embed if kind == "RTDetr" else [model.bbox_predictor]
+        head = model.class_labels_classifier if classes is None else classes[-1]
+        head = head.layers[-1] if hasattr(head, "layers") else head
+        for layer, size in ((head, 3.0), (boxes[-1].layers[-1], 1.0)):
+            seen: list[torch.Tensor] = []
+            hook = layer.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out))
+            model(pixel_values=pixels)
+            hook.remove()
+            values = seen[-1].flatten(0, -2)
+            scale = size / values.std(dim=0).clamp(min=1e-4)
+            layer.bias.copy_((layer.bias - values.mean(dim=0)) * scale)
+            layer.weight.mul_(scale[:, None])

@@ -15,6 +15,7 @@ from ...labeling.exact_text import ExactText
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders import configured_encoders
+from .boxes import BOXES, Boxes
 from .cells import Cells
 from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
@@ -114,6 +115,12 @@ KINDS: dict[str, PartKind] = {
 }
 
 
-def kind_of(field: Field) -> PartKind:
-    """Return the kind of the parts of a field that a control of regions labels."""
-    return KINDS[field.kind]
+def kind_of(field: Field, fingerprint: str = "") -> PartKind:
+    """Return the kind of the parts of a field that a control of regions labels.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of the parts: those of a detector are no cells.
+    """
+    return Boxes() if fingerprint.startswith(BOXES) else KINDS[field.kind]

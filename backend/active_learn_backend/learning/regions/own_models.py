@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ..encoders.word_states import WordStates
 from ..user_models import BoundRegionModel, TokenClassifier
+from ..user_models.detector import Detector
+from .boxes import BoxEncoder, Boxes
 from .kinds import WordEncoder, Words
 from .part_kind import PartEncoder, PartKind
 
@@ -22,5 +24,8 @@ class OwnWords:
 
 def parts_of_model(own: BoundRegionModel) -> tuple[PartKind, PartEncoder]:
     """Return the kind of the parts of an own model, and what makes them."""
+    as_is = own.classes is not None
+    if isinstance(own.model, Detector):
+        return Boxes(), BoxEncoder(own.model, own.fingerprint, with_scores=as_is)
     assert isinstance(own.model, TokenClassifier)
-    return Words(), WordEncoder(OwnWords(own.fingerprint, own.model.words(own.classes is not None)))
+    return Words(), WordEncoder(OwnWords(own.fingerprint, own.model.words(as_is)))

@@ -75,7 +75,8 @@ def load_model_of_project(
     if task.regions and not task.others:
         raise SettingsError(
             f"MODEL '{settings.model}' finds no regions, and the project labels nothing else; name "
-            "a token classifier (texts) or leave it out (ENCODER names an encoder)"
+            "a token classifier for texts, a detector for images, or leave it out (ENCODER names "
+            "an encoder)"
         )
     others = replace(task, controls=task.others) if task.regions else task
     return load_own_model(settings, others, load)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..encoders.folders import read_json
+from .detector import TransformerDetector
 from .region_model import RegionModel
 from .token_classifier import TokenClassifier
 
 __all__ = ["kind_of_region_model"]
 
 #: Hugging Face folders.
-FOLDERS: tuple[type[RegionModel], ...] = (TokenClassifier,)
+FOLDERS: tuple[type[RegionModel], ...] = (TokenClassifier, TransformerDetector)
 
 
 def kind_of_region_model(path: Path) -> type[RegionModel] | None:

@@ -43,7 +43,7 @@ class RegionModel(ABC):
     #: The name of its kind, for messages.
     noun: ClassVar[str]
     #: Whether each class has a probability of its own, and all of them may be unlikely.
-    independent: ClassVar[bool] = False
+    independent = False
     #: Whether each part that has a class is a region of its own.
     single: ClassVar[bool]
 
