@@ -78,6 +78,9 @@ class WorkerStoppingError(ActiveLearnError):
     def __init__(self) -> None:
         super().__init__("the worker stops; its next start goes on from here")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
 
 class BadRequestError(ActiveLearnError):
     """A request to the backend is refused; answered with this one line.

@@ -204,6 +204,12 @@ class Settings(BaseSettings):
     ray_gpus: float = Field(
         0.0, ge=0, le=16, description="GPUs of each encoder on Ray, or a share."
     )
+    ray_train_cpus: float = Field(
+        1.0, gt=0, le=1024, description="CPUs of a fine-tuning (`TRAIN`) on Ray."
+    )
+    ray_train_gpus: float = Field(
+        0.0, ge=0, le=16, description="GPUs of a fine-tuning (`TRAIN`) on Ray, or a share."
+    )
     ray_shards: str = Field(
         "",
         description="Folder that all machines of the cluster see, or an address such as "

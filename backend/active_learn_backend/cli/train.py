@@ -23,7 +23,7 @@ def train_command(project_id: int, **given: Any) -> None:
     """Train a project's model now, by TRAIN_COMMAND or TRAIN, and compare it."""
     from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.content_loader import ContentLoader
-    from ..learning.engines.local import LocalEngine
+    from ..learning.engines.configured import configured_engine
     from ..learning.training.run import training_command
     from ..state.store import Store
     from ..state.training_status import read_output, read_training
@@ -39,7 +39,7 @@ def train_command(project_id: int, **given: Any) -> None:
         _on_interrupt(),
     )
     load = ContentLoader(settings, client).load
-    work = Work(settings, store, load, LocalEngine(), stopping)
+    work = Work(settings, store, load, configured_engine(settings), stopping)
     try:
         project = store.known_project(project_id)
         with alone(settings, project_id, "training"):

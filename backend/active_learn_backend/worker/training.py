@@ -8,7 +8,7 @@ from pathlib import Path
 
 from active_learn.errors import ActiveLearnError
 
-from ..errors import WorkerStoppingError
+from ..errors import EngineError, WorkerStoppingError
 from ..learning.training.data import trained_control, trained_task
 from ..learning.training.run import TrainingRun, training_command
 from ..learning.user_models import load_own_model
@@ -59,13 +59,15 @@ def train(work: Work, project: Project) -> None:
     settings = served_settings(work.settings, project)
     task = trained_task(project.label_config, settings)
     control = trained_control(task)
-    run = TrainingRun(settings, work.store, project, task, control, work.load, work.stopping)
+    run = TrainingRun(
+        settings, work.store, project, task, control, work.load, work.stopping, work.engine
+    )
     version: ModelVersion | None = None
     try:
         version = _add(work, project, run, run.run())
         version = candidate_of(work, project).compared(version, control)
-    except WorkerStoppingError:
-        raise
+    except (WorkerStoppingError, EngineError):
+        raise  # it is taken up
     except (ActiveLearnError, OSError) as error:
         reason = str(error) if isinstance(error, ActiveLearnError) else _of_the_disk(error)
         log.warning("the training gave no model, the former one serves: %s", reason)

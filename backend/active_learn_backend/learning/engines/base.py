@@ -1,7 +1,8 @@
-"""Interface of an engine: it embeds what is new for a round, and ranks the pool."""
+"""Interface of an engine: it embeds what is new for a round, ranks the pool, and trains."""
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ...state.store import Project, Store
 from ...state.tasks import read_contents
 from ..embedding.cache import Vectors
 from ..embedding.embedder import TaskEmbedder
+from .command import Output, run_command
 
 __all__ = ["Checkpoint", "Engine", "Failures", "ProjectTasks"]
 
@@ -51,7 +53,7 @@ class ProjectTasks:
 
 
 class Engine(ABC):
-    """Embeds tasks and ranks pools."""
+    """Embeds tasks, ranks pools and trains models."""
 
     @abstractmethod
     def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
@@ -91,3 +93,27 @@ class Engine(ABC):
         self, sampler: ActiveSampler, vectors: Vectors, pool: npt.NDArray[np.int64], n: int
     ) -> Ranking:
         """Order the tasks at the positions ``pool`` by the worth of labeling them: the best n."""
+
+    def train(
+        self,
+        command: str | Sequence[str],
+        environment: Mapping[str, str],
+        output: Output,
+        seconds: float,
+        stopping: threading.Event,
+        *,
+        folder: Path,
+    ) -> None:
+        """Run a training to its end; see `run_command` for arguments and errors.
+
+        Parameters
+        ----------
+        environment : mapping
+            Of `training_environment`; names the folders of the training.
+
+        Raises
+        ------
+        EngineError
+            When what runs it elsewhere went away; it can be taken up.
+        """
+        run_command(command, environment, output, seconds, stopping, folder=folder)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...errors import TrainingError, WorkerStoppingError
+from ...errors import EngineError, TrainingError, WorkerStoppingError
 from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag
 from ...settings import Settings
@@ -25,7 +25,8 @@ from ...state.training_status import (
 )
 from ..encoders.configured import find_encoder
 from ..encoders.names import find_path, split_encoders
-from .command import Output, run_command, training_environment
+from ..engines.base import Engine
+from ..engines.command import Output, training_environment
 from .data import TASKS, labeled_tasks, write_training_data
 
 __all__ = ["MOST_TRIES", "TrainingRun", "training_command"]
@@ -66,6 +67,8 @@ class TrainingRun:
         Gives the bytes of a file, from its address in a task; raises ContentError.
     stopping : threading.Event
         Set when the worker has to stop.
+    engine : Engine
+        Where the training runs.
     """
 
     settings: Settings
@@ -75,6 +78,7 @@ class TrainingRun:
     control: ControlTag
     load: Callable[..., bytes]
     stopping: threading.Event
+    engine: Engine
     status: TrainingStatus | None = None
     _reported_at: float = field(default=0.0, init=False)
 
@@ -90,8 +94,8 @@ class TrainingRun:
         ------
         TrainingError
             When the command fails, or cannot be run; `record_end` records it.
-        WorkerStoppingError
-            When the worker stops; the next worker takes the training up.
+        WorkerStoppingError, EngineError
+            When the worker stops, or the cluster goes away; the training is taken up.
         OSError
             When the disk is full.
         """
@@ -102,7 +106,6 @@ class TrainingRun:
         assert self.status is not None
         output, checkpoint = self._empty_folders(self.status.fingerprint)
         environment = training_environment(
-            self.settings,
             {
                 "TRAIN_PROJECT": str(self.project.id),
                 "TRAIN_DATA": str(self.folder / DATA),
@@ -114,7 +117,7 @@ class TrainingRun:
         log.info("%s trains on %d labels", source, self.status.labels)
         lines = Output(output_file(self.settings, self.project.id), self._report)
         try:
-            run_command(
+            self.engine.train(
                 command,
                 environment,
                 lines,
@@ -122,7 +125,7 @@ class TrainingRun:
                 self.stopping,
                 folder=self.folder,
             )
-        except WorkerStoppingError:
+        except (WorkerStoppingError, EngineError):
             self._record(state="interrupted")
             raise
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -151,7 +154,7 @@ class TrainingRun:
             self.status = replace(former, tries=former.tries + 1, begun_at=now, progress=None)
             if former.tries >= MOST_TRIES:
                 raise TrainingError(
-                    f"the worker ended {MOST_TRIES} times while it ran, perhaps because of it; it "
+                    f"it was interrupted {MOST_TRIES} times, perhaps because of it; it "
                     "is run again with new labels"
                 )
             log.info("a training that was interrupted is taken up")

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.errors import TrainingError, WorkerStoppingError
-from active_learn_backend.learning.training import command as module
-from active_learn_backend.learning.training.command import (
+from active_learn_backend.learning.engines import command as module
+from active_learn_backend.learning.engines.command import (
     MOST_LINES,
     Output,
     run_command,
     training_environment,
 )
-from active_learn_backend.settings import Settings
 
 PATIENCE = 20.0
 
@@ -76,10 +75,9 @@ def test_a_command_gets_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "LABEL_STUDIO_API_KEY": "k", "LABEL_STUDIO_ACCESS_TOKEN": "k", "BASIC_AUTH_PASS": "k",
         "LABEL_STUDIO_API_KEY_FILE": "k", "LABEL_STUDIO_PROXY": "k", "DATABASE_URL": "k",
     }  # fmt: skip
-    settings = Settings()
     for name, value in {**secret, "TEAM": "ours"}.items():
         monkeypatch.setenv(name, value)
-    found = training_environment(settings, {"TRAIN_DATA": "/data"})
+    found = training_environment({"TRAIN_DATA": "/data"})
     assert not secret.keys() & found.keys()
     assert (found["TEAM"], found["TRAIN_DATA"]) == ("ours", "/data")
     assert found["PATH"] == os.environ["PATH"]
@@ -123,7 +121,7 @@ def test_one_whose_worker_is_killed_is_ended(tmp_path: Path) -> None:
     command = f"echo $$ > {tmp_path}/pid; sleep 600"
     program = (
         "import os, threading; from pathlib import Path\n"
-        "from active_learn_backend.learning.training.command import Output, run_command\n"
+        "from active_learn_backend.learning.engines.command import Output, run_command\n"
         f"run_command({command!r}, os.environ, Output(Path({str(tmp_path / 'log')!r})), 600.0,"
         " threading.Event())"
     )

@@ -32,7 +32,9 @@ from ....wording import shortened
 if TYPE_CHECKING:
     from active_learn.partitioned import PartSelection
 
-    from .jobs import Embedded, EmbeddingJob, PartSelectionJob
+    from ..command import Output
+    from .jobs import Embedded, EmbeddingJob, PartSelectionJob, TrainingJob
+    from .training import Relay
 
 __all__ = ["RayDriver", "check_reachable", "ray_driver"]
 
@@ -73,6 +75,7 @@ class Driver:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # The kernel ends Ray's processes with the thread that started them, so that one lasts;
         # those that our calls come in on do not.
+        self._trainings: dict[str, Relay] = {}
         self._home = ThreadPoolExecutor(1, "ray-home")
         self._home.submit(_connect, address).result()
         too_late.cancel()
@@ -86,6 +89,23 @@ class Driver:
         from .selection import select_parts
 
         return self._told(select_parts, job)
+
+    def train(self, job: TrainingJob) -> None:
+        from .training import Relay, train_on_cluster
+
+        relay = self._trainings.setdefault(job.name, Relay())
+        self._told(lambda one: train_on_cluster(one, relay), job)
+
+    def training_output(self, name: str) -> bytes:
+        """Return what a training wrote since the last call."""
+        relay = self._trainings.get(name)
+        return b"" if relay is None else relay.take()
+
+    def stop_training(self, name: str) -> None:
+        """Have a training ended."""
+        relay = self._trainings.get(name)
+        if relay is not None:
+            relay.stop.set()
 
     def end(self) -> None:
         """End this process, which takes Ray on this machine with it."""
@@ -173,6 +193,39 @@ class RayDriver:
         """Return the selections of all partitions; see `_call`."""
         return self._call("select_parts", job, meanwhile)
 
+    def train(self, job: TrainingJob, output: Output, stopping: threading.Event) -> None:
+        """Train on the cluster, while others embed there.
+
+        Raises
+        ------
+        EngineError
+            When Ray is not there, or goes away.
+        TrainingError
+            When the training fails.
+        WorkerStoppingError
+            When it was ended because the worker stops.
+        """
+        with ThreadPoolExecutor(1, "ray-training") as threads:
+            future = threads.submit(self._ask, "train", job)
+            try:
+                while not wait([future], LOOK).done:
+                    if stopping.is_set():
+                        self._ask_running("stop_training", job.name)
+                    output.add(self._ask_running("training_output", job.name) or b"")
+                    output.save()
+                output.add(self._ask_running("training_output", job.name) or b"")
+            finally:
+                output.close()
+                output.save()
+            future.result()
+
+    def _ask_running(self, method: str, name: str) -> Any:
+        """Ask the driver's process if there is one; None: there is none."""
+        driver = self._driver
+        with suppress(EOFError, OSError):
+            return None if driver is None else getattr(driver, method)(name)
+        return None
+
     def _call(self, method: str, job: Any, meanwhile: Callable[[], None]) -> Any:
         """Have a job done.
 
@@ -204,7 +257,7 @@ class RayDriver:
             self.stop()
             raise EngineError(
                 f"Ray went away{self._where}, see {self._log_file}; the queue stays as it is, and "
-                "the round is tried again"
+                "the work is tried again"
             ) from error
 
     def _started(self) -> Any:

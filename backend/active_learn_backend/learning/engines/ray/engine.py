@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,13 +19,16 @@ from ....settings import Settings
 from ...embedding.cache import CachedVectors, Vectors
 from ...embedding.embedder import CHUNK, Progress, TaskEmbedder
 from ..base import Checkpoint, Engine, Failures, ProjectTasks
+from ..command import Output, run_command
 from .driver import ray_driver
-from .jobs import EmbeddingJob, PartSelectionJob
+from .jobs import EmbeddingJob, PartSelectionJob, TrainingJob
 from .shards import Intake, Shards
 from .source import Source
 
 __all__ = ["RayEngine"]
 
+READ = ("TRAIN_DATA", "TRAIN_FROM")  # variables that name what a training reads
+LEAST_WAIT = 120.0  # seconds: a worker of the cluster takes long to start
 CHANGED = "it changed in Label Studio after it was listed; the next round reads it again"
 
 
@@ -36,8 +41,8 @@ class RayEngine(Engine):
     Parameters
     ----------
     settings : Settings
-        Uses ``ray_address``, ``ray_shards``, ``partition_rows`` and ``model_dir``; what encoders
-        go by is the settings of the project.
+        Uses ``ray_address``, ``ray_shards``, ``ray_train_cpus``, ``ray_train_gpus``,
+        ``partition_rows`` and ``model_dir``; what encoders go by is the settings of the project.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -87,6 +92,36 @@ class RayEngine(Engine):
             sampler, vectors.path, vectors.shape[1], parts, plan.parts, plan.summary, plan.n
         )
         return decide(sampler, plan, self._driver.select_parts(job, lambda: None))
+
+    def train(
+        self,
+        command: str | Sequence[str],
+        environment: Mapping[str, str],
+        output: Output,
+        seconds: float,
+        stopping: threading.Event,
+        *,
+        folder: Path,
+    ) -> None:
+        if isinstance(command, str):  # the operator's own: it names what is on this machine
+            run_command(command, environment, output, seconds, stopping, folder=folder)
+            return
+        own = {name: value for name, value in environment.items() if name.startswith("TRAIN_")}
+        into, checkpoints = Path(own.pop("TRAIN_OUTPUT")), Path(own.pop("TRAIN_CHECKPOINT"))
+        sent = {name: Path(own[name]) for name in READ if Path(own.get(name) or "/-").is_dir()}
+        job = TrainingJob(
+            secrets.token_hex(8),
+            command[1:],
+            sent,
+            {name: value for name, value in own.items() if name not in sent},
+            into,
+            checkpoints,
+            seconds,
+            max(seconds, LEAST_WAIT),
+            self._settings.ray_train_cpus,
+            self._settings.ray_train_gpus,
+        )
+        self._driver.train(job, output, stopping)
 
     # -- pieces -------------------------------------------------------------------------------
 

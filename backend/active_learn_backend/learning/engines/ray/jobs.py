@@ -15,7 +15,7 @@ from ....settings import Settings
 from ...embedding.key_index import KeyArray
 from .source import Source
 
-__all__ = ["Embedded", "EmbeddingJob", "PartSelectionJob"]
+__all__ = ["Embedded", "EmbeddingJob", "PartSelectionJob", "TrainingJob"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,37 @@ class PartSelectionJob:
     positions: Sequence[npt.NDArray[np.int64]]
     summary: PoolSummary
     n: int
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Run a program of ours that trains a model.
+
+    Attributes
+    ----------
+    name : str
+        Of this run, which no other has.
+    arguments : sequence of str
+        Of the cluster's Python.
+    folders : dict
+        By the name of its variable, a folder of this machine that the program reads.
+    variables : dict
+        The other variables of the training.
+    output, checkpoints : Path
+        Folders of this machine that take what the program writes.
+    seconds, room_seconds : float
+        How long it may run, and wait for room on the cluster.
+    cpus, gpus : float
+        What the cluster has to give it.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    folders: Mapping[str, Path]
+    variables: Mapping[str, str]
+    output: Path
+    checkpoints: Path
+    seconds: float
+    room_seconds: float
+    cpus: float
+    gpus: float

@@ -37,11 +37,11 @@ NOT_FOUND, NOT_RUN = 127, 126  # exit status of a shell
 SECRET_VARIABLES = {"DATABASE_URL", "SECRETS_DIR"}
 
 
-def training_environment(settings: Settings, folders: Mapping[str, str]) -> dict[str, str]:
+def training_environment(folders: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a training: ours without the secrets, and the names of folders."""
     hidden = set(SECRET_VARIABLES)
     for name in SECRETS:
-        aliases = settings.__class__.model_fields[name].validation_alias
+        aliases = Settings.model_fields[name].validation_alias
         names = [name.upper(), *(aliases.choices if isinstance(aliases, AliasChoices) else ())]
         hidden |= {f"{one}{suffix}" for one in map(str, names) for suffix in ("", "_FILE")}
     kept = {name: value for name, value in os.environ.items() if name.upper() not in hidden}
