@@ -38,7 +38,7 @@ backend: $(BACKEND_STAMP)  ## install the backend alone (GPU=1: PyTorch with CUD
 install: $(STAMP) $(LS_STAMP)  ## install the project and Label Studio in environments of their own
 	@$(PY) .ci/check_versions.py $(TORCH) $(LABEL_STUDIO) $(LS_VENV)
 
-demo: install  ## label digits in a real Label Studio, print what the order gains (ARGS=--keep, --help)
+demo: install  ## label digits in a real Label Studio, print what the order gains (ARGS=--ner, --keep, --help)
 	@$(PY) -m active_learn_backend.demo $(ARGS)
 
 # Each file in one process, so that the tests of a file share what it starts.
