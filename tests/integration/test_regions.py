@@ -14,7 +14,6 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.exact_text import exact_text
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.quality.backtest import LabeledSet
-from active_learn_backend.learning.quality.certified_labels import CertifiedLabels
 from active_learn_backend.learning.quality.stopping import advise
 from active_learn_backend.learning.selection.project_params import check_params
 from active_learn_backend.state.queue import read_queue
@@ -188,8 +187,6 @@ def test_a_class_and_spans_of_one_text_are_learned_together(
 def test_what_regions_cannot_do_yet_is_said(backend: Backend, project: int) -> None:
     settings, store = backend.settings(), backend.store
     backend.turn(project)
-    with pytest.raises(SettingsError, match=r"labels regions by 'label'.* not certified yet"):
-        CertifiedLabels.find(settings, store, project, 0.9, 0.95)
     task, rows = parse_label_config(CONFIG), read_tasks(store, project)
     with pytest.raises(DataError, match="labels regions only"):
         LabeledSet.embed(settings, project, task, rows, lambda *_: b"")

@@ -9,13 +9,14 @@ predictions, and takes no prediction twice. So writing can be repeated after a c
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LabelConfigError, SettingsError
 from ..labeling.annotations import marked, run_of_version, version_of_run
 from ..labeling.config import parse_label_config
+from ..labeling.controls import ControlTag, RegionTag
 from ..settings import Settings
 from ..state.answer_files import Answer
 from ..state.labeling_runs import (
@@ -30,7 +31,7 @@ from ..state.labeling_runs import (
     tasks_of_run,
 )
 from ..state.store import Store
-from ..state.tasks import chunks
+from ..state.tasks import chunks, read_tasks
 from .client import LabelStudioClient
 from .publication import Publication
 from .run_actions import ANNOTATED, PASSES, Progress, RunActions
@@ -191,13 +192,14 @@ class AutomaticLabels:
         controls = {
             one.from_name: one for one in parse_label_config(project["label_config"]).controls
         }
-        rows = []
+        rows, contents = [], self._contents(controls.values())
         for answer in answers:
             result = []
             for name, label in answer.labels.items():
                 control = controls.get(name)
-                items = control.write(label, answer.score) if control else []
-                if control is None or not control.can_prelabel or not items:
+                items = _written(control, answer, contents) if control else []
+                nothing = isinstance(control, RegionTag) and not label
+                if control is None or not control.can_prelabel or not (items or nothing):
                     raise LabelConfigError(
                         f"Label Studio would not store {label!r} of '{name}' as a prediction; "
                         "the labeling config does not offer it, or that control takes none"
@@ -212,6 +214,12 @@ class AutomaticLabels:
                 }
             )
         return rows
+
+    def _contents(self, controls: Iterable[ControlTag]) -> dict[int, Mapping[str, Any]]:
+        """Return what stands in each task, where regions of it are written."""
+        if not any(isinstance(one, RegionTag) for one in controls):
+            return {}
+        return {row.task_id: row.content for row in read_tasks(self._store, self._project_id)}
 
     def _import(self, number: int, rows: Sequence[Mapping[str, Any]], n_tasks: int) -> int:
         """Import the predictions that are missing; return how many are there."""
@@ -240,3 +248,14 @@ class AutomaticLabels:
         if version_of_run(number) not in self._client.model_versions(self._project_id):
             ids = self._ids(ANNOTATED)  # only its marks can tell, and the state may be new
         return read_run(self._client, self._project_id, number, ids)
+
+
+def _written(
+    control: ControlTag, answer: Answer, contents: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Write what an answer says of a control, as Label Studio stores it."""
+    label = answer.labels[control.from_name]
+    if isinstance(control, RegionTag):
+        content = contents.get(answer.task_id, {}).get(control.fields[0])
+        return control.write_regions([(*one, answer.score) for one in label], content)
+    return control.write(label, answer.score)

@@ -170,6 +170,10 @@ class TaskEmbedder:
         heads = self.fixed_heads.values()
         return next((head for head in heads if isinstance(head, OwnHead)), None)
 
+    def missing(self, keys: Sequence[str]) -> set[str]:
+        """Return which keys are not cached."""
+        return {keys[at] for at in self.cache.missing(keys)}
+
     def vectors(self, keys: Sequence[str]) -> Any:
         """Return cached vectors (n, n_features) that are read only as they are used.
 

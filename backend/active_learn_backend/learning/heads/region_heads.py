@@ -43,6 +43,15 @@ class FoundRegions:
     doubts: npt.NDArray[np.float32]
     tags: npt.NDArray[np.int64]
 
+    @property
+    def probability(self) -> float:
+        """The probability that all of it is right, if parts err independently of each other.
+
+        A half of the doubt is, of two classes, the probability of the other one.
+        """
+        outside = 1 - self.doubts[self.tags == 0].astype(np.float64) / 2
+        return float(np.prod(outside) * np.prod([one.score for one in self.regions]))
+
 
 def doubts(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return one minus the margin between the two likeliest classes of each part, (P,)."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import SettingsError
 from ...settings import Settings
@@ -17,8 +18,8 @@ from ...state.folders import heads_folder
 from ...state.looks import count_looks, record_look
 from ...state.model_versions import served_settings
 from ...state.store import Store
-from ..embedding.embedder import TaskEmbedder
 from ..heads import ControlHeads
+from ..regions.embedder import open_embedder
 from ..selection.project_params import learned_task
 from .certification import (
     Certificate,
@@ -89,19 +90,12 @@ class CertifiedLabels:
                 f"project {project_id} is ordered by coverage: nothing is learned in it, so "
                 "nothing can be labeled automatically"
             )
-        if task.regions:
-            names = ", ".join(f"'{one.from_name}'" for one in task.regions)
-            raise SettingsError(
-                f"project {project_id} labels regions by {names}, and answers with regions are not "
-                "certified yet, so nothing is labeled automatically; CONTROLS may name the other "
-                "controls only"
-            )
         numbers = any(control.problem_type == "regression" for control in task.controls)
         if numbers and not tolerance:
             raise SettingsError(
                 "numbers are never exactly right; say by --tolerance how far an answer may be off"
             )
-        embedder = TaskEmbedder(settings, project_id, task, _load_nothing)
+        embedder = open_embedder(settings, project_id, task, _load_nothing)
         folder = heads_folder(settings, project_id)
         heads, _ = ControlHeads.current(folder, project.head_round, task, embedder)
         pool = UnlabeledPool.read(store, project, settings, heads, tolerance)
@@ -143,6 +137,8 @@ class CertifiedLabels:
         )
         if pool.not_embedded:
             yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
+        if pool.nothing_found:
+            yield f"{pool.nothing_found} more are left out: the head finds no region in them"
         asked = f"{self.accuracy:.1%} right with {self.confidence:.0%} confidence"
         if certificate is None:
             yield f"no set of answers is certified to be {asked}"
@@ -155,7 +151,7 @@ class CertifiedLabels:
             f"{certificate.sample} audit tasks are wrong"
         )
         yield from _by_label(self)
-        left = len(pool.answers) - certificate.tasks + pool.not_embedded
+        left = len(pool.answers) - certificate.tasks + pool.not_embedded + pool.nothing_found
         yield f"{left} tasks are left for people"
 
 
@@ -195,8 +191,15 @@ def _grouped(answers: Sequence[Answer], values: Sequence[float]) -> dict[str, li
     """Group values by the labels of answers."""
     grouped: defaultdict[str, list[float]] = defaultdict(list)
     for answer, value in zip(answers, values, strict=True):
-        grouped[", ".join(map(str, answer.labels.values()))].append(value)
+        grouped[", ".join(map(_named, answer.labels.values()))].append(value)
     return grouped
+
+
+def _named(label: Any) -> str:
+    """Return the name of a label; of regions those of the labels that they bear."""
+    if isinstance(label, list) and any(isinstance(one, list) for one in label):
+        return " and ".join(sorted({one[2] for one in label}))
+    return str(label)
 
 
 def export(answers: Sequence[Answer], origin: str, path: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...labeling.regions import count_matches
+
 __all__ = ["is_right"]
 
 
 def is_right(answer: Mapping[str, Any], labels: Mapping[str, Any] | None, tolerance: float) -> bool:
     """Return whether an answer is right: the answers of all controls are.
+
+    Regions are right if each one that is there was found and no other, see `count_matches`.
 
     Parameters
     ----------
@@ -29,5 +33,7 @@ def _is_same(answer: Any, label: Any, tolerance: float) -> bool:
     if isinstance(answer, int | float):
         return abs(answer - float(label)) <= tolerance
     if isinstance(answer, Sequence) and not isinstance(answer, str):
+        if any(isinstance(one, Sequence) and not isinstance(one, str) for one in (*answer, *label)):
+            return count_matches(label, answer) == len(label) == len(answer)
         return set(answer) == set(label)
     return bool(answer == label)

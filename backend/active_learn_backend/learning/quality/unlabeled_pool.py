@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from active_learn.heads import Head
 
 from ...errors import StoreError
-from ...labeling.controls import ControlTag
+from ...labeling.controls import ControlTag, RegionTag
+from ...labeling.regions import sorted_regions
 from ...settings import RANDOM_STATE, Settings
 from ...state.answer_files import Answer
 from ...state.store import Project, Store, TaskRow
@@ -30,7 +31,8 @@ class UnlabeledPool:
     """What the present heads answer, and how that is measured.
 
     An answer is that of all learned controls of a task, with the score of the least certain one; it
-    is right if all are.
+    is right if all are. Tasks in which nothing is found, where regions alone are labeled, have no
+    answer: Label Studio could not tell such an annotation from that of a person.
 
     Attributes
     ----------
@@ -40,6 +42,8 @@ class UnlabeledPool:
         For the unlabeled tasks whose content is embedded.
     not_embedded : int
         Unlabeled tasks whose content is not embedded yet, or cannot be read.
+    nothing_found : int
+        Unlabeled tasks in which no region is found, where nothing else is answered.
     audit : list of Answer, length n
         For the labeled audit tasks.
     wrong : array of shape (n,), bool
@@ -49,6 +53,7 @@ class UnlabeledPool:
     version: str
     answers: list[Answer]
     not_embedded: int
+    nothing_found: int
     audit: list[Answer]
     wrong: Mask
 
@@ -87,10 +92,9 @@ class UnlabeledPool:
         """
         rows = read_tasks(store, project.id, contents=False)
         rows = [row for row in rows if not row.automatic]
-        cache = heads.embedder.cache
-        missing = {rows[at].content_key for at in cache.missing([row.content_key for row in rows])}
+        missing = heads.embedder.missing([row.content_key for row in rows])
         embedded = [row for row in rows if row.content_key not in missing]
-        vectors = cache.get([row.content_key for row in embedded])
+        vectors = heads.embedder.get([row.content_key for row in embedded])
         snapshot = Snapshot.take(project, embedded, vectors, settings)
         left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
         return replace(cls.of(snapshot, heads, tolerance), not_embedded=left_out)
@@ -126,43 +130,53 @@ class UnlabeledPool:
         ]
         every = np.concatenate([open_, np.array(measuring, np.int64)])
         vectors = snapshot.embeddings[every]
-        predicted = {
-            control.from_name: _head(heads, control).predict(
-                heads.embedder.features(control.from_name, vectors)[:]
-            )
-            for control in controls
-        }
+        predicted = {one.from_name: _answers(heads, one, vectors) for one in controls}
         labels = [
             {name: answers[at].label for name, answers in predicted.items()}
             for at in range(len(every))
         ]
+        kept = [at for at, one in enumerate(labels) if any(label != [] for label in one.values())]
+        unlabeled = sum(at < len(open_) for at in kept)
         wrong = np.array(
             [
-                not is_right(labels[len(open_) + place], snapshot.rows[at].labels, tolerance)
-                for place, at in enumerate(measuring)
+                not is_right(labels[at], snapshot.rows[every[at]].labels, tolerance)
+                for at in kept[unlabeled:]
             ],
             dtype=bool,
         )
-        scores = _scores(list(predicted.values()), wrong)
+        scores = _scores([[one[at] for at in kept] for one in predicted.values()], wrong)
         answers = [
-            Answer(snapshot.rows[at].task_id, one, float(score))
-            for at, one, score in zip(every, labels, scores, strict=True)
+            Answer(snapshot.rows[every[at]].task_id, labels[at], float(score))
+            for at, score in zip(kept, scores, strict=True)
         ]
-        return cls(heads.version, answers[: len(open_)], 0, answers[len(open_) :], wrong)
+        nothing_found = len(open_) - unlabeled
+        return cls(heads.version, answers[:unlabeled], 0, nothing_found, answers[unlabeled:], wrong)
 
 
 def _is_unlabeled(row: TaskRow) -> bool:
     return row.labels is None and not row.skipped
 
 
-def _head(heads: ControlHeads, control: ControlTag) -> Head:
-    head = heads.of(control)
-    if not isinstance(head, Head):  # regions are refused before
+class _FoundRegions(NamedTuple):
+    label: list[list[Any]]
+    score: float
+
+
+def _answers(heads: ControlHeads, control: ControlTag, vectors: Any) -> Sequence[Any]:
+    """Return what the head of a control answers for each task, each with a label and a score."""
+    head, read = heads.of(control), heads.embedder.features(control.from_name, vectors)
+    if head is None:
         raise StoreError(
             f"'{control.from_name}' has no head yet, so it has no answers; label on until a round "
             "has trained one (`active-learn versions` lists them)"
         )
-    return head
+    if isinstance(control, RegionTag):
+        return [
+            _FoundRegions(sorted_regions(region[:3] for region in one.regions), one.probability)
+            for one in heads.find_regions(control, read)
+        ]
+    assert isinstance(head, Head)
+    return head.predict(read[:])
 
 
 def _scores(predicted: Sequence[Sequence[Any]], wrong: Mask) -> Array:

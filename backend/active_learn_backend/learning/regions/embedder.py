@@ -168,6 +168,10 @@ class RegionEmbedder(TaskEmbedder):
             return vectors.parts[control]
         return super().features(control, vectors.vectors)
 
+    def missing(self, keys: Sequence[str]) -> set[str]:
+        found = super().missing(keys) if self._has_vectors else set()
+        return found.union(*({keys[at] for at in one.cache.missing(keys)} for one in self._fields))
+
     def vectors(self, keys: Sequence[str]) -> PartedVectors:
         vectors: Any = np.empty((len(keys), 0), np.float32)
         if self._has_vectors:
