@@ -3,19 +3,21 @@
     python tests/benchmarks/certified_regions.py --report backend/docs/automatic-labels.md
 
 An answer is right if a text has exactly the spans that are found. Each run draws the labels that
-train, the audit labels and the rest anew. Embedded features, as without a model. Also how well two
-scores tell right answers from wrong ones: the one that predictions bear, and the product of the
+train, the audit labels and the rest anew. Embedded features, as without a model. Once all texts are
+asked for, and once those with a span only, which alone can be written as annotations. Also how well
+two scores tell right answers from wrong ones: the one that predictions bear, and the product of the
 probabilities of all parts, by which answers are granted.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 
 import numpy as np
 from active_learn.heads import fit_tagging_head
 from active_learn.ragged import RaggedArray
-from active_learn_backend.learning.heads.region_heads import FoundRegions, find_regions
+from active_learn_backend.learning.heads.region_heads import find_regions
 from active_learn_backend.learning.quality.certification import certify
 from active_learn_backend.learning.regions.kinds import Words
 from active_learn_backend.learning.regions.parts import TaskParts, in_memory
@@ -37,9 +39,9 @@ def main() -> None:
     add_report_option(parser)
     arguments = parser.parse_args()
     rows = [
-        "| data | texts with an answer | of them right | mean score | AUC | AUC of the score of "
+        "| data | texts | of all | of them right | mean score | AUC | AUC of the score of "
         "predictions | " + " | ".join(f"{one:.0%}: granted, broken" for one in ACCURACIES) + " |",
-        "| --- | --- | --- | --- | --- | --- |" + " --- |" * len(ACCURACIES),
+        "| --- | --- | --- | --- | --- | --- | --- |" + " --- |" * len(ACCURACIES),
         *rows_of(arguments.cases, lambda name: measure(name, arguments.runs)),
     ]
     text = (
@@ -55,22 +57,29 @@ def measure(name: str, runs: int) -> list[str]:
     offsets = np.cumsum([0, *map(len, texts)])
     parts = [
         TaskParts(features[start:end], np.stack([np.arange(end - start)] * 2, axis=1))
-        for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+        for start, end in pairwise(offsets)
     ]
-    results = np.array([one_run(parts, tags, labels, seed) for seed in range(runs)])
-    answered, right, score, auc, other = results[:, :5].mean(axis=0)
-    shares = " | ".join(
-        f"{results[:, at].mean():.0%}, {results[:, at + 1].mean():.1%}"
-        for at in range(5, results.shape[1], 2)
-    )
-    row = f"| {name} | {answered:.0%} | {right:.0%} | {score:.2f} | {auc:.2f} | {other:.2f} "
-    print(row + f"| {shares} |", flush=True)
-    return [row + f"| {shares} |"]
+    both = np.array([one_run(parts, tags, labels, seed) for seed in range(runs)])
+    rows = []
+    for place, which in enumerate(("all", "with a span")):
+        results = both[:, place]
+        asked, right, score, auc, other = results[:, :5].mean(axis=0)
+        shares = " | ".join(
+            f"{results[:, at].mean():.0%}, {results[:, at + 1].mean():.1%}"
+            for at in range(5, results.shape[1], 2)
+        )
+        rows.append(
+            f"| {name} | {which} | {asked:.0%} | {right:.0%} | {score:.2f} | {auc:.2f} "
+            f"| {other:.2f} | {shares} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def one_run(
     parts: list[TaskParts], tags: list[np.ndarray], labels: tuple[str, ...], seed: int
-) -> list[float]:
+) -> list[list[float]]:
+    """Return what a head finds of all texts, and of those with a span, see `outcome`."""
     order = np.random.default_rng(seed).permutation(len(parts)).tolist()
     training, others = order[:LABELS], order[LABELS:]
     offsets = np.cumsum([0, *(len(parts[at]) for at in training)])
@@ -88,17 +97,26 @@ def one_run(
     right = np.array(
         [np.array_equal(one.tags, tags[at]) for at, one in zip(others, found, strict=True)]
     )
-    has_answer = np.array([bool(one.regions) for one in found])
+    has_span = np.array([bool(one.regions) for one in found])
     scores = np.array([one.probability for one in found])
-    audit, left = (np.flatnonzero(has_answer & place) for place in _audit_and_rest(len(others)))
+    of_predictions = np.array([one.score for one in found])
+    return [
+        outcome(asked, right, scores, of_predictions)
+        for asked in (np.ones_like(has_span), has_span)
+    ]
+
+
+def outcome(
+    asked: np.ndarray, right: np.ndarray, scores: np.ndarray, of_predictions: np.ndarray
+) -> list[float]:
+    """Return shares, two AUCs, and for each accuracy the share granted and whether it is broken."""
+    audit = np.arange(len(asked)) < AUDIT
+    audit, left = np.flatnonzero(asked & audit), np.flatnonzero(asked & ~audit)
     values = [
-        float(has_answer.mean()),
-        float(right[has_answer].mean()),
-        float(scores[has_answer].mean()),
-        *(
-            float(roc_auc_score(right[has_answer], of[has_answer]))
-            for of in (scores, _of_predictions(found))
-        ),
+        float(asked.mean()),
+        float(right[asked].mean()),
+        float(scores[asked].mean()),
+        *(float(roc_auc_score(right[asked], of[asked])) for of in (scores, of_predictions)),
     ]
     for accuracy in ACCURACIES:
         certificate = certify(scores[audit], ~right[audit], scores[left], accuracy, 1 - CONFIDENCE)
@@ -106,15 +124,6 @@ def one_run(
         wrong = float((~right[granted]).sum())
         values += [len(granted) / len(left), float(wrong > (1 - accuracy) * len(granted))]
     return values
-
-
-def _audit_and_rest(n: int) -> tuple[np.ndarray, np.ndarray]:
-    audit = np.arange(n) < AUDIT
-    return audit, ~audit
-
-
-def _of_predictions(found: list[FoundRegions]) -> np.ndarray:
-    return np.array([one.score for one in found])
 
 
 if __name__ == "__main__":

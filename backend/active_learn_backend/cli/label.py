@@ -103,7 +103,13 @@ def label_command(
                 _close(settings, store, project_id)
         else:
             found = CertifiedLabels.find(
-                settings, store, project_id, accuracy, confidence, tolerance
+                settings,
+                store,
+                project_id,
+                accuracy,
+                confidence,
+                tolerance,
+                with_items=kind == "annotations",
             )
             _use(settings, store, project_id, found, path, kind, say)
             if verify and not found.granted:

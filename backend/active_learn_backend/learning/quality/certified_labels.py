@@ -72,8 +72,15 @@ class CertifiedLabels:
         accuracy: float,
         confidence: float,
         tolerance: float = 0.0,
+        *,
+        with_items: bool = False,
     ) -> CertifiedLabels:
         """Certify answers of the present heads by the audit labels; this counts as a look.
+
+        Parameters
+        ----------
+        with_items : bool
+            Certify only answers that say something, see `UnlabeledPool.of`.
 
         Raises
         ------
@@ -98,11 +105,13 @@ class CertifiedLabels:
         embedder = open_embedder(settings, project_id, task, _load_nothing)
         folder = heads_folder(settings, project_id)
         heads, _ = ControlHeads.current(folder, project.head_round, task, embedder)
-        pool = UnlabeledPool.read(store, project, settings, heads, tolerance)
+        with_items = with_items and bool(task.regions)
+        pool = UnlabeledPool.read(store, project, settings, heads, tolerance, with_items=with_items)
         look = record_look(
             store,
             project_id,
-            head_version=pool.version,
+            # Another set of answers is another question.
+            head_version=f"{pool.version} with regions" if with_items else pool.version,
             audit_labels=len(pool.audit),
             accuracy=accuracy,
             tolerance=tolerance,
@@ -138,7 +147,10 @@ class CertifiedLabels:
         if pool.not_embedded:
             yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
         if pool.nothing_found:
-            yield f"{pool.nothing_found} more are left out: the head finds no region in them"
+            yield (
+                f"{pool.nothing_found} more are left out: the head finds no region in them, and an "
+                "annotation without one cannot be marked as automatic"
+            )
         asked = f"{self.accuracy:.1%} right with {self.confidence:.0%} confidence"
         if certificate is None:
             yield f"no set of answers is certified to be {asked}"

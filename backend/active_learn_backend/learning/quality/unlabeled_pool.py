@@ -31,8 +31,7 @@ class UnlabeledPool:
     """What the present heads answer, and how that is measured.
 
     An answer is that of all learned controls of a task, with the score of the least certain one; it
-    is right if all are. Tasks in which nothing is found, where regions alone are labeled, have no
-    answer: Label Studio could not tell such an annotation from that of a person.
+    is right if all are.
 
     Attributes
     ----------
@@ -43,7 +42,7 @@ class UnlabeledPool:
     not_embedded : int
         Unlabeled tasks whose content is not embedded yet, or cannot be read.
     nothing_found : int
-        Unlabeled tasks in which no region is found, where nothing else is answered.
+        Unlabeled tasks that are left out because no region is found in them.
     audit : list of Answer, length n
         For the labeled audit tasks.
     wrong : array of shape (n,), bool
@@ -75,6 +74,8 @@ class UnlabeledPool:
         settings: Settings,
         heads: ControlHeads,
         tolerance: float = 0.0,
+        *,
+        with_items: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for all tasks whose embeddings are cached.
 
@@ -84,6 +85,8 @@ class UnlabeledPool:
             The project's own over those of the environment.
         tolerance : float
             A number is right if it is no farther from the label.
+        with_items : bool
+            See `of`.
 
         Raises
         ------
@@ -97,7 +100,8 @@ class UnlabeledPool:
         vectors = heads.embedder.get([row.content_key for row in embedded])
         snapshot = Snapshot.take(project, embedded, vectors, settings)
         left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
-        return replace(cls.of(snapshot, heads, tolerance), not_embedded=left_out)
+        pool = cls.of(snapshot, heads, tolerance, with_items=with_items)
+        return replace(pool, not_embedded=left_out)
 
     @classmethod
     def of(
@@ -106,6 +110,8 @@ class UnlabeledPool:
         heads: ControlHeads,
         tolerance: float = 0.0,
         most: int | None = None,
+        *,
+        with_items: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for the tasks of a snapshot.
 
@@ -113,6 +119,8 @@ class UnlabeledPool:
         ----------
         most : int, optional
             Of more unlabeled tasks only so many, drawn by the hash of their content.
+        with_items : bool
+            Only answers that say something: none with no region, where regions alone are labeled.
 
         Raises
         ------
@@ -135,7 +143,11 @@ class UnlabeledPool:
             {name: answers[at].label for name, answers in predicted.items()}
             for at in range(len(every))
         ]
-        kept = [at for at, one in enumerate(labels) if any(label != [] for label in one.values())]
+        kept = [
+            at
+            for at, one in enumerate(labels)
+            if not with_items or any(label != [] for label in one.values())
+        ]
         unlabeled = sum(at < len(open_) for at in kept)
         wrong = np.array(
             [
