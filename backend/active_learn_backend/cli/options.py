@@ -54,7 +54,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "content_roots",
         "label_studio_public_url",
     ),
-    "engine": ("engine", "ray_address", "ray_workers", "ray_gpus", "ray_shards", "partition_rows"),
+    "engine": (
+        "engine",
+        "ray_address",
+        "ray_workers",
+        "ray_gpus",
+        "ray_train_cpus",
+        "ray_train_gpus",
+        "ray_shards",
+        "partition_rows",
+    ),
     "logs": ("log_level", "log_format"),
 }
 
