@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,10 @@ import numpy.typing as npt
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders.images import open_image
-from ..user_models.detector import Detected, Detector
+from ..user_models.detector import Detected, Detector, box_overlaps
 from ..user_models.region_head import SCALE
+from ..user_models.vectors import unit_length
+from .cell_features import N_FEATURES, cell_features, grid_of
 from .part_kind import PartEncoder, PartKind, Tags
 from .parts import Places, TaskParts
 
@@ -49,7 +51,7 @@ class Boxes(PartKind):
         if not known or not len(places):
             return tags
         wanted = np.array([[*start, *end] for start, end, _ in known], np.float64)
-        shares = overlaps(wanted, boxes_of(places))
+        shares = box_overlaps(wanted, boxes_of(places))
         tags[shares.max(axis=0) >= UNCLEAR] = -1
         free = shares.copy()
         for at in np.argsort(-shares.max(axis=1), kind="stable"):
@@ -69,12 +71,34 @@ class Boxes(PartKind):
         candidates = [(run.score, at, run.tag) for run in runs for at in range(run.start, run.stop)]
         for score, at, tag in sorted(candidates, key=lambda one: (-one[0], one[1])):
             others, empty = boxes[kept.get(tag, [])], (boxes[at, 2:] <= boxes[at, :2]).any()
-            if empty or (len(others) and overlaps(boxes[[at]], others).max() >= DOUBLE):
+            if empty or (len(others) and box_overlaps(boxes[[at]], others).max() >= DOUBLE):
                 continue
             kept.setdefault(tag, []).append(at)
             left, top, right, bottom = boxes[at].tolist()
             found.append(ScoredRegion((left, top), (right, bottom), labels[tag - 1], score))
         return sorted(found)
+
+
+class Look(NamedTuple):
+    """What the cells of an image look like, for detectors that tell nothing of their boxes."""
+
+    cells: npt.NDArray[np.float32]
+    rows: int
+    columns: int
+
+    def within(self, boxes: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the mean of the cells within each box (n, 4), in unit length."""
+        y = _covered(boxes[:, 1], boxes[:, 3], self.rows)
+        x = _covered(boxes[:, 0], boxes[:, 2], self.columns)
+        weights = (y[:, :, None] * x[:, None, :]).reshape(len(boxes), -1)
+        return unit_length((weights @ self.cells).astype(np.float32))
+
+
+def _covered(low: npt.NDArray[Any], high: npt.NDArray[Any], n: int) -> FloatArray:
+    """Return how much of each of n equal lengths of 0 to 100 some intervals (m,) cover, (m, n)."""
+    at = np.arange(n + 1) * 100 / n
+    ends = np.minimum(high[:, None], at[1:]), np.maximum(low[:, None], at[:-1])
+    return np.clip(ends[0] - ends[1], 0, None)
 
 
 class BoxEncoder:
@@ -90,20 +114,27 @@ class BoxEncoder:
 
     def __init__(self, model: Detector, fingerprint: str, *, with_scores: bool) -> None:
         self._model, self._with_scores = model, with_scores
+        self._looks = model.features_are_poor
         self.fingerprint = BOXES + fingerprint
         self.n_features = model.n_states + len(model.classes) * with_scores
+        self.n_features += N_FEATURES * self._looks
 
-    def prepare(self, raw: bytes) -> Any:
-        return self._model.prepare(open_image(raw))
+    def prepare(self, raw: bytes) -> tuple[Any, Look | None]:
+        image = open_image(raw)
+        look = Look(cell_features(image), *grid_of(*image.size)) if self._looks else None
+        return self._model.prepare(image), look
 
-    def encode(self, prepared: Sequence[Any]) -> list[TaskParts]:
-        return [self._parts(self._model.detect(one)) for one in prepared]
+    def encode(self, prepared: Sequence[tuple[Any, Look | None]]) -> list[TaskParts]:
+        return [self._parts(self._model.detect(one), look) for one, look in prepared]
 
-    def _parts(self, found: Detected) -> TaskParts:
-        features = found.features
+    def _parts(self, found: Detected, look: Look | None) -> TaskParts:
+        columns = [found.features]
         if self._with_scores:
-            features = np.concatenate([features, found.scores * SCALE], axis=1)
-        return TaskParts(features.astype(np.float32), places_of(found.boxes))
+            columns.append(found.scores * SCALE)
+        if look is not None:
+            columns.append(look.within(found.boxes))
+        features = np.concatenate(columns, axis=1).astype(np.float32)
+        return TaskParts(features, places_of(found.boxes))
 
 
 def places_of(boxes: npt.NDArray[Any]) -> Places:
@@ -116,14 +147,3 @@ def boxes_of(places: Places) -> FloatArray:
     """Return boxes (n, 4) of places: left, top, right and bottom in percent."""
     x, y = np.divmod(places, SHIFT)
     return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1) / FINE
-
-
-def overlaps(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the share of their union in which boxes (n, 4) and (m, 4) overlap, (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=2)
-    sizes = [np.clip(one[:, 2:] - one[:, :2], 0, None).prod(axis=1) for one in (first, second)]
-    union = sizes[0][:, None] + sizes[1][None] - both
-    shares: FloatArray = both / np.maximum(union, 1e-12)
-    return shares

@@ -25,11 +25,12 @@ from .region_head import LEAST_LOG
 from .region_model import RegionModel
 from .vectors import unit_length
 
-__all__ = ["Detected", "Detector", "TransformerDetector"]
+__all__ = ["Detected", "Detector", "TransformerDetector", "box_overlaps"]
 
 NO_OBJECT = "no-object"
 
 FloatArray = npt.NDArray[np.float32]
+Corners = npt.NDArray[np.float64]
 
 
 class Detected(NamedTuple):
@@ -57,6 +58,8 @@ class Detector(RegionModel):
     reads: ClassVar[str] = "image"
     noun: ClassVar[str] = "a detector"
     single: ClassVar[bool] = True
+    #: Whether its features do not say what a box shows, so that the pixels have to.
+    features_are_poor = False
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()  # the model is not to be run by two threads at once
@@ -172,3 +175,14 @@ def corners(boxes: FloatArray) -> FloatArray:
     found = 100 * np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
     clipped: FloatArray = np.clip(found, 0, 100)
     return clipped
+
+
+def box_overlaps(first: Corners, second: Corners) -> Corners:
+    """Return the share of their union in which boxes (n, 4) and (m, 4) overlap, (n, m)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    both = np.clip(high - low, 0, None).prod(axis=2)
+    sizes = [np.clip(one[:, 2:] - one[:, :2], 0, None).prod(axis=1) for one in (first, second)]
+    union = sizes[0][:, None] + sizes[1][None] - both
+    shares: Corners = both / np.maximum(union, 1e-12)
+    return shares

@@ -24,7 +24,7 @@ from .specification import (
     TokensInput,
 )
 
-__all__ = ["FileInputs"]
+__all__ = ["FileInputs", "fitted", "pixels"]
 
 Array = npt.NDArray[Any]
 
@@ -158,7 +158,12 @@ def pixels(image: Image.Image, spec: ImageInput) -> Array:
     """Resize, scale and normalize one image, without the batch's dimension."""
     height, width = spec.size
     resample = Image.Resampling[spec.resample.upper()]
-    resized = image.convert(spec.mode).resize((width, height), resample)
+    inner, (left, top) = fitted(image, spec)
+    resized = image.convert(spec.mode).resize(inner, resample)
+    if inner != (width, height):
+        canvas = Image.new(spec.mode, (width, height), "#727272")
+        canvas.paste(resized, (left, top))
+        resized = canvas
     if spec.dtype == "uint8":
         values: Array = np.asarray(resized, np.uint8).reshape(height, width, -1)
     else:
@@ -167,6 +172,16 @@ def pixels(image: Image.Image, spec: ImageInput) -> Array:
     if spec.layout == "nchw":
         return np.ascontiguousarray(values.transpose(2, 0, 1))
     return values[:, :, 0] if spec.layout == "nhw" else values
+
+
+def fitted(image: Image.Image, spec: ImageInput) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the width and height that an image gets in the input, and where its corner lies."""
+    height, width = spec.size
+    if spec.fit == "stretch":
+        return (width, height), (0, 0)
+    scale = min(width / image.width, height / image.height)
+    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return inner, ((width - inner[0]) // 2, (height - inner[1]) // 2)
 
 
 def pad(rows: list[Array]) -> Array:

@@ -21,7 +21,7 @@ from .base import LoadedModel
 from .file_inputs import FileInputs
 from .specification import read_specification, specification_path
 
-__all__ = ["FILES", "digest_of_file", "files_of_model", "load_file"]
+__all__ = ["FILES", "digest_of_file", "files_of_model", "load_file", "onnx_device"]
 
 ONNX = (".onnx",)
 FILES = ONNX + TORCHSCRIPT + EXPORTED
@@ -45,8 +45,13 @@ def load_file(name: str, path: Path, device: torch.device) -> LoadedModel:
             f"MODEL '{name}' is a file of no known kind; expected one of {', '.join(FILES)}"
         )
     specification = read_specification(path)
+    if specification.regions is not None:
+        raise SettingsError(
+            f"MODEL '{name}' finds regions, and the project labels none; leave MODEL out, or name "
+            "a classifier"
+        )
     if suffix in ONNX:
-        adapter: Any = adapt(path, device=_onnx_device(device))
+        adapter: Any = adapt(path, device=onnx_device(device))
     elif suffix in TORCHSCRIPT:
         adapter = adapt(read_torchscript(path).to(device))
     else:
@@ -56,7 +61,7 @@ def load_file(name: str, path: Path, device: torch.device) -> LoadedModel:
     return LoadedModel(name, adapter, inputs, classes, digest_of_file(path))
 
 
-def _onnx_device(device: torch.device) -> str:
+def onnx_device(device: torch.device) -> str:
     """Run on the GPU where ONNX Runtime can; its usual package cannot."""
     gpu = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
     return "cuda" if gpu else "cpu"

@@ -108,7 +108,10 @@ def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionMode
         log.info("loading the model '%s' on %s", name, device)
         return kind.load(name, path, device)
 
-    model = _models.get((model_signature(path), str(device)), load)
+    try:
+        model = _models.get((model_signature(path), str(device)), load)
+    except ModelError as error:
+        raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
     return BoundRegionModel.bind(model, task, as_is=settings.model_use == "as-is" and task.learned)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ...errors import SettingsError
 
 __all__ = [
+    "BoxOutputs",
     "ImageInput",
     "InputSpecification",
     "NgramsInput",
@@ -17,6 +18,7 @@ __all__ = [
     "Specification",
     "TextInput",
     "TokensInput",
+    "YoloOutput",
     "read_specification",
     "specification_path",
 ]
@@ -38,7 +40,7 @@ class ImageInput(Strict):
     name : str
         Of the model's input; may be left out where the model has one.
     size : (int, int)
-        Height and width that images are resized to (bilinear), whatever their shape.
+        Height and width that images are resized to (bilinear).
     mode : {'RGB', 'L'}
         Three colors, or gray.
     scale : float
@@ -48,6 +50,8 @@ class ImageInput(Strict):
     dtype : {'float32', 'float16', 'uint8'}
     resample : {'bilinear', 'box'}
         How it is resized, by Pillow.
+    fit : {'stretch', 'letterbox'}
+        Whether its shape changes, or gray is put beside it (YOLO).
     same_image : bool
         Whether it is the image of the input before it again, and not the next one.
     """
@@ -63,6 +67,7 @@ class ImageInput(Strict):
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     resample: Literal["bilinear", "box"] = "bilinear"
     same_image: bool = False
+    fit: Literal["stretch", "letterbox"] = "stretch"
 
     @model_validator(mode="after")
     def _fits_its_channels(self) -> ImageInput:
@@ -143,6 +148,49 @@ InputSpecification = Annotated[
 ]
 
 
+class BoxOutputs(Strict):
+    """Boxes that a detector has chosen itself, each with a class.
+
+    Attributes
+    ----------
+    boxes, scores, labels : str
+        Names of its outputs, of shape (1, n, 4), (1, n) and (1, n), or without the 1: places,
+        probabilities, and the indices of the classes.
+    features : str
+        Name of an output (1, n, d) that describes the boxes; without it their pixels do.
+    format : {'xyxy', 'xywh', 'cxcywh'}
+        Both corners, a corner and the size, or the center and the size.
+    unit : {'pixel', 'share'}
+        Pixels of the model's input, or shares of it.
+    """
+
+    kind: Literal["boxes"]
+    boxes: str = "boxes"
+    scores: str = "scores"
+    labels: str = "labels"
+    features: str = ""
+    format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    unit: Literal["pixel", "share"] = "pixel"
+
+
+class YoloOutput(Strict):
+    """The one output of a YOLO, (1, 4 + K, N): center, size, and a probability for each class.
+
+    Attributes
+    ----------
+    name : str
+        Of the output; may be left out where the model has one.
+    overlap : float
+        Share of the union, from which the surer one of two boxes of one class is kept.
+    unit : {'pixel', 'share'}
+    """
+
+    kind: Literal["yolo"]
+    name: str = ""
+    overlap: Annotated[float, Field(gt=0, le=1)] = 0.7
+    unit: Literal["pixel", "share"] = "pixel"
+
+
 class Specification(Strict):
     """Outputs and inputs of a model file.
 
@@ -153,10 +201,13 @@ class Specification(Strict):
     inputs : list
         In the order of the labeling config: each reads the next image, or the next text or texts,
         that it shows.
+    regions : BoxOutputs or YoloOutput, optional
+        Of a detector: what its outputs are.
     """
 
     labels: list[str] = []
     inputs: Annotated[list[InputSpecification], Field(min_length=1)]
+    regions: Annotated[BoxOutputs | YoloOutput, Field(discriminator="kind")] | None = None
 
     @property
     def folders(self) -> list[str]:

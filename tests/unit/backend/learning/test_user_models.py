@@ -667,9 +667,12 @@ def test_the_factory_of_the_documentation(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_json_of_the_documentation() -> None:
     page = DOCS / "encoders-and-models.md"
-    (described,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
-    specification = Specification.model_validate_json(described)
-    assert specification.labels == ["cat", "dog"]
+    described = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
+    classifier, detector = map(Specification.model_validate_json, described)
+    assert classifier.labels == detector.labels == ["cat", "dog"]
+    assert classifier.regions is None
+    assert detector.regions is not None
+    assert detector.regions.kind == "yolo"
 
 
 def test_a_module_that_is_not_there(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 import transformers
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.heads.region_heads import find_regions
-from active_learn_backend.learning.regions.boxes import Boxes, boxes_of, overlaps, places_of
+from active_learn_backend.learning.regions.boxes import Boxes, boxes_of, places_of
 from active_learn_backend.learning.regions.embedder import RegionEmbedder, open_embedder
+from active_learn_backend.learning.user_models.detector import box_overlaps
 from active_learn_backend.settings import Settings
 from PIL import Image, ImageOps
 from tiny_models import THINGS, save_detector
@@ -81,7 +82,7 @@ class TestDetectors:
                 assert any(
                     one.label == label
                     and one.score >= score - 0.01
-                    and overlaps(np.array([[*one.start, *one.end]]), box[None])[0, 0] > 0.69
+                    and box_overlaps(np.array([[*one.start, *one.end]]), box[None])[0, 0] > 0.69
                     for one in answer.regions
                 )
         assert n_found > 3

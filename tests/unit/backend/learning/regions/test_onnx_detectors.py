@@ -1,0 +1,212 @@
+"""ONNX detectors with their JSON: both layouts, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from active_learn_backend.errors import SettingsError
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.learning.heads.region_heads import find_regions
+from active_learn_backend.learning.regions.boxes import boxes_of
+from active_learn_backend.learning.regions.embedder import RegionEmbedder, open_embedder
+from active_learn_backend.learning.user_models.model_files import copy_model, digest_of_model
+from active_learn_backend.settings import Settings
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+CONFIG = (
+    '<View><RectangleLabels name="box" toName="image"><Label value="Cat"/>'
+    '<Label value="dog"/></RectangleLabels><Image name="image" value="$image"/></View>'
+)
+SIZE = 64
+IMAGE = {"kind": "image", "size": [SIZE, SIZE]}
+# Center, size, and the scores of cat and dog: two boxes that are almost one, one unsure, one more.
+BOXES = [
+    [20, 20, 20, 20, 0.9, 0.1],
+    [21, 20, 20, 20, 0.8, 0.1],
+    [21, 20, 20, 20, 0.2, 0.7],
+    [50, 50, 10, 10, 0.3, 0.1],
+    [40, 10, 8, 8, 0.01, 0.01],
+]
+
+
+def save_model(path: Path, outputs: dict[str, np.ndarray], specification: dict[str, Any]) -> Path:
+    """Write a model that gives the same for each image, times the mean of its red (1 if red)."""
+    channels = helper.make_node("ReduceMean", ["image"], ["means"], axes=[2, 3], keepdims=0)
+    red = helper.make_node("Slice", ["means", "from", "to"], ["red"])
+    nodes = [channels, red, helper.make_node("Squeeze", ["red"], ["one"])]
+    constants = [
+        numpy_helper.from_array(np.array([0, 0], np.int64), "from"),
+        numpy_helper.from_array(np.array([1, 1], np.int64), "to"),
+    ]
+    infos = []
+    for name, value in outputs.items():
+        constants.append(numpy_helper.from_array(value, f"{name}_is"))
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        if value.dtype == np.float32:
+            nodes.append(helper.make_node("Mul", [f"{name}_is", "one"], [name]))
+        else:
+            nodes.append(helper.make_node("Identity", [f"{name}_is"], [name]))
+        infos.append(helper.make_tensor_value_info(name, kind, value.shape))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
+    graph = helper.make_graph(nodes, "detector", [image], infos, constants)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), path
+    )
+    path.with_name(path.name + ".json").write_text(json.dumps(specification))
+    return path
+
+
+def yolo(folder: Path, **values: Any) -> Path:
+    layout = np.array(BOXES, np.float32).T[None]
+    regions = {"kind": "yolo", **values.pop("regions", {})}
+    specification = {"labels": ["cat", "dog"], "inputs": [IMAGE], "regions": regions, **values}
+    return save_model(folder / "yolo.onnx", {"output0": layout}, specification)
+
+
+def chosen(folder: Path, labels: list[int], **regions: Any) -> Path:
+    """Write a model with boxes, scores and labels, and features."""
+    outputs = {
+        "boxes": np.array([[[0.25, 0.5, 0.5, 0.25], [0, 0, 0.5, 0.5]]], np.float32),
+        "scores": np.array([[0.75, 0.6]], np.float32),
+        "labels": np.array([labels], np.int64),
+        "states": np.array([[[1, 0, 0], [0, 2, 0]]], np.float32),
+    }
+    specification = {
+        "labels": ["cat", "dog"],
+        "inputs": [IMAGE],
+        "regions": {"kind": "boxes", "format": "xywh", "unit": "share", **regions},
+    }
+    return save_model(folder / "chosen.onnx", outputs, specification)
+
+
+def opened(path: Path, folder: Path, **values: Any) -> RegionEmbedder:
+    settings = Settings(model_dir=folder, model=str(path), **values)
+    file = io.BytesIO()
+    Image.new("RGB", (40, 20), "#ff0000").save(file, "PNG")
+    task = parse_label_config(CONFIG)
+    found = open_embedder(settings, 1, task, lambda *_: file.getvalue())
+    assert isinstance(found, RegionEmbedder)
+    return found
+
+
+def parts(embedder: RegionEmbedder) -> Any:
+    tasks, _, failed = embedder.embed([{"image": "/a"}], ["0" * 32])
+    assert not failed
+    return tasks.parts["box"]
+
+
+def proposals(embedder: RegionEmbedder) -> list[tuple[list[float], str, float]]:
+    head = embedder.fixed_heads["box"]
+    (answer,) = find_regions(head, embedder.parts["box"].kind, parts(embedder))
+    return [
+        ([round(side, 2) for side in (*one.start, *one.end)], one.label, round(one.score, 2))
+        for one in answer.regions
+    ]
+
+
+class TestYolo:
+    def test_of_two_boxes_of_one_class_the_surer_is_proposed(self, tmp_path):
+        found = proposals(opened(yolo(tmp_path), tmp_path))
+        at = [100 * side / SIZE for side in (10, 10, 30, 30, 11, 31)]
+        assert found == [
+            ([round(side, 2) for side in at[:4]], "Cat", 0.9),
+            ([round(at[4], 2), round(at[0], 2), round(at[5], 2), round(at[2], 2)], "dog", 0.7),
+        ]
+
+    def test_what_is_unsure_and_the_whole_image_are_parts_too(self, tmp_path):
+        embedder = opened(yolo(tmp_path), tmp_path)
+        tasks = parts(embedder)
+        places = boxes_of(tasks[np.array([0])].places)
+        assert len(places) == 4
+        assert places[0].tolist() == [0, 0, 100, 100]
+        head, kind = embedder.fixed_heads["box"], embedder.parts["box"].kind
+        (answer,) = find_regions(head, kind, tasks)
+        assert answer.tags.tolist() == [0, 1, 2, 0]
+        assert answer.doubts[0] < 0.01 < answer.doubts[3]
+
+    def test_a_letterbox_is_undone(self, tmp_path):
+        """A picture of 40 x 20 takes the middle half of the height."""
+        image = {**IMAGE, "fit": "letterbox"}
+        # Beside the picture lies gray: red is less, so are boxes and scores.
+        red = 0.5 + 0.5 * 0x72 / 255
+        layout = np.array([[32, 32, 32, 16, 0.9, 0.0]], np.float32).T[None] / np.float32(red)
+        regions = {"kind": "yolo", "name": "output0"}
+        specification = {"labels": ["cat", "dog"], "inputs": [image], "regions": regions}
+        path = save_model(tmp_path / "yolo.onnx", {"output0": layout}, specification)
+        ((box, label, score),) = proposals(opened(path, tmp_path))
+        assert np.allclose(box, [25, 25, 75, 75], atol=0.05)
+        assert (label, score) == ("Cat", 0.9)
+
+    def test_the_pixels_describe_its_boxes(self, tmp_path):
+        as_is = opened(yolo(tmp_path), tmp_path)
+        encoder = opened(yolo(tmp_path), tmp_path, model_use="encoder")
+        rows = parts(encoder)[np.array([0])].rows.astype(np.float32)
+        assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-2)
+        assert as_is.parts["box"].n_features == rows.shape[1] + 2
+
+
+class TestChosenBoxes:
+    def test_they_are_proposed_with_their_labels(self, tmp_path):
+        found = proposals(opened(chosen(tmp_path, [1, 0]), tmp_path))
+        assert found == [([0, 0, 50, 50], "Cat", 0.6), ([25, 50, 75, 75], "dog", 0.75)]
+
+    def test_its_features_are_those_of_the_parts(self, tmp_path):
+        path = chosen(tmp_path, [1, 0], features="states")
+        rows = parts(opened(path, tmp_path, model_use="encoder"))[np.array([0])].rows
+        assert rows[1:].tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+class TestWhatDoesNotFit:
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"labels": ["cat", "dog", "fox"]}, r"gives 'output0' of shape \(1, 6, 5\); expected"),
+            ({"labels": []}, "names no labels"),
+            ({"regions": {"name": "boxes"}}, "has no output 'boxes'; it has output0"),
+            ({"regions": {"iou": 0.5}}, "is wrong at regions.yolo.iou"),
+            ({"inputs": [{"kind": "text"}]}, "other inputs than one of kind 'image'"),
+            ({"inputs": [{**IMAGE, "name": "x"}]}, "takes image; a detector takes one image"),
+            (
+                {"labels": ["cat", "fox"]},
+                "labels without a class: 'dog'; .* without a label: 'fox'",
+            ),
+        ],
+    )
+    def test_the_json(self, tmp_path, values, said):
+        with pytest.raises(SettingsError, match=said):
+            opened(yolo(tmp_path, **values), tmp_path)
+
+    def test_a_class_that_is_not_named(self, tmp_path):
+        with pytest.raises(
+            SettingsError, match="gives the class 2, and its JSON names the classes"
+        ):
+            opened(chosen(tmp_path, [0, 2]), tmp_path)
+
+    def test_scores_that_are_no_probabilities(self, tmp_path):
+        layout = np.array([[1, 1, 1, 1, 7, 0]], np.float32).T[None]
+        specification = {"labels": ["cat", "dog"], "inputs": [IMAGE], "regions": {"kind": "yolo"}}
+        path = save_model(tmp_path / "m.onnx", {"output0": layout * 2}, specification)
+        with pytest.raises(
+            SettingsError, match=r"gives scores from 0 to .*; expected probabilities"
+        ):
+            opened(path, tmp_path)
+
+    def test_a_file_that_is_no_onnx(self, tmp_path):
+        path = yolo(tmp_path)
+        path.write_bytes(b"no model")
+        with pytest.raises(SettingsError, match=r"MODEL '.*' cannot be used: no ONNX model"):
+            opened(path, tmp_path)
+
+
+def test_it_is_copied_with_its_json(tmp_path):
+    path = yolo(tmp_path)
+    copied = copy_model(path, tmp_path / "copy")
+    assert digest_of_model(copied) == digest_of_model(path)
+    assert proposals(opened(copied, tmp_path)) == proposals(opened(path, tmp_path))
