@@ -709,7 +709,7 @@ class TestRectangleLabels(RegionContract):
 
     def test_several_images_of_a_task_are_not_learned(self) -> None:
         objects = '<Image name="t" valueList="$images"/>'
-        check_not_learned(f"<View>{objects}{self.tag}</View>", "in several images of a task")
+        check_not_learned(f"<View>{objects}{self.tag}</View>", "of several images \\(valueList")
 
 
 class TestEllipseLabels(RegionContract):
@@ -741,6 +741,61 @@ class TestEllipseLabels(RegionContract):
         for degrees in (0, 30, 90):
             item = self.result(value | {"rotation": degrees})[0] | size
             assert self.control.read([item]) == [[[40.0, 30.0], [60.0, 70.0], "B"]]
+
+
+class TestPolygonLabels(RegionContract):
+    tag = '<PolygonLabels name="c" toName="t"><Label value="A"/><Label value="B"/></PolygonLabels>'
+    objects = '<Image name="t" value="$text"/>'
+    name = "PolygonLabels"
+    labels = ("A", "B")
+    square = {"points": [[25.0, 25.0], [50.0, 25.0], [50.0, 75.0], [25.0, 75.0]], "closed": True}
+    mask = [[25.0, 25.0], [50.0, 75.0, "ff" * 64], "B"]
+    read = [
+        (square | {"polygonlabels": ["B"]}, [mask]),
+        (square | {"closed": False, "polygonlabels": ["B"]}, [mask]),
+        (
+            {"points": [[-9, 50], [1e8, 50], [100, 200], [0, 1000]], "polygonlabels": ["A"]},
+            [[[0.0, 50.0], [100.0, 100.0, "ff" * 256], "A"]],
+        ),
+    ]
+    unread = [
+        square | {"polygonlabels": ["gone"]},
+        square | {"points": square["points"][:2], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 20], [40, math.nan]], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 20], [40, 10**400]], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 20], [40]], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 20], "40"], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 20], [40, True]], "polygonlabels": ["B"]},
+        square | {"points": [[20, 20], [40, 60]] * 10_000, "polygonlabels": ["B"]},
+        {"polygonlabels": ["B"]},
+    ]
+    written = [([mask], square | {"polygonlabels": ["B"]})]
+    unwritten = [[], [[*mask[:2], "gone"]]]
+
+
+class TestKeyPointLabels(RegionContract):
+    tag = (
+        '<KeyPointLabels name="c" toName="t"><Label value="A"/><Label value="B"/></KeyPointLabels>'
+    )
+    objects = '<Image name="t" value="$text"/>'
+    name = "KeyPointLabels"
+    labels = ("A", "B")
+    point = {"x": 12.5, "y": 100, "width": 1}
+    read = [
+        (point | {"keypointlabels": ["B"]}, [[[12.5, 100.0], [12.5, 100.0], "B"]]),
+        ({"x": 0, "y": 0.12345, "keypointlabels": ["A"]}, [[[0.0, 0.123], [0.0, 0.123], "A"]]),
+    ]
+    unread = [
+        point | {"keypointlabels": ["gone"]},
+        point | {"x": -1, "keypointlabels": ["B"]},
+        point | {"y": 100.5, "keypointlabels": ["B"]},
+        point | {"y": math.nan, "keypointlabels": ["B"]},
+        point | {"x": True, "keypointlabels": ["B"]},
+        point | {"x": "1", "keypointlabels": ["B"]},
+        {"x": 1, "keypointlabels": ["B"]},
+    ]
+    written = [([[[12.5, 100], [12.5, 100], "B"]], point | {"keypointlabels": ["B"]})]
+    unwritten = [[], [[[0, 0], [0, 0], "gone"]]]
 
 
 class TestAudioLabels(RegionContract):

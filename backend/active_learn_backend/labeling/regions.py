@@ -2,14 +2,18 @@
 
 A region is kept as ``[start, end, label]``; a task's label is the sorted list of its regions, and
 an empty list says that nothing is there. Of a span of a text start and end are code points, the end
-exclusive; of a box in an image they are its upper left and lower right corner, in percent; of a
+exclusive; of a box in an image they are its upper left and lower right corner, in percent, of
+another shape with its mask behind them, see `masks`, and of a key point the same place twice; of a
 segment of audio or of a time series they are times, as float.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+
+from .masks import mask_overlap
 
 __all__ = [
     "Region",
@@ -22,10 +26,11 @@ __all__ = [
 ]
 
 SAME = 0.5  # share of the union that two regions of one label overlap in, to be the same one
+NEAR = 100 / 16  # percent: so far apart two key points of one label may be, to be the same one
 
 
 class Region(NamedTuple):
-    """A labeled region; start and end are numbers, or corners (x, y)."""
+    """A labeled region; start and end are numbers, or corners (x, y), perhaps with a mask."""
 
     start: Any
     end: Any
@@ -39,8 +44,18 @@ class Region(NamedTuple):
 
     @property
     def is_box(self) -> bool:
-        """Whether it lies in an image."""
+        """Whether it lies in an image: as a box, in a box, or as a point."""
         return isinstance(self.start, tuple)
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it is a point in an image."""
+        return self.is_box and self.start == self.end
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether it lies in an image and has a mask."""
+        return self.is_box and len(self.end) > 2
 
     @property
     def is_exact(self) -> bool:
@@ -103,7 +118,8 @@ def count_matches(truth: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]
     """Count the regions that were found.
 
     A span is found if its borders and its label are right, a box or a segment if one of its label
-    overlaps with it in half of their union or more. Each counts once.
+    overlaps with it in half of their union or more, a key point if one of its label is near. Each
+    counts once.
     """
     left = {Region.of(one) for one in truth}
     given = {Region.of(one) for one in found}
@@ -122,10 +138,13 @@ def count_matches(truth: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]
 def overlap(first: Region, second: Region) -> float:
     """Return the share of the union of two regions in which they overlap.
 
-    Moments, which have no length, are the same or not.
+    Moments, which have no length, are the same or not. Of points it falls with the distance, to a
+    half at `NEAR`.
     """
     if first[:2] == second[:2]:
         return 1.0
+    if first.is_point and second.is_point:
+        return max(0.0, 1 - math.dist(first.start, second.start) / (2 * NEAR))
     both, one, other = (
         _size(start, end)
         for start, end in (
@@ -134,6 +153,8 @@ def overlap(first: Region, second: Region) -> float:
             (second.start, second.end),
         )
     )
+    if both and first.is_shape and second.is_shape:
+        return mask_overlap(first[:2], second[:2])
     return both / (one + other - both) if both else 0.0
 
 
@@ -155,5 +176,5 @@ def _size(start: Any, end: Any) -> float:
     """Return the length of a span, or the area of a box; 0 where it is empty."""
     if not isinstance(start, tuple):
         return max(0.0, end - start)
-    sides = [max(0.0, high - low) for low, high in zip(start, end, strict=True)]
+    sides = [max(0.0, high - low) for low, high in zip(start, end[:2], strict=True)]
     return sides[0] * sides[1]

@@ -4,10 +4,12 @@ from .base import REGISTRY, ControlTag
 from .choices import ChoicesTag
 from .ellipse_labels import EllipseLabelsTag
 from .hypertext_labels import HyperTextLabelsTag
+from .key_point_labels import KeyPointLabelsTag
 from .labels import LabelsTag
 from .number import NumberTag
 from .pairwise import PairwiseTag
 from .paragraph_labels import ParagraphLabelsTag
+from .polygon_labels import PolygonLabelsTag
 from .rating import RatingTag
 from .rectangle_labels import RectangleLabelsTag
 from .region_tag import RegionTag
@@ -23,10 +25,12 @@ __all__ = [
     "ControlTag",
     "EllipseLabelsTag",
     "HyperTextLabelsTag",
+    "KeyPointLabelsTag",
     "LabelsTag",
     "NumberTag",
     "PairwiseTag",
     "ParagraphLabelsTag",
+    "PolygonLabelsTag",
     "RatingTag",
     "RectangleLabelsTag",
     "RegionTag",

@@ -1,4 +1,4 @@
-"""Common base of the tags that label regions of one image, each read as the box around it."""
+"""Common base of the tags that label regions of one image, in percent of its sides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from .region_tag import RegionTag
 
-__all__ = ["Corner", "ImageRegionTag", "enclosing_box", "is_number", "ratio_of"]
+__all__ = ["Corner", "ImageRegionTag", "clip", "enclosing_box", "is_number", "ratio_of"]
 
 Corner = tuple[float, float]
 ORIGINAL = ("original_width", "original_height")
@@ -17,12 +17,13 @@ LARGEST = 1e9  # number that is read
 class ImageRegionTag(RegionTag):
     """A tag that labels regions of an image, in percent of its width and its height."""
 
+    shape = "box"
     objects = ("Image",)
 
     def check_objects(self, objects: Sequence[Any]) -> None:
         super().check_objects(objects)
         if any(name.lower() == "valuelist" for name in objects[0].attr):
-            raise self.error("labels boxes in several images of a task (valueList); show one image")
+            raise self.error("labels regions of several images (valueList); show one image")
 
     def values(self, result: Any) -> list[Mapping[str, Any]]:
         """Pick the values of this control, each with the size of its image."""
@@ -53,10 +54,11 @@ def enclosing_box(corners: Iterable[Corner]) -> tuple[Corner, Corner] | None:
     None where nothing of it lies in the image.
     """
     x, y = zip(*corners, strict=True)
-    left, top = (round(_clip(min(of)), 3) for of in (x, y))
-    right, bottom = (round(_clip(max(of)), 3) for of in (x, y))
+    left, top = (round(clip(min(of)), 3) for of in (x, y))
+    right, bottom = (round(clip(max(of)), 3) for of in (x, y))
     return ((left, top), (right, bottom)) if left < right and top < bottom else None
 
 
-def _clip(percent: float) -> float:
+def clip(percent: float) -> float:
+    """Return a number of percent within the image."""
     return min(100.0, max(0.0, percent))

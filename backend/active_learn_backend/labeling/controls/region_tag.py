@@ -26,12 +26,15 @@ class RegionTag(ControlTag):
         Names of the tags that it may label.
     value_key : str
         Where a value has its labels.
+    shape : str
+        What a region is: ``interval``, or in an image ``box``, ``mask`` or ``point``.
     exact : bool
         Whether the field that is labeled is kept as it is, see `Field.exact`.
     """
 
     objects: ClassVar[tuple[str, ...]]
     value_key: ClassVar[str]
+    shape: ClassVar[str] = "interval"
     exact: ClassVar[bool] = False
     problem_type = "regions"  # type: ignore[assignment]  # the library never sees it
 

@@ -275,7 +275,7 @@ class ControlHeads:
     def kind_of(self, control: RegionTag) -> PartKind:
         """Return the kind of the parts that a control labels regions of."""
         assert isinstance(self.embedder, RegionEmbedder)
-        return self.embedder.parts[control.from_name].kind
+        return self.embedder.parts[control.from_name].kind.for_control(control)
 
 
 def _learns(head: SavedHead) -> str:

@@ -81,8 +81,9 @@ def train_region_head(
     """
     training = snapshot.training
     parts: Parts = snapshot.embeddings[training]
+    kind = source.kind.for_control(control)
     tags = [
-        source.kind.tags(label, control.labels, parts.places_of(at))
+        kind.tags(label, control.labels, parts.places_of(at))
         for at, label in enumerate(snapshot.labels(training))
     ]
     return fit_tagging_head(

@@ -87,7 +87,8 @@ def propose(
     keys = list(contents)
     if not keys or not cached.is_dir():
         return {}
-    kind, cache = kind_of(field, head.metadata.config.encoder), PartCache(cached, head.n_features)
+    kind = kind_of(field, head.metadata.config.encoder).for_control(control)
+    cache = PartCache(cached, head.n_features)
     missing = set(cache.missing(keys))
     known = [key for at, key in enumerate(keys) if at not in missing]
     tasks = cache.tasks(known)

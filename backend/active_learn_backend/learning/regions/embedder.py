@@ -135,22 +135,24 @@ class RegionEmbedder(TaskEmbedder):
         elif settings.model and own is None:
             load_model_of_project(settings, task, load)  # says why it cannot be used
         self.settings, self.project_id = settings, project_id
-        fields = {control.fields[0] for control in task.regions}
-        read = own.control.fields[0] if own else ""
-        of_field = {
-            name: PartsOfField(
-                settings, project_id, task, name, load, own if name == read else None
-            )
-            for name in sorted(fields)
+        read_by = {
+            one.from_name: (one.fields[0], own is not None and own.makes_parts_for(one))
+            for one in task.regions
         }
-        self.parts = {one.from_name: of_field[one.fields[0]] for one in task.regions}
-        self._fields = list(of_field.values())
+        made = {
+            (name, by_own): PartsOfField(
+                settings, project_id, task, name, load, own if by_own else None
+            )
+            for name, by_own in sorted(set(read_by.values()))
+        }
+        self.parts = {name: made[key] for name, key in read_by.items()}
+        self._fields = list(made.values())
         self._has_vectors = bool(others)
         if not others:
             self.fixed_heads = {}
             self.n_features = 0
             self.fingerprint = "+".join(one.fingerprint for one in self._fields)
-        if own and (head := own.head(of_field[read].n_features)):
+        if own and (head := own.head(self.parts[own.control.from_name].n_features)):
             self.fixed_heads[own.control.from_name] = head
 
     def __len__(self) -> int:

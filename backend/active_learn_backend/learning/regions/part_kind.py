@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...labeling.controls import RegionTag
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from .parts import Places, TaskParts
@@ -67,6 +68,10 @@ class PartKind(ABC):
         SettingsError, MissingOptionalDependencyError
             When it names what cannot be used.
         """
+
+    def for_control(self, control: RegionTag) -> PartKind:
+        """Return the kind of the same parts where a control marks them in its own way."""
+        return self
 
     @abstractmethod
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:

@@ -40,6 +40,8 @@ class RegionModel(ABC):
     architecture: ClassVar[str]
     #: The kind of the fields that it reads.
     reads: ClassVar[str]
+    #: What it finds, see `RegionTag`.
+    shape: ClassVar[str] = "interval"
     #: The name of its kind, for messages.
     noun: ClassVar[str]
     #: Whether each class has a probability of its own, and all of them may be unlikely.
@@ -99,10 +101,15 @@ class BoundRegionModel:
             When it fits none; the message is about the first that labels what it reads.
         """
         kinds = {field.name: field.kind for field in task.fields}
-        fitting = [one for one in task.regions if kinds.get(one.fields[0]) == model.reads]
+        fitting = [
+            one
+            for one in task.regions
+            if kinds.get(one.fields[0]) == model.reads and one.shape == model.shape
+        ]
         if not fitting:
+            found = "boxes" if model.shape == "box" else "regions"
             raise SettingsError(
-                f"MODEL '{model.name}' is {model.noun}, which finds regions of {model.reads}s, and "
+                f"MODEL '{model.name}' is {model.noun}, which finds {found} of {model.reads}s, and "
                 "the project labels none; leave MODEL out, or name a model of what is labeled"
             )
         if not as_is:
@@ -115,6 +122,10 @@ class BoundRegionModel:
                 misfit = misfit or error
         assert misfit is not None
         raise misfit
+
+    def makes_parts_for(self, control: RegionTag) -> bool:
+        """Return whether the parts that a control labels regions of are those of the model."""
+        return control.fields == self.control.fields and control.shape == self.model.shape
 
     @property
     def digest(self) -> str:

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from active_learn.heads import Run
 from active_learn_backend.errors import ContentError
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.masks import rasterise, shape_of
 from active_learn_backend.labeling.regions import count_matches, merge_regions
 from active_learn_backend.learning.regions.cell_features import cell_features, grid_of
 from active_learn_backend.learning.regions.cells import CellEncoder, Cells, grid_in
+from active_learn_backend.learning.regions.part_kind import PartKind
 from PIL import Image
 
 LABELS = ("cat", "dog")
@@ -80,6 +83,58 @@ def test_boxes_that_fill_cells_come_back_as_they_were() -> None:
     regions = [box(0, 0, 25, 50), box(50, 50, 100, 100, "dog")]
     tags = tags_of(4, 8, *regions)
     assert count_matches(regions, KIND.regions(runs(tags), LABELS, places(4, 8))) == 2
+
+
+def for_config(tag: str) -> PartKind:
+    config = f'<View><Image name="i" value="$i"/><{tag} name="c" toName="i"><Label value="cat"/>'
+    (control,) = parse_label_config(f"{config}<Label value='dog'/></{tag}></View>").regions
+    return KIND.for_control(control)
+
+
+def test_a_cell_has_the_class_of_a_polygon_that_covers_half_of_it() -> None:
+    kind = for_config("PolygonLabels")
+    shapes = [
+        [*shape_of(rasterise(points)), name]  # type: ignore[misc]
+        for points, name in (
+            ([(0, 0), (50, 0), (0, 100)], "cat"),
+            ([(60, 60), (65, 60), (65, 65), (60, 65)], "dog"),
+        )
+    ]
+    tags = kind.tags(shapes, LABELS, places(4, 4)).reshape(4, 4).tolist()
+    assert tags == [[1, 1, 0, 0], [1, -1, 0, 0], [1, 0, 2, 0], [-1, 0, 0, 0]]
+    assert kind.tags(shapes, LABELS, places(0, 1)).tolist() == []
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (11, 16), (16, 3)])
+def test_shapes_of_cells_come_back_as_they_were(grid: tuple[int, int]) -> None:
+    kind = for_config("PolygonLabels")
+    tags = np.zeros(grid, int)
+    tags[1:3, 0], tags[2, 0:3] = 1, 1
+    tags[8:, 1:] = 2
+    found = kind.regions(runs(tags.tolist()), LABELS, places(*grid))
+    assert [(one.label, one.score) for one in found] == [("cat", 0.5), ("dog", 0.5)]
+    assert np.array_equal(kind.tags([one[:3] for one in found], LABELS, places(*grid)),
+                          tags.ravel())  # fmt: skip
+
+
+def test_a_point_is_in_the_cell_that_holds_it() -> None:
+    kind = for_config("KeyPointLabels")
+    points = [[[100.0, 0.0], [100.0, 0.0], "dog"], [[26.0, 99.0], [26.0, 99.0], "cat"]]
+    tags = kind.tags(points, LABELS, places(4, 4)).reshape(4, 4).tolist()
+    assert tags == [[0, 0, -1, 2], [0, 0, -1, -1], [-1, -1, -1, 0], [-1, 1, -1, 0]]
+
+
+def test_cells_that_touch_are_one_point_their_mean_by_score() -> None:
+    kind = for_config("KeyPointLabels")
+    likely = [[0.3, 0, 0, 0.5], [0, 0.9, 0, 0], [0, 0, 0, 0], [0.7, 0, 0, 0]]
+    at = [(number, score) for number, score in enumerate(np.ravel(likely).tolist()) if score]
+    found = kind.regions([Run(one, one + 1, 1, score) for one, score in at], LABELS, places(4, 4))
+    assert [(one.start, one.score) for one in found] == [
+        (pytest.approx((12.5, 87.5)), 0.7),
+        (pytest.approx((31.25, 31.25)), pytest.approx(0.6)),
+        (pytest.approx((87.5, 12.5)), 0.5),
+    ]
+    assert all(one.start == one.end and one.label == "cat" for one in found)
 
 
 def test_boxes_match_by_half_of_their_union_and_once() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.learning.heads.region_heads import find_regions
 from active_learn_backend.learning.regions.boxes import Boxes, boxes_of, places_of
@@ -148,3 +149,21 @@ class TestBoxes:
         assert tags.tolist() == [-1, 1, -1, 2, 0]
         assert Boxes().tags([], ("a",), places_of(np.array(boxes))).tolist() == [0] * 5
         assert Boxes().tags(regions, ("a",), np.empty((0, 2), np.int64)).tolist() == []
+
+
+def test_shapes_on_the_same_image_are_learned_from_cells(tmp_path):
+    folder = save_detector(tmp_path / "model", "Yolos")
+    settings = Settings(model_dir=tmp_path, model=str(folder))
+    labels = '<Label value="cat"/><Label value="dog"/>'
+    polygons = f'<PolygonLabels name="outline" toName="image">{labels}</PolygonLabels>'
+    config = CONFIG.replace("<Rect", f"{polygons}<Rect")
+    embedder = open_embedder(settings, 1, parse_label_config(config), lambda url: b"")
+    assert isinstance(embedder, RegionEmbedder)
+    assert {name: one.kind.noun for name, one in embedder.parts.items()} == {
+        "box": "candidate boxes",
+        "outline": "cells",
+    }
+    assert set(embedder.fixed_heads) == {"box"}
+    alone = f'<View>{polygons}<Image name="image" value="$image"/></View>'
+    with pytest.raises(SettingsError, match="a detector, which finds boxes of images, and the"):
+        open_embedder(settings, 1, parse_label_config(alone), lambda url: b"")

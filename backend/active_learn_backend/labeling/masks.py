@@ -1,0 +1,106 @@
+"""Shapes in an image, as masks on a grid that is as fine for each image, large or small.
+
+A shape is kept as its upper left corner, and its lower right corner with the bits of the mask in
+between: so it takes few bytes, however many points or pixels it was drawn with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy.ndimage import label
+
+__all__ = ["GRID", "Mask", "mask_of", "mask_overlap", "outline", "rasterise", "shape_of"]
+
+Mask = npt.NDArray[np.bool_]
+Points = Sequence[tuple[float, float]]
+Shape = tuple[tuple[float, float], tuple[float, float, str]]
+
+GRID = 64  # squares along the width and along the height of an image
+FINE = 4  # times finer a polygon is drawn
+STEP = 100 / GRID  # percent; as a binary fraction it is exact
+
+# The sides of a square, clockwise: the neighbor behind it, and the corners that it joins (y, x).
+SIDES = (
+    ((-1, 0), (0, 0), (0, 1)),
+    ((0, 1), (0, 1), (1, 1)),
+    ((1, 0), (1, 1), (1, 0)),
+    ((0, -1), (1, 0), (0, 0)),
+)
+
+
+def rasterise(points: Points) -> Mask:
+    """Return the mask of a polygon in percent; what crosses itself is in by the even-odd rule.
+
+    A square is in if half of it or more is; of a polygon without such a one those are that it
+    covers most of.
+    """
+    drawn = Image.new("L", (GRID * FINE, GRID * FINE))
+    scaled = [(x / STEP * FINE - 0.5, y / STEP * FINE - 0.5) for x, y in points]
+    ImageDraw.Draw(drawn).polygon(scaled, fill=1)
+    share = np.asarray(drawn, np.float32).reshape(GRID, FINE, GRID, FINE).mean(axis=(1, 3))
+    most = float(share.max())
+    return share >= min(0.5, most) if most > 0 else np.zeros((GRID, GRID), bool)
+
+
+def shape_of(mask: Mask) -> Shape | None:
+    """Return a mask as the borders of a region; None where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    (top, bottom), (left, right) = ((int(at[0]), int(at[-1]) + 1) for at in (rows, columns))
+    bits = np.packbits(mask[top:bottom, left:right]).tobytes().hex()
+    return (left * STEP, top * STEP), (right * STEP, bottom * STEP, bits)
+
+
+def mask_of(start: Sequence[Any], end: Sequence[Any]) -> Mask:
+    """Return the mask of a region, see `shape_of`."""
+    left, top, right, bottom = (round(at / STEP) for at in (*start, *end[:2]))
+    mask = np.zeros((GRID, GRID), bool)
+    size = (bottom - top) * (right - left)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(end[2]), np.uint8), count=size)
+    mask[top:bottom, left:right] = bits.reshape(bottom - top, right - left)
+    return mask
+
+
+def mask_overlap(first: Shape, second: Shape) -> float:
+    """Return the share of the union of two shapes in which they overlap."""
+    one, other = _bits(*first), _bits(*second)
+    return (one & other).bit_count() / (one | other).bit_count()
+
+
+def outline(mask: Mask) -> list[list[float]]:
+    """Return the outer border of the largest piece of a mask as a polygon in percent."""
+    numbered, _ = label(mask)
+    largest = numbered == np.argmax(np.bincount(numbered[mask]))
+    beyond = np.pad(largest, 1)
+    ways: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for y, x in np.argwhere(largest).tolist():
+        for (down, across), a, b in SIDES:
+            if not beyond[y + 1 + down, x + 1 + across]:
+                ways.setdefault((y + a[0], x + a[1]), []).append((y + b[0], x + b[1]))
+    first = min(ways)
+    at, corners, heading = first, [], (-1, 0)
+    while True:
+        right = (heading[1], -heading[0])  # where two squares touch by a corner, stay at the one
+        after = max(ways[at], key=lambda to, at=at, right=right: _dot(at, to, right))  # type: ignore[misc]
+        turned = (after[0] - at[0], after[1] - at[1])
+        if turned != heading:
+            corners.append([at[1] * STEP, at[0] * STEP])
+        at, heading = after, turned
+        if at == first:
+            return corners
+
+
+def _dot(at: tuple[int, int], to: tuple[int, int], way: tuple[int, int]) -> int:
+    return (to[0] - at[0]) * way[0] + (to[1] - at[1]) * way[1]
+
+
+@lru_cache(maxsize=4096)
+def _bits(start: Any, end: Any) -> int:
+    return int.from_bytes(np.packbits(mask_of(start, end)).tobytes(), "big")

@@ -1,0 +1,92 @@
+"""A project whose images have polygons and key points: read, learned, proposed, and measured."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.regions import count_matches
+from active_learn_backend.state.queue import read_queue
+from active_learn_backend.state.rounds import last_round
+from active_learn_backend.state.tasks import read_tasks
+from fake_label_studio import FakeLabelStudio
+from media_files import picture_with_boxes
+from worker_backend import Backend
+
+NAMES = '<Label value="disk"/><Label value="stripes"/>'
+CONFIG = (
+    '<View><Image name="image" value="$text"/>'
+    f'<PolygonLabels name="outline" toName="image">{NAMES}</PolygonLabels>'
+    f'<KeyPointLabels name="middle" toName="image">{NAMES}</KeyPointLabels></View>'
+)
+CONTROLS = {one.from_name: one for one in parse_label_config(CONFIG).controls}
+PICTURES = 40
+Boxes = list[list[Any]]
+
+
+def annotation(boxes: Boxes) -> list[dict[str, Any]]:
+    """What a person draws: the outlines of disks and of stripes, and their middles."""
+    result = []
+    for (left, top), (right, bottom), name in boxes:
+        x, y, across, down = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+        outline = [[left, top], [right, top], [right, bottom], [left, bottom]]
+        if name == "disk":
+            turns = np.linspace(0, 2 * math.pi, 30).tolist()
+            outline = [
+                [x + across / 2 * math.cos(one), y + down / 2 * math.sin(one)] for one in turns
+            ]
+        polygon = {"points": outline, "closed": True, "polygonlabels": [name]}
+        point = {"x": x, "y": y, "width": 1, "keypointlabels": [name]}
+        result += CONTROLS["outline"].item(polygon, None) + CONTROLS["middle"].item(point, None)
+    return result
+
+
+def test_shapes_and_points_are_learned_proposed_and_measured(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    rng, pictures = np.random.default_rng(3), {}
+    for _ in range(PICTURES):
+        image, boxes = picture_with_boxes(rng)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        pictures[address] = annotation(boxes)
+    project = studio.add_project(pictures, CONFIG)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+
+    def truth(task: int) -> list[dict[str, Any]]:
+        return pictures[studio.tasks[task]["data"]["text"]]
+
+    settings = {"budget": 12, "audit": 0.3, "prelabel": "head"}
+    for _ in range(2):
+        backend.turn(project, **settings)
+        for row in read_queue(backend.store, project)[:12]:
+            studio.submit(row.task_id, truth(row.task_id))
+    backend.turn(project, **settings)
+    kept = {row.task_id: row.labels for row in read_tasks(backend.store, project)}
+    done = {task: labels for task, labels in kept.items() if labels is not None}
+    assert len(done) == 24
+    for task, labels in done.items():
+        assert labels == {name: one.read(truth(task)) for name, one in CONTROLS.items()}
+
+    rows = [row for row in studio.rows.values() if row["model_version"] == "al-3"]
+    shares = {}
+    for name, control in CONTROLS.items():
+        right = both = 0
+        for row in rows:
+            found, expected = control.read(row["result"]), control.read(truth(row["task"]))
+            right += 2 * count_matches(expected, found)
+            both += len(expected) + len(found)
+        shares[name] = right / both
+    report = last_round(backend.store, project)
+    assert report is not None
+    print(shares)
+    assert shares["outline"] > 0.6
+    assert shares["middle"] > 0.6
+    audits = [one.evaluation.audit for one in report.controls]
+    assert [one.metric for one in audits if one] == ["F1 at IoU .5", "F1 of points within 6.25 %"]
