@@ -23,6 +23,7 @@ from ..engines.base import Engine, ProjectTasks
 from ..heads import ControlHeads
 from ..quality.evaluation import METRICS
 from ..quality.learning_curve import LEAST_AUDITED
+from ..quality.paired_test import LEVEL, p_worse
 from ..regions.embedder import open_embedder
 from ..selection.snapshot import ControlSnapshot
 from .data import labeled_tasks
@@ -54,7 +55,7 @@ class Candidate:
         """Compare a version with what serves, on the audit labels; return it with the result.
 
         It stays undecided while there are too few of these. It has a reason why it may not serve
-        where it is worse. Both are recorded.
+        where it is worse, and that is hardly chance (`p_worse`). Both are recorded.
 
         Raises
         ------
@@ -122,6 +123,7 @@ class Candidate:
             metric=METRICS[kind],
             quality=qualities[0],
             served_quality=qualities[1] if served else None,
+            within_chance=False,
             undecided=False,
             reason="",
         )
@@ -133,13 +135,16 @@ class Candidate:
                 + ("; AUDIT is 0, so none will come" if not self.settings.audit else "")
             )
             return replace(found, undecided=True, reason=why)
-        if means[0] is not None and means[1] is not None and means[0] > means[1]:
-            why = (
-                f"it is worse than what serves: {found.metric} {found.quality:.3f} instead of "
-                f"{found.served_quality:.3f} on {n} audit labels"
-            )
-            return replace(found, reason=why)
-        return found
+        if means[0] is None or means[1] is None or means[0] <= means[1]:
+            return found
+        chance = p_worse(losses[0][both], losses[1][both])
+        if chance >= LEVEL:
+            return replace(found, within_chance=True)
+        why = (
+            f"it is worse than what serves: {found.metric} {found.quality:.3f} instead of "
+            f"{found.served_quality:.3f} on {n} audit labels (one-sided p = {chance:.2g})"
+        )
+        return replace(found, reason=why)
 
     def _losses(
         self, embedder: TaskEmbedder, head: Head, snapshot: ControlSnapshot, rows: list
