@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ import click
 from active_learn.errors import DataError
 
 from ..errors import SettingsError
+from ..labeling.controls import RegionTag
 from ..settings import Settings
 from .options import log_project, read_settings, settings_of_project, settings_options
 
 if TYPE_CHECKING:
-    from ..learning.quality.backtest import LabeledSet
+    from ..learning.quality.backtest import Backtest, LabeledSet
+    from ..learning.quality.region_backtest import LabeledRegions
 
 __all__ = ["Source", "backtest_command", "replay"]
 
@@ -64,7 +66,7 @@ class Source:
     export: Path | None = None
     label_config: Path | None = None
 
-    def read(self, settings: Settings) -> tuple[LabeledSet, Settings]:
+    def read(self, settings: Settings) -> tuple[LabeledSet | LabeledRegions, Settings]:
         """Embed what is labeled; return it with the settings, the project's own over ours.
 
         Raises
@@ -76,6 +78,7 @@ class Source:
         from ..labelstudio.content_loader import ContentLoader
         from ..labelstudio.exports import read_export, read_project
         from ..learning.quality.backtest import LabeledSet
+        from ..learning.quality.region_backtest import LabeledRegions
 
         if (self.project_id is None) == (self.export is None):
             raise SettingsError("give either --project, or --export with --label-config")
@@ -88,9 +91,9 @@ class Source:
             else:
                 task, rows = read_export(self._given(self.export), self._config())
             load = ContentLoader(settings, client).load
-            return LabeledSet.embed(
-                settings, self.project_id or OF_EXPORTS, task, rows, load
-            ), settings
+            control = task.only(settings.controls).controls[0]
+            kind = LabeledRegions if isinstance(control, RegionTag) else LabeledSet
+            return kind.embed(settings, self.project_id or OF_EXPORTS, task, rows, load), settings
         finally:
             client.close()
 
@@ -122,15 +125,27 @@ def replay(
     """
     # These import torch, which takes seconds: not for --help.
     from ..learning.quality.backtest import backtest, candidates_for
-    from ..learning.quality.backtest_files import draw, write_csv
+    from ..learning.quality.region_backtest import (
+        LabeledRegions,
+        backtest_regions,
+        region_candidates,
+    )
     from ..learning.quality.replayed_curves import ReplayedCurves, save_replayed_curves
 
     data, settings = source.read(settings)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
-    candidates = candidates_for(data.problem_type, names)
-    found = backtest(
-        data, candidates, batch=settings.batch, seeds=seeds, quick=quick, progress=True
-    )
+    given: dict[str, Any] = {
+        "batch": settings.batch,
+        "seeds": seeds,
+        "quick": quick,
+        "progress": True,
+    }
+    if isinstance(data, LabeledRegions):
+        of_regions = backtest_regions(data, region_candidates(names), **given)
+        yield of_regions.report()
+        yield from _write(output, of_regions.rows, [of_regions.by_parts, of_regions.by_tasks])
+        return
+    found = backtest(data, candidates_for(data.problem_type, names), **given)
     yield found.report()
     if source.project_id is not None and data.problem_type == "classification":
         means = {name: one.mean(axis=0).tolist() for name, one in found.curves.scores.items()}
@@ -138,11 +153,20 @@ def replay(
         replayed = ReplayedCurves(data.control, labels, means, found.verdict[0])
         save_replayed_curves(settings, source.project_id, replayed)
         yield "the status page shows the curve of random beside the project's own"
+    yield from _write(output, list(found.curves.rows()), [found])
+
+
+def _write(
+    output: Path, rows: Sequence[Mapping[str, Any]], pictures: Sequence[Backtest]
+) -> Iterator[str]:
+    """Write the files of a backtest, and yield where they are."""
+    from ..learning.quality.backtest_files import draw, write_csv
+
     output.mkdir(parents=True, exist_ok=True)
-    write_csv(output / "backtest.csv", found.curves)
+    write_csv(output / "backtest.csv", rows)
     yield f"every score: {output / 'backtest.csv'}"
     try:
-        draw(output / "backtest.png", found)
+        draw(output / "backtest.png", pictures)
     except SettingsError as error:  # the numbers are there all the same
         yield str(error)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,17 +18,16 @@ from active_learn.heads import ClassWeight, HeadConfig, ProblemType
 from active_learn.heads.base import FloatArray
 from active_learn.heads.folds import folds
 from active_learn.strategies import build_strategy, strategies
+from active_learn.validation import AnyProblemType
 
 from ...labeling.config import LabelingTask
 from ...labeling.controls import ControlTag
 from ...settings import Settings
 from ...state.store import TaskRow
-from ...state.task_groups import describe_groups, group_by_cause
 from ..embedding.embedder import TaskEmbedder
+from .replayed_tasks import embed_labeled, replayed_control
 
 __all__ = ["Backtest", "LabeledSet", "backtest", "candidates_for"]
-
-log = logging.getLogger(__name__)
 
 MOST_REPLAYED = 3000  # labels, drawn by chance: bounds the minutes that it takes
 MOST_REPLAYED_QUICKLY = 600
@@ -106,29 +104,12 @@ class LabeledSet:
         """
         # Heads are fitted anew in replays: a team's own model only embeds.
         settings = settings.model_copy(update={"model_use": "encoder"})
-        _tell_unmatched(rows)
         task = task.only(settings.controls)
-        if not task.others:
-            raise DataError(
-                "the project labels regions only, and those are not replayed yet; nothing to replay"
-            )
-        control, *others = task.others
-        of_others = replace(task, controls=task.others)
-        if others:
-            names = ", ".join(one.from_name for one in others)
-            log.warning("replays '%s'; name another by --controls: %s", control.from_name, names)
+        control, others = replayed_control(task), replace(task, controls=task.others)
+        embeddings, usable, rows = embed_labeled(
+            TaskEmbedder(settings, project_id, others, load), control, rows
+        )
         labels = {row.task_id: (row.labels or {}).get(control.from_name) for row in rows}
-        rows = [row for row in rows if labels[row.task_id] is not None]
-        embeddings, usable, failed = TaskEmbedder(settings, project_id, of_others, load).embed(
-            [row.content for row in rows], [row.content_key for row in rows]
-        )
-        groups = group_by_cause(
-            (rows[at].task_id, error.cause, str(error)) for at, error in failed.items()
-        )
-        if unreadable := describe_groups(groups, f"{len(rows)} labeled", "cannot be read"):
-            if not usable:
-                raise DataError(f"no labeled task can be read; {unreadable}")
-            log.warning("%s", unreadable)
         given = [labels[rows[at].task_id] for at in usable]
         return cls.of(control, embeddings, given, settings.class_weight)
 
@@ -150,12 +131,16 @@ class Backtest:
         Of all strategies, paired.
     n_labels : int
         Labels that were replayed.
-    problem_type : {'classification', 'regression', 'multilabel'}
+    score : str
+        What the score is called.
+    unit : str
+        What the curves count: labels, or what is read to give them.
     """
 
     curves: Curves
     n_labels: int
-    problem_type: ProblemType
+    score: str
+    unit: str = "labels"
 
     @property
     def goals(self) -> tuple[float, float]:
@@ -176,44 +161,50 @@ class Backtest:
             if name != "random" and share + CLEAR * error < 1:
                 most = curves.labels_for("random", goal)
                 saved.append(
-                    f"{name} would have saved {(1 - share) * most:.0f} of {most:.0f} labels "
+                    f"{name} would have saved {(1 - share) * most:.0f} of {most:.0f} {self.unit} "
                     f"({100 * (1 - share):.0f} ± {100 * error:.0f} %) on the way to "
-                    f"{SCORES[self.problem_type]} {goal:.3f}."
+                    f"{self.score} {goal:.3f}."
                 )
-        return saved or ["No strategy would clearly have saved labels against random ones."]
+        return saved or [
+            f"No strategy would clearly have saved {self.unit} against random "
+            f"{'ones' if self.unit == 'labels' else 'order'}."
+        ]
 
     @property
     def _best_first(self) -> list[str]:
         return sorted(self.curves.scores, key=lambda name: -self.curves.area(name).mean())
 
-    def report(self) -> str:
-        """Write a table, then in words what would have been saved, and how certain that is."""
+    @property
+    def table(self) -> str:
+        """A table, then in words what would have been saved."""
         curves, goals = self.curves, self.goals
-        score = SCORES[self.problem_type]
-        columns = [f"labels for {score} {goal:.3f} | share of random's" for goal in goals]
-        lines = [f"| strategy | {' | '.join(columns)} | mean {score} |", "|---" * 6 + "|"]
+        columns = [f"{self.unit} for {self.score} {goal:.3f} | share of random's" for goal in goals]
+        lines = [f"| strategy | {' | '.join(columns)} | mean {self.score} |", "|---" * 6 + "|"]
         for name in self._best_first:
             cells = []
             for goal in goals:
                 cells += [_labels(curves.labels_for(name, goal)), _share(curves, name, goal)]
             lines.append(f"| {name} | {' | '.join(cells)} | {curves.area(name).mean():.3f} |")
-        replicates = len(curves.scores["random"])
+        return "\n".join([*lines, "", *self.verdict])
+
+    @property
+    def note(self) -> str:
+        """What was replayed, and how certain the table is."""
+        replicates = len(self.curves.scores["random"])
         rough = " Of so few seeds the errors are rough ones." if replicates < ENOUGH_SEEDS else ""
-        return "\n".join(
-            [
-                *lines,
-                "",
-                *self.verdict,
-                "",
-                f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
-                f"only beyond {CLEAR:.0f} of them.{rough} Of {len(curves.scores) - 1} strategies "
-                "one may pass by chance. Where the labels were chosen, not drawn at random, the "
-                "replays are about tasks like those.",
-            ]
+        return (
+            f"{self.n_labels} labels, {replicates} seeds, ± one standard error; saved is said "
+            f"only beyond {CLEAR:.0f} of them.{rough} Of {len(self.curves.scores) - 1} strategies "
+            "one may pass by chance. Where the labels were chosen, not drawn at random, the "
+            "replays are about tasks like those."
         )
 
+    def report(self) -> str:
+        """Write a table, then in words what would have been saved, and how certain that is."""
+        return f"{self.table}\n\n{self.note}"
 
-def candidates_for(problem_type: ProblemType, names: Sequence[str] = ()) -> list[Candidate]:
+
+def candidates_for(problem_type: AnyProblemType, names: Sequence[str] = ()) -> list[Candidate]:
     """Return the named strategies, or all that support the problem type; random is always one.
 
     Raises
@@ -281,16 +272,7 @@ def backtest(
         head_config=data.head_config,
         progress=progress,
     )
-    return Backtest(curves, len(data.X), data.problem_type)
-
-
-def _tell_unmatched(rows: Sequence[TaskRow]) -> None:
-    """Warn of annotations that give no label."""
-    groups = group_by_cause(
-        (row.task_id, row.unmatched, row.unmatched) for row in rows if row.unmatched
-    )
-    if told := describe_groups(groups, len(rows), "are annotated without a label"):
-        log.warning("%s", told)
+    return Backtest(curves, len(data.X), SCORES[data.problem_type])
 
 
 def _is_offered(control: ControlTag, classes: Sequence[str], label: Any) -> bool:

@@ -350,7 +350,7 @@ def made_up(gain: float, spread: float) -> Backtest:
         labels, {"new": other, "random": random}, {"new": 0.1, "random": 0.1},
         np.empty(0, np.int64), np.empty((10, 0)),
     )  # fmt: skip
-    return Backtest(curves, 400, "classification")
+    return Backtest(curves, 400, "accuracy")
 
 
 def test_savings_beyond_the_noise_are_told() -> None:
@@ -410,11 +410,11 @@ def test_the_plot_without_matplotlib_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"label-studio-active-sampler\[demo\]"):
-        draw(tmp_path / "x.png", made_up(0.5, 0.001))
+        draw(tmp_path / "x.png", [made_up(0.5, 0.001)])
 
 
 def test_the_csv_holds_every_score(tmp_path: Path) -> None:
-    write_csv(tmp_path / "x.csv", made_up(0.5, 0.001).curves)
+    write_csv(tmp_path / "x.csv", made_up(0.5, 0.001).curves.rows())
     rows = (tmp_path / "x.csv").read_text().splitlines()
     assert rows[0] == "strategy,replicate,labels,score"
     assert len(rows) == 1 + 2 * 10 * 10

@@ -1,0 +1,140 @@
+"""`active-learn backtest` of a project that labels regions: F1 by tasks, and by what was read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from active_learn.errors import DataError, ParameterError
+from active_learn_backend.cli.main import main
+from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labelstudio.exports import read_export
+from active_learn_backend.learning.quality.region_backtest import (
+    LabeledRegions,
+    backtest_regions,
+    region_candidates,
+)
+from active_learn_backend.settings import load_settings
+from click.testing import CliRunner
+
+SPANS = (
+    '<Labels name="label" toName="text"><Label value="person"/><Label value="city"/></Labels>'
+    '<Text name="text" value="$text"/>'
+)
+CHOICE = '<Choices name="c" toName="text"><Choice value="a"/><Choice value="b"/></Choices>'
+CONFIG = f"<View>{SPANS}</View>"
+NAMES = {"Anna": "person", "Bo": "person", "Cleo": "person", "Oslo": "city", "Turku": "city"}
+LONG = "and then there was nothing else that anybody could tell about it"
+
+
+def text_of(draw: random.Random) -> str:
+    """A text of a person in a city; a third are long, a quarter name nobody."""
+    person, city = draw.sample([*NAMES][:3], 1)[0], draw.choice([*NAMES][3:])
+    said = "it rains" if draw.random() < 0.25 else f"we saw {person} in {city}"
+    return f"{said} {LONG}" if draw.random() < 1 / 3 else said
+
+
+def exported(folder: Path, count: int, config: str = CONFIG) -> tuple[Path, Path]:
+    draw, tasks = random.Random(0), []
+    control = next(one for one in parse_label_config(config).controls if one.from_name == "label")
+    for _ in range(count):
+        text = text_of(draw)
+        spans = [[text.index(name), text.index(name) + len(name), label]
+                 for name, label in NAMES.items() if name in text.split()]  # fmt: skip
+        tasks.append({"data": {"text": text}, "annotations": [{"result": control.write(spans)}]})
+    (folder / "export.json").write_text(json.dumps(tasks))
+    (folder / "config.xml").write_text(config)
+    return folder / "export.json", folder / "config.xml"
+
+
+def command(folder: Path, count: int, *options: str) -> Any:
+    tasks, config = exported(folder, count)
+    files = ["--export", str(tasks), "--label-config", str(config)]
+    places = ["--model-dir", str(folder / "state"), "--output", str(folder)]
+    return CliRunner().invoke(main, ["backtest", *files, *places, *options])
+
+
+def embedded(folder: Path, count: int, config: str = CONFIG) -> LabeledRegions:
+    path, _ = exported(folder, count, config)
+    task, rows = read_export(path, config)
+    return LabeledRegions.embed(load_settings(model_dir=folder), 0, task, rows, lambda *_: b"")
+
+
+def test_regions_give_a_table_by_words_and_one_by_tasks(tmp_path: Path) -> None:
+    told = command(tmp_path, 60, "--strategies", "aopt", "--seeds", "2", "--budget", "8")
+    assert told.exit_code == 0, told.output
+    assert "| words for entity F1 " in told.output
+    assert "| tasks for entity F1 " in told.output
+    assert "60 labels, 2 seeds" in told.output
+    assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "backtest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["strategy", "replicate", "tasks", "parts", "score"]
+    assert {(row["strategy"], row["replicate"]) for row in rows} == {
+        (name, seed) for name in ("aopt", "random") for seed in "01"
+    }
+    last = {(row["strategy"], row["replicate"]): row for row in rows}
+    assert all(float(row["score"]) > 0.8 for row in last.values())
+    read = {
+        name: [row["parts"] for row in rows if row["strategy"] == name]
+        for name in ("aopt", "random")
+    }
+    assert read["aopt"] != read["random"]
+
+
+def test_replays_of_both_orders_end_with_half_of_tasks_and_words(tmp_path: Path) -> None:
+    data = embedded(tmp_path, 60)
+    found = backtest_regions(data, region_candidates(["margin"]), batch=5, seeds=1)
+    assert found.by_tasks.curves.labels.tolist() == [5, 10, 15, 20]
+    grid = found.by_parts.curves.labels
+    assert len(grid) == 30
+    for name in ("margin", "random"):
+        ends = [row for row in found.rows if row["strategy"] == name][-1]
+        assert ends["tasks"] >= 22
+        assert ends["parts"] >= grid[-1]
+        by_tasks = {row["tasks"]: row["score"] for row in found.rows if row["strategy"] == name}
+        scores = [by_tasks[count] for count in (5, 10, 15, 20)]
+        np.testing.assert_allclose(found.by_tasks.curves.scores[name][0], scores)
+    again = backtest_regions(data, region_candidates(["margin"]), batch=5, seeds=1)
+    assert again.rows == found.rows
+
+
+def test_too_few_regions_are_refused(tmp_path: Path) -> None:
+    told = command(tmp_path, 20)
+    assert told.exit_code == 1
+    assert "20 labels are too few" in told.output
+    data = embedded(tmp_path, 60)
+    with pytest.raises(DataError, match="0 of them with a region"):
+        replace(data, regions=[[]] * 60).check()
+
+
+def test_strategies_that_know_no_parts_are_refused() -> None:
+    assert {one.strategy for one in region_candidates()} >= {"aopt", "margin", "random"}
+    assert "auto" not in {one.strategy for one in region_candidates()}
+    with pytest.raises(ParameterError, match="tagging"):
+        region_candidates(["badge"])
+
+
+def test_of_many_tasks_some_are_drawn_by_tasks_and_by_parts(tmp_path: Path) -> None:
+    data = embedded(tmp_path, 60)
+    assert len(data.draw(20, 10_000)) == 20
+    few = data.draw(60, 100)
+    assert 80 < few.parts.sizes.sum() <= 100
+    assert len(few) == len(few.parts)
+    whole = data.draw(60, 10_000)
+    assert whole.regions == data.regions
+    at = np.arange(60)
+    np.testing.assert_array_equal(whole.parts[at].places, data.parts[at].places)
+
+
+def test_the_first_control_is_replayed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = embedded(tmp_path, 6, f"<View>{SPANS}{CHOICE}</View>")
+    assert data.control.from_name == "label"
+    assert len(data) == 6
+    assert "replays 'label'; name another by --controls: c" in caplog.text
