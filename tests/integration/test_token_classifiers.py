@@ -11,13 +11,18 @@ import pytest
 import safetensors.torch
 import transformers
 from active_learn_backend.doctor.models import check_usable
+from active_learn_backend.errors import TrainingError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.engines.local import LocalEngine
+from active_learn_backend.learning.training.data import trained_task
 from active_learn_backend.state.model_versions import read_refusal, read_versions
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.web.app import create_app
+from active_learn_backend.web.change_buffer import ChangeBuffer
+from active_learn_backend.web.ml_backend import ActiveLearningModel, Runtime
+from active_learn_backend.web.project_secrets import ProjectSecrets
 from active_learn_backend.worker.model_update import ModelUpdates
 from active_learn_backend.worker.work import Work
 from fake_label_studio import FakeLabelStudio
@@ -86,6 +91,39 @@ def test_it_proposes_and_orders_before_any_label(
     page = create_app(backend.settings(**values)).test_client()
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
     assert state.model_version in html
+
+
+def test_it_answers_live(backend: Backend, project: int, model: Path) -> None:
+    settings, store = backend.settings(model=str(model)), backend.store
+    backend.turn(project, model=str(model))
+    client = backend.client(settings)
+    parts = (ChangeBuffer(store), client, ContentLoader(settings, client), ProjectSecrets(store))
+    live = ActiveLearningModel(str(project), CONFIG, runtime=Runtime(settings, store, *parts))
+    text = "\U0001f600 why my card failed, lost"
+    (answer,) = live.predict([{"id": 1, "data": {"text": text}}])
+    client.close()
+    assert CONTROL.read(answer["result"]) == expected(model, text)
+    assert answer["model_version"] == store.known_project(project).model_version
+
+
+def test_beside_it_other_controls_keep_their_encoder_and_no_model_is_trained(
+    backend: Backend, studio: FakeLabelStudio, model: Path
+) -> None:
+    choices = '<Choices name="c" toName="text"><Choice value="a"/><Choice value="b"/></Choices>'
+    config = CONFIG.replace("</View>", f"{choices}</View>")
+    task = parse_label_config(config)
+    project = studio.add_project(TEXTS, config)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    values = {"model": str(model), "prelabel": "head", "budget": 12}
+    backend.turn(project, **values)
+    for at, row in enumerate(read_queue(backend.store, project)):
+        studio.submit(row.task_id, task.controls[1].write("ab"[at % 2]))
+    backend.turn(project, **values)
+    state = backend.store.known_project(project)
+    assert re.fullmatch(r"model-[0-9a-f]{8}\+head-2", state.model_version)
+    with pytest.raises(TrainingError, match="finds regions, and a model that is trained"):
+        trained_task(config, backend.settings(**values))
 
 
 def test_audit_tasks_measure_it(

@@ -17,7 +17,14 @@ from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..encoders import TaskEncoder, configured_encoders, readable_fields
-from ..user_models import OwnHead, OwnModel, OwnRegionHead, UnitEmbeddings, load_own_model
+from ..user_models import (
+    OwnHead,
+    OwnModel,
+    OwnRegionHead,
+    UnitEmbeddings,
+    finds_regions,
+    load_own_model,
+)
 from .cache import EmbeddingCache
 
 __all__ = [
@@ -49,7 +56,7 @@ def load_encoder(
     SettingsError
         When the settings name a model or encoder that cannot be used for this task.
     """
-    if settings.model:
+    if settings.model and not finds_regions(settings):  # which makes no vectors
         return load_own_model(settings, task, load)
     fields = readable_fields(task.fields)
     encoders = configured_encoders(settings, {field.kind for field in fields})

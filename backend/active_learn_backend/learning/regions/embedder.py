@@ -41,6 +41,8 @@ def open_embedder(
     SettingsError
         When the settings name a model or encoder that cannot be used for this task.
     """
+    if not task.regions:
+        load_region_model(settings, task)  # says that it finds none here
     kind = RegionEmbedder if task.regions else TaskEmbedder
     return kind(settings, project_id, task, load)
 
@@ -129,9 +131,8 @@ class RegionEmbedder(TaskEmbedder):
     ) -> None:
         others = task.others
         own = load_region_model(settings, task)
-        encoding = settings.model_copy(update={"model": ""}) if own else settings
         if others:
-            super().__init__(encoding, project_id, replace(task, controls=others), load)
+            super().__init__(settings, project_id, replace(task, controls=others), load)
         elif settings.model and own is None:
             load_model_of_project(settings, task, load)  # says why it cannot be used
         self.settings, self.project_id = settings, project_id

@@ -25,6 +25,7 @@ from ..encoders.content_reader import ContentReader
 from ..encoders.images import image_suffix
 from ..selection.project_params import learned_task
 from ..selection.snapshot import ControlSnapshot, Snapshot
+from ..user_models import finds_regions
 
 __all__ = [
     "TASKS",
@@ -68,8 +69,15 @@ def trained_task(label_config: str, settings: Settings) -> LabelingTask:
     ------
     LabelConfigError, SettingsError
         See `learned_task`.
+    TrainingError
+        When MODEL finds regions: a model that is trained would take its place.
     """
     task = learned_task(label_config, settings)
+    if finds_regions(settings):
+        raise TrainingError(
+            f"MODEL '{settings.model}' finds regions, and a model that is trained for another "
+            "control would take its place; leave MODEL out"
+        )
     return replace(task, controls=task.others) if task.regions and task.others else task
 
 

@@ -1,7 +1,7 @@
 """The team's own model, instead of our encoders and head; one file per kind."""
 
 from .head import OwnHead
-from .loading import load_model_of_project, load_own_model, load_region_model
+from .loading import finds_regions, load_model_of_project, load_own_model, load_region_model
 from .region_head import OwnRegionHead
 from .region_model import BoundRegionModel
 from .token_classifier import TokenClassifier
@@ -15,6 +15,7 @@ __all__ = [
     "OwnRegionHead",
     "TokenClassifier",
     "UnitEmbeddings",
+    "finds_regions",
     "load_model_of_project",
     "load_own_model",
     "load_region_model",

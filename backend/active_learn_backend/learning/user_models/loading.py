@@ -25,6 +25,7 @@ from .user_model import OwnModel
 
 __all__ = [
     "find_model_path",
+    "finds_regions",
     "load_model_of_project",
     "load_own_model",
     "load_region_model",
@@ -95,13 +96,10 @@ def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionMode
     SettingsError
         When there is no such model, it cannot be loaded, or does not fit the labeling config.
     """
-    name = settings.model
-    if not name or is_factory(name):
-        return None
-    path = find_model_path(settings)
-    kind = kind_of_region_model(path)
+    kind = _region_kind(settings)
     if kind is None:
         return None
+    name, path = settings.model, find_model_path(settings)
     device = pick_device(settings.device)
 
     def load() -> RegionModel:
@@ -113,6 +111,23 @@ def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionMode
     except ModelError as error:
         raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
     return BoundRegionModel.bind(model, task, as_is=settings.model_use == "as-is" and task.learned)
+
+
+def finds_regions(settings: Settings) -> bool:
+    """Return whether the setting ``model`` names a model that finds regions; it is not loaded.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such model, or its files cannot be read.
+    """
+    return _region_kind(settings) is not None
+
+
+def _region_kind(settings: Settings) -> type[RegionModel] | None:
+    if not settings.model or is_factory(settings.model):
+        return None
+    return kind_of_region_model(find_model_path(settings))
 
 
 def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:
