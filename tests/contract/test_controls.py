@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from active_learn_backend.errors import LabelConfigError
+from active_learn_backend.labeling.brush_rle import write_brush
 from active_learn_backend.labeling.config import LabelingTask, parse_label_config
 from active_learn_backend.labeling.controls import REGISTRY, ControlTag
 from active_learn_backend.labeling.exact_text import PARAGRAPH
@@ -796,6 +797,44 @@ class TestKeyPointLabels(RegionContract):
     ]
     written = [([[[12.5, 100], [12.5, 100], "B"]], point | {"keypointlabels": ["B"]})]
     unwritten = [[], [[[0, 0], [0, 0], "gone"]]]
+
+
+class TestBrushLabels(RegionContract):
+    tag = '<BrushLabels name="c" toName="t"><Label value="A"/><Label value="B"/></BrushLabels>'
+    objects = '<Image name="t" value="$text"/>'
+    name = "BrushLabels"
+    labels = ("A", "B")
+    size = {"original_width": 640, "original_height": 320}
+    square = np.zeros((64, 64), bool)
+    square[16:48, 16:32] = True
+    drawn = {"format": "rle", "rle": write_brush(square, 640, 320)}
+    mask = [[25.0, 25.0], [50.0, 75.0, "ff" * 64, 640, 320], "B"]
+    read = [(drawn | {"brushlabels": ["B"]}, [mask])]
+    unread = [
+        drawn | {"brushlabels": ["gone"]},
+        drawn | {"format": "png", "brushlabels": ["B"]},
+        drawn | {"rle": drawn["rle"][:-3], "brushlabels": ["B"]},
+        drawn | {"rle": write_brush(square, 320, 640)[:9], "brushlabels": ["B"]},
+        drawn | {"rle": write_brush(square & False, 640, 320), "brushlabels": ["B"]},
+        {"format": "rle", "brushlabels": ["B"]},
+    ]
+    written = [([mask], drawn | {"brushlabels": ["B"]})]
+    unwritten = [
+        [],
+        [[*mask[:2], "gone"]],
+        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 30_000, 30_000], "B"]],
+        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 0, 0], "B"]],
+    ]
+
+    def result(self, value: Any) -> list[dict[str, Any]]:
+        (item,) = super().result(value)
+        return [item | self.size]
+
+    def test_a_mask_without_the_size_of_its_image_is_not_read(self) -> None:
+        (item,) = self.result(self.read[0][0])
+        for size in ({}, {"original_width": 320, "original_height": 320}, {"original_width": "1"}):
+            bare = {key: one for key, one in item.items() if key not in self.size}
+            assert self.control.read([bare | size]) is None
 
 
 class TestAudioLabels(RegionContract):

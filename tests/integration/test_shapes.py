@@ -1,4 +1,4 @@
-"""A project whose images have polygons and key points: read, learned, proposed, and measured."""
+"""Polygons, key points and masks in images: they are read, learned, proposed, and measured."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import math
 from typing import Any
 
 import numpy as np
+from active_learn_backend.labeling.brush_rle import write_brush
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.masks import rasterise
 from active_learn_backend.labeling.regions import count_matches
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.tasks import read_tasks
 from fake_label_studio import FakeLabelStudio
+from label_studio_sdk.converter.brush import decode_rle
 from media_files import picture_with_boxes
 from worker_backend import Backend
 
@@ -21,15 +24,16 @@ NAMES = '<Label value="disk"/><Label value="stripes"/>'
 CONFIG = (
     '<View><Image name="image" value="$text"/>'
     f'<PolygonLabels name="outline" toName="image">{NAMES}</PolygonLabels>'
-    f'<KeyPointLabels name="middle" toName="image">{NAMES}</KeyPointLabels></View>'
+    f'<KeyPointLabels name="middle" toName="image">{NAMES}</KeyPointLabels>'
+    f'<BrushLabels name="mask" toName="image">{NAMES}</BrushLabels></View>'
 )
 CONTROLS = {one.from_name: one for one in parse_label_config(CONFIG).controls}
 PICTURES = 40
 Boxes = list[list[Any]]
 
 
-def annotation(boxes: Boxes) -> list[dict[str, Any]]:
-    """What a person draws: the outlines of disks and of stripes, and their middles."""
+def annotation(boxes: Boxes, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """What a person draws: the outlines of disks and of stripes, their middles and masks."""
     result = []
     for (left, top), (right, bottom), name in boxes:
         x, y, across, down = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
@@ -41,7 +45,11 @@ def annotation(boxes: Boxes) -> list[dict[str, Any]]:
             ]
         polygon = {"points": outline, "closed": True, "polygonlabels": [name]}
         point = {"x": x, "y": y, "width": 1, "keypointlabels": [name]}
-        result += CONTROLS["outline"].item(polygon, None) + CONTROLS["middle"].item(point, None)
+        code = write_brush(rasterise([(a, b) for a, b in outline]), *size)
+        brush = {"format": "rle", "rle": code, "brushlabels": [name]}
+        sized = brush | {"original_width": size[0], "original_height": size[1]}
+        for control, value in (("outline", polygon), ("middle", point), ("mask", sized)):
+            result += CONTROLS[control].item(value, None)
     return result
 
 
@@ -54,7 +62,7 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
         file = io.BytesIO()
         image.save(file, "PNG")
         address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        pictures[address] = annotation(boxes)
+        pictures[address] = annotation(boxes, image.size)
     project = studio.add_project(pictures, CONFIG)
     backend.store.register(project)
     backend.store.update(project, mode="pull")
@@ -88,5 +96,11 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
     print(shares)
     assert shares["outline"] > 0.6
     assert shares["middle"] > 0.6
+    assert shares["mask"] > 0.6
+    masks = [one for row in rows for one in row["result"] if one["type"] == "brushlabels"]
+    for one in masks:
+        pixels = one["original_width"] * one["original_height"]
+        assert len(decode_rle(one["value"]["rle"])) == 4 * pixels
     audits = [one.evaluation.audit for one in report.controls]
-    assert [one.metric for one in audits if one] == ["F1 at IoU .5", "F1 of points within 6.25 %"]
+    metric = "F1 at IoU .5"
+    assert [one.metric for one in audits if one] == [metric, "F1 of points within 6.25 %", metric]

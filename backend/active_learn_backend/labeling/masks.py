@@ -1,7 +1,8 @@
 """Shapes in an image, as masks on a grid that is as fine for each image, large or small.
 
 A shape is kept as its upper left corner, and its lower right corner with the bits of the mask in
-between: so it takes few bytes, however many points or pixels it was drawn with.
+between, and perhaps the size of the image in pixels: so it takes few bytes, however many points or
+pixels it was drawn with.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy.ndimage import label
 
-__all__ = ["GRID", "Mask", "mask_of", "mask_overlap", "outline", "rasterise", "shape_of"]
+__all__ = [
+    "GRID",
+    "Mask",
+    "fill_squares",
+    "mask_of",
+    "mask_overlap",
+    "outline",
+    "rasterise",
+    "shape_of",
+]
 
 Mask = npt.NDArray[np.bool_]
 Points = Sequence[tuple[float, float]]
@@ -35,15 +45,20 @@ SIDES = (
 
 
 def rasterise(points: Points) -> Mask:
-    """Return the mask of a polygon in percent; what crosses itself is in by the even-odd rule.
-
-    A square is in if half of it or more is; of a polygon without such a one those are that it
-    covers most of.
-    """
+    """Return the mask of a polygon in percent; what crosses itself is in by the even-odd rule."""
     drawn = Image.new("L", (GRID * FINE, GRID * FINE))
     scaled = [(x / STEP * FINE - 0.5, y / STEP * FINE - 0.5) for x, y in points]
     ImageDraw.Draw(drawn).polygon(scaled, fill=1)
     share = np.asarray(drawn, np.float32).reshape(GRID, FINE, GRID, FINE).mean(axis=(1, 3))
+    return fill_squares(share)
+
+
+def fill_squares(share: npt.NDArray[Any]) -> Mask:
+    """Return the mask of a shape by the share of each square of the grid that it covers.
+
+    A square is in if half of it or more is; of a shape without such a one those are that it covers
+    most of.
+    """
     most = float(share.max())
     return share >= min(0.5, most) if most > 0 else np.zeros((GRID, GRID), bool)
 

@@ -1,6 +1,7 @@
 """Control tags that can be learned: one file each, registered by its tag name."""
 
 from .base import REGISTRY, ControlTag
+from .brush_labels import BrushLabelsTag
 from .choices import ChoicesTag
 from .ellipse_labels import EllipseLabelsTag
 from .hypertext_labels import HyperTextLabelsTag
@@ -21,6 +22,7 @@ from .unlearned import UnlearnedControl
 
 __all__ = [
     "REGISTRY",
+    "BrushLabelsTag",
     "ChoicesTag",
     "ControlTag",
     "EllipseLabelsTag",

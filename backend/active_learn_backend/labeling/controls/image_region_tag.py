@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from .region_tag import RegionTag
 
-__all__ = ["Corner", "ImageRegionTag", "clip", "enclosing_box", "is_number", "ratio_of"]
+__all__ = ["ORIGINAL", "Corner", "ImageRegionTag", "clip", "enclosing_box", "is_number", "ratio_of"]
 
 Corner = tuple[float, float]
 ORIGINAL = ("original_width", "original_height")
@@ -33,6 +33,12 @@ class ImageRegionTag(RegionTag):
             if isinstance(item, dict) and isinstance(item.get("value"), dict)
         ]
         return super().values(sized)
+
+    def item(self, value: Mapping[str, Any], score: float | None) -> list[dict[str, Any]]:
+        """Wrap a value, with the size of its image beside it where it has one."""
+        bare = {key: one for key, one in value.items() if key not in ORIGINAL}
+        size = {key: value[key] for key in ORIGINAL if key in value}
+        return [one | size for one in super().item(bare, score)]
 
 
 def is_number(value: Any, most: float = LARGEST) -> TypeGuard[int | float]:

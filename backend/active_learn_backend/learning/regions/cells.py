@@ -27,7 +27,11 @@ __all__ = ["CellEncoder", "Cells"]
 INSIDE = 0.5  # share of a cell that a region covers, from which the cell has its class
 UNCLEAR = 0.2  # share from which its class is not known
 
+SIZE_BITS = 16  # from which on a place has a side of its image
+
 Share = npt.NDArray[np.float64]
+Chosen = npt.NDArray[np.bool_]
+Size = tuple[int, int]
 
 
 class Cells(PartKind):
@@ -69,7 +73,7 @@ class Cells(PartKind):
         self, runs: Iterable[Any], labels: Sequence[str], places: Places
     ) -> list[ScoredRegion]:
         """Return the regions that cells of one class which touch make."""
-        rows, columns = grid_in(places)
+        (rows, columns), size = grid_in(places), size_in(places)
         tags, scores = np.zeros((rows, columns), np.int64), np.zeros((rows, columns))
         for run in runs:
             tags.ravel()[run.start : run.stop] = run.tag
@@ -80,7 +84,9 @@ class Cells(PartKind):
             for number in range(1, n + 1):
                 cells = numbered == number
                 score = float(scores[cells].mean())
-                found.append(ScoredRegion(*self.around(cells, scores), labels[tag - 1], score))
+                found.append(
+                    ScoredRegion(*self.around(cells, scores, size), labels[tag - 1], score)
+                )
         return sorted(found)
 
     def covered(self, start: Any, end: Any, rows: int, columns: int) -> Share:
@@ -88,8 +94,8 @@ class Cells(PartKind):
         (left, top), (right, bottom) = start, end
         return np.multiply.outer(_covered(top, bottom, rows), _covered(left, right, columns))
 
-    def around(self, cells: npt.NDArray[np.bool_], scores: Share) -> tuple[Any, Any]:
-        """Return the borders of the region that some cells make."""
+    def around(self, cells: Chosen, scores: Share, size: Size) -> tuple[Any, Any]:
+        """Return the borders of the region that some cells of an image of some size make."""
         rows, columns = cells.shape
         ((y, x),) = find_objects(cells.astype(np.int64))
         start = (100 * x.start / columns, 100 * y.start / rows)
@@ -103,11 +109,12 @@ class MaskedCells(Cells):
         mask = mask_of(start, end).astype(np.float64)
         return _coarser(rows) @ mask @ _coarser(columns).T
 
-    def around(self, cells: npt.NDArray[np.bool_], scores: Share) -> tuple[Any, Any]:
+    def around(self, cells: Chosen, scores: Share, size: Size) -> tuple[Any, Any]:
         y, x = (((np.arange(GRID) + 0.5) * n / GRID).astype(np.int64) for n in cells.shape)
         shape = shape_of(cells[np.ix_(y, x)])
         assert shape is not None  # a cell is larger than a square of the mask
-        return shape
+        start, end = shape
+        return start, (*end, *size)
 
 
 class PointedCells(Cells):
@@ -129,7 +136,7 @@ class PointedCells(Cells):
         share[row, column] = 1
         return share
 
-    def around(self, cells: npt.NDArray[np.bool_], scores: Share) -> tuple[Any, Any]:
+    def around(self, cells: Chosen, scores: Share, size: Size) -> tuple[Any, Any]:
         rows, columns = cells.shape
         places, weights = np.argwhere(cells) + 0.5, scores[cells]
         row, column = (float(one) for one in weights @ places / weights.sum())
@@ -144,14 +151,15 @@ CELLS = {"box": Cells(), "mask": MaskedCells(), "point": PointedCells()}
 class CellEncoder:
     """The features of cells, without a model."""
 
-    fingerprint = "cells1"
+    fingerprint = "cells2"
     n_features = N_FEATURES
 
     def prepare(self, raw: bytes) -> TaskParts:
         image = open_image(raw)
         rows, columns = grid_of(*image.size)
         grid: Places = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
-        return TaskParts(cell_features(image), grid)
+        height_and_width = np.array([image.height, image.width]) << SIZE_BITS
+        return TaskParts(cell_features(image), grid + height_and_width)
 
     def encode(self, prepared: Sequence[TaskParts]) -> list[TaskParts]:
         return list(prepared)
@@ -159,7 +167,16 @@ class CellEncoder:
 
 def grid_in(places: Places) -> tuple[int, int]:
     """Return the rows and columns of a grid, out of the places of its cells."""
-    return (int(places[-1, 0]) + 1, int(places[-1, 1]) + 1) if len(places) else (0, 0)
+    if not len(places):
+        return 0, 0
+    row, column = (places[-1] & (2**SIZE_BITS - 1)).tolist()
+    return row + 1, column + 1
+
+
+def size_in(places: Places) -> Size:
+    """Return the width and the height of an image in pixels, out of the places of its cells."""
+    height, width = (places[-1] >> SIZE_BITS).tolist() if len(places) else (0, 0)
+    return width, height
 
 
 def _covered(low: float, high: float, n: int) -> Share:

@@ -13,7 +13,7 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.masks import rasterise, shape_of
 from active_learn_backend.labeling.regions import count_matches, merge_regions
 from active_learn_backend.learning.regions.cell_features import cell_features, grid_of
-from active_learn_backend.learning.regions.cells import CellEncoder, Cells, grid_in
+from active_learn_backend.learning.regions.cells import CellEncoder, Cells, grid_in, size_in
 from active_learn_backend.learning.regions.part_kind import PartKind
 from PIL import Image
 
@@ -162,6 +162,7 @@ def test_an_image_is_turned_as_it_is_shown() -> None:
     exif[0x0112] = 6
     turned = CellEncoder().prepare(png(Image.fromarray(pixels), exif=exif, quality=95))
     assert grid_in(turned.places) == (16, 8)
+    assert size_in(turned.places) == (32, 64)
     upright = Image.fromarray(np.rot90(pixels, -1).copy())
     assert np.abs(turned.features - cell_features(upright)).max() < 0.2
     red = turned.features[:, 1].reshape(16, 8)  # red less green
