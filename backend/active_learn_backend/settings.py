@@ -163,7 +163,8 @@ class Settings(BaseSettings):
     model: str = Field(
         "",
         description="The team's own model: a Hugging Face folder, an ONNX, TorchScript or "
-        "torch.export file, or a Python factory `module:function`. Empty: our head learns.",
+        "torch.export file, or a Python factory `module:function`; where regions are labeled a "
+        "token classifier or a detector. Empty: our head learns.",
     )
     model_use: Literal["as-is", "encoder"] = Field(
         "as-is",
