@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,12 @@ def curve(name: str, seed: int, by_sampler: bool) -> list[float]:
         left = np.setdiff1d(np.arange(POOL), labeled)
         if by_sampler:
             heads = [head] if head else []
-            known = pool_tasks(tasks.select(labeled), heads) if len(labeled) else None
+            pool = partial(pool_tasks, heads=heads, prior=kind.prior)
+            known = pool(tasks.select(labeled)) if len(labeled) else None
             sampler = ActiveSampler(
                 "tagging", None, BATCH, labeled_data=known, seed_fisher=True, random_state=seed
             )
-            batch = sampler.rank(pool_tasks(tasks.select(left), heads), BATCH).indices
+            batch = sampler.rank(pool(tasks.select(left)), BATCH).indices
         else:
             batch = np.random.default_rng([seed, len(left)]).permutation(len(left))[:BATCH]
         labeled = np.concatenate([labeled, left[batch]])

@@ -260,6 +260,7 @@ class ControlHeads:
                 tasks.parts[some[0].from_name],
                 [head for one in some if (head := self.region_head(one))],
                 by_doubt=self.embedder.parts[some[0].from_name].by_doubt,
+                prior=self.kind_of(some[0]).prior,
             )
             for some in controls.values()
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from active_learn import RaggedArray
 from active_learn.heads import PartTagger
 
-from ..regions.parts import PartsOfTasks
+from ..regions.parts import Parts, PartsOfTasks
 from ..user_models import unit_length
 from .region_heads import doubts
 
@@ -21,17 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["pool_tasks", "side_by_side"]
 
 FloatArray = npt.NDArray[np.float32]
+Prior = Callable[[Parts], FloatArray | None]
 
 
 def pool_tasks(
-    tasks: PartsOfTasks, heads: Sequence[PartTagger], *, by_doubt: bool = True
+    tasks: PartsOfTasks,
+    heads: Sequence[PartTagger],
+    *,
+    by_doubt: bool = True,
+    prior: Prior = lambda parts: None,
 ) -> PooledTasks:
     """Pool the parts of tasks, in blocks of bounded memory.
 
     Parameters
     ----------
     heads : sequence of PartTagger
-        A part weighs as much as the head that doubts it most; all weigh 1 without one.
+        A part weighs as much as the head that doubts it most.
+    prior : callable
+        Returns the weights of parts without a head, see `PartKind.prior`; None: all weigh 1.
     by_doubt : bool
         See `pool_parts`.
     """
@@ -41,7 +48,10 @@ def pool_tasks(
     doubts = np.zeros(len(tasks), np.float32)
     for at, parts in tasks.blocks():
         ragged = RaggedArray(parts.rows, parts.offsets)
+        weights = None if heads else prior(parts)
         likely = partial(_most_doubted, heads) if heads else None
+        if weights is not None:
+            likely = partial(_with_doubts, weights)
         found = pool_parts(ragged, likely, by_doubt=by_doubt)
         vectors[at], doubts[at] = found.vectors, found.doubts
     return PooledTasks(vectors, doubts, np.maximum(tasks.sizes, 1).astype(np.float32))
@@ -67,4 +77,10 @@ def _most_doubted(heads: Sequence[PartTagger], parts: RaggedArray) -> FloatArray
         return heads[0].flat_probabilities(parts)
     unsure = np.max([doubts(head.flat_probabilities(parts)) for head in heads], axis=0)
     found: FloatArray = np.stack([1 - unsure / 2, unsure / 2], axis=1)
+    return found
+
+
+def _with_doubts(weights: FloatArray, parts: RaggedArray) -> FloatArray:
+    """Return probabilities of which the doubt is a weight, (P, 2)."""
+    found: FloatArray = np.stack([1 - weights / 2, weights / 2], axis=1)
     return found

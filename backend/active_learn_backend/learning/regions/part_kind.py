@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...labeling.controls import RegionTag
 from ...labeling.regions import ScoredRegion
 from ...settings import Settings
-from .parts import Places, TaskParts
+from .parts import Parts, Places, TaskParts
 
 __all__ = ["PartEncoder", "PartKind", "Tags"]
 
@@ -72,6 +72,10 @@ class PartKind(ABC):
     def for_control(self, control: RegionTag) -> PartKind:
         """Return the kind of the same parts where a control marks them in its own way."""
         return self
+
+    def prior(self, parts: Parts) -> npt.NDArray[np.float32] | None:
+        """Return how much each part weighs before there is a head, from 0 to 1; None: all alike."""
+        return None
 
     @abstractmethod
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:

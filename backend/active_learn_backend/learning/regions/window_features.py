@@ -15,7 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from ..encoders.log_mel import HOP, RANGE, RATE, WINDOW, spectrogram
 
-__all__ = ["N_FEATURES", "series_windows", "sound_windows"]
+__all__ = ["N_FEATURES", "PLAIN", "series_windows", "sound_windows"]
 
 FloatArray = npt.NDArray[np.float32]
 Edges = npt.NDArray[np.int64]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,8 @@ from ...settings import Settings
 from ..encoders.log_mel import RATE
 from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
-from .parts import Places, TaskParts
-from .window_features import N_FEATURES, series_windows, sound_windows
+from .parts import Parts, Places, TaskParts
+from .window_features import N_FEATURES, PLAIN, series_windows, sound_windows
 
 __all__ = ["SeriesWindows", "SoundWindows", "places_between", "times_of"]
 
@@ -30,6 +31,21 @@ class _Windows(PartKind):
     sequential = True
     noun = "windows"
     metric = "F1 at IoU .5"
+    #: Squared distance from the mean of a task that one window of ten has.
+    far: ClassVar[float]
+
+    def prior(self, parts: Parts) -> npt.NDArray[np.float32]:
+        """Return how much each window differs from the mean of its task.
+
+        What is marked is what happens; most windows hold what goes on all the time.
+        """
+        found = []
+        for start, stop in pairwise(parts.offsets.tolist()):
+            rows = np.asarray(parts.rows[start:stop, :PLAIN], np.float32)
+            mean = rows.sum(axis=0) / max(len(rows), 1)
+            distance = ((rows - mean) ** 2).sum(axis=1)
+            found.append(distance / (distance + self.far))
+        return np.concatenate([np.empty(0, np.float32), *found])
 
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
         return interval_tags(regions, labels, times_of(places))
@@ -53,12 +69,16 @@ class _Windows(PartKind):
 class SoundWindows(_Windows):
     """The windows of a sound, all of one length but for the last; times are seconds."""
 
+    far = 2.0
+
     def encoder(self, settings: Settings) -> PartEncoder:
         return SoundWindowEncoder()
 
 
 class SeriesWindows(_Windows):
     """The windows of all channels of a time series; times are those of its time column."""
+
+    far = 20.0
 
     def encoder(self, settings: Settings) -> PartEncoder:
         return SeriesWindowEncoder()

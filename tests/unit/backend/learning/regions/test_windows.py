@@ -10,6 +10,7 @@ from active_learn.heads import Run
 from active_learn_backend.errors import ContentError
 from active_learn_backend.labeling.regions import count_matches, merge_regions
 from active_learn_backend.labeling.time_series import Series
+from active_learn_backend.learning.regions.parts import Parts
 from active_learn_backend.learning.regions.window_features import (
     MOST_OF_SERIES,
     MOST_OF_SOUND,
@@ -21,6 +22,7 @@ from active_learn_backend.learning.regions.windows import (
     SeriesWindowEncoder,
     SeriesWindows,
     SoundWindowEncoder,
+    SoundWindows,
     places_between,
     times_of,
 )
@@ -157,3 +159,17 @@ def test_a_series_has_the_times_of_its_column() -> None:
         [first + day, first + 3 * day],
     ]
     assert times_of(encoder.prepare(Series(channels)).places).tolist() == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize("kind", [SeriesWindows(), SoundWindows()])
+def test_before_a_head_the_windows_weigh_most_that_differ_from_their_task(kind: Any) -> None:
+    rows = np.zeros((7, N_FEATURES), np.float16)
+    rows[2, 0], rows[6, 1] = 8, 8
+    parts = Parts(rows, np.empty((0, 2), np.int64), np.array([0, 4, 4, 7]))
+    weights = kind.prior(parts)
+    assert weights.shape == (7,)
+    assert (weights >= 0).all()
+    assert (weights < 1).all()
+    assert weights[2] > weights[[0, 1, 3]].max()
+    assert weights[6] > weights[[4, 5]].max()
+    assert kind.prior(Parts(rows[:0], parts.places, np.array([0]))).shape == (0,)
