@@ -44,10 +44,10 @@ class Row:
     samples: int = 1  # seconds are divided by it
 
 
-def stream(start: int) -> Callable[[], object]:
-    """Return the call that decides on 500 samples of a stream, ``start`` of which have passed."""
+def stream(start: int, samples: int = 500) -> Callable[[], object]:
+    """Return the call that decides on samples of a stream, ``start`` of which have passed."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(start + 500, 16)).astype(np.float32)
+    rows = rng.normal(size=(start + samples, 16)).astype(np.float32)
     head = LinearHead(rng.normal(size=(3, 16)))
     sampler = ActiveSampler("classification", head, 0.5, random_state=0)
     list(sampler.select(iter(rows[:start])))
@@ -77,6 +77,12 @@ LARGE, COLD = (Case(100_000, 768, 77, 100, "auto", {}, labeled) for labeled in (
 ROWS = {
     "stream, rate .5, 500 kept before, a sample": Row(lambda: stream(1000), 17, 0, 500),
     "stream, rate .5, 1,750 kept before, a sample": Row(lambda: stream(3500), 17, 0, 500),
+    "stream, rate .5, the first 2,000 of 20,000, a sample": Row(
+        lambda: stream(0, 2000), 1, 0, 2000
+    ),
+    "stream, rate .5, the last 2,000 of 20,000, a sample": Row(
+        lambda: stream(18_000, 2000), 1, 0, 2000
+    ),
     "`nn.Linear`, 200,000 x 384, margin": Row(linear_module, 5.2, 2e-9 * 200_000 * 384 * 77),
     "`aopt`, 10,000 x 384, all references, 300 labeled": Row(
         pool(CASES["aopt 10k, all references"]), 1.8, design_flops(10_000, 384, 5_000)

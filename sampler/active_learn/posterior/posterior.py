@@ -96,6 +96,23 @@ def pivoted_cholesky(kernel: Kernel, points: Points, size: int) -> torch.Tensor:
     return torch.tensor(chosen, dtype=torch.int64, device=left.device)
 
 
+def lower_times(lower: torch.Tensor, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Return a lower triangular matrix times another one, without the zeros above the diagonal."""
+    for start in range(0, len(lower), TRIANGLE_ROWS):
+        stop = min(start + TRIANGLE_ROWS, len(lower))
+        torch.mm(lower[start:stop, :stop], x[:stop], out=out[start:stop])
+    return out
+
+
+def times_lower(x: torch.Tensor, lower: torch.Tensor) -> torch.Tensor:
+    """Return a matrix times a lower triangular one, without the zeros above the diagonal."""
+    out = torch.zeros_like(x)
+    for start in range(0, len(lower), TRIANGLE_ROWS):
+        stop = min(start + TRIANGLE_ROWS, len(lower))
+        out[:, :stop].addmm_(x[:, start:stop], lower[start:stop, :stop])
+    return out
+
+
 class Posterior:
     """Covariances of candidates conditioned on a set of samples.
 
@@ -159,9 +176,10 @@ class Posterior:
         gram = self.kernel.gram(new, new)
         gram.diagonal().add_(self.noise(new))
         if known is not None and self._inverse is not None:
-            z = self._inverse @ self.kernel.gram(known.double(), new)
+            across = self.kernel.gram(known.double(), new)
+            z = lower_times(self._inverse, across, out=torch.empty_like(across))
             corner = self.inverse_factor(gram - z.T @ z)
-            self._append(-(corner @ z.T) @ self._inverse, corner, points.h.dtype)
+            self._append(times_lower(-corner @ z.T, self._inverse), corner, points.h.dtype)
         else:
             self._inverse = self.inverse_factor(gram)
             self._whitener = self._inverse.to(points.h.dtype)
@@ -217,9 +235,7 @@ class Posterior:
         for rows, block in x.split(BLOCK_ROWS):
             gram = self.kernel.gram(self.conditioned, block)
             columns = z[:, rows.start * x.rank : rows.stop * x.rank]
-            for start in range(0, len(whitener), TRIANGLE_ROWS):  # zeros above the diagonal
-                stop = min(start + TRIANGLE_ROWS, len(whitener))
-                torch.mm(whitener[start:stop, :stop], gram[:stop], out=columns[start:stop])
+            lower_times(whitener, gram, out=columns)
         return z.T
 
     def covariance(

@@ -12,6 +12,7 @@ from active_learn.posterior.kernels import FisherKernel, Points, RadialKernel
 from active_learn.posterior.posterior import Posterior, first_best, pivoted_cholesky
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def points(rng: np.random.Generator, n: int, d: int = 4, k: int = 3, rank: int = 1) -> Points:
@@ -128,3 +129,18 @@ def test_a_ridge_that_is_lost_in_rounding_is_refused() -> None:
     h = torch.ones(5, 3) * 1e12
     with pytest.raises(ParameterError, match="use a larger one"):
         Posterior(kernel, 1e-3, kernel.points(ModelOutput(torch.zeros(5, 1), h)))
+
+
+def test_further_samples_cost_no_products_with_the_zeros_above_the_diagonal() -> None:
+    n, m = 1024, 32
+    h = torch.from_numpy(np.random.default_rng(0).normal(size=(n + m, 8)))
+    kernel = RadialKernel(1.0)
+    points = kernel.points(ModelOutput(torch.zeros(n + m, 2), h))
+    posterior = Posterior(kernel, 0.1, points[:n])
+    with FlopCounterMode(display=False) as counter:
+        posterior.condition(points[n:])
+    assert counter.get_total_flops() < 0.75 * 2 * (2 * n * n * m)
+    at_once = Posterior(kernel, 0.1, points)
+    x = kernel.points(ModelOutput(torch.zeros(40, 2), h[:40] + 0.1))
+    found, expected = (one.variance(x, one.whiten(x)) for one in (posterior, at_once))
+    assert torch.allclose(found, expected, atol=1e-9)
