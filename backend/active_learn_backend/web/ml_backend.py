@@ -243,7 +243,7 @@ class ActiveLearningModel(LabelStudioMLBase):
         """Load what answers for the project, so that the first request need not wait for it."""
         project = self._connected_project()
         if project is not None and (project.head_round or project.model_version):
-            self._heads(project)
+            self._heads(project).embedder.warm_up()
 
     def _head_answers(
         self, project: Project, tasks: Sequence[Mapping[str, Any]], annotated: Any
@@ -316,7 +316,8 @@ class ActiveLearningModel(LabelStudioMLBase):
         """Return what answers: the own model, or the trained heads that fit the config."""
         settings = served_settings(self._runtime.settings, project)
         labeling = learned_task(project.label_config, settings)
-        embedder = open_embedder(settings, project.id, labeling, self._runtime.content.load)
+        load = self._runtime.content.load
+        embedder = open_embedder(settings, project.id, labeling, load, deferred=True)
         folder = heads_folder(self._runtime.settings, project.id)
         try:
             heads, misfits = ControlHeads.current(folder, project.head_round, labeling, embedder)

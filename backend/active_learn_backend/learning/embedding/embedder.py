@@ -17,6 +17,7 @@ from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ...state.folders import embeddings_folder
 from ..encoders import TaskEncoder, configured_encoders, readable_fields
+from ..encoders.deferred import DeferredTextEncoder
 from ..user_models import (
     OwnHead,
     OwnModel,
@@ -47,7 +48,7 @@ Contents = Callable[[Sequence[int]], Sequence[Mapping[str, Any]]]
 
 
 def load_encoder(
-    settings: Settings, task: LabelingTask, load: Callable[..., bytes]
+    settings: Settings, task: LabelingTask, load: Callable[..., bytes], *, deferred: bool = False
 ) -> TaskEncoder | OwnModel:
     """Load what makes vectors of tasks: the team's own model, else an encoder for each content.
 
@@ -59,7 +60,7 @@ def load_encoder(
     if settings.model and not finds_regions(settings):  # which makes no vectors
         return load_own_model(settings, task, load)
     fields = readable_fields(task.fields)
-    encoders = configured_encoders(settings, {field.kind for field in fields})
+    encoders = configured_encoders(settings, {field.kind for field in fields}, deferred=deferred)
     return TaskEncoder(fields, load, encoders)
 
 
@@ -108,6 +109,8 @@ class TaskEmbedder:
     ----------
     load : callable
         Bytes of an image, from its address in a task.
+    deferred : bool
+        An encoder of texts that was loaded before is loaded when something has to be embedded.
 
     Attributes
     ----------
@@ -138,9 +141,11 @@ class TaskEmbedder:
         project_id: int,
         task: LabelingTask,
         load: Callable[..., bytes],
+        *,
+        deferred: bool = False,
     ) -> None:
         self.settings, self.project_id = settings, project_id
-        self.encoder = load_encoder(settings, task, load)
+        self.encoder = load_encoder(settings, task, load, deferred=deferred)
         self.fixed_heads: dict[str, OwnHead | OwnRegionHead] = {}
         if isinstance(self.encoder, OwnModel) and (head := self.encoder.head()):
             self.fixed_heads[self.encoder.control.from_name] = head
@@ -148,6 +153,18 @@ class TaskEmbedder:
         self.n_features = self.encoder.n_features
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache = open_cache(folder.resolve(), self.n_features)
+
+    def warm_up(self) -> None:
+        """Load what was deferred.
+
+        Raises
+        ------
+        SettingsError
+            When it cannot be loaded.
+        """
+        for encoder in getattr(self.encoder, "encoders", ()):
+            if isinstance(encoder, DeferredTextEncoder):
+                encoder.loaded()
 
     def __len__(self) -> int:
         """Return how many contents are cached."""

@@ -13,6 +13,7 @@ from ...errors import SettingsError
 from ...labeling.config import Field
 from ...settings import Settings
 from .base import Encoder, VisionEncoder
+from .deferred import DeferredTextEncoder, note_loaded
 from .devices import pick_device
 from .folders import kind_of
 from .gradients import ImageEncoder
@@ -42,11 +43,16 @@ PLURAL = {"text": "texts", "image": "images", "audio": "audio"}
 PARTS = {"images": ("image",), "video": ("image",), "pdf": ("text", "image")}
 
 _encoders = LoadedModels(capacity=4)
+_deferred = LoadedModels(capacity=4)
 _told: set[str] = set()
 
 
-def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
+def configured_encoders(
+    settings: Settings, kinds: Collection[str], *, deferred: bool = False
+) -> dict[str, Encoder]:
     """Return an encoder for each kind of content ('text', 'image', 'audio', ...).
+
+    Where it may be deferred, one of texts that was loaded before is loaded when it is needed.
 
     A name of the hub that cannot be reached is asked for again after ten minutes; until then, and
     for a kind that the setting names no encoder for, the embedded one is used, with one notice in
@@ -59,7 +65,7 @@ def configured_encoders(settings: Settings, kinds: Collection[str]) -> dict[str,
     MissingOptionalDependencyError
         When it names ``minilm`` and the package is not installed, or the decoder of a kind is not.
     """
-    return _with_composed(kinds, _single_encoders(settings, _single(kinds)))
+    return _with_composed(kinds, _single_encoders(settings, _single(kinds), deferred))
 
 
 def embedded_encoders(kinds: Collection[str]) -> dict[str, Encoder]:
@@ -90,7 +96,9 @@ def readable_fields(fields: Sequence[Field]) -> list[Field]:
     return found
 
 
-def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, Encoder]:
+def _single_encoders(
+    settings: Settings, kinds: Collection[str], deferred: bool
+) -> dict[str, Encoder]:
     """Return the encoders of kinds that do not consist of others."""
     named: dict[str, tuple[str, Path]] = {}
     all_there = True
@@ -106,7 +114,11 @@ def _single_encoders(settings: Settings, kinds: Collection[str]) -> dict[str, En
                 f"'{name}'; name at most one for texts, one for images and one for audio"
             )
         named[its_kind] = (name, folder)
-    encoders = {kind: _load(*named[kind], kind, settings) for kind in kinds if kind in named}
+    encoders = {
+        kind: (_load_later if deferred and kind == "text" else _load)(*named[kind], kind, settings)
+        for kind in kinds
+        if kind in named
+    }
     for kind in set(kinds) - named.keys():
         if all_there and kind in PLURAL:
             _tell_once(
@@ -180,13 +192,26 @@ def _load(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
             return TransformerAudioEncoder(folder, device)
         from .transformer_text import TransformerTextEncoder
 
-        return TransformerTextEncoder(folder, device)
+        encoder = TransformerTextEncoder(folder, device)
+        note_loaded(settings, encoder)
+        return encoder
 
     key = (signature(folder), str(device))
     try:
         return _encoders.get(key, load)
     except (ModelError, SettingsError) as error:
         raise SettingsError(f"ENCODER '{name}' cannot be used: {error}") from error
+
+
+def _load_later(name: str, folder: Path, kind: str, settings: Settings) -> Encoder:
+    """Return an encoder whose model is loaded when it is needed, if that is known to work."""
+    key = ("deferred", signature(folder), settings.device, settings.model_dir)
+    return _deferred.get(
+        key,
+        lambda: DeferredTextEncoder.of(
+            folder, settings, lambda: _load(name, folder, kind, settings)
+        ),
+    )
 
 
 def _single(kinds: Collection[str]) -> set[str]:

@@ -27,7 +27,12 @@ __all__ = ["RegionEmbedder", "open_embedder"]
 
 
 def open_embedder(
-    settings: Settings, project_id: int, task: LabelingTask, load: Callable[..., bytes]
+    settings: Settings,
+    project_id: int,
+    task: LabelingTask,
+    load: Callable[..., bytes],
+    *,
+    deferred: bool = False,
 ) -> TaskEmbedder:
     """Return what embeds the tasks of a project.
 
@@ -35,16 +40,18 @@ def open_embedder(
     ----------
     load : callable
         Bytes of a file, from its address in a task.
+    deferred : bool
+        See `TaskEmbedder`; where regions are labeled nothing is deferred.
 
     Raises
     ------
     SettingsError
         When the settings name a model or encoder that cannot be used for this task.
     """
-    if not task.regions:
-        load_region_model(settings, task)  # says that it finds none here
-    kind = RegionEmbedder if task.regions else TaskEmbedder
-    return kind(settings, project_id, task, load)
+    if task.regions:
+        return RegionEmbedder(settings, project_id, task, load)
+    load_region_model(settings, task)  # says that it finds none here
+    return TaskEmbedder(settings, project_id, task, load, deferred=deferred)
 
 
 class PartsOfField:
