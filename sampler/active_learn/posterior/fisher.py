@@ -92,8 +92,10 @@ def _uncertainty(logits: torch.Tensor, problem_type: AnyProblemType) -> torch.Te
     p = probabilities(logits, problem_type)
     if problem_type == "multilabel":
         return (1 - (2 * p - 1).abs()).mean(dim=1)
-    top = p.topk(2, dim=1).values
-    return 1 - (top[:, 0] - top[:, 1])
+    # Two passes for the largest are several times as fast as topk.
+    first, classes = p.max(dim=1, keepdim=True)
+    second = p.scatter(1, classes, -torch.inf).amax(dim=1)
+    return 1 - (first[:, 0] - second)
 
 
 def output_factors(

@@ -137,3 +137,14 @@ def test_the_bound_on_the_output_side_holds(
         kernel = FisherKernel(problem, side, rank)
         x = kernel.points(ModelOutput(z, torch.ones(50, 1, dtype=z.dtype)))
         assert x.a.square().sum(dim=(1, 2)).max() <= kernel.output_bound + 1e-12
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 77])
+def test_the_margin_is_that_of_the_two_likeliest_classes(n_classes: int) -> None:
+    """Also of ties, and of classes as likely as any number can say."""
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(200, n_classes))).float()
+    logits[:20] = 0
+    logits[20:40, 0] = logits[20:40, -1] = 5
+    logits[40:60, 1] = 1000
+    top = probabilities(logits, "classification").sort(dim=1, descending=True).values
+    assert torch.equal(uncertainty(logits, "classification"), 1 - (top[:, 0] - top[:, 1]))
