@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from active_learn_backend.labeling.regions import count_matches
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.tasks import read_tasks
+from active_learn_backend.web.app import create_app
 from fake_label_studio import FakeLabelStudio
 from label_studio_sdk.converter.brush import decode_rle
 from media_files import picture_with_boxes
@@ -104,3 +106,8 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
     audits = [one.evaluation.audit for one in report.controls]
     metric = "F1 at IoU .5"
     assert [one.metric for one in audits if one] == [metric, "F1 of points within 6.25 %", metric]
+    page = create_app(backend.settings()).test_client()
+    html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
+    assert re.search(r'<path class="region label-[01]" d="M[\d.]+ [\d.]+L', html)
+    assert re.search(r'd="M[\d.]+ [\d.]+h0"><title>(disk|stripes) \d+', html)
+    assert re.search(r"cells unsure; proposed: (disk|stripes) \(\d+%\)", html)

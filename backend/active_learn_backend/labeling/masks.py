@@ -89,7 +89,7 @@ def mask_overlap(first: Shape, second: Shape) -> float:
     return (one & other).bit_count() / (one | other).bit_count()
 
 
-def outline(mask: Mask) -> list[list[float]]:
+def outline(mask: Mask) -> list[tuple[float, float]]:
     """Return the outer border of the largest piece of a mask as a polygon in percent."""
     numbered, _ = label(mask)
     largest = numbered == np.argmax(np.bincount(numbered[mask]))
@@ -106,7 +106,7 @@ def outline(mask: Mask) -> list[list[float]]:
         after = max(ways[at], key=lambda to, at=at, right=right: _dot(at, to, right))  # type: ignore[misc]
         turned = (after[0] - at[0], after[1] - at[1])
         if turned != heading:
-            corners.append([at[1] * STEP, at[0] * STEP])
+            corners.append((at[1] * STEP, at[0] * STEP))
         at, heading = after, turned
         if at == first:
             return corners

@@ -36,6 +36,12 @@ class EllipseLabelsTag(ImageRegionTag):
             )
         return enclosing_box([(x - across, y - down), (x + across, y + down)])
 
+    def path(self, start: Any, end: Any) -> str:
+        (left, top), (right, bottom) = start, end
+        arc = f"A{(right - left) / 2:.5g} {(bottom - top) / 2:.5g} 0 1 1"
+        middle = f"{(top + bottom) / 2:.5g}"
+        return f"M{left:.5g} {middle}{arc} {right:.5g} {middle}{arc} {left:.5g} {middle}Z"
+
     def payload(self, start: Any, end: Any, content: Any) -> dict[str, Any]:
         (left, top), (right, bottom) = start, end
         center = {"x": (left + right) / 2, "y": (top + bottom) / 2}

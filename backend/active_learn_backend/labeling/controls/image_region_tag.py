@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ..masks import mask_of, outline
 from .region_tag import RegionTag
 
 __all__ = ["ORIGINAL", "Corner", "ImageRegionTag", "clip", "enclosing_box", "is_number", "ratio_of"]
@@ -24,6 +25,15 @@ class ImageRegionTag(RegionTag):
         super().check_objects(objects)
         if any(name.lower() == "valuelist" for name in objects[0].attr):
             raise self.error("labels regions of several images (valueList); show one image")
+
+    def path(self, start: Any, end: Any) -> str:
+        if start == end:
+            return f"M{start[0]:.5g} {start[1]:.5g}h0"
+        (left, top), (right, bottom) = start, end[:2]
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        if len(end) > 2:
+            corners = outline(mask_of(start, end))
+        return f"M{'L'.join(f'{x:.5g} {y:.5g}' for x, y in corners)}Z"
 
     def values(self, result: Any) -> list[Mapping[str, Any]]:
         """Pick the values of this control, each with the size of its image."""

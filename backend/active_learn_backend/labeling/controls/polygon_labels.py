@@ -29,7 +29,7 @@ class PolygonLabelsTag(ImageRegionTag):
         return shape_of(rasterise([(clip(x), clip(y)) for x, y in points]))
 
     def payload(self, start: Any, end: Any, content: Any) -> dict[str, Any]:
-        return {"points": outline(mask_of(start, end)), "closed": True}
+        return {"points": [list(at) for at in outline(mask_of(start, end))], "closed": True}
 
 
 def _is_point(one: Any) -> bool:

@@ -76,6 +76,10 @@ class RegionTag(ControlTag):
         """Return in words where a region lies; empty where it can be shown better."""
         return ""
 
+    def path(self, start: Any, end: Any) -> str:
+        """Return the SVG path of a region in an image of 100 x 100; empty where it is in none."""
+        return ""
+
     def check_objects(self, objects: Sequence[Any]) -> None:
         if len(objects) != 1 or objects[0].tag not in self.objects:
             tags = " and ".join(sorted({one.tag for one in objects}))

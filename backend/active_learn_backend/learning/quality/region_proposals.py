@@ -27,6 +27,7 @@ __all__ = ["Piece", "Proposal", "propose"]
 UNSURE = 0.5  # doubt from which a part counts as unsure: the two likeliest are that close
 NAMED = 3  # unsure words that are named
 TOLD = 5  # regions that are named
+DRAWN = 30  # regions that are drawn over an image
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,24 @@ class Piece:
     text: str
     label: str = ""
     score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A proposed region that is drawn over its image.
+
+    Attributes
+    ----------
+    path : str
+        As SVG, in an image of 100 x 100.
+    number : int
+        The place of its label in the config.
+    """
+
+    path: str
+    label: str
+    number: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -51,12 +70,15 @@ class Proposal:
         that are proposed, where they are told and not shown.
     pieces : tuple of Piece
         The beginning of the text.
+    drawn : tuple of Drawn
+        The regions in the image.
     """
 
     control: str
     field: str
     reason: str
     pieces: tuple[Piece, ...]
+    drawn: tuple[Drawn, ...] = ()
 
 
 def propose(
@@ -100,6 +122,7 @@ def propose(
             field.name,
             _reason(kind, found, texts[key], places.places_of(at)) + _named(control, found),
             _pieces(texts[key], found.regions, most) if kind.is_text else (),
+            _drawn(control, found),
         )
         for at, (key, found) in enumerate(zip(known, find_regions(head, kind, tasks), strict=True))
     }
@@ -118,12 +141,22 @@ def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -
 def _named(control: RegionTag, found: FoundRegions) -> str:
     """Return in words which regions are proposed, the first of them; empty where they are shown."""
     regions = [
-        f"{one.label} {where} ({one.score:.0%})"
+        f"{one.label} {where} ({one.score:.0%})" if where else f"{one.label} ({one.score:.0%})"
         for one in found.regions
-        if (where := control.named(one.start, one.end))
+        if (where := control.named(one.start, one.end)) or control.path(one.start, one.end)
     ]
     more = f" and {len(regions) - TOLD} more" if len(regions) > TOLD else ""
     return f"; proposed: {', '.join(regions[:TOLD])}{more}" if regions else ""
+
+
+def _drawn(control: RegionTag, found: FoundRegions) -> tuple[Drawn, ...]:
+    """Return the regions in an image, the surest of them."""
+    surest = sorted(found.regions, key=lambda one: -one.score)[:DRAWN]
+    return tuple(
+        Drawn(path, one.label, control.labels.index(one.label), one.score)
+        for one in surest
+        if (path := control.path(one.start, one.end))
+    )
 
 
 def _pieces(exact: ExactText, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:

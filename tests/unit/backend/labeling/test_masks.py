@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.masks import (
     GRID,
     mask_of,
@@ -69,13 +71,13 @@ def test_a_shape_keeps_its_mask_in_json(points: list[tuple[float, float]]) -> No
     start, end = json.loads(json.dumps(shape))
     assert np.array_equal(mask_of(start, end), mask)
     assert overlap(Region.of([start, end, "A"]), Region.of([*shape, "A"])) == 1
-    assert mask[rasterise([tuple(at) for at in outline(mask)]) & mask].any()
+    assert mask[rasterise(outline(mask)) & mask].any()
 
 
 def test_the_outline_of_what_fills_squares_is_exact() -> None:
     step = [(0, 0), (50, 0), (50, 25), (25, 25), (25, 50), (0, 50)]
-    assert outline(rasterise(step)) == [list(at) for at in step]
-    assert outline(rasterise(SQUARE)) == [list(at) for at in SQUARE]
+    assert outline(rasterise(step)) == step
+    assert outline(rasterise(SQUARE)) == SQUARE
 
 
 def test_an_outline_goes_around_holes_and_the_largest_piece() -> None:
@@ -83,14 +85,14 @@ def test_an_outline_goes_around_holes_and_the_largest_piece() -> None:
     mask[16:48, 16:48] = True
     mask[30:34, 30:34] = False
     mask[0, 0] = mask[48, 48] = mask[15, 15] = True  # two of them touch it by a corner
-    assert outline(mask) == [list(at) for at in SQUARE]
+    assert outline(mask) == SQUARE
 
 
 def test_an_outline_stays_at_a_square_that_touches_another_by_a_corner() -> None:
     mask = np.zeros((GRID, GRID), bool)
     mask[:3, :3] = True
     mask[0, 2] = mask[1, 1] = False  # (0, 1) and (1, 2) are joined around by the left and below
-    assert np.array_equal(rasterise([tuple(at) for at in outline(mask)]), mask)
+    assert np.array_equal(rasterise(outline(mask)), mask)
 
 
 def test_shapes_are_the_same_by_half_of_the_union_of_their_masks() -> None:
@@ -116,3 +118,22 @@ def test_points_are_the_same_if_they_are_near() -> None:
     assert agreement([one], [near]) == 1
     assert merge_regions([[one], [near], [near]]) == [near]
     assert merge_regions([[one], [far], []]) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "region", "path"),
+    [
+        ("RectangleLabels", [(10, 20), (30.5, 40)], "M10 20L30.5 20L30.5 40L10 40Z"),
+        (
+            "EllipseLabels",
+            [(10, 20), (30, 40)],
+            "M10 30A10 10 0 1 1 30 30A10 10 0 1 1 10 30Z",
+        ),
+        ("KeyPointLabels", [(10, 33.333), (10, 33.333)], "M10 33.333h0"),
+        ("PolygonLabels", region(SQUARE)[:2], "M25 25L75 25L75 75L25 75Z"),
+    ],
+)
+def test_regions_are_drawn_as_svg(tag: str, region: list[Any], path: str) -> None:
+    config = f'<View><Image name="i" value="$i"/><{tag} name="c" toName="i"><Label value="A"/>'
+    (control,) = parse_label_config(f"{config}</{tag}></View>").regions
+    assert control.path(*region) == path
