@@ -109,10 +109,12 @@ class FakeLabelStudio(Script):
             task, [{"from_name": "label", "to_name": "text", "type": "choices", "value": value}]
         )
 
-    def submit(self, task: int, result: list[dict[str, Any]]) -> None:
+    def submit(
+        self, task: int, result: list[dict[str, Any]], lead_time: float | None = None
+    ) -> None:
         with self._one:
             now = _now()
-            self._annotate(task, result, now, updated_by=1)
+            self._annotate(task, result, now, updated_by=1, lead_time=lead_time)
             self.locks.pop(task, None)
 
     def edit(self, annotation_id: int, **values: Any) -> None:
@@ -139,7 +141,12 @@ class FakeLabelStudio(Script):
             return self._ids
 
     def _annotate(
-        self, task: int, result: list[dict[str, Any]], now: str, updated_by: int | None
+        self,
+        task: int,
+        result: list[dict[str, Any]],
+        now: str,
+        updated_by: int | None,
+        lead_time: float | None = None,
     ) -> None:
         annotation = {
             "id": self._new_id(),
@@ -147,7 +154,7 @@ class FakeLabelStudio(Script):
             "updated_at": now,
             "completed_by": 1,
             "updated_by": updated_by,
-            "lead_time": None,
+            "lead_time": lead_time,
             "result": result,
         }
         self.tasks[task]["annotations"].append(annotation)

@@ -45,3 +45,5 @@ def advise_command(
         )
     for line in describe(advise(reports, target, control)):
         click.echo(f"project {project_id}: {line}")
+    if reports and (cost := reports[-1].cost):
+        click.echo(f"project {project_id}: a task takes {cost.about} ({cost.detail})")

@@ -24,6 +24,7 @@ __all__ = [
     "count_votes",
     "is_automatic",
     "is_skipped",
+    "lead_time",
     "marked",
     "merge_labels",
     "no_label_because",
@@ -156,6 +157,21 @@ def is_automatic(annotation: Mapping[str, Any]) -> bool:
     """
     touched = annotation.get("updated_by") is not None or annotation.get("lead_time") is not None
     return not touched and run_of(annotation) is not None
+
+
+def lead_time(annotations: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the seconds that an annotation took, the median of several; None if not known.
+
+    What was sent through the API has no time, and a skip is no work.
+    """
+    times = [
+        float(seconds)
+        for one in annotations
+        if isinstance(seconds := one.get("lead_time"), int | float)
+        and 0 < seconds < float("inf")
+        and not one.get("was_cancelled")
+    ]
+    return median(times) if times else None
 
 
 def is_skipped(annotations: Sequence[Mapping[str, Any]]) -> bool:

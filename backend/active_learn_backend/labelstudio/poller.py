@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..labeling.annotations import is_automatic, is_skipped, run_of
+from ..labeling.annotations import is_automatic, is_skipped, lead_time, run_of
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
 from ..state.tasks import annotated_ids, apply_changes, count_annotations, count_tasks, task_ids
@@ -229,6 +229,7 @@ def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
         unmatched=task.no_label_because(by_people) if unmatched else "",
         run=_run(automatic if labels is None else by_people),
         votes=task.votes(by_people),
+        lead_time=lead_time(by_people),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from .task_cost import TaskCost
+
 __all__ = [
     "AuditGain",
     "AutomaticShare",
@@ -238,6 +240,8 @@ class RoundReport:
         The share of the audit set when the queue was chosen; None in reports of earlier versions.
     automation : Automation or None
         None where nothing answers, and of numbers, which are never exactly right.
+    cost : TaskCost or None
+        None while too few times are known.
     """
 
     round: int
@@ -251,6 +255,7 @@ class RoundReport:
     strategy: StrategyChoice | None = None
     audit_share: float | None = None
     automation: Automation | None = None
+    cost: TaskCost | None = None
     finished_at: float = field(default_factory=time.time)
 
     def of(self, control: str | None) -> ControlReport:

@@ -32,7 +32,7 @@ __all__ = [
     "UnreadableContent",
 ]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -171,6 +171,8 @@ class TaskRow:
         since; with labels, a person changed or confirmed it, so it is no blind label.
     votes : mapping or None
         By control that several annotators answered: their number and disagreement (`count_votes`).
+    lead_time : float or None
+        Seconds that its annotation took, the median of several; None where they are not known.
     """
 
     task_id: int
@@ -186,6 +188,7 @@ class TaskRow:
     unmatched: str = ""
     run: int | None = None
     votes: Mapping[str, Any] | None = None
+    lead_time: float | None = None
 
     @property
     def automatic(self) -> bool:

@@ -180,6 +180,7 @@ _FROM_LABEL_STUDIO = (
     "unmatched",
     "run",
     "votes",
+    "lead_time",
 )
 _OF_THE_TASK = ("content_key", "skipped", "run")
 

@@ -32,6 +32,7 @@ from ..learning.quality.automation import plan_automation
 from ..learning.quality.backtest import LabeledSet
 from ..learning.quality.control_report import report_control
 from ..learning.quality.region_report import report_regions
+from ..learning.quality.task_cost import measure_cost
 from ..learning.regions.embedder import open_embedder
 from ..learning.selection.queue_builder import choose
 from ..learning.selection.queue_size import QueueSize
@@ -141,6 +142,8 @@ class Round:
                 for control in self.task.controls
             ]
             automation = plan_automation(snapshot, heads, last, len(self.project.looks or ()))
+        regions = self.task.regions
+        kind = heads.kind_of(regions[0]) if regions else None
         strategy = self._strategy(snapshot, heads, last)
         report = RoundReport(
             round=number,
@@ -154,6 +157,7 @@ class Round:
             strategy=strategy,
             audit_share=self.settings.audit,
             automation=automation,
+            cost=measure_cost(snapshot, self.task, kind),
         )
         finish_round(
             self.store,

@@ -28,6 +28,7 @@ from ...state.store import TaskRow
 from ..heads.pooling import pool_tasks
 from ..heads.region_heads import find_regions
 from ..regions.embedder import PartsOfField, RegionEmbedder
+from ..regions.part_kind import PartKind
 from ..regions.parts import PartsOfTasks, TaskParts, in_memory
 from .backtest import (
     FOLDS,
@@ -102,6 +103,11 @@ class LabeledRegions:
 
     def __len__(self) -> int:
         return len(self.regions)
+
+    @property
+    def kind(self) -> PartKind:
+        """The kind of the parts, as the control marks them."""
+        return self.source.kind.for_control(self.control)
 
     def draw(self, tasks: int, parts: int) -> LabeledRegions:
         """Return at most so many tasks and parts, drawn by chance, always the same; in memory."""
@@ -211,7 +217,7 @@ def backtest_regions(
                 run.replay(candidate, batch)
                 runs[candidate.label].append(run)
                 bar.update()
-    kind = data.source.kind
+    kind = data.kind
     counts = batch * np.arange(1, half // batch + 1)
     end = min(run.parts_of_half for run in runs["random"])
     grid = np.unique(np.linspace(0, end, POINTS + 1)[1:].astype(np.int64))
@@ -253,7 +259,7 @@ class _Run:
         pool = np.random.default_rng(seed).permutation(pool)
         found = data.parts[pool]
         tags = [
-            data.source.kind.tags(data.regions[at], data.control.labels, found.places_of(place))
+            data.kind.tags(data.regions[at], data.control.labels, found.places_of(place))
             for place, at in enumerate(pool.tolist())
         ]
         return cls(data, pool, test, seed, tags)
@@ -306,7 +312,7 @@ class _Run:
             [self.tags[at] for at in labeled.tolist()],
             round=len(self.f1),
             former=self.head,
-            sequential=self.data.source.kind.sequential,
+            sequential=self.data.kind.sequential,
             encoder=self.data.source.fingerprint,
         )
 
@@ -315,7 +321,7 @@ class _Run:
         if self.head is None:
             return 0.0
         held_out = self.data.parts.select(self.test)
-        found = find_regions(self.head, self.data.source.kind, held_out)
+        found = find_regions(self.head, self.data.kind, held_out)
         truth = [self.data.regions[at] for at in self.test.tolist()]
         right, both = count_regions(truth, [one.regions for one in found])
         return float(right.sum() / both.sum())

@@ -29,6 +29,7 @@ from ...state.status_queries import (
     unmatched_tasks,
 )
 from ...state.store import Project, Store
+from ...state.task_cost import TaskCost
 from ...state.task_groups import describe_groups
 from ...state.unreadable import describe_unreadable, unreadable_tasks
 from ...wording import shortened
@@ -129,6 +130,8 @@ class ProjectStatus:
         What more labels would buy there, in words.
     random : ReplayedCurves or None
         The curves of the last backtest.
+    cost : TaskCost or None
+        How long people take for a task; None while that is not known.
     own_model : str
         Version of the team's own model, if that answers; else empty.
     model : ModelStatus or None
@@ -147,6 +150,7 @@ class ProjectStatus:
     automation: list[Automation]
     more_labels: list[str]
     random: ReplayedCurves | None
+    cost: TaskCost | None
     own_model: str
     model: ModelStatus | None
     errors: list[str]
@@ -202,6 +206,7 @@ def project_status(
         automation=automation,
         more_labels=[expected_automation(automation, one) for one in SHOWN_ACCURACIES],
         random=read_replayed_curves(settings, project.id),
+        cost=reports[-1].cost if reports else None,
         own_model=project.model_version,
         model=model_status(settings, project),
         errors=list(dict.fromkeys(errors)),
