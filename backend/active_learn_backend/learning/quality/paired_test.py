@@ -10,9 +10,7 @@ from ...settings import RANDOM_STATE
 
 __all__ = ["LEVEL", "p_worse"]
 
-#: One-sided. A wrong refusal leaves what serves and what a person can still choose, a wrong
-#: acceptance harms the answers: so a model is refused on less evidence than the usual 0.05.
-LEVEL = 0.2
+LEVEL = 0.05  # one-sided; above it a difference may be chance
 DRAWS = 9_999
 
 

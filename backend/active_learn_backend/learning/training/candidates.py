@@ -55,7 +55,7 @@ class Candidate:
         """Compare a version with what serves, on the audit labels; return it with the result.
 
         It stays undecided while there are too few of these. It has a reason why it may not serve
-        where it is worse, and that is hardly chance (`p_worse`). Both are recorded.
+        where it is worse; that also says whether it may be chance (`p_worse`). Both are recorded.
 
         Raises
         ------
@@ -138,13 +138,12 @@ class Candidate:
         if means[0] is None or means[1] is None or means[0] <= means[1]:
             return found
         chance = p_worse(losses[0][both], losses[1][both])
-        if chance >= LEVEL:
-            return replace(found, within_chance=True)
         why = (
             f"it is worse than what serves: {found.metric} {found.quality:.3f} instead of "
-            f"{found.served_quality:.3f} on {n} audit labels (one-sided p = {chance:.2g})"
+            f"{found.served_quality:.3f} on {n} audit labels"
+            + (f", which may be chance (p = {chance:.2f})" if chance >= LEVEL else "")
         )
-        return replace(found, reason=why)
+        return replace(found, within_chance=chance >= LEVEL, reason=why)
 
     def _losses(
         self, embedder: TaskEmbedder, head: Head, snapshot: ControlSnapshot, rows: list
