@@ -7,6 +7,7 @@ from typing import Any
 
 from ..labeling.config import LabelingTask
 from ..labeling.controls import ControlTag, RegionTag
+from ..labeling.regions import Region
 
 __all__ = ["controls_to_answer", "without_known_regions"]
 
@@ -40,6 +41,6 @@ def without_known_regions(
     return [item for item in result if is_new(item)]
 
 
-def _regions(control: RegionTag, result: Any) -> set[tuple[Any, ...]]:
+def _regions(control: RegionTag, result: Any) -> set[Region]:
     found: Iterable[Sequence[Any]] = control.read(result) or ()
-    return {tuple(one) for one in found}
+    return {Region.of(one) for one in found}

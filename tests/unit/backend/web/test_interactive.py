@@ -39,6 +39,23 @@ def test_regions_are_answered_again_and_choices_are_not() -> None:
         assert names(nothing) == ["label", "tone"]
 
 
+def test_a_box_that_was_drawn_is_no_suggestion() -> None:
+    task = parse_label_config(
+        '<View><Image name="image" value="$image"/>'
+        '<RectangleLabels name="box" toName="image"><Label value="cat"/></RectangleLabels></View>'
+    )
+
+    def box(x: float) -> dict[str, Any]:
+        value = {"x": x, "y": 10, "width": 20, "height": 20, "rotation": 0}
+        return {
+            "from_name": "box", "to_name": "image", "type": "rectanglelabels",
+            "original_width": 100, "original_height": 80,
+            "value": {**value, "rectanglelabels": ["cat"]},
+        }  # fmt: skip
+
+    assert without_known_regions(task, [box(10)], [box(10), box(50)]) == [box(50)]
+
+
 def test_a_region_that_was_drawn_is_no_suggestion() -> None:
     same, moved, other = region(32, 37, "ORG"), region(32, 38, "ORG"), region(32, 37, "LOC")
     found = [same, moved, other, TONE]
