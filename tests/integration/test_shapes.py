@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,13 @@ from active_learn_backend.labeling.brush_rle import write_brush
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.masks import rasterise
 from active_learn_backend.labeling.regions import count_matches
+from active_learn_backend.labelstudio.exports import read_export
+from active_learn_backend.learning.quality.region_backtest import (
+    LabeledRegions,
+    backtest_regions,
+    region_candidates,
+)
+from active_learn_backend.settings import load_settings
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.tasks import read_tasks
@@ -55,16 +64,40 @@ def annotation(boxes: Boxes, size: tuple[int, int]) -> list[dict[str, Any]]:
     return result
 
 
-def test_shapes_and_points_are_learned_proposed_and_measured(
-    backend: Backend, studio: FakeLabelStudio
-) -> None:
+def drawn_pictures(count: int) -> dict[str, list[dict[str, Any]]]:
+    """Return addresses of pictures, with what a person draws in them."""
     rng, pictures = np.random.default_rng(3), {}
-    for _ in range(PICTURES):
+    for _ in range(count):
         image, boxes = picture_with_boxes(rng)
         file = io.BytesIO()
         image.save(file, "PNG")
         address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
         pictures[address] = annotation(boxes, image.size)
+    return pictures
+
+
+def bytes_of(address: str, *_: Any) -> bytes:
+    return base64.b64decode(address.partition(",")[2])
+
+
+def test_a_backtest_replays_points(tmp_path: Path) -> None:
+    tasks = [
+        {"data": {"text": address}, "annotations": [{"result": result}]}
+        for address, result in drawn_pictures(50).items()
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    task, rows = read_export(tmp_path / "export.json", CONFIG)
+    settings = load_settings(model_dir=tmp_path, controls="middle")
+    data = LabeledRegions.embed(settings, 0, task, rows, bytes_of)
+    assert data.kind.metric == "F1 of points within 6.25 %"
+    found = backtest_regions(data, region_candidates(["random"]), batch=10, seeds=1)
+    assert max(row["score"] for row in found.rows) > 0.3
+
+
+def test_shapes_and_points_are_learned_proposed_and_measured(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    pictures = drawn_pictures(PICTURES)
     project = studio.add_project(pictures, CONFIG)
     backend.store.register(project)
     backend.store.update(project, mode="pull")
