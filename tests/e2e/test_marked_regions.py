@@ -137,8 +137,10 @@ def test_two_people_mark_entities_which_are_learned_and_proposed_where_they_stan
     report = wait_until(learned, timeout=120, what="a round that knows the labels")
     harness.wait_queue(project, after=report.round - 1)
     with closing(harness.store) as store:
-        labels = {row.task_id: row.labels for row in read_tasks(store, project) if row.labels}
+        marked = {row.task_id: row for row in read_tasks(store, project) if row.labels}
+    labels = {task_id: row.labels for task_id, row in marked.items()}
     assert labels.keys() == set(labeled)
+    assert [marked[task].lead_time for task in first[:2]] == [1.0, 1.0]  # as they were submitted
     assert labels[first[0]] == {"label": spans(data[first[0]])}
 
     # The next queue is the library's ranking under the head that was trained on these labels.
