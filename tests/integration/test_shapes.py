@@ -143,4 +143,4 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
     assert re.search(r'<path class="region label-[01]" d="M[\d.]+ [\d.]+L', html)
     assert re.search(r'd="M[\d.]+ [\d.]+h0"><title>(disk|stripes) \d+', html)
-    assert re.search(r"cells unsure; proposed: (disk|stripes) \(\d+%\)", html)
+    assert re.search(r"cells unsure; proposed: (disk|stripes) \(\d+ %\)", html)

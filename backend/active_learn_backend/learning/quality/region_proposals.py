@@ -141,7 +141,7 @@ def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -
 def _named(control: RegionTag, found: FoundRegions) -> str:
     """Return in words which regions are proposed, the first of them; empty where they are shown."""
     regions = [
-        f"{one.label} {where} ({one.score:.0%})" if where else f"{one.label} ({one.score:.0%})"
+        " ".join(part for part in (one.label, where, f"({100 * one.score:.0f} %)") if part)
         for one in found.regions
         if (where := control.named(one.start, one.end)) or control.path(one.start, one.end)
     ]
