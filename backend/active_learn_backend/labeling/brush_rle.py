@@ -18,6 +18,7 @@ from .masks import GRID, Mask, fill_squares
 __all__ = ["is_image_size", "read_brush", "write_brush"]
 
 MOST_BYTES = 1_000_000  # of a code that is read
+MOST_RUNS = 200_000  # in it, which take half a second; of a photograph there are some thousands
 LONGEST_SIDE = 30_000  # pixels
 MOST_PIXELS = 100_000_000
 CHANNELS = 4
@@ -118,8 +119,11 @@ def _drawn(code: bytes, pixels: int) -> Iterator[tuple[int, int]]:
     if bits.read(32) != pixels * CHANNELS or bits.read(5) != 7:
         raise ValueError("another number of pixels, or none of a byte a channel")
     lengths = [bits.read(4) + 1 for _ in range(4)]
-    at, end = 0, pixels * CHANNELS
+    at, end, runs = 0, pixels * CHANNELS, 0
     while at < end:
+        runs += 1
+        if runs > MOST_RUNS:
+            raise ValueError("more runs than are read")
         same = bits.read(1)
         n = bits.read(lengths[bits.read(2)]) + 1
         if at + n > end:

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from active_learn_backend.labeling.brush_rle import is_image_size, read_brush, write_brush
+from active_learn_backend.labeling.brush_rle import (
+    MOST_RUNS,
+    is_image_size,
+    read_brush,
+    write_brush,
+)
 from active_learn_backend.labeling.masks import GRID, rasterise
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +89,26 @@ def test_what_claims_more_than_it_holds_is_not_read() -> None:
     longer = f"{4:032b}00111" + "0010001101111111" + "111" + "1" * 16 + "1" * 8
     bits = longer.ljust(-(-len(longer) // 8) * 8, "0")
     assert read_brush(list(int(bits, 2).to_bytes(len(bits) // 8, "big")), 1, 1) is None
+
+
+def test_a_code_of_very_many_runs_is_not_read() -> None:
+    """A region of 1 MB took almost three seconds: as many runs of a few bytes as fit in."""
+
+    def runs(n: int) -> list[int]:
+        side = 1000  # the rest of its pixels is claimed by long runs of nothing
+        bits = [f"{side * side * 4:032b}00111" + "".join(f"{one - 1:04b}" for one in (3, 4, 8, 16))]
+        bits += ["100" + "011" + f"{255 * (at % 2):08b}" for at in range(n)]  # four bytes each
+        rest = side * side * 4 - 4 * n
+        while rest:
+            some = min(rest, 2**16)
+            bits.append(f"111{some - 1:016b}" + "0" * 8)
+            rest -= some
+        code = "".join(bits)
+        code += "0" * (-len(code) % 8)
+        return list(int(code, 2).to_bytes(len(code) // 8, "big"))
+
+    assert read_brush(runs(1000), 1000, 1000) is not None
+    assert read_brush(runs(MOST_RUNS + 1), 1000, 1000) is None
 
 
 def test_sizes_of_images_are_limited() -> None:
