@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise EngineError("a folder from the cluster holds links or devices; not taken")
             if sum(member.size for member in members) > MOST_BYTES:
                 raise EngineError(f"a folder from the cluster has over {MOST_BYTES >> 30} GiB")
-            file.extractall(folder, members, filter="data")
+            for member in members:
+                _write(file, member, folder)
     except tarfile.TarError as error:
         raise EngineError(f"a folder from the cluster cannot be read: {error}") from error
+
+
+def _write(file: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file or a folder of a tar file. Python before 3.11.4 has no filter for that."""
+    path = (folder / member.name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise EngineError("a folder from the cluster names files outside of it; not taken")
+    content = file.extractfile(member)
+    if content is None:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("wb") as written:
+        shutil.copyfileobj(content, written)

@@ -44,11 +44,8 @@ def test_what_is_no_plain_file_is_not_taken(tmp_path: Path, kind: str) -> None:
     with tarfile.open(tmp_path / "it.tar", "w") as file:
         file.addfile(member, io.BytesIO(b"evil"))
     (tmp_path / "new").mkdir()
-    if kind == "absolute":  # is taken as a name below the folder
+    with pytest.raises(EngineError, match="from the cluster"):
         unpack(tmp_path / "it.tar", tmp_path / "new")
-    else:
-        with pytest.raises(EngineError, match="from the cluster"):
-            unpack(tmp_path / "it.tar", tmp_path / "new")
     assert victim.read_text() == "as it was"
     assert not any(one.is_symlink() for one in (tmp_path / "new").rglob("*"))
 
