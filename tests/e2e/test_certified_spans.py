@@ -25,9 +25,9 @@ TEXTS = [
     else "\U0001f600 in {} we met {} again, day {}".format(
         ("Oslo", "Turku")[n % 2], ("Anna Berg", "Bo Dahl")[n // 2 % 2], n
     )
-    for n in range(160)
+    for n in range(110)
 ]
-ANSWERED = 90
+ANSWERED = 60
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_spans_are_certified_written_and_taken_back(
     )
     path = tmp_path / "answers.jsonl"
     said = harness.backend.run(
-        "label", "--project", str(project), "--accuracy", "0.85", "--export", str(path),
+        "label", "--project", str(project), "--accuracy", "0.75", "--export", str(path),
         "--write", "annotations",
     )  # fmt: skip
-    certified = re.search(r"(\d+) tasks \(\d+%\) are certified to be 85.0% right", said)
+    certified = re.search(r"(\d+) tasks \(\d+%\) are certified to be 75.0% right", said)
     assert certified is not None, said
     answers = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len(answers) == int(certified[1]) > 30
+    assert len(answers) == int(certified[1]) > 20
     right = 0
     for one in answers:
         task = harness.api("GET", f"/api/tasks/{one['task']}/")
@@ -78,7 +78,7 @@ def test_spans_are_certified_written_and_taken_back(
             assert value["text"] == text[value["start"] : value["end"]]
             assert item["meta"] == {"active_learn": "label-1"}
         right += one["labels"]["label"] == spans(text)
-    assert right >= 0.85 * len(answers)
+    assert right >= 0.75 * len(answers)
 
     back = harness.backend.run("unlabel", "--project", str(project), "--run", "1")
     assert f"{len(answers)} annotations" in back

@@ -73,7 +73,6 @@ def test_an_encoder_is_fine_tuned_after_40_labels_and_its_answers_follow(
             server.run("rollback", "--project", str(project), "--to", version.name)
             list(annotator.label(10))
         wait_until(lambda: answers_of("model-"), timeout=PATIENCE, what="the new model to serve")
-        harness.wait_one_version(project)
         status = read_training(settings, project)
         assert status is not None
         assert (status.state, status.command) == ("done", "TRAIN")
@@ -90,7 +89,8 @@ def test_an_encoder_is_fine_tuned_after_40_labels_and_its_answers_follow(
         model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         texts = dict(zip(tasks, truth, strict=True))
-        rows = [row for row in harness.rows(project) if row["result"]]
+        queue = harness.version(project)
+        rows = [row for row in harness.rows(project, queue) if row["result"]]
         assert rows
         for row in rows:
             logits = model(**tokenizer(texts[row["task"]], return_tensors="pt")).logits[0]

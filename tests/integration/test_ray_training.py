@@ -140,6 +140,7 @@ def test_a_training_that_takes_too_long_or_finds_no_room_says_so(
         training.run("", seconds=1.0, ray_train_gpus=7)
 
 
+@pytest.mark.soak
 def test_a_training_that_is_stopped_or_lost_goes_on_from_its_checkpoint(training: Training) -> None:
     program = """
 count = checkpoints / "count"
