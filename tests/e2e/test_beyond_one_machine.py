@@ -131,7 +131,9 @@ def test_a_project_is_embedded_through_deaths_and_ranked_in_partitions(
         harness.annotate(task, choice("positive" if positive else "negative", "label", "text"))
     later = harness.wait_queue(project, after=int(version[3:]))
     assert len(harness.rows(project, later)) == 15
-    assert harness.rounds(project)[-1].labeled == 5
+    wait_until(  # it is recorded once the queue is served
+        lambda: harness.rounds(project)[-1].labeled == 5, timeout=30, what="the round's report"
+    )
     assert Counter(line.partition(" ")[2] for line in noted(tmp_path)) == counts  # nothing anew
     assert re.search(rf"project {project}, round \d+: embedding .*/{N_TASKS}", harness.log())
     assert "Traceback" not in harness.log()
