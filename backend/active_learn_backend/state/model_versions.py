@@ -70,8 +70,6 @@ class ModelVersion:
         On the audit labels: its own, and that of what served then.
     compared_with : str
         Version of what served then.
-    within_chance : bool
-        It is worse on the audit labels than what served, but that may be chance.
     undecided : bool
         It waits for audit labels to be compared on.
     reason : str
@@ -92,7 +90,6 @@ class ModelVersion:
     quality: float | None = None
     served_quality: float | None = None
     compared_with: str = ""
-    within_chance: bool = False
     undecided: bool = False
     reason: str = ""
 
@@ -264,8 +261,6 @@ def describe_version(version: ModelVersion, project: Project) -> str:
         words.append(f"{version.metric} {version.quality:.3f} on {version.audit} audit labels")
         if version.served_quality is not None:
             words.append(f"{version.compared_with} then: {version.served_quality:.3f}")
-        if version.within_chance:
-            words.append("(the difference may be chance)")
     if version.number == project.served_model:
         words.append("(serves)")
     elif version.reason:

@@ -123,7 +123,6 @@ class Candidate:
             metric=METRICS[kind],
             quality=qualities[0],
             served_quality=qualities[1] if served else None,
-            within_chance=False,
             undecided=False,
             reason="",
         )
@@ -143,7 +142,7 @@ class Candidate:
             f"{found.served_quality:.3f} on {n} audit labels"
             + (f", which may be chance (p = {chance:.2f})" if chance >= LEVEL else "")
         )
-        return replace(found, within_chance=chance >= LEVEL, reason=why)
+        return replace(found, reason=why)
 
     def _losses(
         self, embedder: TaskEmbedder, head: Head, snapshot: ControlSnapshot, rows: list
