@@ -16,6 +16,11 @@ from active_learn_backend.settings import Settings
 from hypothesis import HealthCheck, settings
 from pydantic import AliasChoices
 
+# A failed assertion in a shared suite then shows both sides, as one in a test does.
+pytest.register_assert_rewrite(
+    *(path.stem for path in (Path(__file__).parent / "support").glob("*.py"))
+)
+
 # How long an example takes, and how fast examples are drawn, depend on what else the machine does.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")

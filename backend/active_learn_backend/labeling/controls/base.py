@@ -21,8 +21,8 @@ REGISTRY: dict[str, type[ControlTag]] = {}
 class ControlTag(ABC):
     """One control tag of a labeling config.
 
-    A tag is added by one file with one class that names its ``tag`` (and one class in the contract
-    suite, ``tests/contract/test_controls.py``).
+    A tag is added by one file with one class that names its ``tag`` (and one class in a
+    ``test_*_controls.py`` of ``tests/contract``).
 
     Parameters
     ----------
