@@ -130,7 +130,6 @@ def replay(
         backtest_regions,
         region_candidates,
     )
-    from ..learning.quality.replayed_curves import ReplayedCurves, save_replayed_curves
 
     data, settings = source.read(settings)
     names = [name.strip() for name in strategies.split(",") if name.strip()]
@@ -143,17 +142,31 @@ def replay(
     if isinstance(data, LabeledRegions):
         of_regions = backtest_regions(data, region_candidates(names), **given)
         yield of_regions.report()
+        # The page counts labels, which are tasks; what was read is said in words.
+        verdicts = [of_regions.by_tasks.verdict[0], of_regions.by_parts.verdict[0]]
+        yield from _keep(settings, source, data.control.from_name, of_regions.by_tasks, verdicts)
         yield from _write(output, of_regions.rows, [of_regions.by_parts, of_regions.by_tasks])
         return
     found = backtest(data, candidates_for(data.problem_type, names), **given)
     yield found.report()
-    if source.project_id is not None and data.problem_type == "classification":
-        means = {name: one.mean(axis=0).tolist() for name, one in found.curves.scores.items()}
-        labels = [int(one) for one in found.curves.labels]
-        replayed = ReplayedCurves(data.control, labels, means, found.verdict[0])
-        save_replayed_curves(settings, source.project_id, replayed)
-        yield "the status page shows the curve of random beside the project's own"
+    if data.problem_type == "classification":  # other scores are not those of the page
+        yield from _keep(settings, source, data.control, found, found.verdict[:1])
     yield from _write(output, list(found.curves.rows()), [found])
+
+
+def _keep(
+    settings: Settings, source: Source, control: str, found: Backtest, verdicts: Sequence[str]
+) -> Iterator[str]:
+    """Keep the mean curves of a project for its page, and yield that they are there."""
+    from ..learning.quality.replayed_curves import ReplayedCurves, save_replayed_curves
+
+    if source.project_id is None:
+        return
+    means = {name: one.mean(axis=0).tolist() for name, one in found.curves.scores.items()}
+    labels = [int(one) for one in found.curves.labels]
+    curves = ReplayedCurves(control, labels, means, " ".join(verdicts))
+    save_replayed_curves(settings, source.project_id, curves)
+    yield "the status page shows the curve of random beside the project's own"
 
 
 def _write(

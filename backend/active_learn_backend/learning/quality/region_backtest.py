@@ -290,7 +290,9 @@ class _Run:
             return np.arange(batch)
         heads = [] if self.head is None else [self.head]
         tasks = self.data.parts.select(self.pool)
-        pooled = pool_tasks(tasks, heads, by_doubt=self.data.source.by_doubt)
+        pooled = pool_tasks(
+            tasks, heads, by_doubt=self.data.source.by_doubt, prior=self.data.kind.prior
+        )
         sampler = ActiveSampler(
             "tagging",
             None,

@@ -5,23 +5,35 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from active_learn import ActiveSampler
 from active_learn.errors import DataError, ParameterError
+from active_learn.evaluation.replay import Candidate
+from active_learn_backend.cli.backtest import Source, replay
 from active_learn_backend.cli.main import main
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.time_series import Series
 from active_learn_backend.labelstudio.exports import read_export
+from active_learn_backend.learning.heads.pooling import pool_tasks
 from active_learn_backend.learning.quality.region_backtest import (
     LabeledRegions,
+    _Run,
     backtest_regions,
     region_candidates,
 )
+from active_learn_backend.learning.quality.replayed_curves import read_replayed_curves
+from active_learn_backend.learning.regions.embedder import PartsOfField
+from active_learn_backend.learning.regions.parts import in_memory
+from active_learn_backend.learning.regions.windows import SeriesWindowEncoder
 from active_learn_backend.settings import load_settings
 from click.testing import CliRunner
+from drawn_segments import EVENTS, series_with_events
 
 SPANS = (
     '<Labels name="label" toName="text"><Label value="person"/><Label value="city"/></Labels>'
@@ -72,6 +84,8 @@ def test_regions_give_a_table_by_words_and_one_by_tasks(tmp_path: Path) -> None:
     assert "| words for entity F1 " in told.output
     assert "| tasks for entity F1 " in told.output
     assert "60 labels, 2 seeds" in told.output
+    assert "status page" not in told.output  # an export has none
+    assert read_replayed_curves(load_settings(model_dir=tmp_path / "state"), 0) is None
     assert (tmp_path / "backtest.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "backtest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -103,6 +117,52 @@ def test_replays_of_both_orders_end_with_half_of_tasks_and_words(tmp_path: Path)
         np.testing.assert_allclose(found.by_tasks.curves.scores[name][0], scores)
     again = backtest_regions(data, region_candidates(["margin"]), batch=5, seeds=1)
     assert again.rows == found.rows
+
+
+def test_curves_by_tasks_are_kept_for_the_page_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = embedded(tmp_path, 60)
+    settings = load_settings(model_dir=tmp_path / "state", budget=8)
+    monkeypatch.setattr(Source, "read", lambda _self, given: (data, given))
+    said = list(replay(settings, Source(project_id=5), "margin", 2, True, tmp_path))
+    assert "the status page shows the curve of random beside the project's own" in said
+    kept = read_replayed_curves(settings, 5)
+    assert kept is not None
+    assert (kept.control, set(kept.scores)) == ("label", {"margin", "random"})
+    with (tmp_path / "backtest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["strategy"] == "random"]
+    for count, score in kept.of("random"):
+        scores = [float(row["score"]) for row in rows if int(row["tasks"]) == count]
+        assert score == pytest.approx(np.mean(scores))
+    assert kept.labels == [8, 16]
+    assert re.fullmatch(r"\S.* tasks .*\. \S.* words .*\.", kept.verdict)
+
+
+def test_the_first_tasks_of_a_replay_are_those_of_the_queue(tmp_path: Path) -> None:
+    """Before the first label those windows weigh most that differ from the mean of their task."""
+    config = (
+        '<View><TimeSeriesLabels name="label" toName="ts">'
+        + "".join(f'<Label value="{name}"/>' for name in EVENTS)
+        + '</TimeSeriesLabels><TimeSeries name="ts" value="$ts" valueType="json">'
+        '<Channel column="x"/><Channel column="y"/></TimeSeries></View>'
+    )
+    task, settings = parse_label_config(config), load_settings(model_dir=tmp_path)
+    source = PartsOfField(settings, 0, task, "ts", lambda *_: b"")
+    rng, encoder = np.random.default_rng(0), SeriesWindowEncoder()
+    drawn = [series_with_events(rng) for _ in range(20)]
+    parts = in_memory(
+        [encoder.prepare(Series(np.array([one["x"], one["y"]], np.float32))) for one, _ in drawn],
+        encoder.n_features,
+    )
+    control = task.regions[0]
+    data = LabeledRegions(parts, [regions for _, regions in drawn], control, source)
+    at = np.arange(20)
+    run = _Run.of(data, (at[:16], at[16:]), 0)
+    first = run._choose(Candidate("aopt"), at[:0], at[:16], 5)
+    pooled = pool_tasks(parts.select(run.pool), [], prior=source.kind.prior)
+    ranking = ActiveSampler("tagging", None, 5, seed_fisher=True, random_state=0).rank(pooled, 5)
+    assert first.tolist() == ranking.indices.tolist()
 
 
 def test_too_few_regions_are_refused(tmp_path: Path) -> None:
