@@ -91,6 +91,22 @@ def test_it_proposes_and_orders_before_any_label(
     page = create_app(backend.settings(**values)).test_client()
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
     assert state.model_version in html
+    waiting = page.get(f"/projects/{project}.json").json["queue"]
+    shown = {one["task_id"]: shown_regions(one) for one in waiting if not one["audit"]}
+    assert shown == {
+        task: [[text[start:end], label] for start, end, label in expected(model, text)]
+        for task in shown
+        for text in [studio.tasks[task]["data"]["text"]]
+    }
+    assert any(shown.values())
+    assert "<mark>" in html
+    assert " words unsure" in html
+
+
+def shown_regions(task: dict[str, Any]) -> list[list[str]]:
+    """Return the regions of a task on the status page: their texts and labels."""
+    (proposal,) = task["proposals"]
+    return [[one["text"], one["label"]] for one in proposal["pieces"] if one["label"]]
 
 
 def test_it_answers_live(backend: Backend, project: int, model: Path) -> None:

@@ -15,6 +15,7 @@ from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.heads import ControlHeads, train_heads
 from ..learning.quality.head_versions import KEEP_VERSIONS
 from ..learning.selection.snapshot import Snapshot
+from ..learning.user_models import OwnRegionHead, write_own_head
 from ..settings import Settings
 from ..state.folders import heads_folder
 from ..state.store import Project, Store
@@ -51,6 +52,9 @@ class HeadsStage:
         if heads.round:
             prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
         trained = {"head_round": heads.round} if heads.round or not own else {}
+        for head in heads.heads.values():
+            if isinstance(head, OwnRegionHead):  # for the status page, which loads no model
+                write_own_head(self.folder, head)
         served = self.project.next_model
         # If this round dies before its queue is served, another one has to follow.
         again = {"round_requested": True} if served != self.project.served_model else {}

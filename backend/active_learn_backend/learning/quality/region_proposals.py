@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from active_learn.heads import TaggingHead
+from active_learn.heads import PartTagger
 
 from ...labeling.config import Field
 from ...labeling.controls import RegionTag
@@ -83,7 +83,8 @@ class Proposal:
 
 def propose(
     folder: Path,
-    head: TaggingHead,
+    head: PartTagger,
+    encoder: str,
     control: RegionTag,
     field: Field,
     contents: Mapping[str, Mapping[str, Any]],
@@ -95,6 +96,10 @@ def propose(
     ----------
     folder : Path
         The project's, with its ``embeddings``.
+    head : PartTagger
+        A trained one, or that of an own model.
+    encoder : str
+        Fingerprint of the parts that it reads.
     contents : mapping
         What the encoder reads of each task, by the digest of it.
     most : int
@@ -105,11 +110,11 @@ def propose(
     dict
         By digest, of the tasks whose parts are cached.
     """
-    cached = folder / "embeddings" / head.metadata.config.encoder
+    cached = folder / "embeddings" / encoder
     keys = list(contents)
     if not keys or not cached.is_dir():
         return {}
-    kind = kind_of(field, head.metadata.config.encoder).for_control(control)
+    kind = kind_of(field, encoder).for_control(control)
     cache = PartCache(cached, head.n_features)
     missing = set(cache.missing(keys))
     known = [key for at, key in enumerate(keys) if at not in missing]

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...labeling.regions import ScoredRegion
-from ...settings import Settings
 from ..encoders.images import open_image
 from ..user_models.detector import Detected, Detector, box_overlaps
 from ..user_models.region_head import SCALE
 from ..user_models.vectors import unit_length
 from .cell_features import N_FEATURES, cell_features, grid_of
-from .part_kind import PartEncoder, PartKind, Tags
+from .part_kind import PartKind, Tags
 from .parts import Places, TaskParts
 
 __all__ = ["BOXES", "BoxEncoder", "Boxes", "boxes_of", "places_of"]
@@ -41,9 +40,6 @@ class Boxes(PartKind):
     sequential = False
     noun = "candidate boxes"
     metric = "F1 at IoU .5"
-
-    def encoder(self, settings: Settings) -> PartEncoder:
-        raise NotImplementedError("an own model makes them")
 
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
         tags = np.zeros(len(places), np.int64)

@@ -16,7 +16,6 @@ from scipy.ndimage import find_objects, label
 from ...labeling.controls import RegionTag
 from ...labeling.masks import GRID, mask_of, shape_of
 from ...labeling.regions import ScoredRegion
-from ...settings import Settings
 from ..encoders.images import open_image
 from .cell_features import N_FEATURES, cell_features, grid_of
 from .part_kind import PartKind, Tags
@@ -46,9 +45,6 @@ class Cells(PartKind):
     noun = "cells"
     metric = "F1 at IoU .5"
     touching: Any = None  # cells that make one region: those with a side in common
-
-    def encoder(self, settings: Settings) -> CellEncoder:
-        return CellEncoder()
 
     def for_control(self, control: RegionTag) -> PartKind:
         return CELLS[control.shape]

@@ -17,7 +17,7 @@ from ...state.folders import embeddings_folder
 from ..embedding.embedder import Contents, TaskEmbedder, fill_cache
 from ..encoders.content_reader import ContentReader
 from ..user_models import BoundRegionModel, load_model_of_project, load_region_model
-from .kinds import kind_of
+from .kinds import parts_of_field
 from .own_models import parts_of_model
 from .part_cache import PartCache, open_part_cache
 from .part_kind import PartEncoder, PartKind
@@ -86,11 +86,7 @@ class PartsOfField:
         field = next(one for one in task.fields if one.name == name)
         self.kind: PartKind
         self._encoder: PartEncoder
-        if own is not None:
-            self.kind, self._encoder = parts_of_model(own)
-        else:
-            self.kind = kind_of(field)
-            self._encoder = self.kind.encoder(settings)
+        self.kind, self._encoder = parts_of_model(own) if own else parts_of_field(field, settings)
         self._field, self._reader = field, ContentReader([field], load, timed=True)
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self.fingerprint = f"{self._encoder.fingerprint}-{digest}"
@@ -160,7 +156,7 @@ class RegionEmbedder(TaskEmbedder):
             self.fixed_heads = {}
             self.n_features = 0
             self.fingerprint = "+".join(one.fingerprint for one in self._fields)
-        if own and (head := own.head(self.parts[own.control.from_name].n_features)):
+        if own and (head := own.head(*self.read_by(own.control.from_name))):
             self.fixed_heads[own.control.from_name] = head
 
     def __len__(self) -> int:

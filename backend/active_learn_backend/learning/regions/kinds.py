@@ -1,12 +1,13 @@
-"""The kinds of parts that there are, and the words of a text as one of them.
+"""The kinds of parts that there are, what makes them, and the words of a text as one of them.
 
-A kind is one class here or in a file of its own, and one line in `KINDS`.
+A kind is one class here or in a file of its own, and one line in `KINDS`. The parts that an own
+model makes are in `own_models`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from ...labeling.regions import ScoredRegion
 from ...settings import Settings
 from ..encoders import configured_encoders
 from .boxes import BOXES, Boxes
-from .cells import Cells
+from .cells import CellEncoder, Cells
 from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
 from .parts import Places, TaskParts
-from .windows import SeriesWindows, SoundWindows
+from .windows import SeriesWindowEncoder, SeriesWindows, SoundWindowEncoder, SoundWindows
 from .words import EMBEDDED, SHAPED, find_words, word_features
 
-__all__ = ["KINDS", "WordEncoder", "Words", "kind_of"]
+__all__ = ["KINDS", "WordEncoder", "Words", "kind_of", "parts_of_field"]
 
 MOST_WORDS = 5000  # of a text that are read
 
@@ -39,9 +40,6 @@ class Words(PartKind):
     noun = "words"
     metric = "entity F1"
     is_text = True
-
-    def encoder(self, settings: Settings) -> PartEncoder:
-        return WordEncoder(configured_encoders(settings, {"text"})["text"])
 
     def tags(self, regions: Sequence[Sequence[Any]], labels: Sequence[str], places: Places) -> Tags:
         return interval_tags(regions, labels, places)
@@ -106,21 +104,41 @@ class WordEncoder:
         ]
 
 
+class Source(NamedTuple):
+    """What the parts of a kind of field are, and what makes them by the setting ``encoder``."""
+
+    kind: PartKind
+    encoder: Callable[[Settings], PartEncoder]
+
+
+def word_encoder(settings: Settings) -> WordEncoder:
+    return WordEncoder(configured_encoders(settings, {"text"})["text"])
+
+
 #: By the kind of the field that is labeled.
-KINDS: dict[str, PartKind] = {
-    "text": Words(),
-    "image": Cells(),
-    "audio": SoundWindows(),
-    "time series": SeriesWindows(),
+KINDS = {
+    "text": Source(Words(), word_encoder),
+    "image": Source(Cells(), lambda _: CellEncoder()),
+    "audio": Source(SoundWindows(), lambda _: SoundWindowEncoder()),
+    "time series": Source(SeriesWindows(), lambda _: SeriesWindowEncoder()),
 }
 
 
-def kind_of(field: Field, fingerprint: str = "") -> PartKind:
-    """Return the kind of the parts of a field that a control of regions labels.
+def parts_of_field(field: Field, settings: Settings) -> tuple[PartKind, PartEncoder]:
+    """Return the kind of the parts of a field that a control of regions labels, and their encoder.
 
-    Parameters
-    ----------
-    fingerprint : str
-        Of the parts: those of a detector are no cells.
+    Raises
+    ------
+    SettingsError, MissingOptionalDependencyError
+        When the setting ``encoder`` names what cannot be used.
     """
-    return Boxes() if fingerprint.startswith(BOXES) else KINDS[field.kind]
+    kind, encoder = KINDS[field.kind]
+    return kind, encoder(settings)
+
+
+def kind_of(field: Field, fingerprint: str) -> PartKind:
+    """Return the kind of the parts of a field that are cached under a fingerprint.
+
+    Those of a detector are no cells.
+    """
+    return Boxes() if fingerprint.startswith(BOXES) else KINDS[field.kind].kind

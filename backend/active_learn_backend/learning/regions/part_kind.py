@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ...labeling.controls import RegionTag
 from ...labeling.regions import ScoredRegion
-from ...settings import Settings
 from .parts import Parts, Places, TaskParts
 
 __all__ = ["PartEncoder", "PartKind", "Tags"]
@@ -58,16 +57,6 @@ class PartKind(ABC):
     metric: ClassVar[str]
     #: Whether its places are borders in a text.
     is_text: ClassVar[bool] = False
-
-    @abstractmethod
-    def encoder(self, settings: Settings) -> PartEncoder:
-        """Return what makes the parts, by the setting ``encoder``.
-
-        Raises
-        ------
-        SettingsError, MissingOptionalDependencyError
-            When it names what cannot be used.
-        """
 
     def for_control(self, control: RegionTag) -> PartKind:
         """Return the kind of the same parts where a control marks them in its own way."""

@@ -13,14 +13,20 @@ import numpy.typing as npt
 from ...decoders.process import AT_ONCE, decode, require_decoder
 from ...labeling.regions import ScoredRegion
 from ...labeling.time_series import Series
-from ...settings import Settings
 from ..encoders.log_mel import RATE
 from .intervals import interval_tags
-from .part_kind import PartEncoder, PartKind, Tags
+from .part_kind import PartKind, Tags
 from .parts import Parts, Places, TaskParts
 from .window_features import N_FEATURES, PLAIN, series_windows, sound_windows
 
-__all__ = ["SeriesWindows", "SoundWindows", "places_between", "times_of"]
+__all__ = [
+    "SeriesWindowEncoder",
+    "SeriesWindows",
+    "SoundWindowEncoder",
+    "SoundWindows",
+    "places_between",
+    "times_of",
+]
 
 SECONDS = 1800.0  # of a sound that are read
 
@@ -71,17 +77,11 @@ class SoundWindows(_Windows):
 
     far = 2.0
 
-    def encoder(self, settings: Settings) -> PartEncoder:
-        return SoundWindowEncoder()
-
 
 class SeriesWindows(_Windows):
     """The windows of all channels of a time series; times are those of its time column."""
 
     far = 20.0
-
-    def encoder(self, settings: Settings) -> PartEncoder:
-        return SeriesWindowEncoder()
 
 
 class _WindowEncoder:

@@ -2,7 +2,7 @@
 
 from .head import OwnHead
 from .loading import finds_regions, load_model_of_project, load_own_model, load_region_model
-from .region_head import OwnRegionHead
+from .region_head import OwnRegionHead, read_own_head, write_own_head
 from .region_model import BoundRegionModel
 from .token_classifier import TokenClassifier
 from .user_model import OwnModel
@@ -19,5 +19,7 @@ __all__ = [
     "load_model_of_project",
     "load_own_model",
     "load_region_model",
+    "read_own_head",
     "unit_length",
+    "write_own_head",
 ]

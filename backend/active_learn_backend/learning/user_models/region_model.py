@@ -17,7 +17,7 @@ from ...errors import SettingsError
 from ...labeling.config import LabelingTask
 from ...labeling.controls import RegionTag
 from .classes import PartClass, part_classes
-from .region_head import OwnRegionHead
+from .region_head import OwnRegionHead, OwnRegions
 
 __all__ = ["BoundRegionModel", "RegionModel"]
 
@@ -143,22 +143,28 @@ class BoundRegionModel:
         pairs = zip(self.model.classes, self.classes or (), strict=False)
         return [name for name, one in pairs if one.unused]
 
-    def head(self, n_features: int) -> OwnRegionHead | None:
+    def head(self, encoder: str, n_features: int) -> OwnRegionHead | None:
         """Return what answers by the parts; None of a model that is only an encoder.
 
         Parameters
         ----------
+        encoder : str
+            Fingerprint of the parts.
         n_features : int
             Features of a part.
         """
         if self.classes is None:
             return None
         return OwnRegionHead(
-            self.control.labels,
-            self.classes,
-            self.model.n_states,
-            n_features,
-            f"model-{self.digest[:8]}",
-            independent=self.model.independent,
-            single=self.model.single,
+            OwnRegions(
+                f"model-{self.digest[:8]}",
+                self.control.from_name,
+                encoder,
+                self.control.labels,
+                self.classes,
+                self.model.n_states,
+                n_features,
+                independent=self.model.independent,
+                single=self.model.single,
+            )
         )

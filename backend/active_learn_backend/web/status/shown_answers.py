@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import SavedHead, TaggingHead, TrainedHead, head_name
+from active_learn.heads import PartTagger, SavedHead, TaggingHead, TrainedHead, head_name
 
 from ...labeling.config import LabelingTask
 from ...learning.heads import stored_heads
 from ...learning.quality.region_proposals import Proposal, propose
 from ...learning.quality.top_labels import TopLabel, top_labels
+from ...learning.user_models import OwnRegionHead, read_own_head
 from ...logs import context
 from ...settings import Settings
 from ...state.folders import heads_folder, project_folder
@@ -105,11 +106,29 @@ def _proposals(
     """Return the regions that are proposed for each task."""
     folder = project_folder(settings, project.id)
     contents = {one.content_key: one.content for one in shown}
+    own = _own_head(settings, project)
     proposals: dict[str, tuple[Proposal, ...]] = {}
     for control in task.regions:
-        head = heads.get(control.from_name)
+        head: PartTagger
+        trained = heads.get(control.from_name)
+        if own is not None and own.of.control == control.from_name:
+            head, encoder = own, own.of.encoder
+        elif isinstance(trained, TaggingHead):
+            head, encoder = trained, trained.metadata.config.encoder
+        else:
+            continue
+        if head.labels_offered != control.labels:
+            continue  # of an earlier config: the next round makes another one
         field = next(one for one in task.fields if one.name == control.fields[0])
-        if isinstance(head, TaggingHead):
-            for key, one in propose(folder, head, control, field, contents, SHOWN_TEXT).items():
-                proposals[key] = (*proposals.get(key, ()), one)
+        found = propose(folder, head, encoder, control, field, contents, SHOWN_TEXT)
+        for key, one in found.items():
+            proposals[key] = (*proposals.get(key, ()), one)
     return proposals
+
+
+def _own_head(settings: Settings, project: Project) -> OwnRegionHead | None:
+    """Return what reads the answers of an own model that finds regions, while it serves."""
+    if not project.model_version:
+        return None
+    own = read_own_head(heads_folder(settings, project.id))
+    return own if own and own.version in project.model_version.split("+") else None

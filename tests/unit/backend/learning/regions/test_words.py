@@ -18,7 +18,7 @@ from active_learn_backend.learning.regions.words import EMBEDDED, SHAPED, find_w
 from tiny_models import WORDS, save_bert
 
 LABELS = ("A", "B")
-KIND = KINDS["text"]
+KIND = KINDS["text"].kind
 
 
 def words_of(text: str) -> list[str]:
