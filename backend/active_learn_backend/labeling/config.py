@@ -23,7 +23,8 @@ __all__ = ["Field", "LabelingTask", "parse_label_config"]
 
 # Controls that draw regions without naming a label.
 REGIONS = {"Bitmask", "Brush", "Ellipse", "KeyPoint", "MagicWand", "Polygon", "Rectangle", "Vector"}
-REGIONS |= {"ReactCode", "VideoRectangle"}
+REGIONS |= {"ReactCode"}
+OF_VIDEO = {"TimelineLabels", "VideoRectangle"}
 WHY_NOT = {
     "Chat": "takes messages",
     "DateTime": "takes a date",
@@ -274,8 +275,12 @@ def _control(parsed: Any, element: ElementTree.Element | None) -> ControlTag:
 
 def _why_not(tag: str) -> str:
     """Return why a kind of control is not learned."""
-    if tag.endswith("Labels") or tag in REGIONS:
-        return "labels regions (spans, boxes)"
+    if tag in OF_VIDEO:
+        return "labels regions of Video, which are not learned"
+    if tag in REGIONS:
+        return "draws regions without a label"
+    if tag.endswith("Labels"):
+        return "labels regions of a kind that is not learned"
     return WHY_NOT.get(tag, "is no kind that is learned")
 
 

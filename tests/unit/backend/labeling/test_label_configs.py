@@ -105,7 +105,7 @@ def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
         (
             f"<View>{IMAGE}<BitmaskLabels name='r' toName='i'><Label value='A'/></BitmaskLabels>"
             "</View>",
-            "BitmaskLabels 'r' labels regions (spans, boxes)",
+            "BitmaskLabels 'r' labels regions of a kind that is not learned",
         ),
     ],
 )
@@ -119,6 +119,24 @@ def test_where_nothing_can_be_learned_the_tasks_are_ordered_by_coverage(
     assert (task.controls[0].learned, task.controls[0].can_prelabel) == (False, False)
     assert task.controls[0].read([]) == task.controls[0].read([{"any": "thing"}]) == "annotated"
     assert task.controls[0].write("annotated") == []
+
+
+def test_regions_of_videos_are_said_not_to_be_learned() -> None:
+    video, label = '<Video name="v" value="$v"/>', '<Label value="a"/>'
+    times = f'<TimelineLabels name="t" toName="v">{label}</TimelineLabels>'
+    boxes = f'<VideoRectangle name="b" toName="v"/><Labels name="l" toName="v">{label}</Labels>'
+    why = "labels regions of Video, which are not learned"
+    assert parse_label_config(f"<View>{times}{video}</View>").description == (
+        f"ordered by coverage, as no control can be learned: TimelineLabels 't' {why}"
+    )
+    assert parse_label_config(f"<View>{boxes}{video}</View>").description == (
+        "ordered by coverage, as no control can be learned: "
+        f"VideoRectangle 'b' {why}; Labels 'l' {why}"
+    )
+    choice = '<Choices name="c" toName="v"><Choice value="x"/><Choice value="y"/></Choices>'
+    assert parse_label_config(f"<View>{choice}{times}{video}</View>").description == (
+        f"learned in part: Choices 'c' (classification); not learned: TimelineLabels 't' {why}"
+    )
 
 
 def test_what_is_learned_and_what_is_not_is_one_sentence() -> None:
