@@ -1,16 +1,10 @@
-"""A team's own model on a small Label Studio in memory: new files of it, and its training."""
+"""A training of an own model runs, fails in words, and its result serves."""
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import shutil
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from active_learn.heads import head_name
@@ -18,33 +12,25 @@ from active_learn_backend.cli import main
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.doctor.models import check_versions
 from active_learn_backend.errors import SettingsError
-from active_learn_backend.labelstudio.content_loader import ContentLoader
-from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.quality.head_versions import roll_back
 from active_learn_backend.learning.training import run
 from active_learn_backend.project_settings import project_settings
 from active_learn_backend.state.folders import training_folder
-from active_learn_backend.state.model_versions import ModelVersion, read_versions, version_path
-from active_learn_backend.state.store import Project
 from active_learn_backend.state.training_status import (
-    TrainingStatus,
     read_output,
-    read_training,
     record_training,
 )
-from active_learn_backend.web.app import create_app
 from active_learn_backend.worker.model_update import ModelUpdates
 from active_learn_backend.worker.training import train, training_is_due
-from active_learn_backend.worker.work import Work, alone
+from active_learn_backend.worker.work import alone
 from click.testing import CliRunner
-from fake_label_studio import CONFIG, FakeLabelStudio
+from fake_label_studio import CONFIG
 from fake_server import KEY
+from labeled_project import Labeled, label, write
 from tiny_models import save_pattern_model
 from worker_backend import PATIENCE, Backend
 
 EVEN = r"number \d*[02468] of \d+"
-# One queue is enough: half of it are audit tasks, of which ten have to be labeled.
-AUDITED = {"audit": 0.5, "budget": 60, "reserve": 10, "retrain_every": 10}
 
 
 @pytest.fixture
@@ -56,99 +42,6 @@ def models(tmp_path: Path) -> dict[str, Path]:
             ("good", EVEN), ("half", ".*"), ("bad", EVEN.replace("02468", "13579")),
         )
     }  # fmt: skip
-
-
-def label(studio: FakeLabelStudio, project: int, count: int) -> None:
-    """Label as a person who takes what is served."""
-    for _ in range(count):
-        task = studio.next_task(project, "somebody")
-        assert task is not None
-        text = studio.tasks[task]["data"]["text"]
-        studio.annotate(task, "odd" if int(text.split()[1]) % 2 else "even")
-
-
-def write(model: Path) -> str:
-    """Return the line of a shell that takes a model for the one that it trained."""
-    return f"cp {model} {model}.json $TRAIN_OUTPUT"
-
-
-class Labeled:
-    """A project with labels, half of them of audit tasks, and a head that was trained on them.
-
-    `values` are the settings of its backend.
-    """
-
-    def __init__(
-        self, backend: Backend, count: int = 40, config: str = CONFIG, **values: Any
-    ) -> None:
-        self.backend, self.studio = backend, backend.studio
-        self.values = {**AUDITED, "train_every": 10, "device": "cpu", **values}
-        self.project = backend.add_project(120, config=config)
-        self.settings = backend.settings(**self.values)
-        self.turn()
-        label(self.studio, self.project, count)
-        self.turn()
-
-    def turn(self) -> None:
-        self.backend.turn(self.project, **self.values)
-
-    def work(self) -> Work:
-        load = ContentLoader(self.settings, self.backend.client(self.settings)).load
-        return Work(self.settings, self.backend.store, load, LocalEngine(), threading.Event())
-
-    @property
-    def state(self) -> Project:
-        return self.backend.store.known_project(self.project)
-
-    @property
-    def status(self) -> TrainingStatus:
-        found = read_training(self.settings, self.project)
-        assert found is not None
-        return found
-
-    @property
-    def versions(self) -> list[ModelVersion]:
-        return read_versions(self.settings, self.project)
-
-    def train(self, command: str, **values: Any) -> TrainingStatus:
-        """Train now, whether it is due or not, and return how it ended."""
-        settings = self.settings.model_copy(update={"train_command": command, **values})
-        train(replace(self.work(), settings=settings), self.state)
-        return self.status
-
-    def wait_state(self, state: str) -> TrainingStatus:
-        def reached() -> bool:
-            found = read_training(self.settings, self.project)
-            return found is not None and found.state == state
-
-        wait_until(reached, timeout=PATIENCE, what=f"a training that is {state}")
-        return self.status
-
-    def wait_served(self, name: str = "", *, number: int = 0) -> None:
-        """Wait until a version serves, with the queue of a round that took it."""
-
-        def serves() -> bool:
-            found = self.state
-            is_it = found.model_version == name if name else found.served_model == number
-            return is_it and not found.round_requested and not found.activity
-
-        wait_until(serves, timeout=PATIENCE, what=f"{name or number} to serve")
-
-    def answers(self) -> list[str]:
-        """Return what /predict answers for an even and an odd number that nobody labeled."""
-        client = create_app(self.settings).test_client()
-        tasks = [{"id": 1, "data": {"text": f"number {n} of 1"}} for n in (400, 401)]
-        asked = {"tasks": tasks, "project": f"{self.project}.1", "params": {}}
-        results = client.post("/predict", json=asked).get_json()["results"]
-        return [one["result"][0]["value"]["choices"][0] for one in results]
-
-    def html(self) -> str:
-        client = create_app(self.settings).test_client()
-        return client.get(f"/projects/{self.project}", headers={"Accept": "text/html"}).text
-
-    def page(self) -> dict[str, Any]:
-        answer = create_app(self.settings).test_client().get(f"/projects/{self.project}.json")
-        return dict(answer.get_json()["model"])
 
 
 # -- training by a command --------------------------------------------------------------------
@@ -365,129 +258,3 @@ def test_a_training_is_due_every_so_many_labels(backend: Backend, models: dict[s
     for name in ("train_command", "TRAIN_EVERY"):
         with pytest.raises(SettingsError, match="which no project can set"):
             project_settings(settings, {name: "5"})
-
-
-# -- a new file of MODEL ------------------------------------------------------------------------
-
-
-def replace_model(target: Path, model: Path) -> None:
-    for suffix in (".json", ""):
-        shutil.copy(f"{model}{suffix}", f"{target}{suffix}")
-
-
-def test_a_new_file_is_the_version_of_the_next_round_and_a_broken_one_is_not(
-    backend: Backend, models: dict[str, Path], tmp_path: Path
-) -> None:
-    path = tmp_path / "models" / "team.onnx"
-    path.parent.mkdir()
-    replace_model(path, models["half"])
-    labeled = Labeled(backend, model=str(path))
-    with backend.worker(**labeled.values):
-        labeled.wait_served(number=1)
-        assert labeled.state.queue_version == "al-2"  # it served already: no round is lost
-        replace_model(path, models["good"])
-        labeled.wait_served(number=2)
-        assert labeled.state.queue_version == "al-3"
-        assert labeled.answers() == ["even", "odd"]
-        path.write_bytes(b"half of a file")
-        wait_until(lambda: labeled.page()["refused"], timeout=PATIENCE, what="the refusal")
-    good, half = labeled.versions
-    assert labeled.state.model_version == good.name != half.name
-    # Another worker and another web process know the former one too.
-    label(labeled.studio, labeled.project, 30)
-    labeled.turn()
-    assert labeled.state.last_error == ""
-    assert labeled.state.queue_version == "al-4"
-    assert labeled.answers() == ["even", "odd"]
-    findings = [str(one) for one in check_versions(labeled.settings, labeled.state)]
-    assert f"MODEL names now is not used, {good.name} serves on: " in findings[0]
-    roll_back(labeled.settings, backend.store, labeled.project, half.name)
-    labeled.turn()
-    assert labeled.state.model_version == half.name
-    assert labeled.answers() == ["even", "even"]
-
-
-def test_a_version_that_fails_in_the_round_leaves_the_former_one(
-    backend: Backend, models: dict[str, Path], tmp_path: Path
-) -> None:
-    labeled = Labeled(backend)
-    labeled.train(write(models["good"]))
-    (version,) = labeled.versions
-    ready = ModelUpdates(labeled.work()).due(labeled.state)
-    assert ready is not None
-    ready(labeled.state)
-    version_path(labeled.settings, labeled.project, version).write_bytes(b"")
-    labeled.turn()
-    assert (labeled.state.next_model, labeled.state.model_version) == (0, "")
-    assert labeled.versions[0].reason.startswith("it fails: ")
-
-
-def test_a_file_that_cannot_be_copied_is_tried_again(
-    backend: Backend, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labeled = Labeled(backend, 12, model=str(models["half"]))
-    updates = ModelUpdates(labeled.work())
-
-    def examine() -> None:
-        updates.due(labeled.state)  # the first look only remembers the files
-        due = updates.due(labeled.state)
-        assert due is not None
-        due(labeled.state)
-
-    with monkeypatch.context() as full:
-        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        full.setattr(shutil, "copyfile", Mock(side_effect=error))
-        with pytest.raises(OSError, match="No space left"):
-            examine()
-    assert labeled.page()["refused"] == "it cannot be copied: No space left on device"
-    assert labeled.answers() == ["even", "even"]
-    examine()
-    assert labeled.page()["refused"] == ""
-    assert labeled.state.served_model == 1
-
-
-FACTORY = """
-import json
-from pathlib import Path
-
-import torch
-
-CONTENT = Path(__file__).with_name("weights.json")
-
-
-def make(labels):
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, len(labels)))
-    with torch.no_grad():
-        model[1].weight.copy_(torch.tensor(json.loads(CONTENT.read_text())))
-        model[1].bias.zero_()
-    return model, prepare
-
-
-def prepare(contents):
-    digits = [content["text"].partition(" of ")[0].strip("number ") for content in contents]
-    return torch.eye(2)[[int(one) % 2 if one.isdigit() else 0 for one in digits]]
-
-
-make.version = lambda: CONTENT.stat().st_mtime_ns
-"""
-
-
-def test_a_factory_whose_version_changes_is_called_again(
-    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing of it can be copied, so a former model serves as long as the processes run."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "team_factory.py").write_text(FACTORY)
-    weights = tmp_path / "weights.json"
-    weights.write_text("[[2.0, 2.0], [1.0, 1.0]]")
-    labeled = Labeled(backend, model="team_factory:make")
-    with backend.worker(**labeled.values):
-        labeled.wait_served(number=1)
-        assert labeled.answers() == ["even", "even"]
-        weights.write_text("[[2.0, 1.0], [1.0, 2.0]]")
-        labeled.wait_served(number=2)
-        assert labeled.answers() == ["even", "odd"]
-        weights.write_text("{}")
-        wait_until(lambda: labeled.page()["refused"], timeout=PATIENCE, what="the refusal")
-    assert "MODEL 'team_factory:make' fails: " in labeled.page()["refused"]
-    assert labeled.answers() == ["even", "odd"]
