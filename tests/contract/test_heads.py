@@ -460,6 +460,14 @@ class TestOneVsRest(HeadContract):
     def nothing_to_tell_apart(self) -> list[Any]:
         return [["red", "blue"], ["blue", "red"], ["red", "blue"]]
 
+    def test_an_answer_is_the_labels_that_are_more_likely_than_not(self) -> None:
+        head, (rows, _) = self.fit(), self.data(40, seed=2)
+        shares = head.label_probabilities(rows)
+        assert shares.shape == (40, len(OFFERED))
+        for answer, row in zip(head.predict(rows), shares, strict=True):
+            assert answer.label == [one for one, p in zip(OFFERED, row, strict=True) if p >= 0.5]
+            assert answer.score == pytest.approx(np.maximum(row, 1 - row).min())
+
     @pytest.mark.parametrize("class_weight", ["none", "balanced"])
     def test_each_label_is_its_own_penalized_optimum(self, class_weight: Any) -> None:
         rows, labels = self.data(50)

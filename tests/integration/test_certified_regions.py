@@ -143,7 +143,7 @@ def test_texts_in_which_nothing_is_found_are_written_as_predictions_only(
     found = re.search(r"answers for (\d+) unlabeled tasks", said)
     assert found is not None
     assert int(found[1]) == named < len(left)
-    assert f"{len(left) - named} more are left out: the head finds no region in them" in said
+    assert f"{len(left) - named} more are left out: the head finds nothing in them" in said
 
 
 def test_an_annotation_without_a_region_is_not_written(backend: Backend, project: int) -> None:

@@ -14,7 +14,7 @@ from .options import project_option, read_settings, settings_options
 
 if TYPE_CHECKING:
     from ..labelstudio.automatic_labels import AutomaticLabels
-    from ..learning.quality.certified_labels import CertifiedLabels
+    from ..learning.quality.certified_labels import By, CertifiedLabels
     from ..learning.quality.verification_sample import VerifiedLabels
     from ..settings import Settings
     from ..state.labeling_runs import Kind, LabelingRun
@@ -40,6 +40,13 @@ class _Share(click.FloatRange):
     type=_Share(0.5, 1, min_open=True, max_open=True),
     required=True,
     help="Share of right answers that the labeled tasks must have, such as 0.98.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["task", "label"]),
+    default="task",
+    show_default=True,
+    help="What has to be right: all labels of a task, or each label by itself.",
 )
 @click.option(
     "--confidence",
@@ -75,6 +82,7 @@ class _Share(click.FloatRange):
 def label_command(
     project_id: int,
     accuracy: float,
+    by: By,
     confidence: float,
     tolerance: float,
     path: Path | None,
@@ -110,6 +118,7 @@ def label_command(
                 confidence,
                 tolerance,
                 with_items=kind == "annotations",
+                by=by,
             )
             _use(settings, store, project_id, found, path, kind, say)
             if verify and not found.granted:
@@ -132,14 +141,11 @@ def _use(
     say: Callable[[str], None],
 ) -> None:
     """Say what is certified, and export and write it if that is asked for."""
-    from ..learning.quality.certified_labels import export
-
     for line in found.describe():
         say(line)
     granted = found.granted
-    if path is not None and granted:
-        export(granted, found.head_version, path)
-        say(f"{len(granted)} answers are written to {path}")
+    if path is not None and (written := _export(found, path)):
+        say(f"{written} answers are written to {path}")
     if kind and granted:
         say(f"{len(granted)} answers are being written as {kind}")
         _write(
@@ -151,6 +157,20 @@ def _use(
             ),
             say,
         )
+
+
+def _export(found: CertifiedLabels | VerifiedLabels, path: Path) -> int:
+    """Write what is certified as JSON lines; return of how many tasks."""
+    from ..learning.quality.answer_export import export, export_decisions
+    from ..learning.quality.certified_labels import CertifiedLabels
+
+    if not isinstance(found, CertifiedLabels) or found.decisions is None:
+        return export(found.granted, found.head_version, path) if found.granted else 0
+    if not found.granted and not found.decisions.granted.any():
+        return 0
+    return export_decisions(
+        found.pool.answers, found.decisions, found.granted, found.head_version, path
+    )
 
 
 def _close(settings: Settings, store: Store, project_id: int) -> None:

@@ -38,6 +38,8 @@ class Verification:
         With so many wrong answers in the sample, the set passes.
     sample : tuple of int
         Ids of the tasks in it.
+    by : {'task', 'label'}
+        What has to be right: the whole answers, or each label by itself.
     """
 
     head_version: str
@@ -46,6 +48,7 @@ class Verification:
     tolerance: float
     most_wrong: int
     sample: tuple[int, ...]
+    by: str = "task"
 
 
 def save(

@@ -64,6 +64,16 @@ class Head(ABC):
     def predict(self, vectors: FloatArray) -> list[Answer]:
         """Return the answer for each row of an (n, n_features) array."""
 
+    def label_probabilities(self, vectors: FloatArray) -> FloatArray:
+        """Return the probability of each offered label, (n, L), of an (n, n_features) array.
+
+        Raises
+        ------
+        DataError
+            When the head gives a sample no more than one answer: it is not a multilabel head.
+        """
+        raise DataError(f"a {self.problem_type} head has no probability for each label")
+
     def losses(self, vectors: FloatArray, labels: Sequence[Any]) -> npt.NDArray[np.float64]:
         """Compute the loss of the answer for each row.
 

@@ -62,12 +62,16 @@ class OneVsRestHead(TrainedHead):
         The score is the probability that the least certain label is right, set or not: this is what
         an annotator has to check. The probability that the whole set is right is at most that.
         """
-        shares = probabilities(self.outputs(vectors), "sigmoid")
+        shares = self.label_probabilities(vectors)
         least = confidence(shares, "sigmoid").min(axis=1)
         return [
             Answer([self.classes[k] for k in np.flatnonzero(row >= 0.5)], float(score))
             for row, score in zip(shares, least, strict=True)
         ]
+
+    def label_probabilities(self, vectors: FloatArray) -> FloatArray:
+        shares: FloatArray = probabilities(self.outputs(vectors), "sigmoid")
+        return shares
 
 
 def _balanced(bits: FloatArray) -> FloatArray:

@@ -53,7 +53,8 @@ class Certificate:
     tasks : int
         Unlabeled tasks in the set.
     sample, wrong : int
-        Tasks drawn by chance that lie in the set, and how many of their answers are wrong.
+        Tasks drawn by chance that lie in the set, and how many of their answers are wrong; of
+        several decisions, of the one that is wrong most often.
     """
 
     threshold: float
@@ -136,8 +137,12 @@ def certify(
 
     Parameters
     ----------
-    sample_scores, sample_wrong : arrays of shape (n,)
-        Scores of tasks that were drawn by chance and trained nothing, and whether each is wrong.
+    sample_scores : array of shape (n,)
+        Scores of tasks that were drawn by chance and trained nothing.
+    sample_wrong : array of shape (n,) or (n, k), bool
+        Whether each is wrong; or each of its k decisions, of which every one has to be right in a
+        share of `accuracy`. A set passes only if all k do, so that they need no correction
+        (intersection-union test; Berger, Technometrics 1982).
     scores : array of shape (m,)
         Scores of the unlabeled tasks.
     accuracy : float
@@ -152,7 +157,7 @@ def certify(
     """
     passed = None
     for threshold, n, rest, allowed in _sequence(sample_scores, scores, accuracy, significance):
-        wrong = int(sample_wrong[sample_scores >= threshold].sum())
+        wrong = int(sample_wrong[sample_scores >= threshold].sum(axis=0).max())
         if wrong > allowed:
             break
         passed = Certificate(threshold, rest, n, wrong)
@@ -191,7 +196,8 @@ def plan_sample(
         threshold = float(ordered[size - 1])
         tasks = int(np.searchsorted(-ordered, -threshold, side="right"))
         inside = sample_scores >= threshold
-        wrong = float(sample_wrong[inside].sum() + SCORES_COUNT * expected[tasks - 1])
+        worst = sample_wrong[inside].sum(axis=0).max()
+        wrong = float(worst + SCORES_COUNT * expected[tasks - 1])
         share = wrong / float(inside.sum() + SCORES_COUNT)
         plan = _least_sample(threshold, tasks, share, accuracy, significance)
         if plan and (best is None or plan.tasks - plan.sample > best.tasks - best.sample):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import SettingsError
 from ...settings import Settings
@@ -29,9 +25,13 @@ from .certification import (
     significance_of_look,
     upper_bound,
 )
+from .certified_decisions import CertifiedDecisions
+from .decisions import decisions_of
 from .unlabeled_pool import UnlabeledPool
 
-__all__ = ["CertifiedLabels", "export"]
+__all__ = ["By", "CertifiedLabels"]
+
+By = Literal["task", "label"]
 
 MOST_LABELS_SHOWN = 20
 
@@ -53,6 +53,9 @@ class CertifiedLabels:
         None when no set of answers passes.
     plan : SamplePlan or None
         What people would have to label of a set so that it passes, where none passes.
+    decisions : CertifiedDecisions or None
+        What is certified label by label, where that is asked for. Then the certificate says that
+        each label by itself is right in a share of `accuracy` of its tasks.
     """
 
     pool: UnlabeledPool
@@ -62,6 +65,7 @@ class CertifiedLabels:
     next_look: int
     certificate: Certificate | None
     plan: SamplePlan | None
+    decisions: CertifiedDecisions | None = None
 
     @classmethod
     def find(
@@ -74,6 +78,7 @@ class CertifiedLabels:
         tolerance: float = 0.0,
         *,
         with_items: bool = False,
+        by: By = "task",
     ) -> CertifiedLabels:
         """Certify answers of the present heads by the audit labels; this counts as a look.
 
@@ -81,13 +86,17 @@ class CertifiedLabels:
         ----------
         with_items : bool
             Certify only answers that say something, see `UnlabeledPool.of`.
+        by : {'task', 'label'}
+            What has to be right in a share of `accuracy`: the whole answers, or each decision. A
+            half of the probability of error is for the tasks that are certified with all of their
+            labels, the other half for the sets of the single labels.
 
         Raises
         ------
         StoreError
             When the project is not known, or has no head yet.
         SettingsError
-            When nothing is learned in the project.
+            When nothing is learned in the project, or an answer is one decision.
         """
         project = store.known_project(project_id)
         settings = served_settings(settings, project)
@@ -102,28 +111,47 @@ class CertifiedLabels:
             raise SettingsError(
                 "numbers are never exactly right; say by --tolerance how far an answer may be off"
             )
+        if by == "label" and sum(len(decisions_of(one)) for one in task.controls) < 2:
+            raise SettingsError(
+                f"an answer of project {project_id} is a single decision; --by label is for "
+                "controls with several labels a task, or for several controls"
+            )
         embedder = open_embedder(settings, project_id, task, _load_nothing)
         folder = heads_folder(settings, project_id)
         heads, _ = ControlHeads.current(folder, project.head_round, task, embedder)
         with_items = with_items and bool(task.regions)
-        pool = UnlabeledPool.read(store, project, settings, heads, tolerance, with_items=with_items)
+        pool = UnlabeledPool.read(
+            store,
+            project,
+            settings,
+            heads,
+            tolerance,
+            with_items=with_items,
+            by_label=by == "label",
+        )
         look = record_look(
             store,
             project_id,
             # Another set of answers is another question.
-            head_version=f"{pool.version} with regions" if with_items else pool.version,
+            head_version=pool.version
+            + " with regions" * with_items
+            + " by label" * (by == "label"),
             audit_labels=len(pool.audit),
             accuracy=accuracy,
             tolerance=tolerance,
         )
         significance = significance_of_look(confidence, look)
         coming = 1 + count_looks(store, project_id)
-        measured = pool.audit_scores, pool.wrong, pool.scores
+        decisions = None
+        if pool.decisions is not None:
+            significance /= 2
+            decisions = CertifiedDecisions.find(pool.decisions, accuracy, significance)
+        measured = pool.audit_scores, pool.wrong_by_decision, pool.scores
         certificate = certify(*measured, accuracy, significance)
         plan = None
         if certificate is None and pool.answers:
             plan = plan_sample(*measured, accuracy, significance_of_look(confidence, coming))
-        return cls(pool, accuracy, confidence, look, coming, certificate, plan)
+        return cls(pool, accuracy, confidence, look, coming, certificate, plan, decisions)
 
     @property
     def granted(self) -> list[Answer]:
@@ -148,21 +176,34 @@ class CertifiedLabels:
             yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
         if pool.nothing_found:
             yield (
-                f"{pool.nothing_found} more are left out: the head finds no region in them, and an "
-                "annotation without one cannot be marked as automatic"
+                f"{pool.nothing_found} more are left out: the head finds nothing in them, and an "
+                "annotation that says nothing cannot be marked as automatic"
             )
+        if self.decisions is not None:
+            yield (
+                f"by label, each set is certified to be {self.accuracy:.1%} right, all together "
+                f"with {self.confidence:.0%} confidence:"
+            )
+            yield from self.decisions.describe()
         asked = f"{self.accuracy:.1%} right with {self.confidence:.0%} confidence"
         if certificate is None:
-            yield f"no set of answers is certified to be {asked}"
+            each = "" if self.decisions is None else " in each label"
+            yield f"no set of answers is certified to be {asked}{each}"
             yield _plan(self.plan)
             return
         share = certificate.tasks / len(pool.answers)
+        wrong = f"{certificate.wrong} of {certificate.sample} audit tasks are wrong"
+        if self.decisions is None:
+            words = f"are certified to be {asked}"
+        else:
+            words = f"are certified with all of their labels, each to be {asked}"
+            wrong = f"at most {wrong} in one label"
         yield (
-            f"{certificate.tasks} tasks ({share:.0%}) are certified to be {asked}: those with a "
-            f"score of {certificate.threshold:.3f} or more, of which {certificate.wrong} of "
-            f"{certificate.sample} audit tasks are wrong"
+            f"{certificate.tasks} tasks ({share:.0%}) {words}: those with a score of "
+            f"{certificate.threshold:.3f} or more, of which {wrong}"
         )
-        yield from _by_label(self)
+        if self.decisions is None:
+            yield from _by_label(self)
         left = len(pool.answers) - certificate.tasks + pool.not_embedded + pool.nothing_found
         yield f"{left} tasks are left for people"
 
@@ -212,26 +253,6 @@ def _named(label: Any) -> str:
     if isinstance(label, list) and any(isinstance(one, list) for one in label):
         return " and ".join(sorted({one[2] for one in label}))
     return str(label)
-
-
-def export(answers: Sequence[Answer], origin: str, path: Path) -> None:
-    """Write answers as JSON lines, completely or not at all.
-
-    Parameters
-    ----------
-    origin : str
-        Version of the heads.
-    """
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        for answer in answers:
-            line = {
-                "task": answer.task_id,
-                "labels": answer.labels,
-                "score": round(answer.score, 6),
-                "origin": origin,
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    os.replace(file.name, path)
 
 
 def _load_nothing(*_: object) -> bytes:

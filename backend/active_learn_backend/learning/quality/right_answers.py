@@ -7,7 +7,7 @@ from typing import Any
 
 from ...labeling.regions import count_matches
 
-__all__ = ["is_right"]
+__all__ = ["is_right", "wrong_decisions"]
 
 
 def is_right(answer: Mapping[str, Any], labels: Mapping[str, Any] | None, tolerance: float) -> bool:
@@ -27,6 +27,30 @@ def is_right(answer: Mapping[str, Any], labels: Mapping[str, Any] | None, tolera
     return all(
         name in given and _is_same(label, given[name], tolerance) for name, label in answer.items()
     )
+
+
+def wrong_decisions(
+    answer: Mapping[str, Any], labels: Mapping[str, Any], tolerance: float
+) -> set[tuple[str, str]]:
+    """Return which decisions of an answer are wrong, as pairs of control and label.
+
+    Of a control with several labels a task, they are the labels that are wrongly set or wrongly
+    missing; of another one, the control with an empty label.
+
+    Parameters
+    ----------
+    answer, labels, tolerance
+        See `is_right`; people have answered all controls.
+    """
+    wrong: set[tuple[str, str]] = set()
+    for name, label in answer.items():
+        if _is_same(label, labels[name], tolerance):
+            continue
+        if isinstance(label, list) and all(isinstance(one, str) for one in (*label, *labels[name])):
+            wrong |= {(name, one) for one in set(label) ^ set(labels[name])}
+        else:
+            wrong.add((name, ""))
+    return wrong
 
 
 def _is_same(answer: Any, label: Any, tolerance: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from ...state.store import Project, Store, TaskRow
 from ...state.tasks import read_tasks
 from ..heads import ControlHeads
 from ..selection.snapshot import Mask, Snapshot
+from .decisions import Decisions
 from .right_answers import is_right
 
 __all__ = ["UnlabeledPool"]
@@ -42,11 +43,14 @@ class UnlabeledPool:
     not_embedded : int
         Unlabeled tasks whose content is not embedded yet, or cannot be read.
     nothing_found : int
-        Unlabeled tasks that are left out because no region is found in them.
+        Unlabeled tasks that are left out because no region is found in them, or because none of
+        the labels is set of which a task may have several.
     audit : list of Answer, length n
         For the labeled audit tasks.
     wrong : array of shape (n,), bool
         Which of those are wrong.
+    decisions : Decisions or None
+        The same answers taken apart, where that is asked for.
     """
 
     version: str
@@ -55,11 +59,17 @@ class UnlabeledPool:
     nothing_found: int
     audit: list[Answer]
     wrong: Mask
+    decisions: Decisions | None = None
 
     @property
     def scores(self) -> Array:
         """The scores of the answers."""
         return np.array([answer.score for answer in self.answers], np.float64)
+
+    @property
+    def wrong_by_decision(self) -> Mask:
+        """What has to be right in the same share each: decisions, or else whole answers."""
+        return self.wrong if self.decisions is None else self.decisions.wrong
 
     @property
     def audit_scores(self) -> Array:
@@ -76,6 +86,7 @@ class UnlabeledPool:
         tolerance: float = 0.0,
         *,
         with_items: bool = False,
+        by_label: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for all tasks whose embeddings are cached.
 
@@ -85,7 +96,7 @@ class UnlabeledPool:
             The project's own over those of the environment.
         tolerance : float
             A number is right if it is no farther from the label.
-        with_items : bool
+        with_items, by_label : bool
             See `of`.
 
         Raises
@@ -100,7 +111,7 @@ class UnlabeledPool:
         vectors = heads.embedder.get([row.content_key for row in embedded])
         snapshot = Snapshot.take(project, embedded, vectors, settings)
         left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
-        pool = cls.of(snapshot, heads, tolerance, with_items=with_items)
+        pool = cls.of(snapshot, heads, tolerance, with_items=with_items, by_label=by_label)
         return replace(pool, not_embedded=left_out)
 
     @classmethod
@@ -112,6 +123,7 @@ class UnlabeledPool:
         most: int | None = None,
         *,
         with_items: bool = False,
+        by_label: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for the tasks of a snapshot.
 
@@ -121,6 +133,8 @@ class UnlabeledPool:
             Of more unlabeled tasks only so many, drawn by the hash of their content.
         with_items : bool
             Only answers that say something: none with no region, where regions alone are labeled.
+        by_label : bool
+            Take the answers apart, too.
 
         Raises
         ------
@@ -143,26 +157,39 @@ class UnlabeledPool:
             {name: answers[at].label for name, answers in predicted.items()}
             for at in range(len(every))
         ]
-        kept = [
-            at
-            for at, one in enumerate(labels)
-            if not with_items or any(label != [] for label in one.values())
-        ]
+        kept = [at for at, one in enumerate(labels) if _says(controls, one, with_items)]
         unlabeled = sum(at < len(open_) for at in kept)
-        wrong = np.array(
-            [
-                not is_right(labels[at], snapshot.rows[every[at]].labels, tolerance)
-                for at in kept[unlabeled:]
-            ],
-            dtype=bool,
-        )
-        scores = _scores([[one[at] for at in kept] for one in predicted.values()], wrong)
+        given = [snapshot.rows[every[at]].labels or {} for at in kept[unlabeled:]]
+        pairs = zip((labels[at] for at in kept[unlabeled:]), given, strict=True)
+        wrong = np.array([not is_right(*pair, tolerance) for pair in pairs], dtype=bool)
+        columns = {
+            name: _scores([one[at] for at in kept], wrong) for name, one in predicted.items()
+        }
+        scores = np.min(list(columns.values()), axis=0)
         answers = [
             Answer(snapshot.rows[every[at]].task_id, labels[at], float(score))
             for at, score in zip(kept, scores, strict=True)
         ]
-        nothing_found = len(open_) - unlabeled
-        return cls(heads.version, answers[:unlabeled], 0, nothing_found, answers[unlabeled:], wrong)
+        decisions = None
+        if by_label:
+            by_control = {
+                one.from_name: _of_labels(heads, one, vectors[np.array(kept, np.int64)])
+                if one.problem_type == "multilabel"
+                else columns[one.from_name][:, None]
+                for one in controls
+            }
+            decisions = Decisions.of(
+                controls, [labels[at] for at in kept], by_control, given, tolerance
+            )
+        return cls(
+            heads.version,
+            answers[:unlabeled],
+            0,
+            len(open_) - unlabeled,
+            answers[unlabeled:],
+            wrong,
+            decisions,
+        )
 
 
 def _is_unlabeled(row: TaskRow) -> bool:
@@ -191,11 +218,27 @@ def _answers(heads: ControlHeads, control: ControlTag, vectors: Any) -> Sequence
     return head.predict(read[:])
 
 
-def _scores(predicted: Sequence[Sequence[Any]], wrong: Mask) -> Array:
-    """Return the least score of each task; of numbers, which have none, the share of right ones."""
+def _says(controls: Sequence[ControlTag], answer: Mapping[str, Any], with_items: bool) -> bool:
+    """Return whether an answer can be a label.
+
+    An annotation of no label, where a task may have several, is none: see `CategoricalTag`.
+    """
+    if any(one.problem_type == "multilabel" and not answer[one.from_name] for one in controls):
+        return False
+    return not with_items or any(label != [] for label in answer.values())
+
+
+def _scores(answers: Sequence[Any], wrong: Mask) -> Array:
+    """Return the scores of answers; of numbers, which have none, the share of right answers."""
     of_numbers = 1 - float(wrong.mean()) if len(wrong) else 0.5
-    columns = [
-        [of_numbers if answer.score is None else answer.score for answer in answers]
-        for answers in predicted
-    ]
-    return np.array(columns, np.float64).min(axis=0)
+    found = [of_numbers if answer.score is None else answer.score for answer in answers]
+    return np.array(found, np.float64)
+
+
+def _of_labels(heads: ControlHeads, control: ControlTag, vectors: Any) -> Array:
+    """Return how likely the head of a control is right of each label, (n, L)."""
+    head = heads.of(control)
+    assert isinstance(head, Head)
+    read = heads.embedder.features(control.from_name, vectors)
+    shares = np.asarray(head.label_probabilities(read[:]), np.float64)
+    return np.maximum(shares, 1 - shares)

@@ -7,6 +7,7 @@ are frozen. So the bound on the rest of the set is exact, whatever the queue has
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,9 +23,11 @@ from ...state.tasks import read_tasks
 from ...state.verification import Verification
 from .certification import plan_sample, significance_of_look
 from .certified_labels import CertifiedLabels
-from .right_answers import is_right
+from .right_answers import is_right, wrong_decisions
 
 __all__ = ["VerifiedLabels", "begin_verification"]
+
+EVERY = ("", "")  # all decisions of an answer
 
 
 def begin_verification(
@@ -52,7 +55,8 @@ def begin_verification(
     plan = found.plan
     if look > found.next_look:  # somebody else looked meanwhile
         significance = significance_of_look(found.confidence, look)
-        plan = plan_sample(pool.audit_scores, pool.wrong, pool.scores, found.accuracy, significance)
+        measured = pool.audit_scores, pool.wrong_by_decision, pool.scores
+        plan = plan_sample(*measured, found.accuracy, significance)
     if plan is None:
         raise StoreError(
             "no sample can be verified: by its scores, the head is not sure enough of any set of "
@@ -67,6 +71,7 @@ def begin_verification(
         tolerance,
         plan.most_wrong,
         tuple(answers[at].task_id for at in drawn),
+        "task" if pool.decisions is None else "label",
     )
     stored.save(settings, project_id, verification, answers)
     store.update(project_id, round_requested=True)
@@ -82,8 +87,9 @@ class VerifiedLabels:
     ----------
     verification : Verification
     labeled, wrong : int
-        Tasks of the sample that people have dealt with, and how many of the answers are wrong;
-        one of a task that was skipped or deleted counts as wrong.
+        Tasks of the sample that people have dealt with, and how many of the answers are wrong; by
+        label, in the one that is wrong most often. One of a task that was skipped or deleted counts
+        as wrong.
     rest : list of Answer
         The answers for the tasks of the set that nobody has labeled.
     """
@@ -107,14 +113,16 @@ class VerifiedLabels:
         rows = {row.task_id: row for row in read_tasks(store, project_id, contents=False)}
         by_task = {answer.task_id: answer for answer in answers}
         judged = [
-            _judged(by_task[task], rows.get(task), verification.tolerance)
-            for task in verification.sample
+            _judged(by_task[task], rows.get(task), verification) for task in verification.sample
         ]
         sample = set(verification.sample)
+        known = [one for one in judged if one is not None]
+        wrong = Counter(decision for one in known for decision in one if decision != EVERY)
+        lost = sum(EVERY in one for one in known)
         return cls(
             verification,
-            sum(one is not None for one in judged),
-            sum(one is False for one in judged),
+            len(known),
+            lost + max(wrong.values(), default=0),
             [one for one in answers if one.task_id not in sample and _is_open(rows, one.task_id)],
         )
 
@@ -138,6 +146,8 @@ class VerifiedLabels:
         asked = f"{self.verification.accuracy:.1%} right with {self.verification.confidence:.0%}"
         size, most = len(self.verification.sample), self.verification.most_wrong
         so_far = f"{self.wrong} of {self.labeled} answers of the sample are wrong"
+        if self.verification.by == "label":
+            so_far += " in the label that is wrong most often"
         if self.failed:
             yield (
                 f"not certified: {so_far}, at most {most} may be; the labels of the sample train "
@@ -155,11 +165,19 @@ class VerifiedLabels:
             )
 
 
-def _judged(answer: Answer, row: TaskRow | None, tolerance: float) -> bool | None:
-    """Return whether an answer is right; None where nobody has said so yet."""
+def _judged(
+    answer: Answer, row: TaskRow | None, verification: Verification
+) -> set[tuple[str, str]] | None:
+    """Return what is wrong in an answer; None where nobody has said so yet."""
     if row is None or row.skipped:
-        return False
-    return None if row.labels is None else is_right(answer.labels, row.labels, tolerance)
+        return {EVERY}
+    if row.labels is None:
+        return None
+    if is_right(answer.labels, row.labels, verification.tolerance):
+        return set()
+    if verification.by == "task" or not answer.labels.keys() <= row.labels.keys():
+        return {EVERY}
+    return wrong_decisions(answer.labels, row.labels, verification.tolerance)
 
 
 def _is_open(rows: Mapping[int, TaskRow], task: int) -> bool:

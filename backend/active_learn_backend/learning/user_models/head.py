@@ -63,6 +63,14 @@ class OwnHead(Head):
         pairs = zip(probabilities, best, strict=True)
         return [Answer(self._labels[k], float(row[k])) for row, k in pairs]
 
+    def label_probabilities(self, vectors: FloatArray) -> FloatArray:
+        """Return the probability of each offered label, 0 of one that the model does not know."""
+        if self.problem_type != "multilabel":
+            return super().label_probabilities(vectors)
+        shares = dict(zip(self._labels, expit(logits_of(vectors, self.n_outputs)).T, strict=True))
+        unknown = np.zeros(len(vectors), np.float32)
+        return np.stack([shares.get(label, unknown) for label in self.labels_offered], axis=1)
+
     def _answer_set(self, shares: FloatArray) -> Answer:
         """Return the labels more likely than not; the score is that of the least certain label."""
         chosen = {label for label, p in zip(self._labels, shares, strict=True) if p >= 0.5}
