@@ -20,7 +20,8 @@ from .ranking import Ranking
 from .reasons import explain
 from .strategies import Context, PoolSummary, Strategy, build_strategy, parameters_of
 from .strategies.base import names_of
-from .streams.stream import RateController, Stream
+from .streams.rate_control import RateController
+from .streams.stream import Stream
 from .validation import (
     Problem,
     check_batch_size,
@@ -316,6 +317,22 @@ class SelectionProblem:
             self.max_conditioned,
             centers=self.centers,
         )
+
+    def resume_stream(self, past: Any, seen: int, kept: int) -> Stream:
+        """Return a stream behind samples that were decided already; see `ActiveSampler.resume`."""
+        if isinstance(self.budget, int):
+            raise ParameterError(
+                f"the budget is {self.budget}; a stream that goes on has a fraction, such as 0.1"
+            )
+        if not 0 <= kept <= seen:
+            raise ParameterError(f"of {seen} samples {kept} cannot have been kept")
+        stream, samples = self.begin_stream(None), Samples(past, "past samples")
+        output = ModelOutput(torch.empty(0, 1), torch.empty(0, 1))
+        if len(samples):
+            output = run_model(self.adapter, samples, device=self.device, what="past sample")
+            self.check_size(output)
+        stream.resume(output, seen, kept)
+        return stream
 
 
 def check_rank(strategy: str, rank: int) -> None:

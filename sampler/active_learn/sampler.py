@@ -304,6 +304,35 @@ class ActiveSampler(Persistent):
         """Samples of the stream that are decided: the position to continue from after `load`."""
         return 0 if self._stream is None else self._stream.controller.seen
 
+    @property
+    def kept(self) -> int:
+        """Samples of the stream that were kept."""
+        return 0 if self._stream is None else self._stream.controller.kept
+
+    def resume(self, past: Any, *, seen: int, kept: int) -> None:
+        """Go on with a stream of which samples were decided under another model.
+
+        The vectors of tasks of parts change with the head, so that no state of a stream outlives
+        it. A new sampler takes the stream over: what was kept or labeled is its ``labeled_data``.
+
+        Parameters
+        ----------
+        past : as ``X_candidates``
+            A uniform sample of what was decided, either way: all of it, or 1,000.
+        seen, kept : int
+            How many samples were decided, and kept. Rate and positions go on from there.
+
+        Raises
+        ------
+        ParameterError
+            When a stream is in progress, the budget is no fraction, or the strategy has no streams.
+        DataError
+            When the past samples are fewer than that.
+        """
+        if self._stream is not None:
+            raise ParameterError("a stream is in progress; take over another with a new sampler")
+        self._stream = self.problem.resume_stream(past, seen, kept)
+
     def _continue_stream(self, total: int | None) -> Stream:
         """Return the stream in progress, or a new one where there is none or it is complete."""
         stream = self._stream

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.exact_text import exact_text
 from active_learn_backend.labelstudio.content_loader import ContentLoader
 from active_learn_backend.learning.quality.stopping import advise
 from active_learn_backend.learning.selection.project_params import check_params
+from active_learn_backend.state.folders import stream_folder
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round, read_rounds
 from active_learn_backend.state.tasks import read_tasks
@@ -33,9 +34,9 @@ CITIES = ("Oslo", "Bergen", "Turku", "Malmo", "Aarhus", "Vaasa")
 CONTROL = parse_label_config(CONFIG).controls[0]
 
 
-def texts(count: int) -> list[str]:
+def texts(count: int, seed: int = 1) -> list[str]:
     """Texts of people in cities, each with an emoji before; every fifth is about the weather."""
-    draw = random.Random(1)
+    draw = random.Random(seed)
     found = []
     for n in range(count):
         person, city = draw.choice(PEOPLE), draw.choice(CITIES)
@@ -182,12 +183,36 @@ def test_a_class_and_spans_of_one_text_are_learned_together(
     assert any(CONTROL.read(row["result"]) for row in rows)
 
 
-def test_what_regions_cannot_do_yet_is_said(backend: Backend, project: int) -> None:
-    settings = backend.settings()
-    backend.turn(project)
-    task = parse_label_config(CONFIG)
-    with pytest.raises(SettingsError, match="no stream decides"):
-        check_params(settings, task, {"budget": "0.1"})
+def test_a_stream_decides_on_tasks_as_they_come(
+    backend: Backend, studio: FakeLabelStudio, project: int
+) -> None:
+    """Round after round under another head, with 300 tasks in the end: a fifth is kept."""
+    check_params(backend.settings(), parse_label_config(CONFIG), {"budget": "0.2"})
+    options = {"budget": 0.2, "audit": 0.0}
+    folder = stream_folder(backend.settings(), project)
+    decided: dict[int, str | None] = {}
+    for number in range(3):
+        backend.turn(project, **options)
+        rows = read_tasks(backend.store, project)
+        assert {row.decision for row in rows} <= {"kept", "passed"}
+        now = {row.task_id: row.decision for row in rows}
+        assert {task: now[task] for task in decided} == decided  # for good
+        decided = now
+        kept = {task for task, decision in decided.items() if decision == "kept"}
+        labeled = {row.task_id for row in rows if row.labels is not None}
+        queue = {row.task_id for row in read_queue(backend.store, project)}
+        assert queue
+        assert queue <= kept - labeled
+        counts = json.loads(next(folder.glob("*.json")).read_text())
+        assert counts == {"seen": len(decided), "kept": len(kept)}
+        for task in queue:
+            annotate(studio, task)
+        for text in texts(120, seed=number + 2):
+            studio.add_task(project, text)
+    report = last_round(backend.store, project)
+    assert report is not None
+    assert report.head_version == "head-3"
+    assert 0.14 < len(kept) / len(decided) < 0.26
 
 
 OBJECTS: dict[str, Callable[[str], Any]] = {

@@ -118,18 +118,19 @@ class Round:
             stage = HeadsStage(self.project, self.task, self.store, self.settings)
             heads = stage.run(snapshot, embedder, number)
         problem, model = heads.sampler_model()
+        compared = None
         if isinstance(self.settings.budget, float):
             with self._timed("decide"):
-                snapshot = self._decide(snapshot, problem, model, embedder, number)
+                compared = self._compared(snapshot, heads)
+                decided = self._decide(compared, problem, model, embedder, number)
+                compared, snapshot = decided, replace(decided, embeddings=snapshot.embeddings)
         last = last_round(self.store, self.project.id)
         with self._timed("rank"):
+            compared = compared or self._compared(snapshot, heads)
             settings = with_chosen_strategy(self.settings, last)
             names = [control.from_name for control in self.task.controls]
-            ranked = snapshot
-            if self.task.regions:
-                ranked = replace(snapshot, embeddings=heads.pooled_tasks(snapshot.embeddings))
             order, rows = choose(
-                ranked, problem, model, settings, self.engine.rank, self.size, names, self.sample
+                compared, problem, model, settings, self.engine.rank, self.size, names, self.sample
             )
         version = ""
         if rows:
@@ -198,6 +199,12 @@ class Round:
         """Record the current stage, for the status page."""
         self._reported_at = time.monotonic()
         self.store.update(self.project.id, activity=activity)
+
+    def _compared(self, snapshot: Snapshot, heads: ControlHeads) -> Snapshot:
+        """Return the tasks with what selection compares them by."""
+        if not self.task.regions:
+            return snapshot
+        return replace(snapshot, embeddings=heads.pooled_tasks(snapshot.embeddings))
 
     def _decide(
         self,

@@ -7,7 +7,7 @@ weigh the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,19 @@ class PooledTasks:
         return PooledTasks(self.vectors[tasks], self.doubts[tasks], self.costs[tasks])
 
     take = __getitem__
+
+    def __iter__(self) -> Iterator[PooledTasks]:
+        """Yield each task, as a stream takes it."""
+        return (self[at : at + 1] for at in range(len(self)))
+
+    @classmethod
+    def cat(cls, tasks: Sequence[PooledTasks]) -> PooledTasks:
+        """Return tasks that were pooled apart as one."""
+        return cls(
+            np.concatenate([one.vectors for one in tasks]),
+            np.concatenate([one.doubts for one in tasks]),
+            np.concatenate([one.costs for one in tasks]),
+        )
 
 
 def pool_parts(

@@ -50,7 +50,7 @@ class TaggingModel:
             self.sizes = int(model.n_features), 1
 
     def __call__(self, batch: Any) -> ModelOutput:
-        """Return the outputs of tasks: lists of parts, a RaggedArray, or what is pooled already."""
+        """Return the outputs of tasks: a list of parts or pooled, a RaggedArray, PooledTasks."""
         tasks = batch if isinstance(batch, PooledTasks) else self._pool(batch)
         self.sizes = tasks.vectors.shape[1], 1
         vectors, doubts, costs = (
@@ -60,6 +60,8 @@ class TaggingModel:
         return ModelOutput(doubts[:, None], vectors, costs=costs)
 
     def _pool(self, batch: Any) -> PooledTasks:
+        if isinstance(batch, list) and batch and all(isinstance(x, PooledTasks) for x in batch):
+            return PooledTasks.cat(batch)
         ragged = RaggedArray.of(batch)
         return pool_parts(ragged, None if self.model is None else self._probabilities, ragged.costs)
 

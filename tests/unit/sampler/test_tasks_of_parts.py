@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def likely(parts: list[np.ndarray]) -> list[np.ndarray]:
     """Class probabilities of parts, which are a function of them."""
     shares = [np.exp(2 * one[:, :3]) for one in parts]
     return [one / one.sum(axis=1, keepdims=True) for one in shares]
+
+
+def shares_of(center: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Class probabilities of parts (P, 3) by a head that is another one in each round."""
+    shares = np.exp(np.asarray(rows) @ center.T)
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def sampler(**options: Any) -> ActiveSampler:
@@ -179,6 +186,44 @@ class TestSampler:
         late = kept[kept >= 200]
         assert (late % 2 == 1).mean() > 0.6
 
+    def test_a_stream_goes_on_under_another_head(self) -> None:
+        """Round after round: all vectors are those of the present head, the rate goes on."""
+        every, rng = tasks(900), np.random.default_rng(0)
+        seen, kept = 0, [*range(5)]
+        for number in range(9):
+            center = rng.normal(size=(3, 5))
+            head = partial(shares_of, center)
+            pooled = pool_parts(every, lambda some, head=head: head(some.rows))
+            stream = sampler(model=None, budget=0.2, labeled_data=pooled[kept])
+            stream.resume(pooled[5 : 5 + seen], seen=seen, kept=len(kept) - 5)
+            assert (stream.seen, stream.kept) == (seen, len(kept) - 5)
+            new = stream.select(iter(pooled[5 + seen : 100 * (number + 1)]), return_indices=True)
+            tasks_kept, positions = zip(*new, strict=True)
+            for one, at in zip(tasks_kept, positions, strict=True):
+                assert np.array_equal(one.vectors, pooled.vectors[[5 + at]])
+            kept += [5 + at for at in positions]
+            seen = 100 * (number + 1) - 5
+        assert 0.17 < (len(kept) - 5) / seen < 0.23
+
+    def test_a_stream_that_goes_on_prefers_what_teaches_more(self) -> None:
+        """At once: it needs no 64 samples to begin with, and knows what was kept before."""
+        rng = np.random.default_rng(0)
+        near, far = rng.normal(size=(2, 600, 8)) * 0.05
+        near[:, 0] += 1
+        far[:, 1] += 1
+        vectors = np.where(rng.random(600)[:, None] < 0.5, near, far).astype(np.float32)
+        every = PooledTasks(vectors, np.ones(600, np.float32), np.ones(600, np.float32))
+        is_far = vectors[:, 1] > 0.5
+        known = np.concatenate([np.flatnonzero(~is_far)[:40], np.flatnonzero(is_far)[:4]])
+        chosen: list[int] = []
+        for seed in range(5):
+            stream = sampler(model=None, budget=0.2, labeled_data=every[known], random_state=seed)
+            stream.resume(every[:300], seen=300, kept=60)
+            found = stream.select(iter(every[300:350]), return_indices=True)
+            chosen += [at for _, at in found]
+        assert len(chosen) >= 10
+        assert is_far[chosen].mean() > 0.9
+
     def test_it_is_pickled_and_cloned(self) -> None:
         expected = sampler().rank(tasks()[LABELED:], 10).indices
         again = pickle.loads(pickle.dumps(sampler()))
@@ -210,6 +255,23 @@ class TestErrors:
             sampler(model=lambda parts: likely(parts)[1:]).rank(tasks())
         with pytest.raises(ModelError, match="the callable failed: broken"):
             sampler(model=broken).rank(tasks())
+
+    def test_streams_that_cannot_go_on(self) -> None:
+        pooled = pool_parts(tasks(30))
+        stream = sampler(model=None, budget=0.2, labeled_data=None)
+        with pytest.raises(DataError, match="30 past samples cannot stand for the 4000"):
+            stream.resume(pooled, seen=4000, kept=400)
+        with pytest.raises(ParameterError, match="of 3 samples 4 cannot have been kept"):
+            sampler(model=None, budget=0.2).resume(pooled, seen=3, kept=4)
+        with pytest.raises(ParameterError, match="has a fraction, such as"):
+            sampler(model=None).resume(pooled, seen=30, kept=4)
+        with pytest.raises(DataError, match="0 past samples"):
+            sampler(model=None, budget=0.2).resume([], seen=30, kept=4)
+        stream = sampler(model=None, budget=0.2, labeled_data=None)
+        stream.resume([], seen=0, kept=0)
+        assert list(stream.select(iter(tasks(10))))
+        with pytest.raises(ParameterError, match="a stream is in progress"):
+            stream.resume(pooled, seen=30, kept=4)
 
     def test_costs_that_do_not_fit(self) -> None:
         whole = RaggedArray.of(tasks())

@@ -36,11 +36,6 @@ def settings_for(task: LabelingTask, settings: Settings) -> Settings:
     Where nothing can be learned, `auto` stands for coverage, which needs no model, and there is
     no audit set: no answers are predicted whose quality it could measure.
     """
-    if task.regions and isinstance(settings.budget, float):
-        raise SettingsError(
-            "BUDGET is a share, and no stream decides on tasks whose regions are labeled; give a "
-            "whole number of tasks"
-        )
     if task.learned:
         return settings
     strategy = "coverage" if settings.strategy == "auto" else settings.strategy

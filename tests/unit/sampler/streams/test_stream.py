@@ -10,7 +10,7 @@ import pytest
 import torch
 from active_learn import ActiveSampler, BudgetError, DataError, LinearHead, ParameterError
 from active_learn.strategies import strategies
-from active_learn.streams.stream import RateController
+from active_learn.streams.rate_control import RateController
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
