@@ -111,6 +111,46 @@ def test_a_file_that_cannot_be_copied_is_tried_again(
     assert labeled.state.served_model == 1
 
 
+def test_another_model_than_before_has_its_queue_without_a_label(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    """The first queue after `connect` is the former one's: nobody waits for the embedding."""
+    labeled = Labeled(backend, 12, model=str(models["half"]))
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+    backend.store.update(labeled.project, queue_version="", round_requested=True)
+    labeled.values["model"] = str(models["good"])
+    served: list[str] = []
+    labeled.studio.after = lambda method, path, body: (
+        served.append(labeled.state.model_version) if "model_version" in (body or {}) else None
+    )
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=2)
+    good, half = labeled.versions
+    assert served == [half.name, good.name]
+    assert labeled.answers() == ["even", "odd"]
+
+
+def test_a_state_that_is_lost_brings_back_no_model_that_is_named_no_more(
+    backend: Backend, models: dict[str, Path]
+) -> None:
+    labeled = Labeled(backend, 12, model=str(models["half"]))
+    with backend.worker(**labeled.values):
+        labeled.wait_served(number=1)
+    backend.store.update(labeled.project, served_model=0, next_model=0, round_requested=True)
+    labeled.values["model"] = str(models["good"])
+    labeled.settings = backend.settings(**labeled.values)
+    labeled.turn()
+    good = labeled.state.model_version
+    updates = ModelUpdates(labeled.work())
+    for _ in range(4):
+        if (step := updates.due(labeled.state)) is not None:
+            step(labeled.state)
+            labeled.turn()
+    assert (labeled.state.served_model, labeled.state.model_version) == (2, good)
+    assert labeled.state.queue_version == "al-3"
+
+
 FACTORY = """
 import json
 from pathlib import Path

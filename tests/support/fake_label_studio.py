@@ -317,6 +317,9 @@ class FakeLabelStudio(Script):
     def _holds(self, task: dict[str, Any], rule: dict[str, Any]) -> bool:
         column = rule["filter"].removeprefix("filter:tasks:")
         predictions, value = self._predictions(task["id"]), rule["value"]
+        if column == "id":
+            least = rule["operator"] == "greater_or_equal"
+            return bool(task["id"] >= value if least else task["id"] <= value)
         if column == "updated_at":
             late = bool(task["updated_at"] > value)
             return late if rule["operator"] == "greater" else not late

@@ -62,8 +62,7 @@ def embed(
     # These import torch, which takes seconds: not for --help.
     from ..labelstudio.client import LabelStudioClient
     from ..labelstudio.content_loader import ContentLoader
-    from ..learning.engines.configured import configured_engine
-    from ..learning.engines.local import LocalEngine
+    from ..learning.engines.configured import configured_engine, engine_for
     from ..learning.regions.embedder import open_embedder
     from ..learning.selection.project_params import learned_task
 
@@ -75,7 +74,7 @@ def embed(
         load = ContentLoader(settings, client).load
         task = learned_task(label_config, settings)
         embedder = open_embedder(settings, project_id, task, load)
-        engine = LocalEngine() if task.regions else configured_engine(settings)
+        engine = engine_for(task, configured_engine(settings))
         before = len(embedder)
         failed = engine.fill_from_files(embedder, label_config, files, lambda done, _: report(done))
         now = len(embedder)

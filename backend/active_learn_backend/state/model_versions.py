@@ -222,13 +222,10 @@ def prune_versions(settings: Settings, project_id: int, keep: Collection[int]) -
 def with_version(settings: Settings, project_id: int, number: int) -> Settings:
     """Return a project's settings with ``model`` naming one of its versions, where that applies.
 
-    A copy of what MODEL named does not apply once MODEL names nothing; neither on Ray, whose
-    machines read MODEL where it lies.
+    A copy of what MODEL named does not apply once MODEL names nothing.
     """
     version = read_version(settings, project_id, number) if number else None
-    if version is None:
-        return settings
-    if version.origin == "MODEL" and (not settings.model or settings.engine == "ray"):
+    if version is None or (version.origin == "MODEL" and not settings.model):
         return settings
     model = version.factory or str(version_path(settings, project_id, version))
     return settings.model_copy(update={"model": model})

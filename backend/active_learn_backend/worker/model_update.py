@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from active_learn.errors import ModelError
+from active_learn.errors import DataError, ModelError
 
 from ..errors import SettingsError
 from ..labeling.config import LabelingTask
@@ -79,7 +79,9 @@ class ModelUpdates:
         if self._file_changed(settings, project):
             return self._examine
         versions = read_versions(self.work.settings, project.id)
-        if _last_served(versions, settings, project) is not None:
+        # What MODEL names now may be another one, so it is looked at first.
+        looked = not settings.model or project.id in self.examined
+        if looked and _last_served(versions, settings, project) is not None:
             return self._restore
         # A person who went back to a head keeps it.
         if not project.pinned_round and any(_is_waiting(one, project) for one in versions):
@@ -92,7 +94,7 @@ class ModelUpdates:
 
     def _file_changed(self, settings: Settings, project: Project) -> bool:
         """Return whether MODEL names other files than those examined, which do not change now."""
-        if not settings.model or settings.engine == "ray":
+        if not settings.model:
             return False
         if last_round(self.work.store, project.id) is None:
             return False  # the first round loads what MODEL names, or says why it cannot
@@ -195,7 +197,7 @@ class ModelUpdates:
         began = time.monotonic()
         try:
             self._candidate(project).embed(version, self.work.engine)
-        except (SettingsError, ModelError) as error:
+        except (SettingsError, ModelError, DataError) as error:
             record_version(
                 self.work.settings, project.id, replace(version, reason=f"it fails: {error}")
             )

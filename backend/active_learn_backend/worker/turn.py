@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LabelStudioError, WorkerStoppingError
-from ..labeling.config import LabelingTask
 from ..labelstudio.client import LabelStudioClient
 from ..labelstudio.connection import Connection
 from ..labelstudio.poller import Changes, poll
 from ..labelstudio.published_queue import UNCERTAINTY_SAMPLING, Queue, round_of
 from ..learning.engines.base import Engine
-from ..learning.engines.local import LocalEngine
+from ..learning.engines.configured import engine_for
 from ..learning.regions.embedder import open_embedder
 from ..learning.selection.project_params import learned_task, settings_for
 from ..learning.selection.queue_size import QueueSize, queue_size
@@ -232,7 +231,7 @@ class Turn:
                 row["task"]: row["result"] for row in self.client.predictions(project.id, version)
             },
             check_lease=self._check,
-            engine=self._engine(task),
+            engine=engine_for(task, self.engine),
             size=self._queue_size(settings, remote),
             wait_for_submit=self._wait_for_submit,
         )
@@ -251,10 +250,6 @@ class Turn:
             ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.seconds.items()),
         )
 
-    def _engine(self, task: LabelingTask) -> Engine:
-        """Return what embeds and ranks: parts of tasks are not spread over a cluster."""
-        return LocalEngine() if task.regions else self.engine
-
     def _wait_for_submit(self) -> None:
         """Wait a little until somebody submits, unless that was just now or nobody is at work."""
         deadline = time.monotonic() + WAIT_FOR_SUBMIT
@@ -272,7 +267,7 @@ class Turn:
         task = learned_task(project.label_config, settings)
         settings = settings_for(task, settings)
         embedder = open_embedder(settings, project.id, task, self.load)
-        engine = self._engine(task)
+        engine = engine_for(task, self.engine)
         loads = Loads(project, self._store, engine, embedder, lambda *_: self._check())
         readable, deadline = 0, time.monotonic() + RETRY_SECONDS
         while keys and time.monotonic() < deadline:

@@ -56,8 +56,21 @@ class Engine(ABC):
     """Embeds tasks, ranks pools and trains models."""
 
     @abstractmethod
-    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
-        """Put the embeddings of all tasks into the embedder's cache, computing what it lacks."""
+    def fill(
+        self,
+        embedder: TaskEmbedder,
+        tasks: ProjectTasks,
+        checkpoint: Checkpoint,
+        *,
+        in_background: bool = False,
+    ) -> Failures:
+        """Put the embeddings of all tasks into the embedder's cache, computing what it lacks.
+
+        Parameters
+        ----------
+        in_background : bool
+            Whether rounds go on meanwhile, which must find room.
+        """
 
     @abstractmethod
     def fill_from_files(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ...labeling.config import LabelingTask
 from ...security_checks import require_engine
 from ...settings import Settings
 from .base import Engine
 from .local import LocalEngine
 
-__all__ = ["configured_engine"]
+__all__ = ["configured_engine", "engine_for"]
 
 
 def configured_engine(settings: Settings) -> Engine:
@@ -24,3 +25,8 @@ def configured_engine(settings: Settings) -> Engine:
     from .ray.engine import RayEngine
 
     return RayEngine(settings)
+
+
+def engine_for(task: LabelingTask, engine: Engine) -> Engine:
+    """Return what embeds and ranks a labeling task: parts of tasks stay on this machine."""
+    return LocalEngine() if task.regions else engine

@@ -21,7 +21,14 @@ __all__ = ["LocalEngine"]
 class LocalEngine(Engine):
     """Computes here; of the embeddings only those that are ranked are in memory."""
 
-    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
+    def fill(
+        self,
+        embedder: TaskEmbedder,
+        tasks: ProjectTasks,
+        checkpoint: Checkpoint,
+        *,
+        in_background: bool = False,
+    ) -> Failures:
         return embedder.fill(tasks.keys, tasks.contents, checkpoint)
 
     def fill_from_files(

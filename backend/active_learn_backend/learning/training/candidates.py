@@ -20,6 +20,7 @@ from ...state.task_table import read_task_table
 from ...state.tasks import read_contents
 from ..embedding.embedder import TaskEmbedder
 from ..engines.base import Engine, ProjectTasks
+from ..engines.configured import engine_for
 from ..heads import ControlHeads
 from ..quality.evaluation import METRICS
 from ..quality.learning_curve import LEAST_AUDITED
@@ -81,7 +82,9 @@ class Candidate:
         embedder = open_embedder(self._named(version), self.project.id, self.task, self.load)
         tasks = read_task_table(self.store, self.project.id)
         of_project = ProjectTasks(self.project, tasks.ids, tasks.keys, self.store)
-        engine.fill(embedder, of_project, self._checkpoint)
+        engine_for(self.task, engine).fill(
+            embedder, of_project, self._checkpoint, in_background=True
+        )
 
     def _named(self, version: ModelVersion) -> Settings:
         return with_version(self.project_settings, self.project.id, version.number)

@@ -10,7 +10,7 @@ from ...errors import SettingsError
 from ..encoders.folders import content_digest, content_files
 from .files import FILES, digest_of_file, files_of_model
 
-__all__ = ["copy_model", "digest_of_model", "find_model"]
+__all__ = ["copy_model", "digest_of_model", "files_by_name", "find_model"]
 
 
 def digest_of_model(path: Path) -> str:
@@ -26,6 +26,26 @@ def digest_of_model(path: Path) -> str:
     return content_digest(path) if path.is_dir() else digest_of_file(path)
 
 
+def files_by_name(path: Path) -> dict[str, Path]:
+    """Return the files of a model, by their names below its folder.
+
+    Raises
+    ------
+    SettingsError
+        When it reads files that do not lie beside it, or lacks its JSON.
+    """
+    top = path if path.is_dir() else path.parent
+    found = {}
+    for file in content_files(path) if path.is_dir() else files_of_model(path):
+        if not file.is_relative_to(top) or ".." in file.relative_to(top).parts:
+            raise SettingsError(
+                f"MODEL '{path.name}' reads '{file.name}', which does not lie beside it; put it "
+                "there, so that the model can be copied"
+            )
+        found[str(file.relative_to(top))] = file
+    return found
+
+
 def copy_model(path: Path, folder: Path) -> Path:
     """Copy a model into a folder, which is made; return the path of the copy.
 
@@ -36,16 +56,10 @@ def copy_model(path: Path, folder: Path) -> Path:
     OSError
         When it cannot be read or written.
     """
-    top = path if path.is_dir() else path.parent
-    for file in content_files(path) if path.is_dir() else files_of_model(path):
-        # Links are followed: a model of the hub's cache consists of them.
-        if not file.is_relative_to(top) or ".." in file.relative_to(top).parts:
-            raise SettingsError(
-                f"MODEL '{path.name}' reads '{file.name}', which does not lie beside it; put it "
-                "there, so that a version of the model can be kept"
-            )
-        target = folder / file.relative_to(top)
+    for name, file in files_by_name(path).items():
+        target = folder / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Links are followed: a model of the hub's cache consists of them.
         shutil.copyfile(file, target)
     return folder if path.is_dir() else folder / path.name
 

@@ -71,8 +71,6 @@ def test_which_model_the_settings_name(settings: Settings) -> None:
         (99, named, "team.onnx"),
     ):
         assert with_version(of, PROJECT, version).model == expected
-    on_ray = named.model_copy(update={"engine": "ray"})
-    assert with_version(on_ray, PROJECT, copy.number).model == "team.onnx"
 
 
 def test_what_was_removed_stays_so(settings: Settings) -> None:

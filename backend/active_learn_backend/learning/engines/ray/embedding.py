@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from active_learn.errors import ActiveLearnError
+from active_learn.errors import ActiveLearnError, DataError, ModelError
 from ray.data import ActorPoolStrategy
 
 from ....errors import EngineError
@@ -21,6 +21,7 @@ from ...embedding.key_index import read_keys
 from ...selection.project_params import learned_task
 from .jobs import Embedded, EmbeddingJob
 from .pages import Pages
+from .sent_models import SentModel, received, send_model
 from .shards import Shards
 
 __all__ = ["embed_all"]
@@ -39,6 +40,10 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     ------
     EngineError
         With the message of an encoder or of the source in a worker.
+    ModelError
+        When the team's own model fails there.
+    SettingsError, OSError
+        See `send_model`.
     """
     settings = job.settings
     ray.data.DataContext.get_current().target_max_block_size = BLOCK_BYTES
@@ -52,11 +57,11 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     report = pages.map_batches(
         ShardEncoder,
         fn_constructor_args=(
-            settings, job.label_config, job.shards, job.fingerprint, [known],
+            settings, job.label_config, job.shards, job.fingerprint, [known], send_model(settings),
         ),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(min_size=1, max_size=_encoders(settings)),
+        compute=ActorPoolStrategy(min_size=1, max_size=_encoders(job)),
         num_cpus=ENCODER_CPUS,
         num_gpus=settings.ray_gpus,
     )  # fmt: skip
@@ -65,19 +70,19 @@ def embed_all(job: EmbeddingJob) -> Embedded:
     for block in report.iter_batches(batch_size=None, batch_format="pyarrow"):
         for page in map(json.loads, block["report"].to_pylist()):
             if page["error"]:
-                raise EngineError(page["error"])
+                raise (ModelError if page["of_model"] else EngineError)(page["error"])
             failed |= page["failed"]
             done += page["done"]
     return Embedded(failed, done)
 
 
-def _encoders(settings: Settings) -> int:
-    """Return how many encoders work at once."""
-    if settings.ray_workers:
-        return settings.ray_workers
+def _encoders(job: EmbeddingJob) -> int:
+    """Return how many encoders work at once; beside the rounds they leave room for one."""
+    settings = job.settings
     has, needs = ray.cluster_resources(), {"CPU": ENCODER_CPUS, "GPU": settings.ray_gpus}
-    fit = [int(has.get(name, 0.0) / amount) for name, amount in needs.items() if amount]
-    return max(min(fit, default=1), 1)
+    fit = min(int(has.get(name, 0.0) / amount) for name, amount in needs.items() if amount)
+    wanted = settings.ray_workers or fit
+    return max(min(wanted, fit - 1) if job.in_background else wanted, 1)
 
 
 class ShardEncoder:
@@ -93,6 +98,7 @@ class ShardEncoder:
         shards: str,
         fingerprint: str,
         known: Sequence[Any],
+        sent: SentModel | None,
     ) -> None:
         import torch
 
@@ -103,7 +109,8 @@ class ShardEncoder:
         self._error = ""
         try:
             load = ContentLoader(settings, LabelStudioClient(settings)).load
-            self._encoder = load_encoder(settings, self._task, load)
+            with received(settings, sent) as with_model:
+                self._encoder = load_encoder(with_model, self._task, load)
             self._shards = Shards(shards)
         except ActiveLearnError as error:
             self._error = str(error)
@@ -117,12 +124,15 @@ class ShardEncoder:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Embed the tasks of a page that are not known; return how many, and which failed."""
         row = batch.to_pylist()[0]
-        report: dict[str, Any] = {"error": self._error or row["error"]}
+        report: dict[str, Any] = {"error": self._error or row["error"], "of_model": False}
         if not report["error"]:
             try:
                 report |= self._embed_page(json.loads(row["page"]))
             except ActiveLearnError as error:  # the encoder fails on all, or Label Studio is away
-                report["error"] = str(error)
+                report |= {
+                    "error": str(error),
+                    "of_model": isinstance(error, ModelError | DataError),
+                }
         return pa.table({"report": [json.dumps(report)]})
 
     def _embed_page(self, page: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

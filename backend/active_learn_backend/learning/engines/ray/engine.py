@@ -49,7 +49,14 @@ class RayEngine(Engine):
         self._settings = settings
         self._driver = ray_driver(settings.ray_address, settings.model_dir.resolve() / "ray.log")
 
-    def fill(self, embedder: TaskEmbedder, tasks: ProjectTasks, checkpoint: Checkpoint) -> Failures:
+    def fill(
+        self,
+        embedder: TaskEmbedder,
+        tasks: ProjectTasks,
+        checkpoint: Checkpoint,
+        *,
+        in_background: bool = False,
+    ) -> Failures:
         missing = embedder.cache.missing(tasks.keys)
         if len(missing) <= CHUNK:  # an encoder takes longer to start than to embed so few
             return embedder.fill(tasks.keys, tasks.contents, checkpoint)
@@ -60,7 +67,8 @@ class RayEngine(Engine):
             progress.tell(done)
 
         source = Source.of_project(tasks.project.id, tasks.ids.tolist(), missing)
-        failed = self._embed(embedder, source, tasks.project.label_config, report)
+        config = tasks.project.label_config
+        failed = self._embed(embedder, source, config, report, in_background=in_background)
         left = [tasks.keys[at] for at in embedder.cache.missing(tasks.keys)]
         return dict.fromkeys(left, ContentError(CHANGED)) | failed
 
@@ -131,6 +139,8 @@ class RayEngine(Engine):
         source: Source,
         label_config: str,
         checkpoint: Callable[[int], None],
+        *,
+        in_background: bool = False,
     ) -> Failures:
         """Have a source embedded, and take the shards in as they come."""
         with _alone(embedder):
@@ -146,6 +156,7 @@ class RayEngine(Engine):
                 shards.where,
                 embedder.fingerprint,
                 np.sort(embedder.cache.keys()),
+                in_background,
             )
 
             def meanwhile() -> None:

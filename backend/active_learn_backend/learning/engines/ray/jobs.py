@@ -30,6 +30,8 @@ class EmbeddingJob:
         What the encoder of each worker has to be.
     known : array of S16
         Ascending keys that are embedded already.
+    in_background : bool
+        Whether rounds go on meanwhile, which then need room on the cluster.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class EmbeddingJob:
     shards: str
     fingerprint: str
     known: KeyArray
+    in_background: bool = False
 
 
 @dataclass(frozen=True)
