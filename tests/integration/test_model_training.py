@@ -14,13 +14,14 @@ from active_learn_backend.doctor.models import check_versions
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.learning.quality.head_versions import roll_back
 from active_learn_backend.learning.training import run
+from active_learn_backend.learning.training.data import labeled_tasks, trained_control
 from active_learn_backend.project_settings import project_settings
 from active_learn_backend.state.folders import training_folder
 from active_learn_backend.state.training_status import (
     read_output,
     record_training,
 )
-from active_learn_backend.worker.model_update import ModelUpdates
+from active_learn_backend.worker.model_update import ModelUpdates, candidate_of
 from active_learn_backend.worker.training import train, training_is_due
 from active_learn_backend.worker.work import alone
 from click.testing import CliRunner
@@ -154,6 +155,29 @@ def test_a_model_that_is_worse_is_a_candidate_with_the_reason(
     assert ModelUpdates(labeled.work()).due(labeled.state) is None
     roll_back(labeled.settings, backend.store, labeled.project, "latest")
     assert ModelUpdates(labeled.work()).due(labeled.state) is not None
+
+
+def test_whether_a_worse_model_may_be_so_by_chance_is_in_the_reason(
+    backend: Backend, models: dict[str, Path], tmp_path: Path
+) -> None:
+    """Models that answer wrong on a few audit tasks, beside one that knows all labels."""
+    labeled = Labeled(backend, model=str(models["good"]))
+    candidate = candidate_of(labeled.work(), labeled.state)
+    control = trained_control(candidate.task)
+    audited = labeled_tasks(backend.store, labeled.state, candidate.settings, control)
+    rows = [audited.rows[at] for at in audited.measuring]
+    texts = [labeled.studio.tasks[row.task_id]["data"]["text"] for row in rows]
+    odd = [text for text in texts if int(text.split()[1]) % 2]
+    for wrong, chance in ((2, ", which may be chance (p = 0.25)"), (5, "")):
+        pattern = "|".join([EVEN, *odd[:wrong]])
+        path = save_pattern_model(tmp_path / f"{wrong}" / "m.onnx", pattern, ("even", "odd"))
+        reason = labeled.train(write(path)).reason
+        assert reason == (
+            f"it is worse than what serves: accuracy {1 - wrong / 20:.3f} instead of 1.000 on 20 "
+            f"audit labels{chance}"
+        )
+        assert reason in labeled.html()
+        assert labeled.versions[0].compared_with == labeled.state.model_version
 
 
 def test_a_model_waits_for_audit_labels_to_be_compared_on(
