@@ -17,6 +17,7 @@ from active_learn_backend.state.unreadable import unreadable_tasks
 from active_learn_backend.web.app import create_app
 from fake_label_studio import FakeLabelStudio
 from media_files import picture_with_boxes
+from PIL import Image, ImageDraw
 from worker_backend import Backend
 
 CONFIG = (
@@ -99,3 +100,55 @@ def test_an_image_that_cannot_be_read_is_left_out_alone(
     backend.turn(project)
     assert len(read_queue(backend.store, project)) == 7
     assert [group.n for group in unreadable_tasks(backend.store, project)] == [1]
+
+
+def plain_pictures(count: int) -> dict[str, Boxes]:
+    """Addresses of small pictures of a red or a blue box each, with where it is."""
+    rng = np.random.default_rng(3)
+    found = {}
+    for at in range(count):
+        image = Image.new("RGB", (128, 40), (120 + at, 120, 120))
+        x, y = (8 * int(one) for one in rng.integers(0, (14, 3)))
+        label, color = [("disk", (200, 20, 20)), ("stripes", (20, 20, 200))][at % 2]
+        ImageDraw.Draw(image).rectangle((x, y, x + 23, y + 23), fill=color)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        address = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        corners = [[a / 1.28, b / 0.4] for a, b in ((x, y), (x + 24, y + 24))]
+        found[address] = [[*corners, label]]
+    return found
+
+
+def test_boxes_that_look_wrong_are_listed_until_they_are_put_right(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    pictures = plain_pictures(24)
+    project = studio.add_project(pictures, CONFIG)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    settings = {"budget": 24, "audit": 0.0}
+    backend.turn(project, **settings)
+    truth = {task: pictures[one["data"]["text"]] for task, one in studio.tasks.items()}
+    missing, renamed, *_ = truth
+    label = truth[renamed][0][2]
+    other = "disk" if label == "stripes" else "stripes"
+    marked = truth | {missing: [], renamed: [[*truth[renamed][0][:2], other]]}
+    for task, boxes in marked.items():
+        studio.submit(task, CONTROL.write(boxes))
+    backend.turn(project, **settings)
+    page = create_app(backend.settings()).test_client()
+    (control,) = page.get(f"/projects/{project}.json").get_json()["controls"]
+    found = {(one["task_id"], one["suggested"]) for one in control["label_errors"]}
+    assert found == {(missing, truth[missing][0][2]), (renamed, label)}
+    html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
+    assert all(one["label"] in html for one in control["label_errors"])
+    (left, top), (right, bottom) = truth[renamed][0][:2]
+    place = f"x {left:.0f} to {right:.0f} %, y {top:.0f} to {bottom:.0f} %"
+    assert f"{place}: {other}" in {one["label"] for one in control["label_errors"]}
+    for task in (missing, renamed):
+        (annotation,) = studio.tasks[task]["annotations"]
+        studio.edit(annotation["id"], result=CONTROL.write(truth[task]))
+    backend.store.update(project, round_requested=True)
+    backend.turn(project, **settings)
+    (control,) = page.get(f"/projects/{project}.json").get_json()["controls"]
+    assert control["label_errors"] == []

@@ -23,9 +23,11 @@ __all__ = [
     "merge_regions",
     "overlap",
     "sorted_regions",
+    "touch",
 ]
 
 SAME = 0.5  # share of the union that two regions of one label overlap in, to be the same one
+ROUGH = 0.1  # share of the smaller one: proposed borders in images and times are rough
 NEAR = 100 / 16  # percent: so far apart two key points of one label may be, to be the same one
 
 
@@ -145,17 +147,20 @@ def overlap(first: Region, second: Region) -> float:
         return 1.0
     if first.is_point and second.is_point:
         return max(0.0, 1 - math.dist(first.start, second.start) / (2 * NEAR))
-    both, one, other = (
-        _size(start, end)
-        for start, end in (
-            (_each(max, first.start, second.start), _each(min, first.end, second.end)),
-            (first.start, first.end),
-            (second.start, second.end),
-        )
-    )
+    both, one, other = _sizes(first, second)
     if both and first.is_shape and second.is_shape:
         return mask_overlap(first[:2], second[:2])
     return both / (one + other - both) if both else 0.0
+
+
+def touch(first: Region, second: Region) -> bool:
+    """Return whether two regions share more than the roughness of their borders."""
+    if first.is_exact or first.is_point or first[:2] == second[:2]:
+        return overlap(first, second) > 0
+    both, *own = _sizes(first, second)
+    if not min(own):  # a moment
+        return bool(max(first.start, second.start) <= min(first.end, second.end))
+    return both > ROUGH * min(own)
 
 
 def _same(region: Region, others: Sequence[Region]) -> Region | None:
@@ -163,6 +168,12 @@ def _same(region: Region, others: Sequence[Region]) -> Region | None:
     shares = [(overlap(region, one), one) for one in others if one.label == region.label]
     share, found = max(shares, default=(0.0, None))
     return found if share >= SAME else None
+
+
+def _sizes(first: Region, second: Region) -> tuple[float, float, float]:
+    """Return the size of what two regions share, in a box around it, and their own."""
+    start, end = _each(max, first.start, second.start), _each(min, first.end, second.end)
+    return _size(start, end), _size(*first[:2]), _size(*second[:2])
 
 
 def _each(pick: Callable[..., Any], first: Any, second: Any) -> Any:

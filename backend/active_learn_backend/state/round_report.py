@@ -94,12 +94,15 @@ class LabelError:
         As labels are stored: a name, a list of names, or a number.
     confidence : float or None
         Calibrated probability of what is suggested; None in regression.
+    region : list, optional
+        What `label` names, as it is kept: borders and label.
     """
 
     task_id: int
     label: Any
     suggested: Any
     confidence: float | None
+    region: Any = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from active_learn.validation import Problem
 
 from ..labeling.config import LabelingTask
 from ..labeling.controls import ControlTag, RegionTag
-from ..labeling.exact_text import ExactText, exact_text
+from ..labeling.exact_text import exact_text
+from ..labeling.regions import Region
 from ..labelstudio.published_queue import Queue
 from ..learning.embedding.embedder import TaskEmbedder
 from ..learning.engines.base import Engine
@@ -264,14 +265,16 @@ class Round:
         blind = {row.task_id for row in rows if row.audit}.union(self.sample)
         return [[] if row.task_id in blind else one for row, one in zip(rows, shown, strict=True)]
 
-    def _texts(self, control: RegionTag, ids: Sequence[int]) -> dict[int, ExactText]:
-        """Read the texts of tasks in which a control labels regions."""
+    def _names(self, control: RegionTag, regions: Sequence[tuple[int, Region]]) -> list[str]:
+        """Return for people what regions are: of a text what stands there, else where they lie."""
         field = next(one for one in self.task.fields if one.name == control.fields[0])
-        contents = read_contents(self.store, self.project.id, list(ids)) if ids else {}
-        return {
-            task_id: exact_text(contents.get(task_id, {}).get(field.name), field.markup)
-            for task_id in ids
-        }
+        if field.kind != "text":
+            return [control.named(one.start, one.end) for _, one in regions]
+        contents = read_contents(self.store, self.project.id, [task_id for task_id, _ in regions])
+        return [
+            exact_text(contents.get(task_id, {}).get(field.name), field.markup).between(*one[:2])
+            for task_id, one in regions
+        ]
 
     def _contents(self, rows: Sequence[QueueRow]) -> list[Mapping[str, Any]]:
         """Read what the encoder reads of the tasks of a queue."""
@@ -292,9 +295,9 @@ class Round:
         labeled = snapshot.of(name, heads.embedder.features(name, snapshot.embeddings))
         pinned = bool(self.project.pinned_round)
         if isinstance(control, RegionTag):
-            texts = partial(self._texts, control)
+            names = partial(self._names, control)
             return report_regions(
-                labeled, control, heads, reports, folder, pinned=pinned, texts=texts
+                labeled, control, heads, reports, folder, pinned=pinned, names=names
             )
         assert not isinstance(head, PartTagger)
         return report_control(labeled, head, reports, folder, pinned=pinned)

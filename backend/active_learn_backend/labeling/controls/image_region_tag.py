@@ -26,6 +26,12 @@ class ImageRegionTag(RegionTag):
         if any(name.lower() == "valuelist" for name in objects[0].attr):
             raise self.error("labels regions of several images (valueList); show one image")
 
+    def named(self, start: Any, end: Any) -> str:
+        if start == end:
+            return f"x {start[0]:.0f} %, y {start[1]:.0f} %"
+        (left, top), (right, bottom) = start, end[:2]
+        return f"x {left:.0f} to {right:.0f} %, y {top:.0f} to {bottom:.0f} %"
+
     def path(self, start: Any, end: Any) -> str:
         if start == end:
             return f"M{start[0]:.5g} {start[1]:.5g}h0"

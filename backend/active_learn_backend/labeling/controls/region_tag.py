@@ -73,7 +73,7 @@ class RegionTag(ControlTag):
         """
 
     def named(self, start: Any, end: Any) -> str:
-        """Return in words where a region lies; empty where it can be shown better."""
+        """Return in words where a region lies; empty where its text says it."""
         return ""
 
     def path(self, start: Any, end: Any) -> str:

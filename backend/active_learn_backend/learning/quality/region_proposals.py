@@ -145,11 +145,12 @@ def _reason(kind: PartKind, found: FoundRegions, text: ExactText, places: Any) -
 
 def _named(control: RegionTag, found: FoundRegions) -> str:
     """Return in words which regions are proposed, the first of them; empty where they are shown."""
-    regions = [
-        " ".join(part for part in (one.label, where, f"({100 * one.score:.0f} %)") if part)
-        for one in found.regions
-        if (where := control.named(one.start, one.end)) or control.path(one.start, one.end)
-    ]
+    regions = []
+    for one in found.regions:
+        if where := control.named(one.start, one.end):
+            drawn = control.path(one.start, one.end)
+            parts = (one.label, "" if drawn else where, f"({100 * one.score:.0f} %)")
+            regions.append(" ".join(part for part in parts if part))
     more = f" and {len(regions) - TOLD} more" if len(regions) > TOLD else ""
     return f"; proposed: {', '.join(regions[:TOLD])}{more}" if regions else ""
 

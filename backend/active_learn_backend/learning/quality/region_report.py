@@ -24,7 +24,7 @@ from ..heads import ControlHeads
 from ..selection.snapshot import ControlSnapshot
 from .control_report import EVALUATE_AGAIN
 from .region_comparison import compare_region_heads, count_regions
-from .region_errors import Texts, find_region_errors, unchanged_region_errors
+from .region_errors import Names, find_region_errors, unchanged_region_errors
 
 __all__ = ["f1_estimate", "report_regions"]
 
@@ -41,11 +41,11 @@ def report_regions(
     folder: Path,
     *,
     pinned: bool,
-    texts: Texts,
+    names: Names,
 ) -> ControlReport:
     """Estimate the quality of the head of a control that labels regions, and compare earlier heads.
 
-    Spans that look wrong are looked for when there are a tenth more labels than at the last time.
+    Regions that look wrong are looked for when there are a tenth more labels than at the last time.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def report_regions(
         With the parts of the tasks as its embeddings.
     reports, folder, pinned
         See `report_control`.
-    texts : callable
+    names : callable
         See `find_region_errors`.
     """
     head, stability = heads.region_head(control), None
@@ -62,12 +62,12 @@ def report_regions(
     last = reports[-1].of(snapshot.from_name) if reports else ControlReport("")
     evaluation = Evaluation(labels=last.evaluation.labels)
     current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
-    errors = unchanged_region_errors(last.label_errors if last.regions else (), current, texts)
+    errors = unchanged_region_errors(last.label_errors if last.regions else (), current)
     # An own model is not trained here: its folds would be another model's.
     trained = head if isinstance(head, TaggingHead) else None
     if trained is not None and len(snapshot.training) >= EVALUATE_AGAIN * last.evaluation.labels:
         evaluation = Evaluation(labels=len(snapshot.training))
-        errors = find_region_errors(trained, heads.kind_of(control), snapshot, texts)
+        errors = find_region_errors(trained, heads.kind_of(control), snapshot, names)
     if found:
         right, both = count_regions(snapshot.labels(measuring), [one.regions for one in found])
         kind = heads.kind_of(control)
