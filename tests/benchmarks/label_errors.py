@@ -29,7 +29,7 @@ def listed(head: TrainedHead, held_out: HeldOut, labels: list[str], most: int) -
     """Positions that we list, the likeliest first."""
     label_errors.MOST_LISTED = most
     found = label_errors.find_label_errors(head, held_out, labels, range(len(labels)))
-    return np.array([error["task_id"] for error in found], dtype=np.int64)
+    return np.array([error.task_id for error in found], dtype=np.int64)
 
 
 def one_seed(title: str, seed: int) -> dict[str, tuple[float, float, float]]:

@@ -35,7 +35,8 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import FIRST_START, LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from report import event_headers, measured_by
+from events import event_headers
+from report import measured_by
 
 RETRAIN_EVERY = 5
 CLIENTS = 20

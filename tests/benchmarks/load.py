@@ -29,7 +29,8 @@ from active_learn_backend.demo.annotator import Annotator, Submission, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
-from report import JSON, event_headers, measured_by
+from events import JSON, event_headers
+from report import measured_by
 
 PEOPLE = 50
 CONFIG = (

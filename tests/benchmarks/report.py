@@ -1,4 +1,7 @@
-"""What every benchmark says beside its table: when and how it was measured, and where it goes."""
+"""What every benchmark says beside its table: when and how it was measured, and where it goes.
+
+It imports nothing of ours: `peers.py` runs it beside a package of the same name.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from active_learn_backend.labelstudio.registration import SECRET_HEADER
-from active_learn_backend.state.store import Store
-
-__all__ = ["JSON", "add_report_option", "event_headers", "measured_by", "publish"]
-
-JSON = {"Content-Type": "application/json"}
-
-
-def event_headers(model_dir: Path, project: int) -> dict[str, str]:
-    """Return the headers with which Label Studio sends the events of a project."""
-    store = Store(f"sqlite:///{model_dir / 'state.sqlite3'}")
-    try:
-        return {**JSON, SECRET_HEADER: store.known_project(project).webhook_secret}
-    finally:
-        store.close()
+__all__ = ["add_report_option", "measured_by", "publish"]
 
 
 def add_report_option(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ import torch
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..models import Adapter, EmbeddingHead, ModelOutput
+from ..models import Adapter, BatchedAdapter, EmbeddingHead, ModelOutput
 from ..models.tensors import as_tensor
 from .samples import Samples
 
-__all__ = ["as_embeddings", "check_output", "run_batch", "run_model"]
+__all__ = ["as_embeddings", "check_output", "embedding_head", "run_batch", "run_model"]
 
 # Samples that are passed to a model at once; it runs them in batches of its own size.
 MODEL_ROWS = 4096
@@ -118,3 +118,15 @@ def run_batch(
 def as_embeddings(batch: Any) -> torch.Tensor:
     """Return embeddings as a tensor that shares their memory, so that it must not be written to."""
     return as_tensor(batch, "embeddings", LINEAR_HEAD_ADVICE)
+
+
+def embedding_head(adapter: Adapter, samples: Samples) -> EmbeddingHead | None:
+    """Return the head under which samples are embeddings already; None where a model has to run."""
+    if not samples.is_array:
+        return None
+    if isinstance(adapter, EmbeddingHead):
+        return adapter
+    rows = samples.in_memory
+    if isinstance(adapter, BatchedAdapter) and getattr(rows, "ndim", 0) == 2 and len(rows):
+        return adapter.linear_head(rows.shape[1])
+    return None

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..models import BLOCK_ROWS, Adapter, EmbeddingHead, ModelOutput
-from .model_runner import as_embeddings, check_output, run_batch, run_model
+from .model_runner import as_embeddings, check_output, embedding_head, run_batch, run_model
 from .samples import Samples
 
 __all__ = ["EmbeddingPool", "LazyPool", "OutputPool", "Pool", "open_pool"]
@@ -328,10 +328,9 @@ def open_pool(
     ------
     DataError
     """
-    if isinstance(adapter, EmbeddingHead) and samples.is_array:
-        return EmbeddingPool(
-            samples, adapter, device=device, progress=progress, positions=positions
-        )
+    head = embedding_head(adapter, samples)
+    if head is not None:
+        return EmbeddingPool(samples, head, device=device, progress=progress, positions=positions)
     if len(samples) == 0:
         raise DataError("the pool is empty; give at least one candidate")
     output = run_model(

@@ -13,6 +13,8 @@ LARGEST = 2048
 # Twice the rows are worth it while a row takes at most this share of the time that it took before.
 CHEAPER = 0.95
 TRIALS = 3  # batches timed at each size: other work on the machine only ever makes one slower
+# A call that is so short is mostly overhead, whatever other work lets the clock say.
+SHORT_SECONDS = 0.002
 
 
 class BatchSize:
@@ -21,8 +23,8 @@ class BatchSize:
     Parameters
     ----------
     batch_size : int or 'auto'
-        'auto' starts at 64. It doubles, up to 2,048, while rows get cheaper by a twentieth or more,
-        and halves when memory runs out.
+        'auto' starts at 64. It doubles, up to 2,048, while a call takes less than 2 ms or rows get
+        cheaper by a twentieth or more, and halves when memory runs out.
 
     Attributes
     ----------
@@ -77,7 +79,7 @@ class BatchSize:
         if len(self._times) < TRIALS:
             return
         fastest, self._times = min(self._times), []
-        if fastest > CHEAPER * self._before:
+        if fastest > CHEAPER * self._before and fastest * rows > SHORT_SECONDS:
             self.rows, self._growing = self.rows // 2, False
         elif 2 * self.rows > LARGEST:
             self._growing = False

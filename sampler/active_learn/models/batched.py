@@ -14,6 +14,7 @@ import torch
 from ..errors import DataError, ModelError
 from .base import ModelOutput
 from .batch_size import BatchSize
+from .embedding_heads import LinearHead
 
 __all__ = ["BatchedAdapter", "count_samples"]
 
@@ -121,6 +122,10 @@ class BatchedAdapter(ABC):
         ``offset`` is the position of the window's first sample, for messages.
         """
         return window, np.arange(count_samples(window))
+
+    def linear_head(self, n_features: int) -> LinearHead | None:
+        """Return the model as a head of embeddings, where it is nothing else than one."""
+        return None
 
     @abstractmethod
     def _forward(self, samples: Any) -> ModelOutput:

@@ -14,6 +14,7 @@ from ..errors import ModelError, ParameterError
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
+from .embedding_heads import LinearHead
 from .last_layer import Hints, NoLinearLayer, find_last_call, model_logits
 from .linear_check import require_linear
 from .linear_layers import LinearCall, LinearLayer, OperatorCalls, linear_layers, record_calls
@@ -77,6 +78,22 @@ class TorchModule(BatchedAdapter):
             self._batch_size.fix(self.batch_size, halves=True)
         self._signature = Signature(self.module)
         self.input_names = self._signature.required
+
+    def linear_head(self, n_features: int) -> LinearHead | None:
+        """Return the present weights of a module that is one `nn.Linear`, float32 and no hooks.
+
+        Its embeddings are what it is given, so that nothing has to be recorded, checked or copied.
+        """
+        module = self.module
+        if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
+            return None
+        tensors = [p.detach() for p in module.parameters()]
+        if module.in_features != n_features or not all(map(is_ready, tensors)):
+            return None
+        head = LinearHead(*(tensor.clone() for tensor in tensors))
+        self.weight, self.bias, self.sizes = head.weight, head.bias, head.sizes
+        self.layer_name = repr("")
+        return head
 
     def _run(self, batch: Any) -> ModelOutput:
         check_loaded(self.module)
@@ -196,6 +213,11 @@ def check_loaded(module: nn.Module) -> None:
                 f"{name!r} of the model is on the meta device, which holds no values; load its "
                 "weights on a real device first"
             )
+
+
+def is_ready(weights: torch.Tensor) -> bool:
+    """Return whether weights can be computed with as they are."""
+    return weights.dtype == torch.float32 and not weights.is_meta and bool(weights.isfinite().all())
 
 
 def torch_device(device: str | torch.device) -> torch.device:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from active_learn import DataError, LinearHead
+from active_learn import DataError, LinearHead, ModelError
 from active_learn.inputs import pool as pool_module
 from active_learn.inputs.containers import is_pool
 from active_learn.inputs.pool import EmbeddingPool, LazyPool, OutputPool, Pool, open_pool
 from active_learn.inputs.samples import Samples
+from active_learn.models import adapt
 from active_learn.streams.iterables import is_pipe
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -53,6 +54,49 @@ def _several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_holds_the_candidates_depends_on_the_samples() -> None:
     assert isinstance(in_memory(H), OutputPool)
     assert isinstance(embeddings(H), EmbeddingPool)
+
+
+def linear(weight: torch.Tensor = HEAD.weight) -> torch.nn.Linear:
+    module = torch.nn.Linear(5, 3)
+    module.weight.data, module.bias.data = weight, HEAD.bias
+    return module
+
+
+def opened_by(module: torch.nn.Module, samples: object = H) -> Pool:
+    return open_pool(Samples(samples), adapt(module), device=CPU)
+
+
+def test_one_linear_layer_is_a_head_of_what_it_is_given() -> None:
+    adapter = adapt(linear())
+    pool = open_pool(Samples(H), adapter, device=CPU)
+    assert isinstance(pool, EmbeddingPool)
+    assert torch.equal(pool.outputs().logits, HEAD(H).logits)
+    assert pool.outputs().embedding.data_ptr() == H.ctypes.data  # no copy
+    assert (adapter.layer_name, adapter.sizes) == ("''", (5, 3))
+    assert torch.equal(adapter.weight, HEAD.weight)
+
+
+def test_the_weights_are_those_of_each_selection() -> None:
+    module = linear(HEAD.weight.clone())
+    adapter = adapt(module)
+    before = open_pool(Samples(H), adapter, device=CPU)
+    with torch.no_grad():
+        module.weight.mul_(2)
+    after = open_pool(Samples(H), adapter, device=CPU)
+    assert torch.equal(before.outputs().logits, HEAD(H).logits)
+    assert torch.equal(after.outputs().logits, module(torch.from_numpy(H)).detach())
+
+
+def test_what_is_more_than_a_linear_layer_runs() -> None:
+    hooked, bent = linear(), linear(torch.full((3, 5), torch.nan))
+    hooked.register_forward_hook(lambda *_: None)
+    assert isinstance(opened_by(hooked), OutputPool)
+    assert isinstance(opened_by(torch.nn.Sequential(linear())), OutputPool)
+    assert isinstance(opened_by(linear(), list(H)), OutputPool)
+    with pytest.raises(ModelError, match="NaN or infinity in the logits of sample 0"):
+        opened_by(bent)
+    with pytest.raises(ModelError, match="failed on a batch"):
+        opened_by(linear(), H[:, :4])
 
 
 @every_pool

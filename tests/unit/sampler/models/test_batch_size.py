@@ -48,6 +48,13 @@ def test_auto_goes_back_where_rows_get_no_cheaper(monkeypatch: pytest.MonkeyPatc
     assert sizes[-2] == 256
 
 
+def test_short_calls_grow_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 64 rows take 0.1 ms; other work makes the calls that follow slower than their rows.
+    sizes = sizes_run(monkeypatch, lambda n: 1e-4 if n == 64 else 2e-6 * n)
+    assert sizes[:7] == [64, 64, 64, 128, 128, 128, 256]
+    assert max(sizes) == 1024  # takes 2 ms
+
+
 def test_samples_of_many_sizes_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(sizes_run(monkeypatch, lambda n: 1.0, list(ROWS[:2000]))) == 64
 
