@@ -51,23 +51,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--against", type=Path, help="root of another checkout")
+    parser.add_argument("--fill", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.fill:
+        fill(arguments.fill, arguments.tasks[0])
+        return
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))
         return
     print(f"{measured_by()}\n")
-    print("| tasks | code | round | read and look up | queue | both | most memory |")
-    print("|---|---|---|---|---|---|---|")
+    print("| tasks | code | round | read and look up | queue | both | CPU of both | most memory |")
+    print("|---|---|---|---|---|---|---|---|")
     codes = {"this": HERE.parents[2]}
     if arguments.against:
         codes = {"former": arguments.against.resolve()} | codes
     for n_tasks in arguments.tasks:
-        with tempfile.TemporaryDirectory() as folder:
-            fill(Path(folder), n_tasks)
-            for name, root in codes.items():
-                for told in _in_a_process(root, Path(folder)):
-                    row = "{round} | {read:.2f} s | {queue:.2f} s | {both:.2f} s | {mib:.0f} MiB"
+        for name, root in codes.items():
+            with tempfile.TemporaryDirectory() as folder:
+                # Each code makes a state of its own: their schemas may differ.
+                _in_a_process(root, "--fill", folder, "--tasks", str(n_tasks))
+                for told in json.loads(_in_a_process(root, "--measure", folder)):
+                    row = (
+                        "{round} | {read:.2f} s | {queue:.2f} s | {both:.2f} s | {cpu:.2f} s | "
+                        "{mib:.0f} MiB"
+                    )
                     both = told["read"] + told["queue"]
                     line = row.format(**told, both=both)
                     print(f"| {n_tasks:,} | {name} | {line} |", flush=True)
@@ -95,14 +103,11 @@ def _task(at: int, label: str | None = None) -> TaskRow:
     return TaskRow(at + 1, text, key, labels, False, annotations=int(label is not None))
 
 
-def _in_a_process(root: Path, folder: Path) -> list[dict[str, Any]]:
+def _in_a_process(root: Path, *arguments: str) -> bytes:
     paths = os.pathsep.join([str(root / "sampler"), str(root / "backend")])
-    command = [sys.executable, str(HERE), "--measure", str(folder)]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, check=True, stdout=subprocess.PIPE
-    )
-    told: list[dict[str, Any]] = json.loads(done.stdout)
-    return told
+    command = [sys.executable, str(HERE), *arguments]
+    environment = os.environ | {"PYTHONPATH": paths}
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
 
 
 def measure(folder: Path) -> list[dict[str, Any]]:
@@ -116,7 +121,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         gc.collect()
         # Only of the process itself: pages of mapped files are the system's to drop.
         with Peak() as peak:
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             embedder = TaskEmbedder(settings, 1, task, lambda _: b"")
             current = Round(
                 store.known_project(1), task, store, own, settings, own, own, lambda: None
@@ -132,8 +137,10 @@ def measure(folder: Path) -> list[dict[str, Any]]:
             labeled = int(controls.labeled.sum())
             assert controls.population
             assert len(rows) == 80
-            queue = time.perf_counter() - start
-        told.append({"round": seconds_of, "read": read, "queue": queue, "mib": peak.mib})
+            queue, cpu = time.perf_counter() - start, time.process_time() - used
+        told.append(
+            {"round": seconds_of, "read": read, "queue": queue, "cpu": cpu, "mib": peak.mib}
+        )
         del snapshot, controls
         more = range(labeled, labeled + MORE)
         apply_changes(store, 1, [_task(at, label="a") for at in more])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,8 @@ __all__ = [
     "ANNOTATED",
     "AUTOMATIC",
     "BEING_CONNECTED",
+    "MARKED",
+    "OF_UNMARKED",
     "SCHEMA_VERSION",
     "WATCHED",
     "ConnectionRequest",
@@ -32,7 +34,7 @@ __all__ = [
     "UnreadableContent",
 ]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 BEING_CONNECTED = "is being connected"  # reason of a project that `connect` is at work on
 WATCHED = ("active", "paused_by_user")  # status of the projects that a worker reads
 
@@ -275,6 +277,35 @@ AUTOMATIC = tasks.c.run.is_not(None) & tasks.c.labels.is_(None)
 
 #: Tasks with annotations; the zero is no parameter, or SQLite would not use the index.
 ANNOTATED = tasks.c.annotations > sa.literal_column("0")
+
+_UNMARKED = TaskRow(0, {}, "", None, False)
+
+#: The values of a task of which nothing but its id, its content and a decision is known.
+OF_UNMARKED: Mapping[str, Any] = {
+    one.name: getattr(_UNMARKED, one.name)
+    for one in fields(TaskRow)
+    if one.name not in ("task_id", "content", "content_key", "decision")
+}
+
+
+def _differs(name: str, value: Any) -> sa.ColumnElement[bool]:
+    """Return whether a column has another value; without parameters, as an index needs it."""
+    if value is None:
+        return tasks.c[name].is_not(None)
+    if isinstance(value, bool):
+        return tasks.c[name].is_not(value)
+    return tasks.c[name] != sa.literal_column(repr(value))
+
+
+#: Tasks of which more is known.
+MARKED = sa.or_(*(_differs(name, value) for name, value in OF_UNMARKED.items()))
+sa.Index(
+    "tasks_marked",
+    tasks.c.project_id,
+    tasks.c.task_id,
+    sqlite_where=MARKED,
+    postgresql_where=MARKED,
+)
 
 # Labels, skips and annotations are counted in these indexes, without reading the tasks. SQLite
 # only: PostgreSQL stores long contents apart, and puts no long label into an index.

@@ -6,7 +6,7 @@ decided are known. The others, the marked ones, are kept as records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, overload
 
@@ -14,29 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
-from .content_keys import KEY_BYTES, ContentKeys, read_keys
-from .schema import TaskRow
+from .content_keys import ContentKeys, read_keys
+from .schema import MARKED, OF_UNMARKED, TaskRow
 from .schema import tasks as _tasks
 from .store import Store
 
 __all__ = ["TaskTable", "read_task_table"]
 
-AT_ONCE = 8192  # ids of a piece that is read at once
+AT_ONCE = 2**16  # tasks of a piece that is read at once
 DECISIONS = (None, "kept", "passed", "known")  # by their code
 _CODES = {decision: code for code, decision in enumerate(DECISIONS)}
-_OF_ALL = ("task_id", "content", "content_key", "decision")
-
-# A task as a text of fixed width.
-_ID_OFFSET = 10**18  # makes each id a number of 19 digits
-_RECORD = np.dtype([("id", "S19"), ("key", f"S{2 * KEY_BYTES}"), ("decision", "S1")])
-_FIXED_WIDTH = (
-    sa.cast(_tasks.c.task_id + sa.literal_column(str(_ID_OFFSET)), sa.Text)
-    + _tasks.c.content_key
-    + sa.case(
-        *((_tasks.c.decision == decision, str(_CODES[decision])) for decision in DECISIONS[1:]),
-        else_=str(_CODES[None]),
-    )
-)
 
 IdArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -125,17 +112,12 @@ class TaskTable(Sequence[TaskRow]):
 
 def read_task_table(store: Store, project_id: int) -> TaskTable:
     """Return the tasks of a project as a table."""
-    mine = _tasks.c.project_id == project_id
-    page = _tasks.c.task_id.op("/")(sa.literal_column(str(AT_ONCE)))
-    # The database joins what is known of all tasks to long texts: made to a record each, a million
-    # of them takes four times as long.
-    joined = sa.func.aggregate_strings(_FIXED_WIDTH, "")
-    of_all = sa.select(joined).where(mine).group_by(page).order_by(page)
     names = [one.name for one in fields(TaskRow) if one.name != "content"]
-    of_marked = sa.select(*(_tasks.c[name] for name in names)).where(mine, _MARKED)
+    of_marked = sa.select(*(_tasks.c[name] for name in names)).where(
+        _tasks.c.project_id == project_id, MARKED
+    )
     with store.read() as connection:
-        texts = connection.scalars(of_all.execution_options(yield_per=1))
-        pages = [TaskTable.of([]), *map(_read_page, texts)]
+        pages = [TaskTable.of([]), *_read_pages(connection, project_id)]
         rows = [TaskRow(row[0], {}, *row[1:]) for row in connection.execute(of_marked)]
     ids = np.concatenate([one.ids for one in pages])
     keys = ContentKeys(np.concatenate([one.keys.array for one in pages]))
@@ -143,13 +125,41 @@ def read_task_table(store: Store, project_id: int) -> TaskTable:
     return TaskTable(ids, keys, decisions, _by_position(ids, rows))
 
 
-def _read_page(text: str) -> TaskTable:
-    """Return the tasks of some consecutive ids from texts of fixed width."""
-    records = np.frombuffer(text.encode(), _RECORD)
-    records = records[np.argsort(records["id"])]
-    keys = ContentKeys(read_keys(bytes.fromhex(records["key"].tobytes().decode())))
-    ids = records["id"].astype(np.int64) - _ID_OFFSET
-    return TaskTable(ids, keys, records["decision"].astype(np.int8), {})
+def _read_pages(connection: sa.Connection, project_id: int) -> Iterator[TaskTable]:
+    """Yield the tasks of a project by id, `AT_ONCE` at a time, without what is known of some only.
+
+    The database joins a column of them to one long text: made to a record each, a million tasks
+    take five times as long.
+    """
+    last: sa.BindParameter[int] = sa.bindparam("last")
+    page = (
+        sa.select(*(_tasks.c[name] for name in ("task_id", "content_key", "decision")))
+        .where(_tasks.c.project_id == project_id, _tasks.c.task_id > last)
+        .order_by(_tasks.c.task_id)
+        .limit(AT_ONCE)
+        .subquery()
+    )
+    coded = ((page.c.decision == name, str(code)) for name, code in _CODES.items() if name)
+    texts = (
+        (sa.cast(page.c.task_id, sa.Text), ","),
+        (page.c.content_key, ""),
+        (sa.case(*coded, else_=str(_CODES[None])), ""),
+    )
+    joined = sa.select(*(sa.func.aggregate_strings(column, comma) for column, comma in texts))
+    end = -1
+    while (found := connection.execute(joined, {"last": end}).one())[0]:
+        one = _read_page(found[0], found[1], found[2])
+        end = int(one.ids[-1])
+        yield one
+
+
+def _read_page(ids_text: str, keys_text: str, decisions_text: str) -> TaskTable:
+    """Return tasks from what the database joined, in whichever order."""
+    ids = np.fromstring(ids_text, np.int64, sep=",")
+    keys = read_keys(bytes.fromhex(keys_text))
+    decisions = np.frombuffer(decisions_text.encode(), np.int8) - ord("0")
+    order = np.argsort(ids, kind="stable")  # of sorted numbers this takes no time
+    return TaskTable(ids[order], ContentKeys(keys[order]), decisions[order], {})
 
 
 def _by_position(ids: IdArray, rows: Sequence[TaskRow]) -> dict[int, TaskRow]:
@@ -166,18 +176,5 @@ def _codes(decisions: Any) -> npt.NDArray[np.int8]:
     return np.fromiter(map(_CODES.__getitem__, decisions), np.int8)
 
 
-# Of a task that is not marked, these columns have the values of a new one.
-_NEW = TaskRow(0, {}, "", None, False)
-
-
-def _differs(name: str) -> sa.ColumnElement[bool]:
-    column, value = _tasks.c[name], getattr(_NEW, name)
-    return column.is_not(None) if value is None else column != value
-
-
-_NAMES = [one.name for one in fields(TaskRow) if one.name not in _OF_ALL]
-_MARKED = sa.or_(*(_differs(name) for name in _NAMES))
-
-
 def _is_marked(row: TaskRow) -> bool:
-    return any(getattr(row, name) != getattr(_NEW, name) for name in _NAMES)
+    return any(getattr(row, name) != value for name, value in OF_UNMARKED.items())

@@ -141,9 +141,15 @@ def _known(snapshot: Snapshot, problem: Problem, controls: Sequence[str]) -> Lab
 
 def _drawn(snapshot: Snapshot, pool: Positions, order: Positions, size: QueueSize) -> Positions:
     """Draw the tasks that stand behind the ranked ones, by the hash of their content."""
-    others = np.setdiff1d(pool, order)
-    by_place = np.argsort(snapshot.places(RANDOM_STATE)[others], kind="stable")
-    return others[by_place[: size.rows - size.ranked]]
+    others = np.setdiff1d(pool, order, assume_unique=True)
+    return _first_by(snapshot.places(RANDOM_STATE), others, size.rows - size.ranked)
+
+
+def _first_by(places: npt.NDArray[np.float64], at: Positions, n: int) -> Positions:
+    """Return the n positions with the lowest places, in their order; few of very many."""
+    if 0 < n < len(at):
+        at = at[places[at] <= np.partition(places[at], n - 1)[n - 1]]
+    return at[np.argsort(places[at], kind="stable")][: max(n, 0)]
 
 
 def _mixed(
@@ -153,11 +159,10 @@ def _mixed(
     if isinstance(settings.budget, float):
         # Of a stream only a share is served at all, and the audit set is a share of that.
         audit = audit[places[audit] < settings.audit * settings.budget]
-    audit = audit[np.argsort(places[audit], kind="stable")]
     return list(
         mix(
             order.tolist(),
-            audit.tolist(),
+            _first_by(places, audit, wanted).tolist(),
             n_rows=wanted,
             share=settings.audit,
             served=int(snapshot.labeled.sum()),

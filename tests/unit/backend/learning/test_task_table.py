@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from active_learn import LinearHead
 from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.selection.audit_set import served_as_audit
@@ -168,6 +170,32 @@ def test_a_table_is_a_sequence_of_records() -> None:
     decided = table.with_decisions({0: "kept", 4: "passed"})
     assert [row.decision for row in decided] == ["kept", None, None, None, "passed", *[None] * 3]
     assert decided.decided("kept", None).tolist() == [at != 4 for at in range(len(KINDS))]
+
+
+def test_no_table_of_tasks_is_sorted_or_searched_row_by_row(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    apply_changes(store, 1, [_row(number, KINDS[number % 7], 0) for number in range(50)])
+    asked: list[tuple[str, Any]] = []
+
+    def note(*told: Any) -> None:
+        asked.append(told[2:4])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        assert len(read_task_table(store, 1).marked) == 42
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    with store.read() as connection:
+        plans = [
+            [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            for sql, values in asked
+            if "tasks" in sql
+        ]
+    store.close()
+    pages, marked = plans[:-1], plans[-1]
+    assert len(pages) == 2
+    assert not any("TEMP B-TREE" in step for plan in plans for step in plan)
+    assert marked == ["SEARCH tasks USING INDEX tasks_marked (project_id=?)"]
 
 
 def test_a_column_computes_only_what_changed() -> None:
