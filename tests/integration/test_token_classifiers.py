@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -26,7 +27,7 @@ from active_learn_backend.web.project_secrets import ProjectSecrets
 from active_learn_backend.worker.model_update import ModelUpdates
 from active_learn_backend.worker.work import Work
 from fake_label_studio import FakeLabelStudio
-from tiny_models import WORDS, save_token_classifier
+from tiny_models import WORDS, save_onnx_token_classifier, save_token_classifier
 from worker_backend import Backend
 
 CONFIG = (
@@ -109,9 +110,15 @@ def shown_regions(task: dict[str, Any]) -> list[list[str]]:
     return [[one["text"], one["label"]] for one in proposal["pieces"] if one["label"]]
 
 
-def test_it_answers_live(backend: Backend, project: int, model: Path) -> None:
-    settings, store = backend.settings(model=str(model)), backend.store
-    backend.turn(project, model=str(model))
+@pytest.mark.parametrize("file", ["model.safetensors", "model.onnx"])
+def test_it_answers_live(
+    backend: Backend, project: int, model: Path, tmp_path: Path, file: str
+) -> None:
+    served = model if file in os.listdir(model) else tmp_path / "models" / "onnx"
+    if served != model:
+        save_onnx_token_classifier(served, model)
+    settings, store = backend.settings(model=str(served)), backend.store
+    backend.turn(project, model=str(served))
     client = backend.client(settings)
     parts = (ChangeBuffer(store), client, ContentLoader(settings, client), ProjectSecrets(store))
     live = ActiveLearningModel(str(project), CONFIG, runtime=Runtime(settings, store, *parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,32 @@ def save_token_classifier(folder: Path) -> Path:
     )
     model = transformers.BertForTokenClassification(config)
     model.save_pretrained(folder)
+    return folder
+
+
+def save_onnx_token_classifier(folder: Path, source: Path) -> Path:
+    """Save a token classifier in PyTorch as optimum exports it to ONNX."""
+    model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    given = tokenizer("my card is lost", return_tensors="pt")
+    names = ("input_ids", "attention_mask", "token_type_ids")  # in the order of its arguments
+    inputs = {name: given[name] for name in names}
+    model.config.return_dict = False
+    free = {0: "batch", 1: "tokens"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (dict(inputs),),
+            str(folder / "model.onnx"),
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_axes=dict.fromkeys([*inputs, "logits"], free),
+            opset_version=17,
+            dynamo=False,
+        )
     return folder
 
 

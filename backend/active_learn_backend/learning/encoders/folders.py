@@ -13,6 +13,7 @@ from ...errors import SettingsError
 __all__ = ["content_digest", "content_files", "kind_of", "read_json"]
 
 CONTENT = (".safetensors", ".json", ".txt", ".model")
+ONNX = (".onnx", ".onnx_data", ".data")  # of a folder without safetensors
 MODULE_FOLDER = re.compile(r"\d+_\w+")  # parts of a sentence-transformers model: 1_Pooling
 IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "tokenizer.model")
@@ -64,8 +65,9 @@ def kind_of(folder: Path) -> Literal["image", "text", "audio"]:
 
 def content_files(folder: Path) -> list[Path]:
     """List the files of weights, configs and tokenizer: all that is read of a folder."""
+    kinds = CONTENT if list(folder.glob("*.safetensors")) else CONTENT + ONNX
     folders = [folder, *(f for f in folder.iterdir() if MODULE_FOLDER.fullmatch(f.name))]
-    files = [file for f in folders if f.is_dir() for file in f.iterdir() if file.suffix in CONTENT]
+    files = [file for f in folders if f.is_dir() for file in f.iterdir() if file.suffix in kinds]
     return sorted(files)
 
 

@@ -1,4 +1,6 @@
-"""A Hugging Face token classifier: a class for each token, and so for each word of a text.
+"""A token classifier of Hugging Face: a class for each token, and so for each word of a text.
+
+Its weights are those of PyTorch, or an ONNX file in their place.
 
 A word has the probabilities of its first token, as the pipeline of transformers takes them with
 ``aggregation_strategy="first"``: the first token is the one that such models are trained on.
@@ -18,6 +20,7 @@ from active_learn.models.transformers_config import max_length
 from ...errors import SettingsError
 from ..encoders.folders import content_digest, kind_of
 from ..encoders.word_states import WordStates
+from .onnx_tokens import OnnxTokens, onnx_file
 from .region_head import LEAST_LOG, SCALE
 from .region_model import RegionModel
 
@@ -64,22 +67,33 @@ class TokenClassifier(RegionModel):
 
     @classmethod
     def load(cls, name: str, path: Path, device: torch.device) -> TokenClassifier:
-        """Load a folder as `save_pretrained` writes it.
+        """Load a folder as `save_pretrained` or, with an ONNX file, as optimum writes it.
 
         Raises
         ------
         SettingsError
             When it cannot be loaded, or its tokenizer is not a fast one.
+        ModelError
+            When its ONNX file cannot be used.
         """
-        if kind_of(path) != "text":
+        module: Any
+        file = onnx_file(path)
+        if file is None and kind_of(path) != "text":
             raise SettingsError(f"MODEL '{name}' has no tokenizer; save it into the same folder")
         # transformers takes seconds to import: only for those who use it.
-        from transformers import AutoModelForTokenClassification
+        from transformers import AutoConfig, AutoModelForTokenClassification
 
-        from ..encoders.hugging_face import load_model, load_processor
+        from ..encoders.hugging_face import load_model, load_processor, told_shortly
 
-        module, _ = load_model(AutoModelForTokenClassification, path, device)
-        config: Any = module.config
+        if file is None:
+            module, _ = load_model(AutoModelForTokenClassification, path, device)
+        else:
+            with told_shortly(path):
+                config = AutoConfig.from_pretrained(
+                    path, local_files_only=True, trust_remote_code=False
+                )
+            module = OnnxTokens(file, config, device)
+        config = module.config
         classes = tuple(str(config.id2label[at]) for at in sorted(config.id2label))
         model = cls(name, classes, content_digest(path), module, load_processor(path, "text"))
         _ = model.words(as_is=True).n_features  # what is wrong with its tokenizer is said here
