@@ -120,7 +120,7 @@ class Simulation:
 
     def snapshot(self) -> Snapshot:
         vectors = np.zeros((len(self.rows), 2), np.float32)
-        return Snapshot.take(PROJECT, self.rows, vectors, settings_of(self.share))
+        return Snapshot.take(PROJECT, self.rows, vectors, settings_of(self.share), self.reports)
 
     def measured(self) -> ControlSnapshot:
         return self.snapshot().of(CONTROL)

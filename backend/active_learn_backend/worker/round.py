@@ -87,6 +87,8 @@ class Round:
         Rounds whose rows Label Studio held when this one began, with their counts.
     sample : tuple of int
         Tasks of the open verification: they are served first, and show no answer.
+    reports : list of RoundReport
+        Of the former rounds, oldest first.
     """
 
     project: Project
@@ -103,6 +105,7 @@ class Round:
     seconds: dict[str, float] = field(default_factory=dict)
     stored: dict[int, int] = field(default_factory=dict, init=False)
     sample: tuple[int, ...] = field(default=(), init=False)
+    reports: list[RoundReport] = field(default_factory=list, init=False)
     _reported_at: float = field(default=0.0, init=False)
 
     def run(self) -> RoundReport:
@@ -138,9 +141,8 @@ class Round:
             answers = self._answers(rows, heads, snapshot, order)
             version = self._publish(number, rows, answers, len(snapshot.rows))
         with self._timed("evaluate"):
-            reports = read_rounds(self.store, self.project.id)
             controls = [
-                self._report(control, snapshot, heads, reports, stage.folder)
+                self._report(control, snapshot, heads, self.reports, stage.folder)
                 for control in self.task.controls
             ]
             automation = plan_automation(snapshot, heads, last, len(self.project.looks or ()))
@@ -168,7 +170,7 @@ class Round:
             labels=self.project.pending_labels,
             tasks=self.project.pending_tasks,
         )
-        notify_if_changed(self.settings, self.project.id, [*reports, report])
+        notify_if_changed(self.settings, self.project.id, [*self.reports, report])
         return report
 
     # -- stages -------------------------------------------------------------------------------
@@ -188,7 +190,8 @@ class Round:
         loads = Loads(self.project, self.store, self.engine, embedder, self._checkpoint)
         usable = loads.readable(tasks)
         vectors = self.engine.vectors(embedder, usable.keys)
-        return Snapshot.take(self.project, usable, vectors, self.settings)
+        self.reports = read_rounds(self.store, self.project.id)
+        return Snapshot.take(self.project, usable, vectors, self.settings, self.reports)
 
     def _checkpoint(self, done: int, of: int) -> None:
         """Stop when the lease is lost; report now and then how far the embedding is."""

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 from active_learn.heads import TrainedHead
 
 from ...labeling.controls import ControlTag
+from ...settings import RANDOM_STATE
 from ...state.round_report import Estimate
 from ...state.rounds import read_rounds
 from ...state.store import Project, Store, TaskRow
 from ...state.tasks import read_tasks
-from ..selection.audit_set import served_as_audit
+from ..selection.audit_set import places, served_as_audit, taken_from_outside
 from ..user_models.specification import InputSpecification
 from .comparison import TOLERANCE, Comparison
 from .example_code import packages_of
@@ -60,14 +62,18 @@ class DataSummary:
         """Read what the project state holds."""
         rows = read_tasks(store, project.id, contents=False)
         rows = [row for row in rows if row.labels is not None]
+        reports = read_rounds(store, project.id)
         measures = served_as_audit(rows, project.connected_at)
+        drawn = places((row.content_key for row in rows), RANDOM_STATE)
+        aside = taken_from_outside(rows, drawn, measures, project.connected_at, reports)
         digest = hashlib.sha256()
         labels: dict[bool, list[Any]] = {False: [], True: []}
-        for line, measured, label in sorted(_lines(rows, measures, control)):
+        held_out = [*np.array(measures, dtype=bool) | aside]
+        for line, measured, label in sorted(_lines(rows, held_out, control)):
             digest.update(line.encode())
             labels[measured].append(json.loads(label))
         estimate, trained = None, None
-        for report in read_rounds(store, project.id):
+        for report in reports:
             if report.round == head.round:
                 trained = report.finished_at
             if head.version in report.head_version.split("+"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...settings import RANDOM_STATE
 from ...state.round_report import RoundReport
+from ..selection.audit_set import least_shares
 from ..selection.snapshot import ControlSnapshot, Mask, Positions
 from .learning_curve import LEAST_AUDITED
 
@@ -25,6 +26,10 @@ def audit_sample(
     all tasks. Only where those are too few, the others make the estimate, which is then about the
     tasks that do not train.
 
+    The queue serves the audit set in the order of the places, which chance has fixed. What people
+    labeled from outside counts as soon as the queue has passed its place: what they left of the
+    tasks up to there, the queue has served.
+
     Parameters
     ----------
     reports : sequence of RoundReport
@@ -40,16 +45,26 @@ def audit_sample(
     of_all = _never_exposed(snapshot, measuring, reports)
     if of_all.sum() < LEAST_AUDITED <= (~of_all).sum():
         return measuring[~of_all], snapshot.population - len(snapshot.training)
-    return measuring[of_all], snapshot.population
+    served = measuring[of_all]
+    return np.sort(np.concatenate([served, _passed(snapshot, served)])), snapshot.population
 
 
 def _never_exposed(
     snapshot: ControlSnapshot, at: Positions, reports: Sequence[RoundReport]
 ) -> Mask:
     """Return for which labeled tasks no round before the label could have picked the task."""
-    known = [one for one in reports if one.audit_share is not None]
-    shares = np.array([one.audit_share for one in known], np.float64)
-    least = np.minimum.accumulate(np.concatenate([[np.inf], shares]))
-    before = np.searchsorted([one.finished_at for one in known], snapshot.labeled_at(at))
-    exposed: Mask = snapshot.places(RANDOM_STATE)[at] >= least[before]
+    least = least_shares(reports, snapshot.labeled_at(at))
+    exposed: Mask = snapshot.places(RANDOM_STATE)[at] >= least
     return ~exposed
+
+
+def _passed(snapshot: ControlSnapshot, served: Positions) -> Positions:
+    """Return the tasks taken from outside that the queue passed: it served a later place after."""
+    outside = np.flatnonzero(snapshot.labeled & snapshot.outside)
+    places, order = snapshot.places(RANDOM_STATE), np.argsort(snapshot.labeled_at(served))
+    times = snapshot.labeled_at(served)[order]
+    # The greatest place that was served at each of these times or later.
+    greatest = np.maximum.accumulate(places[served[order]][::-1])[::-1]
+    after = np.searchsorted(times, snapshot.labeled_at(outside), side="right")
+    passed: Positions = outside[places[outside] < np.append(greatest, -1.0)[after]]
+    return passed

@@ -15,6 +15,7 @@ from ...labeling.controls import ControlTag, RegionTag
 from ...labeling.regions import sorted_regions
 from ...settings import RANDOM_STATE, Settings
 from ...state.answer_files import Answer
+from ...state.rounds import read_rounds
 from ...state.store import Project, Store, TaskRow
 from ...state.tasks import read_tasks
 from ..heads import ControlHeads
@@ -109,7 +110,8 @@ class UnlabeledPool:
         missing = heads.embedder.missing([row.content_key for row in rows])
         embedded = [row for row in rows if row.content_key not in missing]
         vectors = heads.embedder.get([row.content_key for row in embedded])
-        snapshot = Snapshot.take(project, embedded, vectors, settings)
+        reports = read_rounds(store, project.id)
+        snapshot = Snapshot.take(project, embedded, vectors, settings, reports)
         left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
         pool = cls.of(snapshot, heads, tolerance, with_items=with_items, by_label=by_label)
         return replace(pool, not_embedded=left_out)

@@ -4,8 +4,9 @@ A random share of the tasks *left* would be biased upward, because the hard task
 The hash draws from all tasks alike, regardless of when they are labeled. Equal contents fall on the
 same side, so that none both trains and measures.
 
-A label measures only if our queue served its task as one of the audit set. A greater share later
-makes audit tasks of what is not labeled yet, never of what was picked because it is hard.
+A label measures only if our queue served its task as one of the audit set, or passed it because a
+person had labeled it from outside. A greater share later makes audit tasks of what is not labeled
+yet, never of what was picked because it is hard.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...state.content_keys import ContentKeys, KeyedColumn
+from ...state.round_report import RoundReport
 from ...state.schema import TaskRow
 
-__all__ = ["mix", "places", "places_of", "served_as_audit"]
+__all__ = ["least_shares", "mix", "places", "places_of", "served_as_audit", "taken_from_outside"]
 
 NEIGHBORS = 10  # labels before one and after it, of which most must come from the queue
 
@@ -70,6 +72,58 @@ def served_as_audit(rows: Sequence[TaskRow], since: float) -> list[bool]:
         if rows[at].served == "audit":
             first, end = max(0, place - NEIGHBORS), min(len(labeled), place + NEIGHBORS + 1)
             found[at] = 2 * (outside[end] - outside[first]) < end - first
+    return found
+
+
+def taken_from_outside(
+    rows: Sequence[TaskRow],
+    places: npt.NDArray[np.float64],
+    measures: Sequence[bool],
+    since: float,
+    reports: Sequence[RoundReport],
+) -> npt.NDArray[np.bool_]:
+    """Return which labels from outside of our queue are of tasks that were drawn for the audit set.
+
+    They train nothing. Where people label easy tasks from outside, the audit tasks that are left
+    for the queue are hard ones; both together are a sample of all tasks.
+
+    Parameters
+    ----------
+    places : array of shape (n,)
+        Of the tasks, see `places`.
+    measures : sequence of bool
+        See `served_as_audit`.
+    since : float
+        When the project was connected, in seconds since 1970.
+    reports : sequence of RoundReport
+        Of the former rounds, oldest first. What was labeled before the first of them trains.
+    """
+    outside = np.array(
+        [
+            row.labels is not None
+            and row.served != "queue"
+            and row.run is None
+            and not measured
+            and (row.labeled_at or 0.0) >= since
+            for row, measured in zip(rows, measures, strict=True)
+        ],
+        dtype=bool,
+    )
+    least = least_shares(reports, np.array([row.labeled_at or 0.0 for row in rows], np.float64))
+    drawn: npt.NDArray[np.bool_] = outside & (places < least) & np.isfinite(least)
+    return drawn
+
+
+def least_shares(
+    reports: Sequence[RoundReport], times: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the least share of the audit set in all rounds before some times; inf before all."""
+    known = [one for one in reports if one.audit_share is not None]
+    shares = np.array([one.audit_share for one in known], np.float64)
+    least = np.minimum.accumulate(np.concatenate([[np.inf], shares]))
+    found: npt.NDArray[np.float64] = least[
+        np.searchsorted([one.finished_at for one in known], times)
+    ]
     return found
 
 

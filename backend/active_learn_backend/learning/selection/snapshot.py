@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...settings import RANDOM_STATE, Settings
+from ...state.round_report import RoundReport
 from ...state.store import Project, TaskRow
 from ...state.task_table import TaskTable
-from .audit_set import places_of, served_as_audit
+from .audit_set import places_of, served_as_audit, taken_from_outside
 
 __all__ = ["ControlSnapshot", "Mask", "Positions", "Snapshot"]
 
@@ -32,31 +33,49 @@ class Snapshot:
         Or `PartedVectors` of n tasks; for one control of regions `PartsOfTasks`.
     audit : array of shape (n,), bool
         Tasks that only measure.
+    outside : array of shape (n,), bool
+        Those of them that people labeled from outside of the queue, see `taken_from_outside`.
     project_id : int
     """
 
     rows: TaskTable
     embeddings: Any
     audit: Mask
+    outside: Mask
     project_id: int
 
     @classmethod
     def take(
-        cls, project: Project, rows: Sequence[TaskRow], embeddings: Any, settings: Settings
+        cls,
+        project: Project,
+        rows: Sequence[TaskRow],
+        embeddings: Any,
+        settings: Settings,
+        reports: Sequence[RoundReport] = (),
     ) -> Snapshot:
         """Return a snapshot with the audit set drawn.
 
-        Of labeled tasks those are in it that our queue served as such: what else was labeled, by
-        an earlier share, from the Data Manager or before the project was connected, was not drawn
-        by chance. It trains.
+        Of labeled tasks those are in it that our queue served as such, or would have served if
+        nobody had labeled them from outside. What else was labeled, by an earlier share or before
+        the project was connected, was not drawn by chance. It trains.
+
+        Parameters
+        ----------
+        reports : sequence of RoundReport
+            Of the former rounds, oldest first. Without them, all labels from outside train.
         """
         tasks = TaskTable.of(rows)
-        audit = places_of(project.id, RANDOM_STATE).of(tasks.keys.array) < settings.audit
-        measures = served_as_audit(list(tasks.marked.values()), project.connected_at)
-        for (at, row), measured in zip(tasks.marked.items(), measures, strict=True):
+        places = places_of(project.id, RANDOM_STATE).of(tasks.keys.array)
+        audit, outside = places < settings.audit, np.zeros(len(tasks), dtype=bool)
+        marked, at = list(tasks.marked.values()), np.array(list(tasks.marked), np.int64)
+        measures = served_as_audit(marked, project.connected_at)
+        outside[at] = taken_from_outside(
+            marked, places[at], measures, project.connected_at, reports
+        )
+        for position, row, measured in zip(at, marked, measures, strict=True):
             if row.labels is not None:
-                audit[at] = measured
-        return cls(tasks, embeddings, audit, project.id)
+                audit[position] = measured or outside[position]
+        return cls(tasks, embeddings, audit, outside, project.id)
 
     def of(self, from_name: str, embeddings: Any = None) -> ControlSnapshot:
         """Return the same tasks with the labels of one control.
@@ -67,7 +86,9 @@ class Snapshot:
             What its head reads, where that is something else.
         """
         vectors = self.embeddings if embeddings is None else embeddings
-        return ControlSnapshot(self.rows, vectors, self.audit, self.project_id, from_name)
+        return ControlSnapshot(
+            self.rows, vectors, self.audit, self.outside, self.project_id, from_name
+        )
 
     @cached_property
     def labeled(self) -> Mask:
@@ -86,8 +107,8 @@ class Snapshot:
 
     @property
     def measuring(self) -> Positions:
-        """Labeled tasks of the audit set."""
-        return np.flatnonzero(self.labeled & self.audit)
+        """Labeled tasks of the audit set that our queue served."""
+        return np.flatnonzero(self.labeled & self.audit & ~self.outside)
 
     def selection_probabilities(self, at: Positions) -> npt.NDArray[np.float64]:
         """Return the probabilities with which some tasks were drawn; NaN where not by our queue."""
@@ -107,7 +128,7 @@ class Snapshot:
     def with_decisions(self, decisions: Mapping[int, str | None]) -> Snapshot:
         """Return the same tasks after a stream decided on some, by task id."""
         rows = self.rows.with_decisions(decisions)
-        return Snapshot(rows, self.embeddings, self.audit, self.project_id)
+        return Snapshot(rows, self.embeddings, self.audit, self.outside, self.project_id)
 
     def decided(self, *decisions: str | None) -> Mask:
         """Return for which tasks the stream made one of these decisions (None: none yet)."""

@@ -17,6 +17,7 @@ from ...labeling.config import Field, LabelingTask
 from ...labeling.controls import ControlTag
 from ...settings import Settings
 from ...state.folders import make_private_folder
+from ...state.rounds import read_rounds
 from ...state.store import Project, Store
 from ...state.task_table import read_task_table
 from ...state.tasks import read_contents
@@ -110,7 +111,8 @@ def labeled_tasks(
     )
     tasks = tasks.select(labeled)
     nothing = np.empty((len(tasks), 0), np.float32)
-    return Snapshot.take(project, tasks, nothing, settings).of(control.from_name)
+    reports = read_rounds(store, project.id)
+    return Snapshot.take(project, tasks, nothing, settings, reports).of(control.from_name)
 
 
 def write_training_data(

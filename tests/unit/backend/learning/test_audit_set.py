@@ -188,3 +188,61 @@ def test_audit_labels_from_a_larger_share_are_no_sample_of_all_tasks(of_all: int
     for reports in (lowered, [replace(raised[0], audit_share=None)], []):
         sample, population = audit_sample(taken, reports)
         assert (sample.tolist(), population) == (taken.measuring.tolist(), 1000)
+
+
+# -- labels from outside of the queue ------------------------------------------------------------
+
+FIRST_ROUND = [RoundReport(1, 0, audit_share=0.2, finished_at=15.0)]
+
+
+def taken_with(rows: list[TaskRow], share: float, reports: list[RoundReport]) -> Snapshot:
+    vectors = np.zeros((len(rows), 2))
+    return Snapshot.take(PROJECT, rows, vectors, load_settings(audit=share), reports)
+
+
+def test_audit_tasks_that_people_label_from_outside_do_not_train() -> None:
+    rows = [task(at, None) for at in range(500)]
+    drawn = np.flatnonzero(places([row.content_key for row in rows], RANDOM_STATE) < 0.2)
+    for share in (0.05, 0.2, 0.5):  # the share of the time at which they were labeled counts
+        taken = taken_with(rows, share, FIRST_ROUND)
+        assert len(taken.measuring) == 0
+        assert set(range(500)) - set(taken.training) == set(drawn)
+    # What was there before the first round that is known, or before the connection, trains.
+    early = [replace(row, labeled_at=12.0) for row in rows]
+    assert len(taken_with(early, 0.2, FIRST_ROUND).training) == 500
+    assert len(taken_with(rows, 0.2, []).training) == 500
+    earlier = [replace(row, labeled_at=9.0) for row in rows]
+    long_ago = [replace(FIRST_ROUND[0], finished_at=8.0)]
+    assert len(taken_with(earlier, 0.2, long_ago).training) == 500
+
+
+def test_a_label_from_outside_measures_once_the_queue_has_passed_its_place() -> None:
+    """Easy tasks are labeled from outside: those that are left to the queue are too hard alone."""
+    rows = [replace(task(at, None), labels=None, labeled_at=None) for at in range(1000)]
+    place = places([row.content_key for row in rows], RANDOM_STATE)
+    in_order = [int(at) for at in np.argsort(place) if place[at] < 0.2]
+    queue, outside = in_order[:60:2], in_order[1:60:2]
+
+    def labeled(at: int, served: str | None, when: float) -> None:
+        rows[at] = replace(rows[at], labels={"c": "a"}, served=served, labeled_at=when)
+
+    def sample() -> set[int]:
+        taken = taken_with(rows, 0.2, FIRST_ROUND).of("c")
+        found, population = audit_sample(taken, FIRST_ROUND)
+        assert population == 1000
+        return set(found.tolist())
+
+    for n, at in enumerate(outside):
+        labeled(at, None, 20.0 + n)
+    assert sample() == set()
+    for n, at in enumerate(queue[:15]):
+        labeled(at, "audit", 100.0 + n)
+    assert sample() == set(in_order[:29])
+    for n, at in enumerate(queue[15:]):
+        labeled(at, "audit", 200.0 + n)
+    assert sample() == set(in_order[:59])
+    # One below a place that the queue had passed before: of its like the queue has served none.
+    late = in_order[61]
+    labeled(in_order[62], "audit", 300.0)
+    labeled(late, None, 400.0)
+    assert late not in sample()

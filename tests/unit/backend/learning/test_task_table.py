@@ -88,7 +88,8 @@ def _of_records(store: Store, project: Project, share: float) -> Records:
         for row, measured in zip(records, measures, strict=True)
     ]
     table = TaskTable.of(records)
-    return Records(table, _vectors(records), np.array(audit, dtype=bool), 1, records)
+    none = np.zeros(len(records), dtype=bool)
+    return Records(table, _vectors(records), np.array(audit, dtype=bool), none, 1, records)
 
 
 def _vectors(rows: Any) -> Any:
