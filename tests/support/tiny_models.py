@@ -25,7 +25,7 @@ BERT = {
     "pad_token_id": 0,
     "initializer_range": 0.5,  # as it is usually, all texts would look alike
 }
-VIT = {
+VIT: dict[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -58,8 +58,9 @@ def save_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def save_processor(folder: Path, kind: str = "ViT") -> Any:
-    processor = getattr(transformers, f"{kind}ImageProcessor")(size={"height": 16, "width": 16})
+def save_processor(folder: Path, kind: str = "ViT", side: int = VIT["image_size"]) -> Any:
+    size = {"height": side, "width": side}
+    processor = getattr(transformers, f"{kind}ImageProcessor")(size=size)
     processor.save_pretrained(folder)
     return processor
 
@@ -74,9 +75,9 @@ def save_bert(folder: Path, kind: str = "BertModel", **config: Any) -> Path:
 
 def save_vit(folder: Path, kind: str = "ViTModel", **config: Any) -> Path:
     torch.manual_seed(0)
-    model = getattr(transformers, kind)(transformers.ViTConfig(**VIT, **config))
+    model = getattr(transformers, kind)(transformers.ViTConfig(**VIT | config))
     model.save_pretrained(folder)
-    save_processor(folder)
+    save_processor(folder, side=model.config.image_size)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from active_learn.models.transformers_model import ImageTransformer
 from PIL import Image
 from transformers import AutoModel
 
-from ...errors import ContentError
 from .base import FloatArray, VisionEncoder
 from .folders import content_digest
-from .hugging_face import load_model, load_processor, unit_vectors
+from .hugging_face import load_model, load_processor, pixels_of, unit_vectors
 from .images import PROBE
+from .patch_states import PatchStates
 
-__all__ = ["TransformerImageEncoder", "pixels_of"]
+__all__ = ["TransformerImageEncoder"]
 
 
 class PooledImage(ImageTransformer):
@@ -81,24 +82,14 @@ class TransformerImageEncoder(VisionEncoder):
         self.fingerprint = f"image-hf2-{content_digest(folder)}"
         self.n_features = self.encode([PROBE]).shape[1]
 
+    @cached_property
+    def patch_states(self) -> PatchStates:
+        """What the model makes of the patches of an image."""
+        return PatchStates(self.model.module, self._processor, self._lock)
+
     def prepare_image(self, image: Image.Image) -> dict[str, torch.Tensor]:
         return pixels_of(self._processor, image)
 
     def run(self, prepared: Sequence[dict[str, torch.Tensor]]) -> FloatArray:
         with self._lock:
             return self.model(list(prepared)).embedding.numpy()
-
-
-def pixels_of(processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
-    """Bring an image to a model's size at once, so that no large image is held.
-
-    Raises
-    ------
-    ContentError
-        When it is refused by the processor.
-    """
-    try:
-        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
-    except (ValueError, TypeError) as error:
-        raise ContentError(f"the image processor refuses an image: {error}") from error
-    return {"pixel_values": pixels[0]}

@@ -21,7 +21,7 @@ from .cell_features import N_FEATURES, cell_features, grid_of
 from .part_kind import PartKind, Tags
 from .parts import Places, TaskParts
 
-__all__ = ["CellEncoder", "Cells"]
+__all__ = ["CellEncoder", "Cells", "Size", "cell_places"]
 
 INSIDE = 0.5  # share of a cell that a region covers, from which the cell has its class
 UNCLEAR = 0.2  # share from which its class is not known
@@ -152,13 +152,16 @@ class CellEncoder:
 
     def prepare(self, raw: bytes) -> TaskParts:
         image = open_image(raw)
-        rows, columns = grid_of(*image.size)
-        grid: Places = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
-        height_and_width = np.array([image.height, image.width]) << SIZE_BITS
-        return TaskParts(cell_features(image), grid + height_and_width)
+        return TaskParts(cell_features(image), cell_places(*grid_of(*image.size), image.size))
 
     def encode(self, prepared: Sequence[TaskParts]) -> list[TaskParts]:
         return list(prepared)
+
+
+def cell_places(rows: int, columns: int, size: Size) -> Places:
+    """Return the places of the cells of a grid over an image of a width and a height, in pixels."""
+    grid: Places = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1)
+    return grid + (np.array(size[::-1]) << SIZE_BITS)
 
 
 def grid_in(places: Places) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from .cells import CellEncoder, Cells
 from .intervals import interval_tags
 from .part_kind import PartEncoder, PartKind, Tags
 from .parts import Places, TaskParts
+from .patches import PatchEncoder
 from .windows import SeriesWindowEncoder, SeriesWindows, SoundWindowEncoder, SoundWindows
 from .words import EMBEDDED, SHAPED, find_words, word_features
 
@@ -115,10 +116,16 @@ def word_encoder(settings: Settings) -> WordEncoder:
     return WordEncoder(configured_encoders(settings, {"text"})["text"])
 
 
+def cell_encoder(settings: Settings) -> PartEncoder:
+    encoder = configured_encoders(settings, {"image"})["image"]
+    patches = getattr(encoder, "patch_states", None)  # the embedded encoder has none
+    return PatchEncoder(patches, encoder.fingerprint) if patches else CellEncoder()
+
+
 #: By the kind of the field that is labeled.
 KINDS = {
     "text": Source(Words(), word_encoder),
-    "image": Source(Cells(), lambda _: CellEncoder()),
+    "image": Source(Cells(), cell_encoder),
     "audio": Source(SoundWindows(), lambda _: SoundWindowEncoder()),
     "time series": Source(SeriesWindows(), lambda _: SeriesWindowEncoder()),
 }

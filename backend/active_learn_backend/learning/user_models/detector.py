@@ -56,7 +56,7 @@ class Detector(RegionModel):
     """A model that finds boxes in images."""
 
     reads: ClassVar[str] = "image"
-    shape: ClassVar[str] = "box"
+    shapes: ClassVar[tuple[str, ...]] = ("box",)
     noun: ClassVar[str] = "a detector"
     single: ClassVar[bool] = True
     #: Whether its features do not say what a box shows, so that the pixels have to.

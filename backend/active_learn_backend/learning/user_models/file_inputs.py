@@ -123,7 +123,7 @@ class FileInputs(Inputs):
     def _pixels(self, spec: ImageInput | ProcessorInput, image: Image.Image) -> Array:
         if isinstance(spec, ImageInput):
             return pixels(image, spec)
-        from ..encoders.transformer_image import pixels_of
+        from ..encoders.hugging_face import pixels_of
 
         found: Array = pixels_of(self._processors[spec.processor], image)["pixel_values"].numpy()
         return found

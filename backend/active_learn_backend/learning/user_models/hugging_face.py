@@ -89,7 +89,7 @@ class Pixels(Inputs):
         return images[:1]
 
     def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
-        from ..encoders.transformer_image import pixels_of
+        from ..encoders.hugging_face import pixels_of
 
         assert isinstance(raws[0], bytes)
         return pixels_of(self._processor, open_image(raws[0]))

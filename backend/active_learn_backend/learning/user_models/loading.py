@@ -14,11 +14,13 @@ from ...errors import SettingsError
 from ...labeling.config import LabelingTask
 from ...settings import Settings
 from ..encoders.devices import pick_device
+from ..encoders.folders import kind_of
 from ..encoders.loaded_models import LoadedModels, signature
 from ..encoders.names import find_path, is_factory
 from .base import LoadedModel
 from .files import load_file
 from .hugging_face import load_folder
+from .patch_model import PatchModel
 from .region_kinds import kind_of_region_model
 from .region_model import BoundRegionModel, RegionModel
 from .user_model import OwnModel
@@ -71,32 +73,33 @@ def load_model_of_project(
     SettingsError
         When there is no such model, it cannot be loaded, or does not fit the labeling config.
     """
-    if (bound := load_region_model(settings, task)) is not None:
+    bound = load_region_model(settings, task)
+    if bound is not None and not (task.others and isinstance(bound.model, PatchModel)):
         return bound
     if task.regions and not task.others:
         raise SettingsError(
             f"MODEL '{settings.model}' finds no regions, and the project labels nothing else; name "
             "a token classifier for texts, a detector for images, or leave it out (ENCODER names "
-            "an encoder)"
+            "an encoder); of a vision model MODEL_USE=encoder uses the patches"
         )
     others = replace(task, controls=task.others) if task.regions else task
     return load_own_model(settings, others, load)
 
 
 def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionModel | None:
-    """Load an own model that finds regions, once a process, and bind it to a labeling task.
+    """Load an own model that makes parts, once a process, and bind it to a labeling task.
 
     Returns
     -------
     BoundRegionModel or None
-        None without a model, and where it finds no regions.
+        None without a model, where it finds no regions, and where it is not to encode them, either.
 
     Raises
     ------
     SettingsError
         When there is no such model, it cannot be loaded, or does not fit the labeling config.
     """
-    kind = _region_kind(settings)
+    kind = _region_kind(settings) or _patch_kind(settings, task)
     if kind is None:
         return None
     name, path = settings.model, find_model_path(settings)
@@ -107,7 +110,7 @@ def load_region_model(settings: Settings, task: LabelingTask) -> BoundRegionMode
         return kind.load(name, path, device)
 
     try:
-        model = _models.get((model_signature(path), str(device)), load)
+        model = _models.get((kind, model_signature(path), str(device)), load)
     except ModelError as error:
         raise SettingsError(f"MODEL '{name}' cannot be used: {error}") from error
     return BoundRegionModel.bind(model, task, as_is=settings.model_use == "as-is" and task.learned)
@@ -128,6 +131,17 @@ def _region_kind(settings: Settings) -> type[RegionModel] | None:
     if not settings.model or is_factory(settings.model):
         return None
     return kind_of_region_model(find_model_path(settings))
+
+
+def _patch_kind(settings: Settings, task: LabelingTask) -> type[RegionModel] | None:
+    """Return the kind of a vision model that is an encoder, where regions of images are labeled."""
+    if not settings.model or is_factory(settings.model) or settings.model_use != "encoder":
+        return None
+    reads = {field.name for field in task.fields if field.kind == PatchModel.reads}
+    if not any(one.fields[0] in reads for one in task.regions):
+        return None
+    path = find_model_path(settings)
+    return PatchModel if path.is_dir() and kind_of(path) == PatchModel.reads else None
 
 
 def _load(name: str, settings: Settings, task: LabelingTask) -> LoadedModel:

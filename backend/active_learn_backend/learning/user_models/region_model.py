@@ -40,14 +40,14 @@ class RegionModel(ABC):
     architecture: ClassVar[str]
     #: The kind of the fields that it reads.
     reads: ClassVar[str]
-    #: What it finds, see `RegionTag`.
-    shape: ClassVar[str] = "interval"
+    #: What it finds, or makes the parts of, see `RegionTag`.
+    shapes: ClassVar[tuple[str, ...]] = ("interval",)
     #: The name of its kind, for messages.
     noun: ClassVar[str]
     #: Whether each class has a probability of its own, and all of them may be unlikely.
     independent = False
     #: Whether each part that has a class is a region of its own.
-    single: ClassVar[bool]
+    single: ClassVar[bool] = False
 
     name: str
     classes: tuple[str, ...]
@@ -104,10 +104,10 @@ class BoundRegionModel:
         fitting = [
             one
             for one in task.regions
-            if kinds.get(one.fields[0]) == model.reads and one.shape == model.shape
+            if kinds.get(one.fields[0]) == model.reads and one.shape in model.shapes
         ]
         if not fitting:
-            found = "boxes" if model.shape == "box" else "regions"
+            found = "boxes" if "box" in model.shapes else "regions"
             raise SettingsError(
                 f"MODEL '{model.name}' is {model.noun}, which finds {found} of {model.reads}s, and "
                 "the project labels none; leave MODEL out, or name a model of what is labeled"
@@ -125,7 +125,7 @@ class BoundRegionModel:
 
     def makes_parts_for(self, control: RegionTag) -> bool:
         """Return whether the parts that a control labels regions of are those of the model."""
-        return control.fields == self.control.fields and control.shape == self.model.shape
+        return control.fields == self.control.fields and control.shape in self.model.shapes
 
     @property
     def digest(self) -> str:

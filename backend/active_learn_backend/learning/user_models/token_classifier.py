@@ -56,7 +56,6 @@ class TokenClassifier(RegionModel):
     architecture: ClassVar[str] = "ForTokenClassification"
     reads: ClassVar[str] = "text"
     noun: ClassVar[str] = "a token classifier"
-    single: ClassVar[bool] = False
 
     module: Any
     tokenizer: Any

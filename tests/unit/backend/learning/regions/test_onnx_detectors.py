@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
+from active_learn_backend.labeling.regions import count_matches
 from active_learn_backend.learning.heads.region_heads import find_regions
 from active_learn_backend.learning.regions.boxes import boxes_of
 from active_learn_backend.learning.regions.embedder import RegionEmbedder, open_embedder
 from active_learn_backend.learning.user_models.model_files import copy_model, digest_of_model
 from active_learn_backend.settings import Settings
-from onnx_detectors import BOXES, IMAGE, SIZE, save_model
+from onnx_detectors import (
+    BOXES,
+    IMAGE,
+    SIZE,
+    picture_with_colors,
+    save_color_detector,
+    save_model,
+)
 from PIL import Image
 
 CONFIG = (
@@ -171,3 +179,35 @@ def test_it_is_copied_with_its_json(tmp_path):
     copied = copy_model(path, tmp_path / "copy")
     assert digest_of_model(copied) == digest_of_model(path)
     assert proposals(opened(copied, tmp_path)) == proposals(opened(path, tmp_path))
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_it_finds_what_pictures_show_where_it_is(tmp_path, fit):
+    """Pictures of all proportions, some of them stored on their side."""
+    rng, pictures = np.random.default_rng(4), {}
+    for at in range(10):
+        image, boxes = picture_with_colors(rng)
+        exif, file = Image.Exif(), io.BytesIO()
+        if at % 2:
+            exif[0x0112] = 6  # to be turned clockwise by a quarter
+            image = image.transpose(Image.Transpose.ROTATE_90)
+        image.save(file, "PNG", exif=exif)
+        pictures[f"/{at}"] = file.getvalue(), boxes
+    path = save_color_detector(tmp_path / "models" / "colors.onnx", fit)
+    settings = Settings(model_dir=tmp_path, model=str(path))
+    config = CONFIG.replace("Cat", "red").replace("dog", "blue")
+    task = parse_label_config(config)
+    embedder = open_embedder(settings, 1, task, lambda address: pictures[address][0])
+    assert isinstance(embedder, RegionEmbedder)
+    keys = [f"{at:032x}" for at in range(len(pictures))]
+    tasks, *_ = embedder.embed([{"image": one} for one in pictures], keys)
+    kind = embedder.parts["box"].kind
+    found = find_regions(embedder.fixed_heads["box"], kind, tasks.parts["box"])
+    right = sum(
+        count_matches(boxes, [one[:3] for one in answer.regions])
+        for answer, (_, boxes) in zip(found, pictures.values(), strict=True)
+    )
+    n = sum(len(boxes) for _, boxes in pictures.values())
+    assert right >= (0.9 if fit == "letterbox" else 0.6) * n
+    assert n > 7
+    assert right >= 0.9 * sum(len(answer.regions) for answer in found)
