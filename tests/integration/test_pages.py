@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import page_state
 import pytest
-from active_learn_backend.learning.encoders import images
 from active_learn_backend.learning.quality.head_versions import list_versions
 from active_learn_backend.learning.quality.replayed_curves import (
     ReplayedCurves,
     save_replayed_curves,
 )
-from active_learn_backend.settings import load_settings
 from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.folders import project_folder
 from active_learn_backend.state.round_report import ControlReport, Evaluation, LabelError
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.schema import rounds
 from active_learn_backend.state.tasks import apply_changes, read_tasks
-from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
-from PIL import Image
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 OURS = {**BROWSER, "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
@@ -244,88 +237,6 @@ def test_static_files_are_only_ours(client: FlaskClient) -> None:
         assert client.get(path).status_code == 404
 
 
-# -- thumbnails ---------------------------------------------------------------------------------
-
-
-def test_a_thumbnail_is_small_and_encoded_anew(client: FlaskClient, runtime: Any) -> None:
-    contents = [page_state.picture((1600, 1200))] * 60
-    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=contents)
-    assert 'src="/projects/3/tasks/124.jpg"' in html(client, "/projects/3")
-    answer = client.get("/projects/3/tasks/124.jpg")
-    assert answer.content_type == "image/jpeg"
-    image = Image.open(io.BytesIO(answer.data))
-    assert (image.format, image.size) == ("JPEG", (192, 144))
-    assert len(answer.data) < 50_000
-    again = client.get(
-        "/projects/3/tasks/124.jpg", headers={"If-None-Match": answer.headers["ETag"]}
-    )
-    assert (again.status_code, again.data) == (304, b"")
-
-
-def test_of_several_images_the_first_is_shown(client: FlaskClient, runtime: Any) -> None:
-    config = page_state.IMAGE_CONFIG.replace('value="$', 'valueList="$', 1)
-    assert "valueList" in config
-    pages = [page_state.picture((100, 50)), page_state.picture((50, 100))]
-    page_state.fill(runtime, config=config, contents=[json.dumps(pages)] * 60)
-    page = html(client, "/projects/3")
-    assert 'src="/projects/3/tasks/124.jpg"' in page
-    assert "data:image" not in page
-    image = Image.open(io.BytesIO(client.get("/projects/3/tasks/124.jpg").data))
-    assert image.size == (100, 50)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "data:text/html,<script>alert(1)</script>",
-        "data:image/png;base64,AAAA",
-        "file:///etc/passwd",
-        "http://169.254.169.254/latest/meta-data",
-        "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>",
-    ],
-)
-def test_what_is_no_image_is_never_passed_on(
-    client: FlaskClient, runtime: Any, address: str
-) -> None:
-    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[address] * 60)
-    answer = client.get("/projects/3/tasks/124.jpg")
-    assert answer.status_code == 404
-    assert list(answer.get_json()) == ["error"]
-    assert "passwd" not in answer.get_data(as_text=True)
-
-
-def test_a_huge_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_MEGAPIXELS", 0.1)
-    app = create_app(load_settings(model_dir=tmp_path))
-    contents = [page_state.picture((1000, 1000))] * 60
-    page_state.fill(
-        app.extensions["active_learn"], config=page_state.IMAGE_CONFIG, contents=contents
-    )
-    assert app.test_client().get("/projects/3/tasks/124.jpg").status_code == 404
-
-
-def test_only_queued_tasks_have_thumbnails(client: FlaskClient, runtime: Any) -> None:
-    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[page_state.picture()] * 60)
-    assert client.get("/projects/3/tasks/100.jpg").status_code == 404  # labeled, not queued
-    assert client.get("/projects/3/tasks/999.jpg").status_code == 404
-
-
-def test_images_leave_threads_to_label_studio(
-    client: FlaskClient, app: Flask, runtime: Any
-) -> None:
-    page_state.fill(runtime, config=page_state.IMAGE_CONFIG, contents=[page_state.picture()] * 60)
-    slots = app.extensions["active_learn_thumbnails"]
-    taken = 0
-    while slots.acquire(blocking=False):
-        taken += 1
-    assert taken == runtime.settings.web_threads - 2
-    answer = client.get("/projects/3/tasks/124.jpg")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    slots.release()
-    for _ in range(3):  # each gives its slot back
-        assert client.get("/projects/3/tasks/124.jpg").status_code == 200
-
-
 # -- what could be labeled automatically, and what is good enough --------------------------------
 
 
@@ -380,122 +291,3 @@ def test_random_order_is_drawn_beside_the_curve_that_was_replayed(
     for damaged in ("{", "[]", '{"control": "c", "labels": ["x"], "scores": {}}'):
         path.write_text(damaged)
         assert "random order" not in html(client, "/projects/3")
-
-
-# -- going back to an earlier head ---------------------------------------------------------------
-
-
-def test_a_button_goes_back_and_to_the_latest_again(client: FlaskClient, runtime: Any) -> None:
-    page_state.fill(runtime)
-    page = html(client, "/projects/3")
-    assert 'value="head-1"' in page
-    assert "Answer and order by head-1, until you go back to the latest?" in page  # it asks
-    for heading in ("Version", "Labels", "Quality, 95 % interval", "Use it"):
-        assert f'<th scope="col">{heading}</th>' in page
-    answer = client.post("/projects/3/rollback", data={"version": "head-1"}, headers=OURS)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
-    project = runtime.store.project(3)
-    assert (project.head_round, project.pinned_round, project.round_requested) == (1, 1, True)
-    assert 'value="latest"' in html(client, "/projects/3")
-    client.post("/projects/3/rollback", data={"version": "latest"}, headers=OURS)
-    assert runtime.store.project(3).pinned_round == 0
-
-
-@pytest.mark.parametrize(
-    ("headers", "host", "remote", "status"),
-    [
-        ({"Origin": "http://evil.example"}, "localhost", "127.0.0.1", 403),
-        ({"Origin": "null"}, "localhost", "127.0.0.1", 403),
-        ({}, "localhost", "127.0.0.1", 403),
-        (
-            {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
-            "localhost",
-            "127.0.0.1",
-            403,
-        ),
-        ({"Origin": "http://evil.example"}, "evil.example", "127.0.0.1", 403),  # rebound name
-        ({"Origin": "http://localhost"}, "localhost", "10.0.0.8", 403),
-        ({"Origin": "http://localhost", "X-Forwarded-For": "8.8.8.8"}, "localhost", "::1", 403),
-        ({"Origin": "http://localhost:9090"}, "localhost:9090", "::1", 303),
-    ],
-)
-def test_only_our_own_page_on_this_machine_goes_back(
-    client: FlaskClient, runtime: Any, headers: dict[str, str], host: str, remote: str, status: int
-) -> None:
-    page_state.fill(runtime)
-    answer = client.post(
-        "/projects/3/rollback",
-        data={"version": "head-1"},
-        headers={"Host": host, **headers},
-        environ_overrides={"REMOTE_ADDR": remote},
-    )
-    assert answer.status_code == status
-    assert runtime.store.project(3).pinned_round == (1 if status == 303 else 0)
-
-
-def test_a_button_orders_a_paused_project_again(client: FlaskClient, runtime: Any) -> None:
-    store = page_state.fill(runtime)
-    store.update(3, status="paused_by_user", reason="a test", sampling_set=True)
-    assert "Order it again" in html(client, "/projects/3")
-    assert client.post("/projects/3/resume", headers=BROWSER).status_code == 403
-    assert store.project(3).status == "paused_by_user"
-    answer = client.post("/projects/3/resume", headers=OURS)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/projects/3")
-    assert store.project(3).status == "active"
-    assert "Order it again" not in html(client, "/projects/3")
-    assert client.post("/projects/3/resume", headers=OURS).status_code == 400
-    store.update(3, status="disconnected")
-    assert client.post("/projects/3/resume", headers=OURS).status_code == 400
-    assert store.project(3).status == "disconnected"
-    assert client.post("/projects/9/resume", headers=OURS).status_code == 404
-
-
-@pytest.mark.parametrize("version", ["", "head-99", "head-1x", "../../etc", "latest "])
-def test_only_versions_that_are_kept_are_taken(
-    client: FlaskClient, runtime: Any, version: str
-) -> None:
-    page_state.fill(runtime)
-    answer = client.post("/projects/3/rollback", data={"version": version}, headers=OURS)
-    assert answer.status_code == 400
-    assert runtime.store.project(3).pinned_round == 0
-    assert client.get("/projects/3/rollback").status_code == 405
-
-
-# -- who may look -------------------------------------------------------------------------------
-
-
-def test_basic_auth_closes_all_of_it_and_lets_in(tmp_path: Path) -> None:
-    app = create_app(
-        load_settings(model_dir=tmp_path, basic_auth_user="u", basic_auth_pass="p", host="0.0.0.0")
-    )
-    page_state.fill(app.extensions["active_learn"])
-    client = app.test_client()
-    paths = ("/", "/projects.json", "/projects/3", "/projects/3.json", "/projects/3/tasks/124.jpg")
-    for path in (*paths, "/pages/style.css"):
-        assert client.get(path, headers=BROWSER).status_code == 401
-    assert client.post("/projects/3/rollback", headers=OURS).status_code == 401
-    right = {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()}
-    assert client.get("/projects/3", headers={**BROWSER, **right}).status_code == 200
-    far = {"Host": "backend.example", "Origin": "http://backend.example", **right}
-    answer = client.post(
-        "/projects/3/rollback",
-        data={"version": "head-1"},
-        headers=far,
-        environ_overrides={"REMOTE_ADDR": "10.0.0.8"},
-    )
-    assert answer.status_code == 303
-
-
-def test_a_rebound_name_reads_nothing(client: FlaskClient, runtime: Any) -> None:
-    page_state.fill(runtime)
-    for path in ("/", "/projects/3", "/projects/3.json", "/projects.json"):
-        answer = client.get(path, headers={**BROWSER, "Host": "evil.example"})
-        assert answer.status_code == 400
-        assert "Fruit" not in answer.get_data(as_text=True)
-    assert client.get("/", headers={"Host": "evil.example"}).get_json()["status"] == "UP"
-
-
-def test_the_name_that_label_studio_knows_is_served(tmp_path: Path) -> None:
-    app = create_app(load_settings(model_dir=tmp_path, backend_url="http://sampler.lan:9090"))
-    page = app.test_client().get("/", headers={**BROWSER, "Host": "sampler.lan:9090"})
-    assert page.status_code == 200

@@ -14,12 +14,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from active_learn import ActiveSampler, LinearHead
 from active_learn.errors import MissingOptionalDependencyError, ParameterError
 from active_learn.partitioned import rank_partitioned
 from active_learn_backend import security_checks
@@ -34,38 +33,22 @@ from active_learn_backend.learning.engines.local import LocalEngine
 from active_learn_backend.learning.engines.ray.driver import ray_driver
 from active_learn_backend.learning.engines.ray.engine import RayEngine
 from active_learn_backend.settings import Settings, load_settings
+from letter_pools import (
+    CONFIG,
+    FACTORY,
+    configure,
+    embedder,
+    keys_of,
+    kill_later,
+    no_report,
+    processes,
+    sampler,
+    some_texts,
+    write_tasks,
+)
 from media_files import audio_file, tone
 
 pytest.importorskip("ray", reason="needs Ray (the extra [ray])")
-
-CONFIG = (
-    '<View><Text name="text" value="$text"/><Choices name="c" toName="text">'
-    '<Choice value="a"/><Choice value="b"/></Choices></View>'
-)
-TASK = parse_label_config(CONFIG)
-# A model that notes whom it embedded, in which process, and takes its time if it is told to.
-FACTORY = """
-import os, time
-import numpy as np
-import torch
-
-NOTES = os.environ["SLOW_LETTERS"]
-
-
-def make(labels):
-    torch.manual_seed(0)
-    return torch.nn.Linear(26, 2), prepare
-
-
-def prepare(contents):
-    texts = [content["text"] for content in contents]
-    if any(text.startswith("broken") for text in texts):
-        raise ValueError("broken on purpose")
-    with open(NOTES, "a") as file:
-        file.write("".join(f"{os.getpid()} {text}\\n" for text in texts))
-    time.sleep(0.002 * len(texts))
-    return np.array([[t.count(chr(97 + i)) for i in range(26)] for t in texts], np.float32)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -89,50 +72,6 @@ def notes(base: Path) -> Callable[[], Counter[str]]:
     path = base / "notes"
     path.write_text("")
     return lambda: Counter(line.partition(" ")[2] for line in path.read_text().splitlines())
-
-
-def configure(base: Path, **changes: object) -> Settings:
-    return load_settings(model_dir=base, **{"engine": "ray", "ray_workers": 2, **changes})
-
-
-def embedder(settings: Settings, project_id: int) -> TaskEmbedder:
-    return TaskEmbedder(settings, project_id, TASK, lambda _: b"")
-
-
-def write_tasks(path: Path, texts: Sequence[str]) -> Path:
-    path.write_text("".join(json.dumps({"data": {"text": text}}) + "\n" for text in texts))
-    return path
-
-
-def keys_of(texts: Sequence[str]) -> list[str]:
-    return [TASK.content_key({"text": text}) for text in texts]
-
-
-def some_texts(n: int, of: str) -> list[str]:
-    rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 9))) for _ in range(200)]
-    return [f"{of} {n} " + " ".join(rng.choice(words, rng.integers(1, 12))) for n in range(n)]
-
-
-def no_report(done: int, of: int) -> None:
-    """Nobody wants to know."""
-
-
-def processes(base: Path, of: str) -> list[int]:
-    """Return our processes whose title holds a text, as Ray names what they do."""
-    ours = f"SLOW_LETTERS={base}".encode()  # other tests run Ray too
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and of in (entry / "cmdline").read_text()
-                and ours in (entry / "environ").read_bytes()
-            ):
-                found.append(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 # -- embedding ------------------------------------------------------------------------------------
@@ -209,15 +148,6 @@ def test_contents_that_fail_are_named_and_cost_no_other(base: Path, tmp_path: Pa
     assert set(failed) == set(keys_of(["broken", "broken too"]))
     assert "broken on purpose" in str(failed[keys_of(["broken"])[0]])
     assert cached.cache.missing(keys_of(texts)) == [200, 201]
-
-
-def kill_later(find: Callable[[], list[int]], killed: list[int], stop: threading.Event) -> None:
-    """Kill the first process that is found."""
-    while not stop.is_set() and not killed:
-        for process in find()[:1]:
-            os.kill(process, signal.SIGKILL)
-            killed.append(process)
-        stop.wait(0.01)
 
 
 def test_a_worker_that_is_killed_costs_a_chunk_at_most(
@@ -321,18 +251,6 @@ def filled(base: Path, project_id: int, n: int, d: int = 24) -> tuple[Settings, 
     vectors = np.random.default_rng(2).normal(size=(n, cached.n_features)).astype(np.float32)
     cached.cache.add([f"{at:032x}" for at in range(n)], vectors)
     return settings, cached
-
-
-def sampler(labeled: np.ndarray, d: int, **changes: object) -> ActiveSampler:
-    head = LinearHead(np.random.default_rng(1).normal(size=(3, d)))
-    return ActiveSampler(
-        "classification",
-        head,
-        20,
-        seed_fisher=True,
-        labeled_data=labeled,
-        **{"strategy": "auto", "random_state": 0, **changes},  # type: ignore[arg-type]
-    )
 
 
 def test_the_partitions_of_a_pool_are_ranked_on_the_cluster(base: Path) -> None:
