@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from active_learn.models import adapt
-from test_models import N_SAMPLES, Contract
+from model_contract import N_SAMPLES, Contract
 from torch import nn
 
 

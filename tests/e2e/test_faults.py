@@ -48,9 +48,7 @@ def proxy(label_studio: LabelStudioServer) -> Iterator[FaultyProxy]:
 
 @pytest.fixture(scope="module")
 def served(
-    label_studio: LabelStudioServer,
-    proxy: FaultyProxy,
-    tmp_path_factory: pytest.TempPathFactory,
+    label_studio: LabelStudioServer, proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackendServer]:
     """One backend for the file, which reaches Label Studio through the proxy."""
     folder = tmp_path_factory.mktemp("faults") / "backend"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,6 +227,21 @@ def test_no_file_is_a_house_of_its_own(module: str) -> None:
     """A file over 350 lines holds a second room."""
     lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= REASONS.get(module, 350), f"{module} has {lines} lines: split it"
+
+
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_of_tests_has_several_subjects(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"{path} has {lines} lines: split it by subject, into files of new names"
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """Tests are no packages: of two files of one name the second could not be imported."""
+    names = Counter(path.name for path in TEST_FILES if path.name != "conftest.py")
+    assert [name for name, n in names.items() if n > 1] == []
 
 
 # Files that may be longer, and how long, each with the reason.

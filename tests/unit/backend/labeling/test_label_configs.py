@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import random
 import re
-from typing import Any
 
 import pytest
 from active_learn_backend.errors import LabelConfigError, SettingsError
-from active_learn_backend.labeling.annotations import count_votes, is_skipped, resolve_label
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.data_objects import OBJECTS, Field
 from hypothesis import given
@@ -20,19 +15,6 @@ from label_studio_sdk.label_interface import LabelInterface
 CHOICES = '<Choices name="c" toName="i"><Choice value="A" alias="a"/><Choice value="B"/></Choices>'
 IMAGE = '<Image name="i" value="$image"/>'
 CONFIG = f"<View><Header value='h'/>{IMAGE}{CHOICES}<TextArea name='t' toName='i'/></View>"
-
-
-def annotation(number: int, label: str | None, **fields: Any) -> dict[str, Any]:
-    result = [] if label is None else [{"label": label}]
-    return {
-        "id": number,
-        "result": result,
-        "updated_at": f"2026-01-01T00:00:{number:02d}Z",
-    } | fields
-
-
-def resolve(*annotations: dict[str, Any]) -> Any:
-    return resolve_label(annotations, lambda result: result[0]["label"] if result else None)
 
 
 def test_choices_on_an_image() -> None:
@@ -50,15 +32,6 @@ def test_what_is_written_is_read_and_validates() -> None:
         assert result[0]["score"] == 0.75
         prediction = {"result": result, "score": 0.5, "model_version": "al-1"}
         assert LabelInterface(CONFIG).validate_prediction(prediction, return_errors=True) == []
-
-
-def test_results_of_other_controls_and_unknown_labels_are_no_labels() -> None:
-    control = parse_label_config(CONFIG).controls[0]
-    text = {"from_name": "t", "to_name": "i", "type": "textarea", "value": {"text": ["B"]}}
-    gone = {"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": ["C"]}}
-    for result in ([], [text], [gone], [{"from_name": "c"}], [{"from_name": "c", "value": 3}]):
-        assert control.read(result) is None
-    assert control.read([text, *control.write("B")]) == "B"
 
 
 @pytest.mark.parametrize(
@@ -164,29 +137,6 @@ def test_any_object_will_do_for_coverage_and_a_task_needs_the_first() -> None:
         Field("text", "text", required=False),
         Field("image", "image", required=False),
     )
-
-
-@pytest.mark.parametrize(
-    ("tag", "value", "text"),
-    [
-        ("Table", {"name": "Ann", "age": 7, "seen": True}, "name: Ann\nage: 7"),
-        ("List", [{"title": "One", "body": "b"}, "two"], "title: One\nbody: b\ntwo"),
-        ("Table", {"deep": {"list": [1, {"x": None}]}}, "deep: 1".replace("deep", "list")),
-        ("Table", {}, None),
-        (
-            "Chat",
-            [
-                {"role": "user", "content": "hi"},
-                {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"image": 1}]},
-            ],
-            "user: hi\nassistant: a",
-        ),
-    ],
-)
-def test_records_and_chats_are_read_as_text(tag: str, value: Any, text: str | None) -> None:
-    config = f'<View><{tag} name="o" value="$o"/><TextArea name="t" toName="o"/></View>'
-    task = parse_label_config(config)
-    assert task.content({"o": value}) == {"o": text}
 
 
 TEXT = '<Text name="x" value="$text"/>'
@@ -342,24 +292,6 @@ def test_each_control_that_can_be_learned_is() -> None:
     assert task.kind == "learned in part"
 
 
-def test_a_task_has_the_labels_of_the_controls_that_it_is_labeled_by() -> None:
-    task = parse_label_config(f"<View>{IMAGE}{CHOICES}<Rating name='r' toName='i'/></View>")
-    chosen, rated = (
-        control.write(label) for control, label in zip(task.controls, ["B", 4.0], strict=True)
-    )
-    assert task.labels([annotation(1, None, result=[*rated, *chosen])]) == {"c": "B", "r": 4.0}
-    # Each control has its own majority, of those who answered it.
-    assert task.labels([annotation(1, None, result=rated), annotation(2, None, result=chosen)]) == {
-        "c": "B",
-        "r": 4.0,
-    }
-    assert task.labels(
-        [annotation(1, None, result=rated), annotation(2, None, result=chosen, was_cancelled=True)]
-    ) == {"r": 4.0}
-    assert task.labels([annotation(1, None, result=[])]) is None
-    assert task.labels([]) is None
-
-
 def test_a_setting_names_the_controls_that_are_learned() -> None:
     texts = "<Text name='t' value='$t'/><Rating name='r' toName='t'/><Number name='n' toName='i'/>"
     task = parse_label_config(f"<View>{IMAGE}{CHOICES}{texts}</View>")
@@ -398,81 +330,6 @@ def test_a_field_that_any_control_labels_is_required_and_all_are_encoded_once() 
     assert [field.name for field in both.fields] == ["y", "z", "x"]
 
 
-@pytest.mark.parametrize(
-    ("markup", "text"),
-    [
-        ("<b>W</b>ord<p>x</p>y<br/>z &amp; &eacute;&nbsp;&lt;b&gt;", "Word x y z & é <b>"),
-        ("<script>if (a < b) {}</script>a<STYLE>p {}</STYLE >b<!-- c > d -->e", "abe"),
-        ("<p title='a>b' x=\"c>d\">e</p>", "e"),
-        ("a < b > c, 2<3 & <", "a < b > c, 2<3 & <"),
-        ("a<!-- never closed", "a"),
-        ("a<script>never closed", "a"),
-        ("a<p class='never closed", "a"),
-        ("<![CDATA[x]]>y<?php z ?>", "y"),
-        ("a<div/>b<article>c", "a b c"),
-        ("&#" + "9" * 5000 + ";", "&#" + "9" * 5000 + ";"),
-        (7, "7"),
-        (None, None),
-    ],
-)
-def test_hypertext_becomes_what_a_browser_shows(markup: Any, text: str | None) -> None:
-    assert Field("f", "text", markup="html").plain_text(markup) == text
-
-
-@given(st.text(st.sampled_from("<>!-/ab'\"& ;#9[]?p"), max_size=40))
-def test_any_markup_becomes_text(markup: str) -> None:
-    text = Field("f", "text", markup="html").plain_text(markup)
-    assert text is not None
-    assert len(text) <= len(markup)
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    ["<!--", "<a ", "<a b='", "<a \"'", "<script>", "<script", "</", "<![", "&", "<a\"b'>"],
-)
-def test_hostile_markup_takes_linear_time(hostile: str) -> None:
-    """A quadratic reader needs minutes for one of these, and runs into the test's timeout."""
-    Field("f", "text", markup="html").plain_text(hostile * 300_000)
-
-
-def test_a_dialogue_becomes_lines() -> None:
-    field = Field("f", "text", markup="dialogue", name_key="who")
-    talk = [{"who": "Ann", "text": "Hi"}, {"text": "Hello"}, {"who": 2, "text": [1]}, "x", {}]
-    lines = "Ann: Hi\nHello\n2\n"
-    assert field.plain_text(talk) == lines
-    assert field.plain_text(json.dumps(talk)) == lines  # loaded from its address
-    assert field.plain_text("just text") == "just text"
-    assert field.plain_text("[" * 100_000) == "[" * 100_000
-    assert field.plain_text('"text"') == '"text"'
-    assert field.plain_text({"who": "Ann"}) is None
-
-
-def test_skipped_and_empty_annotations_are_no_labels() -> None:
-    assert resolve() is None
-    assert resolve(annotation(1, "A", was_cancelled=True)) is None
-    assert resolve(annotation(1, None)) is None
-    assert is_skipped([annotation(1, None, was_cancelled=True), annotation(2, "A")])
-    assert not is_skipped([annotation(2, "A")])
-
-
-@pytest.mark.parametrize(
-    ("from_name", "value", "reason"),
-    [
-        ("c", {"choices": ["Old"]}, "'c' is answered with [\"Old\"], which is none of its labels"),
-        ("c", {"choices": ["x" * 99]}, "'c' is answered with a long answer, which is none of its"),
-        ("c", 3, "'c' is answered with 3, which is none of its labels"),
-        ("t", {"text": ["a"]}, "only controls that are not learned are answered"),
-        ("sentiment", {"choices": ["B"]}, "'sentiment' is answered, which is no control of the"),
-        ([], {}, "the annotation is empty"),
-    ],
-)
-def test_annotations_without_a_label_have_a_reason(from_name: Any, value: Any, reason: str) -> None:
-    task = parse_label_config(CONFIG)
-    item = {"from_name": from_name, "type": "choices", "value": value}
-    found = task.no_label_because([{"id": 1, "result": [item]}])
-    assert found.startswith(reason)
-
-
 def test_what_a_repeater_labels_is_no_unknown_control() -> None:
     repeated = (
         '<Repeater on="$p"><Text name="x_{{idx}}" value="$p[{{idx}}]"/><TextArea '
@@ -482,124 +339,6 @@ def test_what_a_repeater_labels_is_no_unknown_control() -> None:
     items = [{"from_name": f"d_{n}", "type": "textarea", "value": {}} for n in range(2)]
     found = task.no_label_because([{"id": 1, "result": items}])
     assert found == "only controls that are not learned are answered"
-
-
-def test_ground_truth_then_majority_then_the_latest() -> None:
-    assert (
-        resolve(annotation(1, "A", ground_truth=True), annotation(2, "B"), annotation(3, "B"))
-        == "A"
-    )
-    assert resolve(annotation(1, "A"), annotation(2, "B"), annotation(3, "B")) == "B"
-    assert resolve(annotation(1, "B"), annotation(2, "A")) == "A"
-    latest_first = [annotation(2, "A"), annotation(1, "B")]
-    assert resolve(*latest_first) == "A"
-    truths = [annotation(n, label, ground_truth=True) for n, label in ((1, "A"), (2, "B"))]
-    assert resolve(*truths) == "B"
-    # Label Studio marks every imported annotation as a ground truth.
-    imported = [annotation(n, label, ground_truth=True) for n, label in enumerate("AAB")]
-    assert resolve(*imported, annotation(9, "B"), annotation(10, "B")) == "A"
-
-
-def test_numbers_give_their_median() -> None:
-    def resolve_numbers(*numbers: float, **fields: Any) -> Any:
-        votes = [annotation(n, None, result=[number]) for n, number in enumerate(numbers)]
-        votes[0] |= fields
-        return resolve_label(votes, lambda result: result[0])
-
-    assert resolve_numbers(1.0, 99.0, 2.0) == 2.0
-    assert resolve_numbers(1.0, 2.0) == 1.5
-    assert resolve_numbers(4.0) == 4.0
-    assert resolve_numbers(1.0, 2.0, 2.0, ground_truth=True) == 1.0
-    truths = [annotation(n, None, result=[float(n)], ground_truth=True) for n in (1, 2, 9)]
-    assert resolve_label(truths, lambda result: result[0]) == 2.0
-
-
-def test_annotations_are_counted_with_those_against_the_label() -> None:
-    def votes(*labels: Any, **fields: Any) -> tuple[int, float]:
-        given = [annotation(n, None, result=[label]) for n, label in enumerate(labels)]
-        given[0] |= fields
-        return count_votes(given, lambda result: result[0])
-
-    assert votes("A") == (1, 0)
-    assert votes("A", "B", "A") == (3, 1)
-    assert votes("A", "B") == (2, 1)
-    assert votes("A", "B", "B", was_cancelled=True) == (2, 0)
-    assert votes("A", "B", "B", ground_truth=True) == (1, 0)
-    assert votes(["A", "B"], ["A"], ["A", "B"]) == (3, 1)
-    assert votes(1.0, 2.0, 6.0) == (3, 7.0)
-    assert votes(5.0) == (1, 0.0)
-    assert votes(None) == (0, 0)
-
-
-def test_only_controls_that_several_answered_have_votes() -> None:
-    task = parse_label_config(CONFIG)
-    write = task.controls[0].write
-    a, b = (annotation(n, None, result=write(label, None)) for n, label in enumerate("aB"))
-    assert task.votes([a]) is None
-    assert task.votes([a, annotation(3, None)]) is None
-    votes = task.votes([a, b])
-    assert votes == {task.controls[0].from_name: [2, 1.0]}
-    assert votes == json.loads(json.dumps(votes))  # as the store returns it
-
-
-def test_sets_of_labels_are_resolved_as_a_whole() -> None:
-    def resolve_sets(*sets: list[str]) -> Any:
-        votes = [annotation(n, None, result=[labels]) for n, labels in enumerate(sets)]
-        return resolve_label(votes, lambda result: result[0])
-
-    assert resolve_sets(["A", "B"], ["A"], ["A", "B"], ["B"]) == ["A", "B"]
-    assert resolve_sets(["A", "B"], ["A"]) == ["A"]
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ABC"), st.booleans(), st.booleans()), min_size=1, max_size=6
-    ),
-    st.randoms(use_true_random=False),
-)
-def test_the_order_of_annotations_does_not_matter(
-    votes: list[tuple[str, bool, bool]], shuffler: random.Random
-) -> None:
-    annotations = [
-        annotation(n, label, ground_truth=truth, was_cancelled=skip)
-        for n, (label, truth, skip) in enumerate(votes)
-    ]
-    shuffled = annotations[:]
-    shuffler.shuffle(shuffled)
-    label = resolve(*annotations)
-    assert label == resolve(*shuffled)
-    counted = [one for one in annotations if not one["was_cancelled"]]
-    truths = {one["result"][0]["label"] for one in counted if one["ground_truth"]}
-    assert (label is None) == (not counted)
-    if truths:
-        assert label in truths
-    elif counted:
-        tally = [one["result"][0]["label"] for one in counted]
-        assert tally.count(label) == max(map(tally.count, itertools.chain(tally)))
-
-
-class Counted(str):
-    """A name that counts how often it is compared."""
-
-    comparisons = 0
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        Counted.comparisons += 1
-        return str.__eq__(self, other)
-
-
-def test_many_choices_are_read_in_linear_time() -> None:
-    """Each name was compared with each label: 30,000 choices took minutes on a busy machine."""
-    multiple = CONFIG.replace('name="c"', 'name="c" choice="multiple"')
-    control = parse_label_config(multiple).controls[0]
-    labels = [Counted(f"label {n}") for n in range(3000)]
-    Counted.comparisons = 0
-    control.offer(labels, [(Counted(f"name {n}"), label) for n, label in enumerate(labels)])
-    result = control.write(labels)
-    assert control.read(result) == labels
-    assert len(control.predicted_values) == 3000
-    assert Counted.comparisons < 20 * len(labels)
 
 
 def test_too_many_repeaters_are_refused() -> None:

