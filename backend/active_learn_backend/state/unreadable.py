@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 
 import sqlalchemy as sa
 
@@ -107,46 +108,67 @@ def record_loads(
     """Record which contents were tried and which of them failed.
 
     A source that fails again is left alone for twice as long; a failure without a source counts
-    for itself.
+    for itself. Written in parts, as leases and the web process wait for the end of a write; if it
+    is broken off, a content that failed is merely tried again.
     """
+    known = _known(store, project_id)
+    if not known and not failed:
+        return
+    tries = _tries(known.values())
+    failing = {error.source for error in failed.values()} - {""}
+    changes: dict[str, UnreadableContent | None] = {
+        key: replace(row, tries=tries[row.source] + 1, retry_at=_retry_at(tries[row.source]))
+        for key, row in known.items()
+        if row.source in failing  # all else of that source waits with what failed now
+    }
+    changes |= dict.fromkeys((key for key in tried if key in known), None)
+    for key, error in failed.items():
+        before = tries.get(error.source or key, 0)
+        changes[key] = UnreadableContent(
+            key, str(error), error.cause, error.source, before + 1, _retry_at(before)
+        )
+    changes |= dict.fromkeys(_gone(store, project_id), None)
+    for keys in chunks(list(changes)):
+        _replace(store, project_id, keys, [row for key in keys if (row := changes[key])])
+
+
+def _known(store: Store, project_id: int) -> dict[str, UnreadableContent]:
+    """Return what could not be loaded before, by its key."""
+    columns = [_unreadable.c[field.name] for field in fields(UnreadableContent)]
+    query = sa.select(*columns).where(_unreadable.c.project_id == project_id)
+    with store.read() as connection:
+        found = [UnreadableContent(*row) for row in connection.execute(query)]
+    return {row.content_key: row for row in found}
+
+
+def _gone(store: Store, project_id: int) -> list[str]:
+    """Return the keys of contents that no task bears any more."""
+    mine = _unreadable.c.project_id == project_id
+    borne = sa.select(_tasks.c.content_key).where(_tasks.c.project_id == project_id)
+    query = sa.select(_unreadable.c.content_key).where(
+        mine, _unreadable.c.content_key.not_in(borne)
+    )
+    with store.read() as connection:
+        return list(connection.scalars(query))
+
+
+def _replace(
+    store: Store, project_id: int, keys: Sequence[str], rows: Sequence[UnreadableContent]
+) -> None:
+    """Put rows in the place of what is known of some contents."""
+    mine = _unreadable.c.project_id == project_id
     with store.write() as connection:
-        mine = _unreadable.c.project_id == project_id
-        known = {
-            row.content_key: row
-            for row in connection.execute(sa.select(_unreadable).where(mine)).all()
-        }
-        if not known and not failed:
-            return
-        tries = _tries(known.values())
-        for keys in chunks([key for key in tried if key in known]):
-            connection.execute(
-                _unreadable.delete().where(mine, _unreadable.c.content_key.in_(keys))
-            )
-        rows = []
-        for key, error in failed.items():
-            before = tries.get(error.source or key, 0)
-            row = UnreadableContent(
-                key, str(error), error.cause, error.source, before + 1, _retry_at(before)
-            )
-            rows.append({"project_id": project_id, **vars(row)})
+        connection.execute(_unreadable.delete().where(mine, _unreadable.c.content_key.in_(keys)))
         if rows:
-            connection.execute(_unreadable.insert(), rows)
-        for source in {error.source for error in failed.values()} - {""}:
-            before = tries.get(source, 0)
-            connection.execute(  # all else of that source waits with them
-                _unreadable.update()
-                .where(mine, _unreadable.c.source == source)
-                .values(tries=before + 1, retry_at=_retry_at(before))
-            )
-        gone = sa.select(_tasks.c.content_key).where(_tasks.c.project_id == project_id)
-        connection.execute(_unreadable.delete().where(mine, _unreadable.c.content_key.not_in(gone)))
+            values = [{"project_id": project_id, **vars(row)} for row in rows]
+            connection.execute(_unreadable.insert(), values)
 
 
 def _retry_at(tries: int) -> float:
     return time.time() + min(SHORTEST_PAUSE * 2.0 ** min(tries, 10), LONGEST_PAUSE)
 
 
-def _tries(known: Iterable[sa.Row[tuple[object, ...]]]) -> dict[str, int]:
+def _tries(known: Iterable[UnreadableContent]) -> dict[str, int]:
     """Return how often each source was tried."""
     tries: dict[str, int] = {}
     for row in known:
