@@ -23,8 +23,12 @@ def replayed_control(task: LabelingTask) -> ControlTag:
     """Return the control whose labels are replayed: of several the first."""
     control, *others = task.controls
     if others:
-        names = ", ".join(one.from_name for one in others)
-        log.warning("replays '%s'; name another by --controls: %s", control.from_name, names)
+        log.warning(
+            "replays the labels of '%s' alone, while the queue is ordered for all controls; "
+            "to replay another, name it by --controls: %s",
+            control.from_name,
+            ", ".join(one.from_name for one in others),
+        )
     return control
 
 

@@ -197,4 +197,5 @@ def test_the_first_control_is_replayed(tmp_path: Path, caplog: pytest.LogCapture
     data = embedded(tmp_path, 6, f"<View>{SPANS}{CHOICE}</View>")
     assert data.control.from_name == "label"
     assert len(data) == 6
-    assert "replays 'label'; name another by --controls: c" in caplog.text
+    assert "replays the labels of 'label' alone, while the queue is ordered for all" in caplog.text
+    assert "name it by --controls: c" in caplog.text
