@@ -50,9 +50,9 @@ def prepare(contents):
 """
 
 
-def some_texts() -> list[str]:
+def some_texts(count: int = N_TASKS) -> list[str]:
     rng = np.random.default_rng(3)
-    return [f"{n} " + "".join(rng.choice(list("aabcdeefgh"), 12)) for n in range(N_TASKS)]
+    return [f"{n} " + "".join(rng.choice(list("aabcdeefgh"), 12)) for n in range(count)]
 
 
 def environment(tmp_path: Path, **changes: str) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_files_are_embedded_ahead_and_never_again(
     make_text_project: MakeText,
     tmp_path: Path,
 ) -> None:
-    texts = some_texts()[:150]
+    texts = some_texts(150)
     project, _ = make_text_project(texts[:1])
     server = backend(**environment(tmp_path), start=False)
     file = tmp_path / "ahead.jsonl"
@@ -174,8 +174,8 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     tmp_path: Path,
 ) -> None:
     """And with a cluster that is there, images are loaded by its workers."""
-    project, _ = make_text_project(some_texts())
-    settings = environment(tmp_path, MODEL="")
+    project, _ = make_text_project(some_texts(1100))
+    settings = environment(tmp_path, MODEL="", RAY_WORKERS="1")
 
     def worker(**changes: str) -> ServerProcess:
         server = backend(model_dir=folder, start=False, **{**settings, **changes})

@@ -82,9 +82,24 @@ def demo(tmp_path: Path) -> Iterator[type[Demo]]:
             one.process.wait(60)
 
 
-def test_runs_to_its_end_and_writes_what_it_found(demo):
-    run = demo()
+def test_it_writes_what_it_found_and_serves_beside_taken_ports_until_interrupted(demo):
+    """That it ends by itself without ``--keep`` is seen with entities, and where it fails."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        run = demo("--keep", f"--label-studio-port={port}", f"--backend-port={port}")
+        run.wait_for("Ctrl-C stops both servers.")
+    check_what_was_found(run)
+    check_what_is_served(run, port)
+    run.process.send_signal(signal.SIGINT)
     assert run.end() == 0, run.text()
+    assert run.servers() == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address_of(run, "Backend"), trust_env=False)
+
+
+def check_what_was_found(run):
     with (run.out / "learning_curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["labels"]) for row in rows] == [10, 12, 20]
@@ -103,7 +118,27 @@ def test_runs_to_its_end_and_writes_what_it_found(demo):
     assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
     # Twelve labels are too few to leave anything to the head, and it says so.
     assert re.search(r"With 12 labels, no answers are granted at 95%: \S", run.text()), run.text()
-    assert run.servers() == []
+
+
+def check_what_is_served(run, port):
+    text = run.text()
+    assert f"Port {port} is in use: Label Studio takes port" in text
+    assert f"Port {port} is in use: the backend takes port" in text
+    email, password = re.search(r"Login +(\S+), password (\S+)", text).groups()
+    assert httpx.get(address_of(run, "Backend"), trust_env=False).json()["status"] == "UP"
+    label_studio = address_of(run, "Label Studio")
+    with httpx.Client(base_url=label_studio, trust_env=False) as browser:
+        browser.get("/user/login/")
+        form = {"email": email, "password": password}
+        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        referer = {"Referer": label_studio + "/user/login/"}
+        assert browser.post("/user/login/", data=form, headers=referer).status_code == 302
+        assert browser.get("/api/projects/").json()["count"] == 2
+    assert run.servers() != []
+
+
+def address_of(run, server):
+    return re.search(rf"{server} +(http://\S+)", run.text())[1]
 
 
 @pytest.mark.soak
@@ -121,37 +156,6 @@ def test_entities_are_marked_to_the_end_and_the_proposals_held_against_the_truth
     assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
     assert re.search(r"(The queue|No regions were) proposed", run.text()), run.text()
     assert run.servers() == []
-
-
-def test_keep_serves_beside_taken_ports_until_interrupted(demo):
-    few = ("--labels=2", "--plain-labels=2")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        run = demo("--keep", *few, f"--label-studio-port={port}", f"--backend-port={port}")
-        run.wait_for("Ctrl-C stops both servers.")
-    text = run.text()
-    assert f"Port {port} is in use: Label Studio takes port" in text
-    assert f"Port {port} is in use: the backend takes port" in text
-    label_studio = re.search(r"Label Studio +(http://\S+)", text)[1]
-    backend = re.search(r"Backend +(http://\S+)", text)[1]
-    email, password = re.search(r"Login +(\S+), password (\S+)", text).groups()
-    assert httpx.get(backend, trust_env=False).json()["status"] == "UP"
-    with httpx.Client(base_url=label_studio, trust_env=False) as browser:
-        browser.get("/user/login/")
-        form = {"email": email, "password": password}
-        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
-        referer = {"Referer": label_studio + "/user/login/"}
-        assert browser.post("/user/login/", data=form, headers=referer).status_code == 302
-        assert browser.get("/api/projects/").json()["count"] == 2
-    assert run.servers() != []
-
-    run.process.send_signal(signal.SIGINT)
-    assert run.end() == 0, run.text()
-    assert run.servers() == []
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(backend, trust_env=False)
 
 
 @pytest.mark.parametrize(
