@@ -44,7 +44,11 @@ class TestChoices(ControlContract):
     @pytest.mark.parametrize(
         ("tag", "reason"),
         [
-            ('<Choices name="c" toName="t" value="$list"/>', "takes its choices from each task"),
+            ('<Choices name="c" toName="t" value="$list"/>', 'or add model_learn="true"'),
+            (
+                '<Choices name="c" toName="t" value="$list" choice="multiple" model_learn="true"/>',
+                r"list them as <Choice value=.../> instead$",
+            ),
             ('<Choices name="c" toName="t"/>', "has no choices; list them"),
             ('<Choices name="c" toName="t"><Choice value="A"/></Choices>', "add a second"),
         ],
@@ -177,6 +181,21 @@ class TestNestedChoicesOfOneAnswer(ControlContract):
     unread = [{"choices": [["Animal"]]}, {"choices": []}, {"choices": {}}]
     written = [("th / auto", {"choices": [["th", "auto"]]})]
     unwritten = ["Dog", "Animal"]
+
+
+class TestChoicesOfTheTasks(ControlContract):
+    """The config does not list them, each task brings them; the same ones, says its author."""
+
+    tag = '<Choices name="c" toName="t" value="$options" model_learn="true"/>'
+    name = "Choices"
+    problem_type = "classification"
+    read = [({"choices": ["spam"]}, "spam"), ({"choices": ["b", "a"]}, "b")]
+    unread = [{"choices": []}, {"choices": [""]}, {"choices": ["x" * 101]}, {"choices": "spam"}]
+    written = [("spam", {"choices": ["spam"]})]
+    unwritten = [""]
+
+    def test_its_classes_are_those_that_were_chosen_again(self) -> None:
+        assert self.control.classes(["b", "a", "b", "c", None, "a"]) == ("a", "b")
 
 
 class TestTextAreaOfShortAnswers(ControlContract):

@@ -1,4 +1,4 @@
-"""A text field of short answers that come again: learned, its classes being those answers."""
+"""Answers that the config does not list and that come again: its classes are those answers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,35 @@ CONFIG = (
     '<View><Text name="text" value="$text"/>'
     '<TextArea name="brand" toName="text" model_learn="true"/></View>'
 )
+CHOICES = (
+    '<View><Text name="text" value="$text"/>'
+    '<Choices name="brand" toName="text" value="$options" model_learn="true"/></View>'
+)
 ANSWERS = ["Acme", "Bosch", "Acme", "Bosch", "once only", "Acme"]
 
 
-@pytest.mark.parametrize("strategy", ["auto", "margin", "badge"])
-def test_answers_that_come_again_are_learned(backend: Backend, strategy: str) -> None:
-    project = backend.add_project(30, config=CONFIG)
-    assert parse_label_config(CONFIG).description == "learned: TextArea 'brand' (classification)"
+@pytest.mark.parametrize(
+    ("config", "kind", "strategy"),
+    [
+        (CONFIG, "TextArea", "auto"),
+        (CONFIG, "TextArea", "margin"),
+        (CONFIG, "TextArea", "badge"),
+        (CHOICES, "Choices", "auto"),
+    ],
+)
+def test_answers_that_come_again_are_learned(
+    backend: Backend, config: str, kind: str, strategy: str
+) -> None:
+    project = backend.add_project(30, config=config)
+    assert parse_label_config(config).description == f"learned: {kind} 'brand' (classification)"
+    value = "text" if kind == "TextArea" else "choices"
     backend.turn(project, strategy=strategy)  # nothing is known yet
     first = backend.store.known_project(project).queue_version
     queue = [row["task"] for row in backend.studio.rows.values()]
     assert len(queue) == 7
     for task, answer in zip(queue, ANSWERS, strict=False):
-        item = {"from_name": "brand", "to_name": "text", "type": "textarea"}
-        backend.studio.submit(task, [item | {"value": {"text": [answer]}}])
+        item = {"from_name": "brand", "to_name": "text", "type": kind.lower()}
+        backend.studio.submit(task, [item | {"value": {value: [answer]}}])
     backend.turn(project, strategy=strategy, prelabel="head")
     version = backend.store.known_project(project).queue_version
     assert version != first
@@ -38,7 +53,7 @@ def test_answers_that_come_again_are_learned(backend: Backend, strategy: str) ->
     head = load_heads(heads_folder(settings, project), number)["brand"]
     assert head.classes == ("Acme", "Bosch")
     shown = {
-        row["result"][0]["value"]["text"][0]
+        row["result"][0]["value"][value][0]
         for row in backend.studio.rows.values()
         if row["model_version"] == version
     }

@@ -27,8 +27,13 @@ class CategoricalTag(ControlTag):
     def payload(self, labels: Sequence[str]) -> dict[str, Any]:
         """Write labels (at least one, all of them offered) as such a value."""
 
-    def require_fixed_choices(self, control: Any) -> None:
+    def require_fixed_choices(self, control: Any, other_way: str = "") -> None:
         """Check that the choices do not come from elsewhere.
+
+        Parameters
+        ----------
+        other_way : str
+            What else than listing them helps, where each task brings the same choices.
 
         Raises
         ------
@@ -39,7 +44,7 @@ class CategoricalTag(ControlTag):
         if control.dynamic_value:
             raise self.error(
                 "takes its choices from each task; if they are the same in all tasks, list them as "
-                "<Choice value=.../> instead"
+                f"<Choice value=.../> instead{other_way}"
             )
 
     def offer(self, labels: Sequence[str], names: Iterable[tuple[str, str]]) -> None:

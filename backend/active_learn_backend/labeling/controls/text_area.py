@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from .base import ControlTag
+from .open_answers import LONGEST, classes_of_answers
 
 __all__ = ["TextAreaTag"]
-
-LONGEST = 100  # characters of an answer that is a label
-COMES_AGAIN = 2  # tasks that have an answer, before it is a class
 
 
 class TextAreaTag(ControlTag):
@@ -30,8 +27,7 @@ class TextAreaTag(ControlTag):
             raise self.error("takes free text")
 
     def classes(self, labels: Iterable[Any]) -> tuple[str, ...]:
-        counts = Counter(label for label in labels if isinstance(label, str))
-        return tuple(sorted(label for label, n in counts.items() if n >= COMES_AGAIN))
+        return classes_of_answers(labels)
 
     def read(self, result: Sequence[Mapping[str, Any]]) -> str | None:
         for value in self.values(result):
