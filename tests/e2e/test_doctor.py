@@ -15,6 +15,8 @@ from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import ServerError, free_port
 from active_learn_backend.doctor import examine, exit_status, repair
+from active_learn_backend.doctor.recounts import QUICK_IMPORTS, check_recounts
+from active_learn_backend.labelstudio.client import LabelStudioClient
 from active_learn_backend.settings import load_settings
 from harness import TEXT_CONFIG, Harness
 
@@ -367,3 +369,15 @@ def test_a_model_that_does_not_load_is_told(harness: Harness, project: int) -> N
     status, lines = doctor(harness, encoder="/nowhere/encoder")
     assert status == 1
     assert says(lines, f"wrong: project {project}:", "'/nowhere/encoder'", "correct its path")
+
+
+def test_the_count_of_all_tasks_is_read_from_label_studios_flags(
+    label_studio: LabelStudioServer, personal_access_token: str, tmp_path: Path
+) -> None:
+    def found(studio: LabelStudioServer, token: str) -> list[str]:
+        settings = load_settings(label_studio_url=studio.url, label_studio_api_key=token)
+        large = {"task_number": 6_000}
+        return list(map(str, check_recounts(LabelStudioClient(settings), large)))
+
+    assert says(found(label_studio, personal_access_token), "warning:", f"{QUICK_IMPORTS}=true")
+    assert found(label_studio, label_studio.token) == []  # a legacy token sees no flags

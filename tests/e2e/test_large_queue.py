@@ -17,6 +17,7 @@ from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from active_learn_backend.doctor.recounts import QUICK_IMPORTS
 from active_learn_backend.worker.retirement import MOST_OLD_ROWS
 from faulty_proxy import Fault, FaultyProxy, send
 from harness import TEXT_CONFIG, Harness
@@ -98,14 +99,14 @@ def test_serve_ends_when_its_write_is_done(
     assert {row["model_version"] for row in harness.rows(project)} <= {"al-1", version}
 
 
+@pytest.mark.parametrize("flag", ["false", "true"])
 @pytest.mark.parametrize("after", [0.2, 0.7, 1.5])  # seconds; the import takes about two
 def test_label_studio_killed_while_it_stores_a_queue(
-    tmp_path: Path,
-    after: float,
+    tmp_path: Path, after: float, flag: str
 ) -> None:
-    """It stores all rows of an import or none; each task is in the queue once."""
+    """It stores all rows of an import or none, with its flag 500 at a time; none comes twice."""
     with (
-        LabelStudioServer(tmp_path / "killed" / "data") as studio,
+        LabelStudioServer(tmp_path / "killed" / "data", env={QUICK_IMPORTS: flag}) as studio,
         FaultyProxy(studio.url) as proxy,
     ):
         body = {"title": "Texts", "label_config": TEXT_CONFIG}
@@ -129,7 +130,7 @@ def test_label_studio_killed_while_it_stores_a_queue(
             rows = Counter(row["task"] for row in harness.rows(project, version))
             assert len(rows) == ROWS
             assert set(rows.values()) == {1}
-            print(f"killed after {after} s: {version} is served")
+            print(f"killed after {after} s, flag {flag}: {version} is served")
 
 
 def test_old_rows_above_the_bound_are_deleted_while_people_submit(

@@ -8,6 +8,7 @@ from active_learn_backend.demo.annotator import choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import wait_until
+from active_learn_backend.doctor.recounts import QUICK_IMPORTS
 from harness import TEXT_CONFIG, Harness
 
 SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL": "1"}
@@ -16,8 +17,12 @@ SETTINGS = {"BUDGET": "4", "RESERVE": "3", "RETRAIN_EVERY": "3", "POLL_INTERVAL"
 def test_a_label_studio_that_was_down_is_taken_up_again(
     label_studio_installed: None, tmp_path: Path
 ) -> None:
-    """On a server of its own: the others' must not be stopped."""
-    studio = LabelStudioServer(tmp_path / "label-studio")
+    """On a server of its own: the others' must not be stopped.
+
+    Its feature flag makes Label Studio store queues by other code than without it.
+    """
+    flag = {QUICK_IMPORTS: "true"}
+    studio = LabelStudioServer(tmp_path / "label-studio", env=flag)
     with studio:
         port = studio.port
         body = {"title": "Outage", "label_config": TEXT_CONFIG}
@@ -37,7 +42,7 @@ def test_a_label_studio_that_was_down_is_taken_up_again(
                 timeout=30,
                 what="the error in words",
             )
-            again = LabelStudioServer(tmp_path / "label-studio", port=port)
+            again = LabelStudioServer(tmp_path / "label-studio", port=port, env=flag)
             with again:
                 assert again.port == port
                 harness = Harness(again, backend)

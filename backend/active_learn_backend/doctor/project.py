@@ -22,6 +22,7 @@ from .contents import RETRIED
 from .finding import Finding, ok, warning, wrong
 from .labeling_runs import check_labeling_runs
 from .open_tasks import check_locks
+from .recounts import check_recounts
 from .registration import check_registration
 
 __all__ = ["examine_project"]
@@ -72,6 +73,7 @@ def _examine(
     yield from _unmatched(store, project)
     yield from check_labeling_runs(store, project)
     yield from check_locks(client, store, project)
+    yield from check_recounts(client, remote)
 
 
 def _config(remote: Mapping[str, Any], settings: Settings, params: Mapping[str, Any]) -> Finding:

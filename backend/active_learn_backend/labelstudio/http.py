@@ -150,6 +150,28 @@ class LabelStudioHTTP:
             raise not_label_studio(self.url, answer)
         return str(body["release"]), answer
 
+    def feature_flags(self) -> dict[str, bool]:
+        """Return Label Studio's feature flags; none where our token may not see them.
+
+        It shows them on a page, to personal access tokens only.
+        """
+        path = "/feature-flags/"
+        try:
+            answer = _retrying("GET")(self._send, "GET", path)
+        except httpx.HTTPError as error:
+            raise LabelStudioUnreachableError(
+                f"Label Studio at {self.url} does not answer GET {path}: {self._why(error)}"
+            ) from error
+        # JSON in a page: <pre>{...}</pre>
+        body = answer.text.strip().removeprefix("<pre>").removesuffix("</pre>")
+        try:
+            flags = json.loads(body) if answer.is_success else None
+        except ValueError:
+            flags = None
+        if not isinstance(flags, dict):
+            return {}
+        return {name: value for name, value in flags.items() if isinstance(value, bool)}
+
     @contextmanager
     def stream(self, path: str) -> Iterator[httpx.Response]:
         """Open a file that Label Studio serves; redirects are not followed."""
