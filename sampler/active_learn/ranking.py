@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Ranking:
     >>> ranking = sampler.rank(candidates, 100)
     >>> print(ranking.table(5))
     >>> print(ranking.explain(ranking.indices[0]))
+    >>> ranking.records(5)
     """
 
     indices: np.ndarray
@@ -83,22 +85,31 @@ class Ranking:
         """Return the first n candidates with their reasons, as a table."""
         return text_table(HEADER, self._rows(n))
 
+    def records(self, n: int | None = None) -> list[dict[str, Any]]:
+        """Return the first n candidates, or all, with their reasons: a mapping for each.
+
+        Examples
+        --------
+        >>> pandas.DataFrame(ranking.records())
+        """
+        rows = range(len(self) if n is None else min(n, len(self)))
+        unsure, new = self._shares()
+        return [dict(zip(HEADER, self._row(at, unsure, new), strict=True)) for at in rows]
+
     def _repr_html_(self) -> str:
         return html_table(HEADER, self._rows(SHOWN))
 
     def _rows(self, n: int) -> list[list[str]]:
-        unsure, new = self._shares()
+        formats = ("d", "d", ".3g", ".2f", ".2f", "")
         return [
-            [
-                str(at + 1),
-                str(self.indices[at]),
-                f"{self.scores[at]:.3g}",
-                f"{self.uncertainty[at]:.2f}",
-                f"{self.novelty[at]:.2f}",
-                self._reason(at, unsure, new),
-            ]
-            for at in range(min(n, len(self)))
+            [format(value, form) for value, form in zip(one.values(), formats, strict=True)]
+            for one in self.records(n)
         ]
+
+    def _row(self, at: int, unsure: np.ndarray, new: np.ndarray) -> tuple[Any, ...]:
+        """Return place, position, numbers and reason of a candidate, as in `HEADER`."""
+        columns = (self.indices, self.scores, self.uncertainty, self.novelty)
+        return at + 1, *(column[at].item() for column in columns), self._reason(at, unsure, new)
 
     def _shares(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the share of the ranking below each candidate in uncertainty and in novelty."""

@@ -164,11 +164,7 @@ class Items(Container):
         numbers = range(*at.indices(len(self))) if isinstance(at, slice) else at.tolist()
         if isinstance(self.samples, list):
             return to_batch([self.samples[i] for i in numbers])
-        if hasattr(self.samples, "__getitems__"):  # reads several at once
-            items = self.samples.__getitems__(list(numbers))
-        else:
-            items = [self.samples[i] for i in numbers]
-        return to_batch([model_input(item) for item in items])
+        return to_batch([model_input(item) for item in self._items(list(numbers))])
 
     def choose(self, indices: np.ndarray) -> Any:
         at = indices.tolist()
@@ -178,6 +174,14 @@ class Items(Container):
             return Subset(self.samples, at)
         if hasattr(self.samples, "select"):  # a Dataset of Hugging Face
             return self.samples.select(at)
+        return list(self._items(at))
+
+    def _items(self, at: list[int]) -> Any:
+        """Read the items at some positions, together where the container can do that."""
+        if hasattr(self.samples, "__getitems__"):
+            return self.samples.__getitems__(at)
+        if hasattr(self.samples, "column_name"):  # a column of Hugging Face: 0.1 ms for each read
+            return self.samples[at]
         return [self.samples[i] for i in at]
 
 

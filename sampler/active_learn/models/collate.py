@@ -13,6 +13,9 @@ from . import tensors
 
 __all__ = ["as_tensor", "collate", "describe"]
 
+# What tokenizers return.
+TOKENS = ("input_ids", "attention_mask", "token_type_ids")
+
 
 def collate(samples: Any) -> Any:
     """Return a list of samples as stacked columns; batches of arrays pass through."""
@@ -20,19 +23,21 @@ def collate(samples: Any) -> Any:
         return samples
     first = samples[0]
     if isinstance(first, Mapping):
-        return {name: stack([sample[name] for sample in samples]) for name in first}
+        return {name: stack([sample[name] for sample in samples], name) for name in first}
     if isinstance(first, (tuple, list)) and all(is_array(value) for value in first[:1]):
         return tuple(stack([sample[i] for sample in samples]) for i in range(len(first)))
     return stack(samples)
 
 
-def stack(values: list[Any]) -> torch.Tensor:
-    """Return one input of several samples, stacked."""
+def stack(values: list[Any], name: str = "") -> torch.Tensor:
+    """Return one input of several samples, stacked; its name is for the message."""
     shapes = {tuple(np.shape(value)) for value in values}
     if len(shapes) > 1:
+        what = f"{name} of samples" if name else "samples"
+        tokens = ": give (model, tokenizer), which pads them" if name in TOKENS else ""
         raise DataError(
-            f"samples have different shapes ({', '.join(map(str, sorted(shapes)[:3]))}); "
-            "expected one shape, pad or resize them"
+            f"{what} have different shapes ({', '.join(map(str, sorted(shapes)[:3]))}); "
+            f"expected one shape, pad or resize them{tokens}"
         )
     if isinstance(values[0], torch.Tensor):
         return torch.stack(values)

@@ -114,11 +114,13 @@ def find_last_call(
             "no linear layer ran in the model; give a callable that returns (logits, embedding)"
         )
     last = calls[-1]
+    remedy = "choose one by layer=, "
+    if "lora_" in last.name:  # of PEFT, on the last layer itself
+        remedy = "merge the adapters first (merge_and_unload), "
     raise NoLinearLayer(
         f"the model's output {tuple(logits.shape)} is not the output of a linear layer, nor its "
         f"softmax or sigmoid; the last linear layer that ran is {last.name!r} with output "
-        f"{tuple(last.output.shape)}: choose one by layer=, or give a callable that returns "
-        "(logits, embedding)"
+        f"{tuple(last.output.shape)}: {remedy}or give a callable that returns (logits, embedding)"
     )
 
 

@@ -119,13 +119,27 @@ class TextTransformer(TorchModule):
                 continue
             off = float((alone - output.embedding[i : i + 1]).abs().max()) / scale
             if off > self._rounding():
-                warnings.warn(
-                    f"{type(self.module).__name__} gives a sample other results beside longer ones "
-                    f"(off by {off:.1%}): it mixes padding in. Samples of one length run together",
-                    stacklevel=2,
-                )
+                again = self._forward(samples[i : i + 1]).embedding
+                self._warn_of_differences(off, float((alone - again).abs().max()) / scale)
                 return True
         return False
+
+    def _warn_of_differences(self, off: float, off_again: float) -> None:
+        """Say why a sample has other results alone: it has others each time, or by padding."""
+        name = type(self.module).__name__
+        if off_again > self._rounding():
+            warnings.warn(
+                f"{name} gives other results each time it runs (off by {off_again:.1%}): it draws "
+                "random numbers, so the selection is not repeatable. Some configs have a seed for "
+                "them (hash_seed)",
+                stacklevel=3,
+            )
+            return
+        warnings.warn(
+            f"{name} gives a sample other results beside longer ones (off by {off:.1%}): it mixes "
+            "padding in. Samples of one length run together",
+            stacklevel=3,
+        )
 
     def _rounding(self) -> float:
         """Return by how much results may differ between batches, relative to the largest."""
@@ -247,9 +261,14 @@ def as_rows(window: Any) -> list[Any]:
 
 
 def only_text(row: Any) -> Any:
-    """Return the text of a row (a mapping) in which one value is a text; any other row as it is."""
+    """Return the text of a row (a mapping) in which one value is a text; any other row as it is.
+
+    Of a row that calls its texts as tokenizers do, text and text_pair, return the pair.
+    """
     if not isinstance(row, Mapping) or "input_ids" in row:
         return row
+    if "text" in row and "text_pair" in row:
+        return row["text"], row["text_pair"]
     texts = [value for value in row.values() if isinstance(value, str)]
     return texts[0] if len(texts) == 1 else row
 

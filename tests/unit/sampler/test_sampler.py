@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -77,6 +78,20 @@ def test_a_ranking_says_why() -> None:
     assert "unsure" not in least
     with pytest.raises(ParameterError, match="candidate 3 is not among the 1 of this ranking"):
         sampler(labeled_data=POOL[:5]).rank(np.roll(POOL, 3, axis=0), 1).explain(3)
+
+
+def test_the_reasons_of_a_ranking_as_records() -> None:
+    ranking = sampler(labeled_data=POOL[:5]).rank(POOL, 40)
+    records = ranking.records()
+    assert len(records) == 40
+    assert records[:7] == ranking.records(7)
+    assert [one["place"] for one in records] == list(range(1, 41))
+    assert [one["candidate"] for one in records] == ranking.indices.tolist()
+    for name, values in (("score", ranking.scores), ("uncertainty", ranking.uncertainty)):
+        assert [one[name] for one in records] == values.tolist()
+    assert json.loads(json.dumps(records)) == records  # plain numbers
+    table = ranking.table(40).split("\n")[1:]
+    assert all(line.endswith(one["reason"]) for line, one in zip(table, records, strict=True))
 
 
 def test_a_notebook_shows_the_start_of_a_ranking() -> None:

@@ -1,7 +1,8 @@
-"""Containers of h5py and polars themselves, and the names that they are refused by."""
+"""Containers of h5py and polars themselves, and what else libraries hand over."""
 
 from __future__ import annotations
 
+from collections import UserList
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,34 @@ def test_numbers_of_polars(make: Any) -> None:
     assert len(chosen) == 7
 
 
-def test_texts_of_polars() -> None:
-    def model(batch: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        h = np.array([[text.count(letter) for letter in "abc"] for text in batch], np.float32)
-        return h @ np.eye(3, 2, dtype=np.float32), h
+def on_texts(batch: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    h = np.array([[text.count(letter) for letter in "abc"] for text in batch], np.float32)
+    return h @ np.eye(3, 2, dtype=np.float32), h
 
+
+def test_texts_of_polars() -> None:
     column = pl.Series("text", TEXTS)
-    chosen = sampler(model, 4).select(column)
+    chosen = sampler(on_texts, 4).select(column)
     assert isinstance(chosen, pl.Series)
-    assert chosen.to_list() == sampler(model, 4).select(TEXTS)
+    assert chosen.to_list() == sampler(on_texts, 4).select(TEXTS)
+
+
+class HubColumn(UserList):
+    """A column of a Dataset of Hugging Face: reading one value takes as long as reading many."""
+
+    column_name = "text"
+    reads = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.reads += 1
+        return [self.data[i] for i in at] if isinstance(at, list) else self.data[at]
+
+
+def test_a_column_of_hugging_face_is_read_in_parts() -> None:
+    column = HubColumn(TEXTS)
+    chosen = sampler(on_texts, 4).select(column)
+    assert chosen == sampler(on_texts, 4).select(TEXTS)
+    assert column.reads <= 3
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,11 @@ def test_a_batch_sampler_and_no_batches_at_all() -> None:
         assert list(read_loader(one)) == TEXTS
 
 
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(DataError, match="a batch of the DataLoader has columns of 1 and 4 samples"):
+        list(read_loader(loader(TEXTS, collate_fn=lambda batch: {"text": batch, "y": [1]})))
+
+
 # Models
 
 
@@ -131,7 +136,14 @@ def test_texts_of_a_loader_in_every_form() -> None:
     expected = kept(both, iter(TEXTS))
     tokenized = [{**both[1](text), "labels": 1} for text in TEXTS]
     padded = transformers.DataCollatorWithPadding(both[1])
+    pair_of_columns = [(text, 1) for text in TEXTS]
     for one in (
+        loader(TEXTS, collate_fn=both[1]),  # lists of tokens, of several lengths
+        loader(TEXTS, collate_fn=lambda batch: both[1](batch, padding=True, return_tensors="pt")),
+        loader(
+            pair_of_columns,
+            collate_fn=lambda rows: (both[1]([t for t, _ in rows]), [1] * len(rows)),
+        ),
         loader(TEXTS),
         loader(ROWS["text and label"]),
         loader(ROWS["mappings"]),
@@ -140,6 +152,23 @@ def test_texts_of_a_loader_in_every_form() -> None:
         assert kept(both, one) == expected
     assert kept(both, loader(PAIRS)) == kept(both, iter(PAIRS))
     assert kept(both, loader(ROWS["pairs and labels"])) == kept(both, iter(PAIRS))
+    named = [{"text": text, "text_pair": other, "label": 1} for text, other in PAIRS]
+    assert kept(both, loader(named)) == kept(both, iter(PAIRS))
+    tokenized = [both[1](text, text_pair=other) for text, other in PAIRS]
+    assert kept(both, loader(tokenized, collate_fn=padded)) == kept(both, iter(PAIRS))
+
+
+def test_batches_padded_to_several_lengths_need_a_tokenizer() -> None:
+    model, tokenizer = bert(), word_tokenizer()
+
+    def batches(**padding: Any) -> DataLoader:
+        return loader(TEXTS, collate_fn=lambda b: tokenizer(b, return_tensors="pt", **padding))
+
+    expected = kept((model, tokenizer), iter(TEXTS))
+    assert kept(model, batches(padding="max_length", max_length=16)) == expected
+    message = r"input_ids .* different shapes .*: give \(model, tokenizer\), which pads them"
+    with pytest.raises(DataError, match=message):
+        kept(model, batches(padding=True))
 
 
 def test_a_row_of_two_texts_is_refused() -> None:
