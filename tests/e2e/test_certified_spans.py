@@ -67,18 +67,25 @@ def test_spans_are_certified_written_and_taken_back(
     assert certified is not None, said
     answers = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(answers) == int(certified[1]) > 20
-    right = 0
+    right = empty = 0
     for one in answers:
         task = harness.api("GET", f"/api/tasks/{one['task']}/")
         (annotation,) = task["annotations"]
         text = text_of[one["task"]]
         assert CONTROL.read(annotation["result"]) == one["labels"]["label"]
+        empty += not annotation["result"]
         for item in annotation["result"]:
             value = item["value"]
             assert value["text"] == text[value["start"] : value["end"]]
             assert item["meta"] == {"active_learn": "label-1"}
         right += one["labels"]["label"] == spans(text)
     assert right >= 0.75 * len(answers)
+    assert empty > 0
+    # A state that knows nothing of the run tells by the parent prediction what it wrote.
+    harness.backend.run("disconnect", "--project", str(project))
+    harness.connect(project)
+    wait_until(lambda: harness.rounds(project), timeout=PATIENCE, what="a round")
+    assert len(harness.labels(project)) == ANSWERED
 
     back = harness.backend.run("unlabel", "--project", str(project), "--run", "1")
     assert f"{len(answers)} annotations" in back

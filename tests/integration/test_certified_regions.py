@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 from active_learn_backend.cli.main import main
-from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.annotations import run_of
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.labelstudio.automatic_labels import AutomaticLabels
 from active_learn_backend.learning.quality.right_answers import is_right
-from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.state.rounds import last_round
 from active_learn_backend.state.tasks import read_tasks
@@ -107,7 +104,7 @@ def test_texts_are_certified_written_and_taken_back(
     assert right >= 0.9 * len(answers)
     for one in answers:
         (annotation,) = backend.studio.tasks[one["task"]]["annotations"]
-        assert run_of(annotation) == 1
+        assert run_of(annotation) == (1 if annotation["result"] else None)
         assert CONTROL.read(annotation["result"]) == one["labels"]["label"]
         for item in annotation["result"]:
             value = item["value"]
@@ -121,39 +118,40 @@ def test_texts_are_certified_written_and_taken_back(
     assert f"{len(answers)} annotations" in back
 
 
-def test_texts_in_which_nothing_is_found_are_written_as_predictions_only(
+def test_texts_in_which_nothing_is_found_are_written_and_taken_back(
     backend: Backend, project: int
 ) -> None:
-    """An annotation without a region bears no mark, so it could not be told from a person's."""
-    all_of_them = ("--accuracy", "0.9", "--write", "predictions")
-    said = command(backend, "label", project, *all_of_them).output
+    """An annotation without a region bears no mark, but it was made of the run's prediction."""
+    said = command(backend, "label", project, "--accuracy", "0.9", "--write", "annotations").output
     assert "answers for 180 unlabeled tasks" in said
-    empty = [
-        row
-        for row in backend.studio.rows.values()
-        if row["model_version"] == "label-1" and not row["result"]
-    ]
-    assert all(spans(text_of(backend, row["task"])) == [] for row in empty)
+    written = {row["task"] for row in backend.studio.rows.values()
+               if row["model_version"] == "label-1"}  # fmt: skip
+    empty = sorted(
+        task for task in written if not backend.studio.tasks[task]["annotations"][0]["result"]
+    )
     assert len(empty) > 5
-    command(backend, "unlabel", project, "--run", "1")
-
-    said = command(backend, "label", project, "--accuracy", "0.8", "--write", "annotations").output
-    left = [row for row in read_tasks(backend.store, project) if row.labels is None]
-    named = sum(spans(text_of(backend, row.task_id)) != [] for row in left)
-    found = re.search(r"answers for (\d+) unlabeled tasks", said)
-    assert found is not None
-    assert int(found[1]) == named < len(left)
-    assert f"{len(left) - named} more are left out: the head finds nothing in them" in said
-
-
-def test_an_annotation_without_a_region_is_not_written(backend: Backend, project: int) -> None:
-    settings = backend.settings()
-    labels = AutomaticLabels(backend.client(settings), backend.store, settings, project)
-    (task, *_) = (row.task_id for row in read_tasks(backend.store, project) if row.labels is None)
-    with pytest.raises(SettingsError, match="cannot be marked as automatic; write predictions"):
-        labels.begin(
-            "annotations", [Answer(task, {"label": []}, 0.9)], accuracy=0.9, confidence=0.95
-        )
+    assert all(spans(text_of(backend, task)) == [] for task in empty)
+    # A person confirms one, and changes another one.
+    for task, result in ((empty[0], []), (empty[1], CONTROL.write([[0, 2, "city"]]))):
+        (annotation,) = backend.studio.tasks[task]["annotations"]
+        backend.studio.edit(annotation["id"], result=result)
+    backend.turn(project, **SETTINGS)
+    for state in ("the state knows the run", "the state is new"):
+        rows = {row.task_id: row for row in read_tasks(backend.store, project)}
+        assert [rows[task].labels for task in empty[:2]] == [
+            {"label": []}, {"label": [[0, 2, "city"]]}
+        ], state  # fmt: skip
+        assert all(rows[task].automatic and rows[task].run == 1 for task in empty[2:]), state
+        backend.store.forget(project)
+        backend.store.register(project)
+        backend.store.update(project, mode="pull")
+        backend.turn(project, **SETTINGS)
+    back = command(backend, "unlabel", project, "--run", "1").output
+    assert (
+        f"{len(written) - 2} annotations and {len(written)} predictions removed; 2 of its" in back
+    )
+    left = {task for task in written if backend.studio.tasks[task]["annotations"]}
+    assert left == set(empty[:2])
 
 
 def test_a_sample_of_texts_is_verified_blind(backend: Backend) -> None:

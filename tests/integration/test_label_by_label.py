@@ -170,5 +170,5 @@ def test_no_label_is_no_answer(backend: Backend, by: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(OneVsRestHead, "predict", emptied)
     options = ("--accuracy", "0.9", "--by", by, "--write", "predictions")
     done = label(backend, dishes.project, *options)
-    assert "5 more are left out: the head finds nothing in them" in done.output
+    assert "5 more are left out: none of the labels is set in them" in done.output
     assert "run 1 is done" in done.output, done.output

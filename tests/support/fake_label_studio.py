@@ -235,12 +235,9 @@ class FakeLabelStudio(Script):
         return _json({"created": len(rows)}, 201)
 
     def _delete_version(self, project: int, version: str) -> None:
-        of_version = (project, version)
-        self.rows = {
-            number: row
-            for number, row in self.rows.items()
-            if (row["project"], row["model_version"]) != of_version
-        }
+        for row in list(self.rows.values()):
+            if (row["project"], row["model_version"]) == (project, version):
+                self._delete_prediction(row)
         if self.projects[project]["model_version"] == version:
             self.projects[project]["model_version"] = None
 
@@ -274,8 +271,14 @@ class FakeLabelStudio(Script):
             return _json({"processed_items": len(gone)})
         assert action == "delete_tasks_predictions"
         for row in [row for task in tasks for row in self._predictions(task["id"])]:
-            del self.rows[row["id"]]
+            self._delete_prediction(row)
         return _json({})
+
+    def _delete_prediction(self, row: dict[str, Any]) -> None:
+        del self.rows[row["id"]]
+        for one in self._annotations():
+            if one.get("parent_prediction") == row["id"]:
+                one["parent_prediction"] = None
 
     def _annotations(self) -> list[dict[str, Any]]:
         return [one for task in self.tasks.values() for one in task["annotations"]]

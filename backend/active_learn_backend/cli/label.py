@@ -117,7 +117,6 @@ def label_command(
                 accuracy,
                 confidence,
                 tolerance,
-                with_items=kind == "annotations",
                 by=by,
             )
             _use(settings, store, project_id, found, path, kind, say)

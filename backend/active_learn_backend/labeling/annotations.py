@@ -7,7 +7,9 @@ annotator cannot move far; else the majority, of whole sets in multi-label; a ti
 with the latest annotation. Regions have a rule of their own, see `regions.merge_regions`.
 
 An annotation that a labeling run wrote bears the run's mark in its result, and is no label: it
-neither trains nor measures. Once a person changed or confirmed it, it is that person's label.
+neither trains nor measures. Once a person changed or confirmed it, it is that person's label. An
+empty result has no item that could bear the mark. Label Studio knows of which prediction the
+annotation was made, and the version of that names the run.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from statistics import median, variance
 from typing import Any
@@ -24,6 +26,8 @@ __all__ = [
     "count_votes",
     "is_automatic",
     "is_skipped",
+    "is_touched",
+    "is_unmarked_child",
     "lead_time",
     "marked",
     "merge_labels",
@@ -32,6 +36,7 @@ __all__ = [
     "run_of",
     "run_of_version",
     "version_of_run",
+    "with_parents",
 ]
 
 MARK = "active_learn"  # key in the meta of a result's items; its value is the run's version
@@ -138,8 +143,40 @@ def run_of_version(version: Any) -> int | None:
     return int(match[1]) if match else None
 
 
+def with_parents(
+    annotations: Sequence[Mapping[str, Any]], predictions: Iterable[Any]
+) -> list[Mapping[str, Any]]:
+    """Return annotations of a task, marked where they were made of a labeling run's prediction.
+
+    Parameters
+    ----------
+    predictions : iterable
+        Of the task, as Label Studio sends them. An export has their ids only, which say nothing.
+    """
+    versions = {
+        one["id"]: one.get("model_version") for one in predictions if isinstance(one, Mapping)
+    }
+    return [
+        {**one, MARK: versions.get(one["parent_prediction"])} if is_unmarked_child(one) else one
+        for one in annotations
+    ]
+
+
+def is_unmarked_child(annotation: Mapping[str, Any]) -> bool:
+    """Check whether an annotation was made of a prediction, and bears no mark of a labeling run."""
+    return annotation.get("parent_prediction") is not None and run_of(annotation) is None
+
+
 def run_of(annotation: Mapping[str, Any]) -> int | None:
-    """Return the number of the labeling run whose mark an annotation bears; None without one."""
+    """Return the number of the labeling run whose mark an annotation bears; None without one.
+
+    Parameters
+    ----------
+    annotation : mapping
+        From `with_parents`, if it may be empty.
+    """
+    if (run := run_of_version(annotation.get(MARK))) is not None:
+        return run
     result = annotation.get("result")
     for item in result if isinstance(result, list) else []:
         meta = item.get("meta") if isinstance(item, Mapping) else None
@@ -155,8 +192,12 @@ def is_automatic(annotation: Mapping[str, Any]) -> bool:
     Label Studio keeps the mark when a person changes the answer. But it names whoever updated the
     annotation, even to the same answer, and its page sends the time that this took.
     """
-    touched = annotation.get("updated_by") is not None or annotation.get("lead_time") is not None
-    return not touched and run_of(annotation) is not None
+    return not is_touched(annotation) and run_of(annotation) is not None
+
+
+def is_touched(annotation: Mapping[str, Any]) -> bool:
+    """Check whether a person submitted or changed an annotation, and no labeling run alone."""
+    return annotation.get("updated_by") is not None or annotation.get("lead_time") is not None
 
 
 def lead_time(annotations: Sequence[Mapping[str, Any]]) -> float | None:

@@ -97,7 +97,7 @@ class AutomaticLabels:
         SettingsError, LabelConfigError
             When Label Studio would not take the answers, or would serve the tasks nevertheless.
         """
-        self._rows(0, answers, self._checked_project(kind), kind)
+        self._rows(0, answers, self._checked_project(kind))
         return begin(
             self._store,
             self._settings,
@@ -125,7 +125,7 @@ class AutomaticLabels:
         with one_at_a_time(self._settings, self._project_id):
             answers = read_answers(self._settings, self._project_id, run.run)
             project = self._checked_project(run.kind)
-            rows = self._rows(run.run, answers, project, run.kind)
+            rows = self._rows(run.run, answers, project)
             had = self._client.model_versions(self._project_id).get(version_of_run(run.run), 0)
             written = self._import(run.run, rows, project["task_number"])
             if run.kind == "annotations":
@@ -180,7 +180,7 @@ class AutomaticLabels:
         return project
 
     def _rows(
-        self, number: int, answers: Collection[Answer], project: Mapping[str, Any], kind: str
+        self, number: int, answers: Collection[Answer], project: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         """Return the predictions of some answers.
 
@@ -188,8 +188,6 @@ class AutomaticLabels:
         ------
         LabelConfigError
             When Label Studio would drop one of them.
-        SettingsError
-            When one would be an annotation without an item: only items bear the mark of a run.
         """
         controls = {
             one.from_name: one for one in parse_label_config(project["label_config"]).controls
@@ -207,11 +205,6 @@ class AutomaticLabels:
                         "the labeling config does not offer it, or that control takes none"
                     )
                 result += items
-            if kind == "annotations" and not result:
-                raise SettingsError(
-                    f"no region is found in task {answer.task_id}, and an annotation without one "
-                    "cannot be marked as automatic; write predictions, or export the answers"
-                )
             rows.append(
                 {
                     "task": answer.task_id,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..labeling.annotations import is_automatic, is_skipped, lead_time, run_of
+from ..labeling.annotations import is_automatic, is_skipped, lead_time, run_of, with_parents
 from ..labeling.config import LabelingTask, parse_label_config
 from ..state.store import Project, Store, TaskRow
 from ..state.tasks import annotated_ids, apply_changes, count_annotations, count_tasks, task_ids
@@ -205,7 +205,7 @@ def _read_annotations(
 def task_row(task: LabelingTask, item: Mapping[str, Any]) -> TaskRow:
     """Return the row of a task as Label Studio sends it, with its annotations."""
     content = task.content(item["data"])
-    annotations = item.get("annotations") or []
+    annotations = with_parents(item.get("annotations") or [], item.get("predictions") or [])
     automatic = [one for one in annotations if is_automatic(one)]
     by_people = [one for one in annotations if one not in automatic]
     stamps = [

@@ -15,12 +15,12 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from ..errors import LabelStudioError
-from ..labeling.annotations import is_automatic, version_of_run
+from ..labeling.annotations import is_touched, version_of_run
 from ..state.tasks import chunks
 from .client import LabelStudioClient
 from .publication import ATTEMPTS
 from .task_filters import Filter
-from .written_run import WrittenRun
+from .written_run import WrittenRun, read_annotations
 
 __all__ = ["ANNOTATED", "PASSES", "UNANNOTATED", "Progress", "RunActions"]
 
@@ -77,9 +77,9 @@ class RunActions:
         """
         total = 0
         for _ in range(PASSES):
-            found = WrittenRun()
-            for task in self._client.exported_tasks(self._project_id, self._ids(UNCOUNTED)):
-                found.add(task, self._number)
+            found = read_annotations(
+                self._client, self._project_id, self._number, self._ids(UNCOUNTED)
+            )
             if not found.alone:
                 return total
             for author, task_ids in found.alone.items():
@@ -113,10 +113,10 @@ class RunActions:
         self.delete_one_by_one(found.beside_others)
 
     def delete_one_by_one(self, annotation_ids: Iterable[int]) -> None:
-        """Delete those of some annotations that nobody touched meanwhile, whatever is counted."""
+        """Delete those annotations of a run that nobody touched meanwhile, whatever is counted."""
         for annotation_id in annotation_ids:
             annotation = self._client.annotation(annotation_id)
-            if annotation is not None and is_automatic(annotation):
+            if annotation is not None and not is_touched(annotation):
                 self._client.delete_annotation(annotation_id)
 
     def delete_predictions(self, found: WrittenRun) -> int:

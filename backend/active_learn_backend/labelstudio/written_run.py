@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..labeling.annotations import is_automatic, run_of, version_of_run
+from ..labeling.annotations import (
+    is_automatic,
+    is_unmarked_child,
+    run_of,
+    version_of_run,
+    with_parents,
+)
 from .client import LabelStudioClient
 from .task_filters import Filter
 
-__all__ = ["WrittenRun", "read_run"]
+__all__ = ["WrittenRun", "read_annotations", "read_run"]
 
 
 @dataclass
@@ -80,6 +86,29 @@ def read_run(
             ids.add(task["id"])  # label-30 passes too, and a long list of versions is cut
             if task["total_predictions"] == 1 and task["predictions_model_versions"] == version:
                 found.with_no_other_prediction.append(task["id"])
-    for task in client.exported_tasks(project_id, sorted(ids)):
-        found.add(task, number)
+    return read_annotations(client, project_id, number, sorted(ids), found)
+
+
+def read_annotations(
+    client: LabelStudioClient,
+    project_id: int,
+    number: int,
+    task_ids: Sequence[int],
+    found: WrittenRun | None = None,
+) -> WrittenRun:
+    """Read the annotations of a run that some tasks have, and add them to what was found.
+
+    An export is quick, but has no versions: they are read only where a mark is missing, as one is
+    in an empty annotation.
+    """
+    found, unmarked = found or WrittenRun(), []
+    for task in client.exported_tasks(project_id, task_ids):
+        if any(map(is_unmarked_child, task["annotations"])):
+            unmarked.append(task)
+        else:
+            found.add(task, number)
+    predictions = client.predictions(project_id, version_of_run(number)) if unmarked else []
+    for task in unmarked:
+        annotations = with_parents(task["annotations"], predictions)
+        found.add({**task, "annotations": annotations}, number)
     return found

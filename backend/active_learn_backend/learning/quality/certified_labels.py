@@ -77,15 +77,12 @@ class CertifiedLabels:
         confidence: float,
         tolerance: float = 0.0,
         *,
-        with_items: bool = False,
         by: By = "task",
     ) -> CertifiedLabels:
         """Certify answers of the present heads by the audit labels; this counts as a look.
 
         Parameters
         ----------
-        with_items : bool
-            Certify only answers that say something, see `UnlabeledPool.of`.
         by : {'task', 'label'}
             What has to be right in a share of `accuracy`: the whole answers, or each decision. A
             half of the probability of error is for the tasks that are certified with all of their
@@ -119,23 +116,19 @@ class CertifiedLabels:
         embedder = open_embedder(settings, project_id, task, _load_nothing)
         folder = heads_folder(settings, project_id)
         heads, _ = ControlHeads.current(folder, project.head_round, task, embedder)
-        with_items = with_items and bool(task.regions)
         pool = UnlabeledPool.read(
             store,
             project,
             settings,
             heads,
             tolerance,
-            with_items=with_items,
             by_label=by == "label",
         )
         look = record_look(
             store,
             project_id,
             # Another set of answers is another question.
-            head_version=pool.version
-            + " with regions" * with_items
-            + " by label" * (by == "label"),
+            head_version=pool.version + " by label" * (by == "label"),
             audit_labels=len(pool.audit),
             accuracy=accuracy,
             tolerance=tolerance,
@@ -176,8 +169,8 @@ class CertifiedLabels:
             yield f"{pool.not_embedded} more are left out: their content is not embedded yet"
         if pool.nothing_found:
             yield (
-                f"{pool.nothing_found} more are left out: the head finds nothing in them, and an "
-                "annotation that says nothing cannot be marked as automatic"
+                f"{pool.nothing_found} more are left out: none of the labels is set in them, which "
+                "Label Studio does not tell from no answer"
             )
         if self.decisions is not None:
             yield (

@@ -44,8 +44,8 @@ class UnlabeledPool:
     not_embedded : int
         Unlabeled tasks whose content is not embedded yet, or cannot be read.
     nothing_found : int
-        Unlabeled tasks that are left out because no region is found in them, or because none of
-        the labels is set of which a task may have several.
+        Unlabeled tasks that are left out because none of the labels is set of which a task may
+        have several.
     audit : list of Answer, length n
         For the labeled audit tasks.
     wrong : array of shape (n,), bool
@@ -86,7 +86,6 @@ class UnlabeledPool:
         heads: ControlHeads,
         tolerance: float = 0.0,
         *,
-        with_items: bool = False,
         by_label: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for all tasks whose embeddings are cached.
@@ -97,7 +96,7 @@ class UnlabeledPool:
             The project's own over those of the environment.
         tolerance : float
             A number is right if it is no farther from the label.
-        with_items, by_label : bool
+        by_label : bool
             See `of`.
 
         Raises
@@ -113,7 +112,7 @@ class UnlabeledPool:
         reports = read_rounds(store, project.id)
         snapshot = Snapshot.take(project, embedded, vectors, settings, reports)
         left_out = sum(_is_unlabeled(row) for row in rows if row.content_key in missing)
-        pool = cls.of(snapshot, heads, tolerance, with_items=with_items, by_label=by_label)
+        pool = cls.of(snapshot, heads, tolerance, by_label=by_label)
         return replace(pool, not_embedded=left_out)
 
     @classmethod
@@ -124,7 +123,6 @@ class UnlabeledPool:
         tolerance: float = 0.0,
         most: int | None = None,
         *,
-        with_items: bool = False,
         by_label: bool = False,
     ) -> UnlabeledPool:
         """Let the heads answer for the tasks of a snapshot.
@@ -133,8 +131,6 @@ class UnlabeledPool:
         ----------
         most : int, optional
             Of more unlabeled tasks only so many, drawn by the hash of their content.
-        with_items : bool
-            Only answers that say something: none with no region, where regions alone are labeled.
         by_label : bool
             Take the answers apart, too.
 
@@ -159,7 +155,7 @@ class UnlabeledPool:
             {name: answers[at].label for name, answers in predicted.items()}
             for at in range(len(every))
         ]
-        kept = [at for at, one in enumerate(labels) if _says(controls, one, with_items)]
+        kept = [at for at, one in enumerate(labels) if _is_label(controls, one)]
         unlabeled = sum(at < len(open_) for at in kept)
         given = [snapshot.rows[every[at]].labels or {} for at in kept[unlabeled:]]
         pairs = zip((labels[at] for at in kept[unlabeled:]), given, strict=True)
@@ -220,14 +216,9 @@ def _answers(heads: ControlHeads, control: ControlTag, vectors: Any) -> Sequence
     return head.predict(read[:])
 
 
-def _says(controls: Sequence[ControlTag], answer: Mapping[str, Any], with_items: bool) -> bool:
-    """Return whether an answer can be a label.
-
-    An annotation of no label, where a task may have several, is none: see `CategoricalTag`.
-    """
-    if any(one.problem_type == "multilabel" and not answer[one.from_name] for one in controls):
-        return False
-    return not with_items or any(label != [] for label in answer.values())
+def _is_label(controls: Sequence[ControlTag], answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer can be a label: a choice of none of several is no answer."""
+    return all(one.problem_type != "multilabel" or answer[one.from_name] for one in controls)
 
 
 def _scores(answers: Sequence[Any], wrong: Mask) -> Array:
