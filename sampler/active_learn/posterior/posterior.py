@@ -185,6 +185,25 @@ class Posterior:
             self._whitener = self._inverse.to(points.h.dtype)
         self.conditioned = union
 
+    def extend(self, points: Points, z: torch.Tensor) -> None:
+        """Condition on further samples whose whitened rows ``z`` are known, from `whiten`.
+
+        As exact as z is, for half of the work of `condition` and in the dtype of the points: the
+        former rows of L⁻¹ stay, and the error of a new row is not carried on but by products with
+        z, whose rows are shorter than the kernel's root. `max_conditioned` is not looked at.
+        """
+        known, whitener = self.conditioned, self._whitener
+        if known is None or whitener is None:
+            self.condition(points)
+            return
+        new, exact = points.double(), z.double()
+        gram = self.kernel.gram(new, new)
+        gram.diagonal().add_(self.noise(new))
+        corner = self.inverse_factor(gram - exact @ exact.T)
+        left = times_lower((corner @ exact).to(whitener).neg_(), whitener)
+        self._append(left.double(), corner, points.h.dtype)
+        self.conditioned = known.cat(points)
+
     def _append(self, left: torch.Tensor, corner: torch.Tensor, dtype: torch.dtype) -> None:
         """Append rows ``[left, corner]`` to L⁻¹, without a copy of it where there is room."""
         size, total = left.shape[1], left.shape[1] + len(left)

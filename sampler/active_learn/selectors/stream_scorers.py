@@ -157,7 +157,9 @@ class GainScorer(Scorer):
     def _settle(self) -> None:
         """Close the block: condition the posterior on what was kept of it, in one product."""
         if self._block is not None and self._kept:
-            self._posterior.condition(self._block[torch.tensor(self._kept)])
+            rows = torch.tensor(self._kept)
+            of_rank = self._z.view(len(self._block), self._block.rank, -1)
+            self._posterior.extend(self._block[rows], of_rank[rows].flatten(0, 1))
         self._block, self._kept = None, []
 
 

@@ -144,3 +144,23 @@ def test_further_samples_cost_no_products_with_the_zeros_above_the_diagonal() ->
     x = kernel.points(ModelOutput(torch.zeros(40, 2), h[:40] + 0.1))
     found, expected = (one.variance(x, one.whiten(x)) for one in (posterior, at_once))
     assert torch.allclose(found, expected, atol=1e-9)
+
+
+def test_samples_that_are_whitened_already_cost_half_and_are_as_exact() -> None:
+    n, m = 1024, 32
+    kernel, h = (
+        RadialKernel(4.0),
+        torch.randn(n + 100, 8, generator=torch.Generator().manual_seed(0)),
+    )
+    points = kernel.points(ModelOutput(torch.zeros(len(h), 2), h))
+    posterior = Posterior(kernel, 0.1)
+    for at in range(0, n, m):
+        block = points[at : at + m]
+        z = posterior.whiten(block)
+        with FlopCounterMode(display=False) as counter:
+            posterior.extend(block, z)
+    assert posterior.size == n
+    assert counter.get_total_flops() < 0.75 * 2 * n * n * m
+    at_once, x = Posterior(kernel, 0.1, points[:n]), points[n:]
+    found, expected = (one.variance(x, one.whiten(x)) for one in (posterior, at_once))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
