@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from active_learn_backend.labeling.bitmask_png import write_bitmask
 from active_learn_backend.labeling.brush_rle import write_brush
+from active_learn_backend.labeling.controls.mask_tag import MOST_WORK
 from control_contract import RegionContract, check_not_learned
 
 
@@ -183,3 +185,47 @@ class TestBrushLabels(RegionContract):
         for size in ({}, {"original_width": 320, "original_height": 320}, {"original_width": "1"}):
             bare = {key: one for key, one in item.items() if key not in self.size}
             assert self.control.read([bare | size]) is None
+
+    def test_of_an_annotation_only_so_much_is_read(self) -> None:
+        """One person could keep the worker busy with very many masks."""
+        readable = self.result(self.read[0][0])
+        long = self.result(self.read[0][0] | {"rle": [0] * 900_000})
+        assert self.control.read([*readable, *long * 3]) is not None
+        assert self.control.read([*readable, *long * (MOST_WORK // 900_000 + 1)]) is None
+
+
+class TestBitmaskLabels(RegionContract):
+    tag = '<BitmaskLabels name="c" toName="t"><Label value="A"/><Label value="B"/></BitmaskLabels>'
+    objects = '<Image name="t" value="$text"/>'
+    name = "BitmaskLabels"
+    labels = ("A", "B")
+    size = {"original_width": 640, "original_height": 320}
+    square = np.zeros((64, 64), bool)
+    square[16:48, 16:32] = True
+    drawn = {"imageDataURL": write_bitmask(square, 640, 320)}
+    mask = [[25.0, 25.0], [50.0, 75.0, "ff" * 64, 640, 320], "B"]
+    read = [(drawn | {"bitmasklabels": ["B"]}, [mask])]
+    unread = [
+        drawn | {"bitmasklabels": ["gone"]},
+        {"imageDataURL": drawn["imageDataURL"][:-60], "bitmasklabels": ["B"]},
+        {"imageDataURL": write_bitmask(square & False, 640, 320), "bitmasklabels": ["B"]},
+        {"imageDataURL": ["data:image/png;base64,"], "bitmasklabels": ["B"]},
+        {"bitmasklabels": ["B"]},
+    ]
+    written = [([mask], drawn | {"bitmasklabels": ["B"]})]
+    unwritten = [
+        [],
+        [[*mask[:2], "gone"]],
+        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 30_000, 30_000], "B"]],
+        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 0, 0], "B"]],
+    ]
+
+    def result(self, value: Any) -> list[dict[str, Any]]:
+        (item,) = super().result(value)
+        return [item | self.size]
+
+    def test_of_an_annotation_only_so_many_pixels_are_read(self) -> None:
+        readable = self.result(self.read[0][0])
+        large = write_bitmask(self.square, 9_000, 9_000)
+        items = self.result({"imageDataURL": large, "bitmasklabels": ["B"]})
+        assert self.control.read([*readable, *items * 5]) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from active_learn_backend.labeling.bitmask_png import write_bitmask
 from active_learn_backend.labeling.brush_rle import write_brush
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.masks import rasterise
@@ -36,7 +37,8 @@ CONFIG = (
     '<View><Image name="image" value="$text"/>'
     f'<PolygonLabels name="outline" toName="image">{NAMES}</PolygonLabels>'
     f'<KeyPointLabels name="middle" toName="image">{NAMES}</KeyPointLabels>'
-    f'<BrushLabels name="mask" toName="image">{NAMES}</BrushLabels></View>'
+    f'<BrushLabels name="mask" toName="image">{NAMES}</BrushLabels>'
+    f'<BitmaskLabels name="pixels" toName="image">{NAMES}</BitmaskLabels></View>'
 )
 CONTROLS = {one.from_name: one for one in parse_label_config(CONFIG).controls}
 PICTURES = 40
@@ -56,10 +58,13 @@ def annotation(boxes: Boxes, size: tuple[int, int]) -> list[dict[str, Any]]:
             ]
         polygon = {"points": outline, "closed": True, "polygonlabels": [name]}
         point = {"x": x, "y": y, "width": 1, "keypointlabels": [name]}
-        code = write_brush(rasterise([(a, b) for a, b in outline]), *size)
+        drawn = rasterise([(a, b) for a, b in outline])
+        code = write_brush(drawn, *size)
         brush = {"format": "rle", "rle": code, "brushlabels": [name]}
         sized = brush | {"original_width": size[0], "original_height": size[1]}
-        for control, value in (("outline", polygon), ("middle", point), ("mask", sized)):
+        pixels = {"imageDataURL": write_bitmask(drawn, *size), "bitmasklabels": [name]}
+        values = {"outline": polygon, "middle": point, "mask": sized, "pixels": pixels}
+        for control, value in values.items():
             result += CONTROLS[control].item(value, None)
     return result
 
@@ -132,13 +137,18 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
     assert shares["outline"] > 0.6
     assert shares["middle"] > 0.6
     assert shares["mask"] > 0.6
+    assert shares["pixels"] == shares["mask"]
     masks = [one for row in rows for one in row["result"] if one["type"] == "brushlabels"]
     for one in masks:
         pixels = one["original_width"] * one["original_height"]
         assert len(decode_rle(one["value"]["rle"])) == 4 * pixels
     audits = [one.evaluation.audit for one in report.controls]
     metric = "F1 at IoU .5"
-    assert [one.metric for one in audits if one] == [metric, "F1 of points within 6.25 %", metric]
+    assert [one.metric for one in audits if one] == [
+        metric,
+        "F1 of points within 6.25 %",
+        *[metric] * 2,
+    ]
     page = create_app(backend.settings()).test_client()
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
     assert re.search(r'<path class="region label-[01]" d="M[\d.]+ [\d.]+L', html)

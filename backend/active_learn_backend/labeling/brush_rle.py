@@ -11,27 +11,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .masks import GRID, Mask, fill_squares
+from .masks import GRID, MOST_RUNS, Mask, mask_of_runs
 
-__all__ = ["is_image_size", "read_brush", "write_brush"]
+__all__ = ["MOST_BYTES", "read_brush", "write_brush"]
 
 MOST_BYTES = 1_000_000  # of a code that is read
-MOST_RUNS = 200_000  # in it, which take half a second; of a photograph there are some thousands
-LONGEST_SIDE = 30_000  # pixels
-MOST_PIXELS = 100_000_000
 CHANNELS = 4
 RUN_BITS = (3, 4, 8, 16)  # of the lengths of runs, as Label Studio writes them
 RUN = 2 ** RUN_BITS[-1]  # the longest
-
-
-def is_image_size(width: Any, height: Any) -> bool:
-    """Return whether two numbers are the sides of an image whose masks are read."""
-    sides = (width, height)
-    if not all(isinstance(one, int) and not isinstance(one, bool) for one in sides):
-        return False
-    return all(0 < one <= LONGEST_SIDE for one in sides) and width * height <= MOST_PIXELS
 
 
 def read_brush(rle: Any, width: int, height: int) -> Mask | None:
@@ -45,7 +33,7 @@ def read_brush(rle: Any, width: int, height: int) -> Mask | None:
         runs = np.array(list(_drawn(bytes(rle), width * height)), np.float64).reshape(-1, 2)
     except (ValueError, TypeError):
         return None
-    return fill_squares(_shares(runs, width, height))
+    return mask_of_runs(runs, width, height)
 
 
 def write_brush(mask: Mask, width: int, height: int) -> list[int]:
@@ -69,27 +57,6 @@ def write_brush(mask: Mask, width: int, height: int) -> list[int]:
     code = "".join(bits)
     code += "0" * (-len(code) % 8)
     return list(int(code, 2).to_bytes(len(code) // 8, "big"))
-
-
-def _shares(runs: npt.NDArray[np.float64], width: int, height: int) -> npt.NDArray[np.float64]:
-    """Return the share of each square of the grid that is drawn, by runs of drawn pixels.
-
-    How many pixels are drawn before each one is known, and so how many within 1 / GRID of a row.
-    """
-    n = width * height
-    starts, ends = np.append(runs, [[n, n]], axis=0).T
-    before = np.concatenate([[0], np.cumsum(ends - starts)])
-    at = np.arange(height)[:, None] * width + np.arange(GRID + 1) * width / GRID
-    run = np.searchsorted(starts, at, side="right") - 1
-    counted = np.where(run >= 0, before[run] + np.minimum(at, ends[run]) - starts[run], 0)
-    rows = np.diff(counted, axis=1)
-    above = np.concatenate([np.zeros((1, GRID)), np.cumsum(rows, axis=0)])
-    lines = np.arange(GRID + 1) * height / GRID
-    whole = np.minimum(lines.astype(np.int64), height - 1)
-    part = (lines - whole)[:, None]
-    until = above[whole] * (1 - part) + above[whole + 1] * part
-    shares: npt.NDArray[np.float64] = np.diff(until, axis=0) * GRID * GRID / n
-    return shares
 
 
 def _pieces(line: Mask) -> list[list[int]]:

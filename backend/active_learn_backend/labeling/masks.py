@@ -18,9 +18,12 @@ from scipy.ndimage import label
 
 __all__ = [
     "GRID",
+    "MOST_RUNS",
     "Mask",
     "fill_squares",
+    "is_image_size",
     "mask_of",
+    "mask_of_runs",
     "mask_overlap",
     "outline",
     "rasterise",
@@ -32,6 +35,9 @@ Points = Sequence[tuple[float, float]]
 Shape = tuple[tuple[float, float], tuple[float, float, str]]
 
 GRID = 64  # squares along the width and along the height of an image
+MOST_RUNS = 200_000  # of a mask, which take half a second; of a photograph there are some thousands
+LONGEST_SIDE = 30_000  # pixels of an image whose masks are read
+MOST_PIXELS = 100_000_000
 FINE = 4  # times finer a polygon is drawn
 STEP = 100 / GRID  # percent; as a binary fraction it is exact
 
@@ -61,6 +67,39 @@ def fill_squares(share: npt.NDArray[Any]) -> Mask:
     """
     most = float(share.max())
     return share >= min(0.5, most) if most > 0 else np.zeros((GRID, GRID), bool)
+
+
+def mask_of_runs(runs: npt.NDArray[Any], width: int, height: int) -> Mask:
+    """Return the mask of the pixels of an image that are drawn.
+
+    How many pixels are drawn before each one is known, and so how many within 1 / GRID of a row.
+
+    Parameters
+    ----------
+    runs : array of shape (n, 2)
+        The first pixel of each run, and the one behind it, counted row by row.
+    """
+    n = width * height
+    starts, ends = np.append(runs, [[n, n]], axis=0).T
+    before = np.concatenate([[0], np.cumsum(ends - starts)])
+    at = np.arange(height)[:, None] * width + np.arange(GRID + 1) * width / GRID
+    run = np.searchsorted(starts, at, side="right") - 1
+    counted = np.where(run >= 0, before[run] + np.minimum(at, ends[run]) - starts[run], 0)
+    rows = np.diff(counted, axis=1)
+    above = np.concatenate([np.zeros((1, GRID)), np.cumsum(rows, axis=0)])
+    lines = np.arange(GRID + 1) * height / GRID
+    whole = np.minimum(lines.astype(np.int64), height - 1)
+    part = (lines - whole)[:, None]
+    until = above[whole] * (1 - part) + above[whole + 1] * part
+    return fill_squares(np.diff(until, axis=0) * GRID * GRID / n)
+
+
+def is_image_size(width: Any, height: Any) -> bool:
+    """Return whether two numbers are the sides of an image whose masks are read."""
+    sides = (width, height)
+    if not all(isinstance(one, int) and not isinstance(one, bool) for one in sides):
+        return False
+    return all(0 < one <= LONGEST_SIDE for one in sides) and width * height <= MOST_PIXELS
 
 
 def shape_of(mask: Mask) -> Shape | None:

@@ -214,8 +214,8 @@ def prune_versions(settings: Settings, project_id: int, keep: Collection[int]) -
         if one.digest in kept:
             continue
         remove_version(settings, project_id, one)
-        for use in ("", "-encoder"):
-            cache = embeddings_folder(settings, project_id) / f"model-{one.digest}{use}"
+        # Of vectors, of those of an encoder, and of the parts of each field.
+        for cache in embeddings_folder(settings, project_id).glob(f"*model-{one.digest}*"):
             shutil.rmtree(cache, ignore_errors=True)
 
 

@@ -1,6 +1,7 @@
 """Control tags that can be learned: one file each, registered by its tag name."""
 
 from .base import REGISTRY, ControlTag
+from .bitmask_labels import BitmaskLabelsTag
 from .brush_labels import BrushLabelsTag
 from .choices import ChoicesTag
 from .ellipse_labels import EllipseLabelsTag
@@ -22,6 +23,7 @@ from .unlearned import UnlearnedControl
 
 __all__ = [
     "REGISTRY",
+    "BitmaskLabelsTag",
     "BrushLabelsTag",
     "ChoicesTag",
     "ControlTag",

@@ -7,13 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from active_learn_backend.labeling.brush_rle import (
-    MOST_RUNS,
-    is_image_size,
-    read_brush,
-    write_brush,
-)
-from active_learn_backend.labeling.masks import GRID, rasterise
+from active_learn_backend.labeling.brush_rle import read_brush, write_brush
+from active_learn_backend.labeling.masks import GRID, MOST_RUNS, is_image_size, rasterise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.converter.brush import decode_rle, encode_rle

@@ -76,9 +76,9 @@ def test_a_config_that_cannot_be_used_is_refused_with_what_to_change(
         (CONFIG.replace("<Choices", '<Choices model_skip="true"'), "Choices 'c' has model_skip"),
         (f"<View>{IMAGE}<TextArea name='t' toName='i'/></View>", "TextArea 't' takes free text"),
         (
-            f"<View>{IMAGE}<BitmaskLabels name='r' toName='i'><Label value='A'/></BitmaskLabels>"
+            f"<View>{IMAGE}<VectorLabels name='r' toName='i'><Label value='A'/></VectorLabels>"
             "</View>",
-            "BitmaskLabels 'r' labels regions of a kind that is not learned",
+            "VectorLabels 'r' labels regions of a kind that is not learned",
         ),
     ],
 )

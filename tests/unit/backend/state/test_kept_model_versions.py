@@ -50,13 +50,15 @@ def test_the_newest_and_those_in_use_are_kept(settings: Settings) -> None:
     digests[1] = digests[7]  # the same model came back
     for digest in digests:
         add(settings, digest)
-        (embeddings_folder(settings, PROJECT) / f"model-{digest}").mkdir(
-            parents=True, exist_ok=True
-        )
+        for cache in (f"model-{digest}", f"boxes1-model-{digest}-0123abcd"):
+            (embeddings_folder(settings, PROJECT) / cache).mkdir(parents=True, exist_ok=True)
     prune_versions(settings, PROJECT, {1})
     assert [one.number for one in read_versions(settings, PROJECT)] == [8, 7, 6, 5, 4, 2, 1]
     kept = {one.name for one in embeddings_folder(settings, PROJECT).iterdir()}
-    assert kept == {f"model-{digests[n]}" for n in (0, 1, 3, 4, 5, 6)}
+    of_versions = [digests[n] for n in (0, 1, 3, 4, 5, 6)]
+    assert kept == {f"model-{one}" for one in of_versions} | {
+        f"boxes1-model-{one}-0123abcd" for one in of_versions
+    }
 
 
 def test_which_model_the_settings_name(settings: Settings) -> None:
