@@ -285,3 +285,40 @@ def test_spans_that_look_wrong_are_listed_until_they_are_put_right(
     report = last_round(backend.store, project)
     assert report is not None
     assert wrong not in {one.task_id for one in report.controls[0].label_errors}
+
+
+def test_spans_within_spans_are_learned_and_proposed(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    config = CONFIG.replace('<Label value="city"/>', '<Label value="city"/><Label value="group"/>')
+    control = parse_label_config(config).controls[0]
+    written = {}
+    for at in range(36):
+        city, person = CITIES[at % 6], PEOPLE[at // 6 % 6]
+        group = f"University of {city}" if at % 2 else f"{city} Chess Club"
+        text = f"{person} of the {group}, {at}"
+        found = [(group, "group"), (city, "city"), (person, "person")]
+        written[text] = sorted([text.index(a), text.index(a) + len(a), b] for a, b in found)
+    project = studio.add_project(written, config)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    settings: dict[str, Any] = {"budget": 12, "prelabel": "head", "audit": 0.3}
+    for _ in range(2):
+        backend.turn(project, **settings)
+        for row in read_queue(backend.store, project)[:12]:
+            truth = written[studio.tasks[row.task_id]["data"]["text"]]
+            studio.submit(row.task_id, control.write(truth))
+    backend.turn(project, **settings)
+    rows = [row for row in studio.rows.values() if row["model_version"] == "al-3"]
+    shown = [row for row in rows if row["result"]]
+    right = [
+        control.read(row["result"]) == written[studio.tasks[row["task"]]["data"]["text"]]
+        for row in shown
+    ]
+    assert sum(right) >= 0.6 * len(right) > 0
+    report = last_round(backend.store, project)
+    assert report is not None
+    assert report.controls[0].stability is not None
+    page = create_app(backend.settings()).test_client()
+    html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
+    assert "group + city" in html

@@ -8,6 +8,7 @@ from .base import Answer, Head, ProblemType
 from .files import head_name, prune_heads, round_of_head, saved_heads
 from .metadata import ClassWeight, HeadConfig
 from .multinomial import MultinomialHead
+from .nested import NestedTaggingHead, TrainedTagger
 from .one_vs_rest import OneVsRestHead
 from .ridge import RidgeHead
 from .saved import SavedHead, load_head, load_heads, save_heads
@@ -22,6 +23,7 @@ __all__ = [
     "Head",
     "HeadConfig",
     "MultinomialHead",
+    "NestedTaggingHead",
     "OneVsRestHead",
     "PartTagger",
     "ProblemType",
@@ -31,6 +33,7 @@ __all__ = [
     "Tagging",
     "TaggingHead",
     "TrainedHead",
+    "TrainedTagger",
     "fit_head",
     "fit_tagging_head",
     "head_name",

@@ -11,16 +11,18 @@ from pydantic import Field, TypeAdapter, ValidationError
 from ..errors import DataError, StateError
 from .files import head_path, read_file, write_file
 from .metadata import HeadMetadata
+from .nested import NestedMetadata, NestedTaggingHead, TrainedTagger
 from .tagging import TaggingHead, TaggingMetadata
 from .trained import REGISTRY, TrainedHead
 
 __all__ = ["SavedHead", "load_head", "load_heads", "save_heads"]
 
 #: A head that a round trains: of one answer a task, or of one a part.
-SavedHead = TrainedHead | TaggingHead
+SavedHead = TrainedHead | TrainedTagger
 
-METADATA: TypeAdapter[HeadMetadata | TaggingMetadata] = TypeAdapter(
-    Annotated[HeadMetadata | TaggingMetadata, Field(discriminator="problem_type")]
+Metadata = HeadMetadata | TaggingMetadata | NestedMetadata
+METADATA: TypeAdapter[Metadata] = TypeAdapter(
+    Annotated[Metadata, Field(discriminator="problem_type")]
 )
 
 
@@ -52,6 +54,8 @@ def load_heads(folder: Path, round: int) -> dict[str, SavedHead]:
             metadata = METADATA.validate_json(text)
             if isinstance(metadata, TaggingMetadata):
                 heads[name] = TaggingHead(metadata, weight, bias, round)
+            elif isinstance(metadata, NestedMetadata):
+                heads[name] = NestedTaggingHead(metadata, weight, bias, round)
             else:
                 heads[name] = REGISTRY[metadata.problem_type](metadata, weight, bias, round)
         except (ValidationError, DataError) as error:

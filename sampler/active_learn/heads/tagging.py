@@ -196,6 +196,11 @@ class TaggingHead(PartTagger):
         """Return whether the head was trained on parts of this encoder."""
         return (self.metadata.config.encoder, self.n_features) == (encoder, n_features)
 
+    def without_weights(self) -> TaggingHead:
+        """Return the head with weights of zero: how it is trained, and nothing of what it knows."""
+        zeros = np.zeros_like(self.weight), np.zeros_like(self.bias)
+        return TaggingHead(self.metadata, *zeros, self.round)
+
     def flat_probabilities(self, ragged: RaggedArray) -> FloatArray:
         """Return the probabilities of all parts, one task after the other, (P, L + 1)."""
         found = np.zeros((len(ragged.rows), len(self.labels_offered) + 1), np.float32)

@@ -12,8 +12,8 @@ from active_learn.heads import (
     Head,
     PartTagger,
     SavedHead,
-    TaggingHead,
     TrainedHead,
+    TrainedTagger,
     head_name,
     load_heads,
 )
@@ -150,7 +150,7 @@ class ControlHeads:
         return {
             name: head
             for name, head in self.heads.items()
-            if isinstance(head, TrainedHead | TaggingHead)
+            if isinstance(head, TrainedHead | TrainedTagger)
         }
 
     @property
@@ -281,4 +281,4 @@ class ControlHeads:
 
 def _learns(head: SavedHead) -> str:
     """Return what a head learns, as controls name it."""
-    return "regions" if isinstance(head, TaggingHead) else head.problem_type
+    return "regions" if isinstance(head, TrainedTagger) else head.problem_type

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn.heads import PartTagger, TaggingHead, fit_tagging_head
+from active_learn.heads import (
+    NestedTaggingHead,
+    PartTagger,
+    TaggingHead,
+    TrainedTagger,
+    fit_tagging_head,
+)
 from active_learn.ragged import RaggedArray
 
 from ...labeling.controls import RegionTag
-from ...labeling.regions import ScoredRegion
+from ...labeling.regions import ScoredRegion, is_nested, outermost_of
 from ...settings import RANDOM_STATE
 from ..regions.embedder import PartsOfField
 from ..regions.part_kind import PartKind
 from ..regions.parts import Parts, PartsOfTasks
 from ..selection.snapshot import ControlSnapshot
 
-__all__ = ["FoundRegions", "doubts", "find_regions", "train_region_head"]
+__all__ = ["FoundRegions", "doubts", "find_regions", "fit_region_head", "train_region_head"]
+
+LEAST_NESTED = 2  # tasks with a region within another: one may be a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -67,35 +75,76 @@ def train_region_head(
     source: PartsOfField,
     former: Any,
     number: int,
-) -> TaggingHead | None:
+) -> TrainedTagger | None:
     """Train the head of a control; None while all parts have one tag.
 
     Parameters
     ----------
     snapshot : ControlSnapshot
         With the parts of the tasks as its embeddings.
-    former : TaggingHead or None
+    former : TaggingHead, NestedTaggingHead or None
         Of the last round.
     number : int
         Of the round.
     """
     training = snapshot.training
-    parts: Parts = snapshot.embeddings[training]
-    kind = source.kind.for_control(control)
-    tags = [
-        kind.tags(label, control.labels, parts.places_of(at))
-        for at, label in enumerate(snapshot.labels(training))
-    ]
-    return fit_tagging_head(
+    return fit_region_head(
         control.labels,
-        RaggedArray(parts.rows, parts.offsets),
-        tags,
+        source.kind.for_control(control),
+        snapshot.embeddings[training],
+        snapshot.labels(training),
         round=number,
-        former=former if isinstance(former, TaggingHead) else None,
-        sequential=source.kind.sequential,
+        former=former if isinstance(former, TrainedTagger) else None,
         encoder=source.fingerprint,
-        random_state=RANDOM_STATE,
     )
+
+
+def fit_region_head(
+    names: Sequence[str],
+    kind: PartKind,
+    parts: Parts,
+    labels: Sequence[Sequence[Sequence[Any]]],
+    *,
+    round: int,
+    former: TrainedTagger | None,
+    encoder: str,
+) -> TrainedTagger | None:
+    """Train a head on the regions of tasks; where some lie within others, on both.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The labels of the config.
+    parts : Parts
+        Of the tasks.
+    labels : sequence of lists of regions
+        Of each task.
+    former : TaggingHead or NestedTaggingHead, optional
+        From which training starts.
+    """
+
+    def fit(regions: Iterable[Sequence[Sequence[Any]]], start: Any) -> TaggingHead | None:
+        return fit_tagging_head(
+            names,
+            RaggedArray(parts.rows, parts.offsets),
+            [kind.tags(one, names, parts.places_of(at)) for at, one in enumerate(regions)],
+            round=round,
+            former=start,
+            sequential=kind.sequential,
+            encoder=encoder,
+            random_state=RANDOM_STATE,
+        )
+
+    outer, inner = former, former
+    if isinstance(former, NestedTaggingHead):
+        outer, inner = former.outer, former.inner
+    innermost = fit(labels, inner)  # of regions that overlap the shorter one counts
+    if not kind.sequential or sum(map(is_nested, labels)) < LEAST_NESTED:
+        return innermost
+    outermost = fit(map(outermost_of, labels), outer)
+    if innermost is None or outermost is None:
+        return innermost
+    return NestedTaggingHead.of(outermost, innermost)
 
 
 def find_regions(head: PartTagger, kind: PartKind, tasks: PartsOfTasks) -> list[FoundRegions]:

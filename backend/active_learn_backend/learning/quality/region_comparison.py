@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import TaggingHead, head_name, load_heads
+from active_learn.heads import TrainedTagger, head_name, load_heads
 
 from ...labeling.regions import count_matches
 from ...settings import RANDOM_STATE
@@ -38,7 +38,7 @@ Counts = tuple[Array, Array]
 
 
 def compare_region_heads(
-    head: TaggingHead,
+    head: TrainedTagger,
     kind: PartKind,
     snapshot: ControlSnapshot,
     counts: Counts,
@@ -129,14 +129,14 @@ def f1_gain(before: Counts, after: Counts, *, step: int) -> AuditGain | None:
 
 
 def _load(
-    snapshot: ControlSnapshot, head: TaggingHead, folder: Path, number: int
-) -> TaggingHead | None:
+    snapshot: ControlSnapshot, head: TrainedTagger, folder: Path, number: int
+) -> TrainedTagger | None:
     """Load an earlier head; None if it cannot be read, or was made for other labels or parts."""
     try:
         former = load_heads(folder, number).get(snapshot.from_name)
     except ActiveLearnError as error:
         log.warning("no comparison with %s: %s", head_name(number), error)
         return None
-    if not isinstance(former, TaggingHead) or former.labels_offered != head.labels_offered:
+    if not isinstance(former, TrainedTagger) or former.labels_offered != head.labels_offered:
         return None
     return former if former.reads(head.metadata.config.encoder, head.n_features) else None

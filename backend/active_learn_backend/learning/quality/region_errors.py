@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from active_learn import RaggedArray
-from active_learn.heads import TaggingHead, fit_tagging_head
+from active_learn.heads import TrainedTagger
 
 from ...labeling.regions import Region, overlap, sorted_regions, touch
 from ...settings import RANDOM_STATE
 from ...state.round_report import LabelError
-from ..heads.region_heads import find_regions
+from ..heads.region_heads import find_regions, fit_region_head
 from ..regions.part_kind import PartKind
 from ..selection.snapshot import ControlSnapshot
 
@@ -32,13 +31,13 @@ Names = Callable[[Sequence[tuple[int, Region]]], Sequence[str]]
 
 
 def find_region_errors(
-    head: TaggingHead, kind: PartKind, snapshot: ControlSnapshot, names: Names
+    head: TrainedTagger, kind: PartKind, snapshot: ControlSnapshot, names: Names
 ) -> list[LabelError]:
     """Return regions that are likely wrong, with another label, or missing; the likeliest first.
 
     Parameters
     ----------
-    head : TaggingHead
+    head : TrainedTagger
         Whose penalty and label transitions the heads of the folds take over.
     snapshot : ControlSnapshot
         With the parts of the tasks as its embeddings.
@@ -104,7 +103,7 @@ class Answered(NamedTuple):
 
 
 def _answer_by_folds(
-    head: TaggingHead, kind: PartKind, snapshot: ControlSnapshot
+    head: TrainedTagger, kind: PartKind, snapshot: ControlSnapshot
 ) -> list[Answered]:
     """Train a head for each fold, and return what it finds in the tasks of the fold."""
     training = snapshot.training
@@ -147,27 +146,21 @@ def _missed(answered: Sequence[Answered]) -> dict[str, float]:
 
 
 def _train(
-    head: TaggingHead,
+    head: TrainedTagger,
     kind: PartKind,
     snapshot: ControlSnapshot,
     at: npt.NDArray[np.int64],
     labels: Sequence[Any],
-) -> TaggingHead | None:
+) -> TrainedTagger | None:
     """Train a head from zero on some tasks."""
-    zeros = np.zeros_like(head.weight), np.zeros_like(head.bias)
-    parts = snapshot.embeddings[at]
-    return fit_tagging_head(
+    return fit_region_head(
         head.labels_offered,
-        RaggedArray(parts.rows, parts.offsets),
-        [
-            kind.tags(label, head.labels_offered, parts.places_of(place))
-            for place, label in enumerate(labels)
-        ],
+        kind,
+        snapshot.embeddings[at],
+        labels,
         round=head.round,
-        former=TaggingHead(head.metadata, *zeros, head.round),
-        sequential=kind.sequential,
+        former=head.without_weights(),
         encoder=head.metadata.config.encoder,
-        random_state=RANDOM_STATE,
     )
 
 

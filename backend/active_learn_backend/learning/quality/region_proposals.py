@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +167,22 @@ def _drawn(control: RegionTag, found: FoundRegions) -> tuple[Drawn, ...]:
 
 
 def _pieces(exact: ExactText, regions: Sequence[ScoredRegion], most: int) -> tuple[Piece, ...]:
-    """Return the beginning of a text, cut at the borders of its regions."""
-    text, pieces, at = exact.text, [], 0
-    for region in regions:
-        start, end = exact.index(region.start), exact.index(region.end)
-        if start >= most:
-            break
-        pieces += [Piece(text[at:start]), Piece(text[start:end], region.label, region.score)]
-        at = end
-    pieces.append(Piece(text[at : max(at, most)] + ("\u2026" if len(text) > max(at, most) else "")))
-    return tuple(piece for piece in pieces if piece.text)
+    """Return the beginning of a text, cut at the borders of its regions.
+
+    What lies in several regions has the labels of all of them, those of the longest first.
+    """
+    text = exact.text
+    places = [(exact.index(one.start), exact.index(one.end), one) for one in regions]
+    places = [one for one in places if one[0] < most]
+    end = max([most, *(stop for _, stop, _ in places)])
+    borders = sorted({0, min(end, len(text)), *(at for one in places for at in one[:2])})
+    pieces = []
+    for start, stop in pairwise(borders):
+        over = [one for one in places if one[0] <= start and stop <= one[1]]
+        over.sort(key=lambda one: one[0] - one[1])
+        names = " + ".join(one.label for *_, one in over)
+        score = min((one.score for *_, one in over), default=0.0)
+        pieces.append(Piece(text[start:stop], names, score))
+    if len(text) > end:
+        pieces.append(Piece("\u2026"))
+    return tuple(pieces)

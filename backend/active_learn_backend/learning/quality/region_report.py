@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from active_learn.heads import TaggingHead
+from active_learn.heads import TrainedTagger
 
 from ...labeling.controls import RegionTag
 from ...settings import RANDOM_STATE
@@ -64,7 +64,7 @@ def report_regions(
     current = {row.task_id: snapshot.of_task(row) for row in snapshot.rows.marked.values()}
     errors = unchanged_region_errors(last.label_errors if last.regions else (), current)
     # An own model is not trained here: its folds would be another model's.
-    trained = head if isinstance(head, TaggingHead) else None
+    trained = head if isinstance(head, TrainedTagger) else None
     if trained is not None and len(snapshot.training) >= EVALUATE_AGAIN * last.evaluation.labels:
         evaluation = Evaluation(labels=len(snapshot.training))
         errors = find_region_errors(trained, heads.kind_of(control), snapshot, names)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from active_learn.errors import ActiveLearnError
-from active_learn.heads import PartTagger, SavedHead, TaggingHead, TrainedHead, head_name
+from active_learn.heads import PartTagger, SavedHead, TrainedHead, TrainedTagger, head_name
 
 from ...labeling.config import LabelingTask
 from ...learning.heads import stored_heads
@@ -113,7 +113,7 @@ def _proposals(
         trained = heads.get(control.from_name)
         if own is not None and own.of.control == control.from_name:
             head, encoder = own, own.of.encoder
-        elif isinstance(trained, TaggingHead):
+        elif isinstance(trained, TrainedTagger):
             head, encoder = trained, trained.metadata.config.encoder
         else:
             continue

@@ -1,0 +1,142 @@
+"""Tagging of regions within others: a head for the outermost regions, and one for the innermost.
+
+Both are trained on all parts, so that labels exclude one another in each. What the inner head finds
+counts within a longer run of another label only; elsewhere both were taught the same, and the outer
+head decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import DataError
+from ..ragged import RaggedArray
+from .base import FloatArray
+from .files import head_name
+from .metadata import HeadConfig
+from .tagging import PartTagger, Run, Tagging, TaggingHead, TaggingMetadata
+
+__all__ = ["NestedMetadata", "NestedTaggingHead", "TrainedTagger"]
+
+
+class NestedMetadata(BaseModel):
+    """What describes a nested head beside its weights; saved as JSON with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    problem_type: Literal["nested-tagging"] = "nested-tagging"
+    outer: TaggingMetadata
+    inner: TaggingMetadata
+
+    @property
+    def config(self) -> HeadConfig:
+        """How both are trained."""
+        return self.outer.config
+
+
+class NestedTaggingHead(PartTagger):
+    """Two tagging heads: of the outermost and of the innermost regions.
+
+    Parameters
+    ----------
+    metadata : NestedMetadata
+    weight : array of shape (K, d), float32
+        The rows of the outer head, then those of the inner one.
+    bias : array of shape (K,), float32
+    round : int
+
+    Attributes
+    ----------
+    outer, inner : TaggingHead
+
+    Raises
+    ------
+    DataError
+        When shapes do not fit each other, or a number is not finite.
+    """
+
+    problem_type: Literal["nested-tagging"] = "nested-tagging"
+
+    def __init__(
+        self, metadata: NestedMetadata, weight: FloatArray, bias: FloatArray, round: int
+    ) -> None:
+        if metadata.outer.config != metadata.inner.config:
+            raise DataError("its two heads are of different labels or parts")
+        self.metadata, self.weight, self.bias, self.round = metadata, weight, bias, round
+        self.labels_offered = metadata.config.labels_offered
+        n = len(metadata.outer.classes)
+        self.outer = TaggingHead(metadata.outer, weight[:n], bias[:n], round)
+        self.inner = TaggingHead(metadata.inner, weight[n:], bias[n:], round)
+        self.n_features = self.outer.n_features
+
+    @classmethod
+    def of(cls, outer: TaggingHead, inner: TaggingHead) -> NestedTaggingHead:
+        """Return two heads of one round, of the same labels and parts, as one."""
+        return cls(
+            NestedMetadata(outer=outer.metadata, inner=inner.metadata),
+            np.concatenate([outer.weight, inner.weight]),
+            np.concatenate([outer.bias, inner.bias]),
+            outer.round,
+        )
+
+    @property
+    def version(self) -> str:
+        """Name under which live answers are stored."""
+        return head_name(self.round)
+
+    def reads(self, encoder: str, n_features: int) -> bool:
+        """Return whether the head was trained on parts of this encoder."""
+        return self.outer.reads(encoder, n_features)
+
+    def without_weights(self) -> NestedTaggingHead:
+        """Return the head with weights of zero: how it is trained, and nothing of what it knows."""
+        return NestedTaggingHead.of(self.outer.without_weights(), self.inner.without_weights())
+
+    def flat_probabilities(self, ragged: RaggedArray) -> FloatArray:
+        """Return of each part the probabilities of that head which is less sure, (P, L + 1)."""
+        return _less_sure(*(one.flat_probabilities(ragged) for one in (self.outer, self.inner)))
+
+    def tag_parts(self, ragged: RaggedArray) -> tuple[FloatArray, list[Tagging]]:
+        """Return the probabilities (P, L + 1), and the answer for each task.
+
+        The tags are those of the outer head. Runs of the inner one lie within runs of it.
+        """
+        outer, answers = self.outer.tag_parts(ragged)
+        inner, further = self.inner.tag_parts(ragged)
+        found = [
+            Tagging(one.tags, sorted([*one.runs, *_within(one.runs, other.runs)]))
+            for one, other in zip(answers, further, strict=True)
+        ]
+        return _less_sure(outer, inner), found
+
+
+#: What a round trains of parts.
+TrainedTagger = TaggingHead | NestedTaggingHead
+
+
+def _within(outer: Sequence[Run], inner: Sequence[Run]) -> list[Run]:
+    """Return the runs that lie within a longer run of another tag."""
+    return [
+        run
+        for run in inner
+        if any(
+            one.start <= run.start
+            and run.stop <= one.stop
+            and one.tag != run.tag
+            and one.stop - one.start > run.stop - run.start
+            for one in outer
+        )
+    ]
+
+
+def _less_sure(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return of each part those probabilities of which the two largest are closer."""
+    margins = []
+    for one in (first, second):
+        top = np.partition(one, -2, axis=1)
+        margins.append(top[:, -1] - top[:, -2])
+    return np.where((margins[0] <= margins[1])[:, None], first, second)
