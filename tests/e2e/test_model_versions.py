@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from active_learn_backend.demo.annotator import Annotator, choice
 from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer, User
@@ -77,7 +78,9 @@ class Project:
         return dict(httpx.get(address, timeout=30).json()["model"] or {})
 
 
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.soak)])
 def test_a_model_is_trained_and_replaced_while_three_people_label(
+    engine: str,
     label_studio: LabelStudioServer,
     backend: Callable[..., BackendServer],
     make_text_project: Callable[..., tuple[int, list[int]]],
@@ -96,8 +99,8 @@ def test_a_model_is_trained_and_replaced_while_three_people_label(
     copied = f"cp {made['good']} {made['good']}.json $TRAIN_OUTPUT"
     command = f"{WAIT_FOR.format(ready=ready)} rm {ready}; {copied}"
     server = backend(
-        MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="12", AUDIT="0.5", BUDGET="12",
-        RESERVE="12", RETRAIN_EVERY="6", POLL_INTERVAL="1",
+        ENGINE=engine, MODEL=str(path), TRAIN_COMMAND=command, TRAIN_EVERY="12", AUDIT="0.5",
+        BUDGET="12", RESERVE="12", RETRAIN_EVERY="6", POLL_INTERVAL="1",
     )  # fmt: skip
     harness = Harness(label_studio, server)
     number, _ = make_text_project([f"text number {n}" for n in range(120)])
