@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import wait_until
 from harness import Harness
 from media_files import RATE, audio_file, pdf_file, tone, video_file
+from uploads import number_of, upload
 
 PEOPLE, COUNT = 3, 30
 CHOICES = (
@@ -86,19 +86,8 @@ def users(label_studio: LabelStudioServer) -> list[User]:
     return [label_studio.create_user(f"listener{n}@example.com") for n in range(PEOPLE)]
 
 
-def upload(label_studio: LabelStudioServer, project: int, case: Case) -> None:
-    """Upload files as a person does who says that each is one task."""
-    files = {f"f{at}": (f"file-{at:02}.{case.kind}", case.make(at)) for at in range(COUNT)}
-    address = f"/api/projects/{project}"
-    answer = label_studio.api("POST", f"{address}/import?commit_to_project=false", files=files)
-    body = {"file_upload_ids": answer["file_upload_ids"], "files_as_tasks_list": False}
-    assert label_studio.api("POST", f"{address}/reimport", body)["task_count"] == COUNT
-
-
 def truth(data: dict[str, Any]) -> str:
-    found = re.search(r"file-(\d+)\.", data["file"])
-    assert found is not None
-    return "odd" if int(found[1]) % 2 else "even"
+    return "odd" if number_of(data) % 2 else "even"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,7 +101,7 @@ def test_three_people_label_files_in_order_and_answers_come(
     case = CASES[name]
     body = {"title": f"Labels of {name}", "label_config": f"<View>{case.tag}{CHOICES}"}
     project = label_studio.api("POST", "/api/projects/", body)["id"]
-    upload(label_studio, project, case)
+    upload(label_studio, project, case.kind, [case.make(at) for at in range(COUNT)])
     harness.connect(project, prelabel="head")
     expected = harness.queue(project)
     assert len(expected) == 12

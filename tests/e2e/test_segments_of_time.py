@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import datetime
 import io
@@ -33,9 +32,12 @@ from active_learn_backend.state.tasks import read_tasks
 from drawn_segments import EVENTS, RATE, SOUNDS, Segments, series_with_events, sound_with_events
 from harness import Harness
 from media_files import audio_file
+from PIL import Image
+from uploads import number_of, upload
 
 FORM = "%Y-%m-%d %H:%M:%S.%L"
 COUNT, BATCH, QUEUED = 40, 20, 26
+SECONDS = 4.0  # of a sound
 DONE = 15  # of the batch: so few that no round begins by itself
 NOON = datetime.datetime(2020, 3, 8, 0, 0)  # the night in which New York puts its clocks forward
 LABELS = {
@@ -68,14 +70,14 @@ def draw_series(rng: np.random.Generator) -> tuple[bytes, Segments, Any]:
 
 
 def draw_sound(rng: np.random.Generator) -> tuple[bytes, Segments, Any]:
-    sound, segments = sound_with_events(rng, 4.0)
+    sound, segments = sound_with_events(rng, SECONDS)
     file = audio_file(sound, "wav", RATE)
     return file, segments, file
 
 
 CASES: dict[str, tuple[Callable[[np.random.Generator], Any], str, Any, Any]] = {
-    "TimeSeriesLabels": (draw_series, "text/csv", SeriesWindowEncoder(), SeriesWindows()),
-    "Labels": (draw_sound, "audio/wav", SoundWindowEncoder(), SoundWindows()),
+    "TimeSeriesLabels": (draw_series, "csv", SeriesWindowEncoder(), SeriesWindows()),
+    "Labels": (draw_sound, "wav", SoundWindowEncoder(), SoundWindows()),
 }
 
 
@@ -109,23 +111,19 @@ def test_segments_are_learned_and_land_where_they_belong(
     make_annotator: Callable[..., Annotator],
     tag: str,
 ) -> None:
-    draw, mime, encoder, kind = CASES[tag]
+    draw, suffix, encoder, kind = CASES[tag]
     config = f'<View>{CONFIGS[tag]}<{tag} name="event" toName="o">{LABELS[tag]}</{tag}></View>'
     control = parse_label_config(config).regions[0]
     rng = np.random.default_rng(3)
     drawn = [draw(rng) for _ in range(COUNT)]
-    truth, raws = {}, {}
-    for file, segments, raw in drawn:
-        address = f"data:{mime};base64,{base64.b64encode(file).decode()}"
-        truth[address], raws[address] = segments, raw
     body = {"title": f"Segments by {tag}", "label_config": config}
     project = label_studio.api("POST", "/api/projects/", body)["id"]
-    label_studio.api("POST", f"/api/projects/{project}/import", [{"file": one} for one in truth])
+    upload(label_studio, project, suffix, [file for file, *_ in drawn])
     harness.connect(project, prelabel="head")
     tasks = harness.api("GET", f"/api/tasks/?project={project}&page_size=100")["tasks"]
-    data = {task["id"]: task["data"]["file"] for task in sorted(tasks, key=lambda one: one["id"])}
-    ids = list(data)
-    parts = [encoder.prepare(raws[data[one]]) for one in ids]
+    numbers = {task["id"]: number_of(task["data"]) for task in tasks}
+    ids = sorted(numbers)
+    parts = [encoder.prepare(drawn[numbers[one]][2]) for one in ids]
     ragged = RaggedArray.of([one.features.astype(np.float16) for one in parts])
     weight = kind.prior(Parts(ragged.rows, np.empty((0, 2), np.int64), ragged.offsets))
     first = harness.queue(project)
@@ -136,7 +134,7 @@ def test_segments_are_learned_and_land_where_they_belong(
     def answer(task: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             item | {"value": item["value"] | dict(zip(("start", "end"), segment[:2], strict=True))}
-            for segment in truth[task["data"]["file"]]
+            for segment in drawn[numbers[task["id"]]][1]
             for item in control.write([[0.0, 1.0, segment[2]]])
         ]
 
@@ -153,7 +151,7 @@ def test_segments_are_learned_and_land_where_they_belong(
     harness.wait_queue(project, after=report.round - 1)
     with closing(harness.store) as store:
         labels = {row.task_id: row.labels for row in read_tasks(store, project) if row.labels}
-    answers = {one: control.read(answer({"data": {"file": data[one]}})) for one in ids}
+    answers = {one: control.read(answer({"id": one})) for one in ids}
     assert labels == {one: {"event": answers[one]} for one in labeled}
 
     folder = harness.backend.model_dir / "projects" / str(project) / "heads"
@@ -167,13 +165,17 @@ def test_segments_are_learned_and_land_where_they_belong(
     right = 2 * sum(count_matches(answers[one], found[one]) for one in found)
     assert right / sum(len(answers[one]) + len(found[one]) for one in found) > 0.4
     shown = max(found, key=lambda one: len(found[one]))
-    assert submitted(label_studio, project, shown) == len(found[shown]) > 1
+    sounding = found[shown] if tag == "Labels" else None
+    assert submitted(label_studio, project, shown, sounding) == len(found[shown]) > 1
     (annotation,) = label_studio.api("GET", f"/api/tasks/{shown}/")["annotations"]
     assert control.read(annotation["result"]) == found[shown]
 
 
-def submitted(server: LabelStudioServer, project: int, task: int) -> int:
-    """Submit our prediction on the page of Label Studio, in another zone; return its regions."""
+def submitted(server: LabelStudioServer, project: int, task: int, sounding: Segments | None) -> int:
+    """Submit our prediction on the page of Label Studio, in another zone; return its regions.
+
+    Of a sound they have to lie on its waveform.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra [dev])")
     program = shutil.which("chromium")
     if program is None:
@@ -188,10 +190,23 @@ def submitted(server: LabelStudioServer, project: int, task: int) -> int:
         page.goto(f"{server.url}/projects/{project}/data?task={task}")
         items = page.locator(".lsf-outliner-item")
         n = wait_until(items.count, timeout=60, what="regions on the page")
+        if sounding:
+            wait_until(lambda: lie_on_the_wave(page, sounding), timeout=60, what="the segments")
         if folder := os.environ.get("REGION_SHOTS"):
-            page.wait_for_timeout(3000)
             page.screenshot(path=f"{folder}/segments-{project}.png")
         with page.expect_response(lambda answer: "/annotations" in answer.url):
             page.get_by_role("button", name="Submit").first.click()
         browser.close()
     return int(n)
+
+
+def lie_on_the_wave(page: Any, segments: Segments) -> bool:
+    """Check that a wave is drawn from end to end, and that what is coloured is the segments."""
+    box = page.locator("canvas").first.bounding_box()
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB"), int)
+    wave = pixels[len(pixels) // 2].max(axis=1) < 200
+    coloured = np.ptp(pixels[-5], axis=1) > 8  # below the wave, which is grey
+    seconds = np.linspace(0, SECONDS, len(coloured))
+    expected = np.any([(start <= seconds) & (seconds < end) for start, end, _ in segments], axis=0)
+    everywhere = all(part.any() for part in np.array_split(wave, 10))
+    return everywhere and bool(np.mean(coloured == expected) > 0.97)
