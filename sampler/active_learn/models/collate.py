@@ -29,8 +29,13 @@ def collate(samples: Any) -> Any:
     return stack(samples)
 
 
-def stack(values: list[Any], name: str = "") -> torch.Tensor:
-    """Return one input of several samples, stacked; its name is for the message."""
+def stack(values: list[Any], name: str = "") -> torch.Tensor | np.ndarray:
+    """Return one input of several samples, stacked; its name is for the message.
+
+    Texts, which some ONNX models take, are returned as an array.
+    """
+    if isinstance(values[0], str):
+        return np.array(values, dtype=object)
     shapes = {tuple(np.shape(value)) for value in values}
     if len(shapes) > 1:
         what = f"{name} of samples" if name else "samples"

@@ -147,6 +147,7 @@ class OnnxModel(BatchedAdapter):
         return embedding[rows, token], logits[rows, token]
 
     def _feed(self, samples: Any) -> dict[str, np.ndarray]:
+        """Return the model's inputs by their names."""
         columns = collate(samples)
         names = [node.name for node in self._inputs]
         if isinstance(columns, Mapping):

@@ -48,7 +48,9 @@ def as_tensor(values: Any, what: str = "samples", advice: str = "") -> torch.Ten
     except ValueError as error:
         raise DataError(f"{what} differ in length; expected rows of one length, (n, d)") from error
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{what} hold {array.dtype}; expected real numbers{advice}")
+        texts = array.size and isinstance(array.flat[0], str)
+        held = "texts" if texts else array.dtype
+        raise DataError(f"{what} hold {held}; expected real numbers{advice}")
     if np.ma.is_masked(values):
         raise DataError(f"{what} hold masked values; fill them, or remove those rows")
     if array.dtype.kind == "f" and array.dtype.itemsize > NATIVE_BYTES:

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from active_learn import ActiveSampler
 from active_learn.errors import ModelError
 from active_learn.models import adapt
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import StringTensorType
 from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
@@ -65,6 +68,22 @@ def test_decision_functions(model: Any, y: np.ndarray) -> None:
 def test_regressors(model: Any) -> None:
     logits = logits_of(model, NUMBERS)[:, 0]
     np.testing.assert_allclose(logits, model.predict(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(None,), (None, 1)])
+def test_texts(shape: tuple[int | None, ...]) -> None:
+    texts = ["card lost", "rate of card", "my rate", "lost my card again"] * 5
+    model = make_pipeline(TfidfVectorizer(lowercase=False), LogisticRegression())
+    exported = to_onnx(
+        model.fit(texts, [0, 1, 2, 3] * 5),
+        initial_types=[("text", StringTensorType(list(shape)))],
+    )
+    rows = [{"text": text, "label": 0} for text in texts]
+    for samples in (texts, np.array(texts), rows):
+        logits = adapt(exported)(samples).logits
+        np.testing.assert_allclose(logits.softmax(1), model.predict_proba(texts), atol=2e-4)
+    sampler = ActiveSampler("classification", exported, 3, random_state=0)
+    assert set(sampler.select(texts)) <= set(texts)
 
 
 def test_what_is_not_linear_names_the_way_out() -> None:
