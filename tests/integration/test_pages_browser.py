@@ -81,7 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
     record_error(runtime.store, 3, "LabelStudioError", f"Label Studio answered 500: {EVIL}")
     images = [page_state.picture(color=f"#{37 * n % 256:02x}60a0") for n in range(60)]
     store = page_state.fill(runtime, number=4, config=page_state.IMAGE_CONFIG, contents=images)
-    wrong = (LabelError(101, "car", "dog", 0.97),)
+    long = "direct_debit_payment_not_recognised"
+    wrong = (LabelError(101, "car", "dog", 0.97), LabelError(102, long, f"{long}_again", 0.9))
     for round_ in range(3, 10):
         estimate = page_state.audit(1 - 0.6 * round_**-0.5, 6 * round_, 0.6 / round_)
         report = page_state.report(12 * round_, estimate, round_, label_errors=wrong)

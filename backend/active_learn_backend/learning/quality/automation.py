@@ -27,6 +27,7 @@ MOST_ANSWERED = 5000  # unlabeled tasks that stand for all
 SETS = 20
 AGAIN = 1.05  # as many times the labels, before it is planned again
 NEEDED_POINTS, NEEDED_SPAN = 4, 1.5
+WIDEST = 0.5  # of an interval of shares that says something
 
 
 def plan_automation(
@@ -94,6 +95,11 @@ def expected_automation(history: Sequence[Automation], accuracy: float) -> str:
         min(max(shares[-1] + math.log(2) * (slope + sign * spread), 0.0), 1.0) for sign in (-1, 1)
     )
     low, high = f"{100 * least:.0f}", f"{100 * most:.0f}"
+    if most - least > WIDEST:
+        return (
+            f"Too early to tell what more labels would buy at {100 * accuracy:.0f} %: "
+            f"{points[-1][0]:,} more mean {low} to {high} % of the rest, if it goes on as it did."
+        )
     between = f"{low} to {high}" if low != high else high
     return (
         f"{points[-1][0]:,} more labels: {between} % of the rest at {100 * accuracy:.0f} %, "

@@ -225,7 +225,7 @@ def _by_label(found: CertifiedLabels) -> Iterator[str]:
         if wrong:
             bound = upper_bound(int(sum(wrong)), len(wrong), len(scores), 1 - found.confidence)
             words += (
-                f"; {sum(wrong):.0f} of {len(wrong)} audit tasks are, which alone bounds it to "
+                f"; {sum(wrong):.0f} of {len(wrong)} audit tasks, which alone bounds it to "
                 f"{bound:.0%}"
             )
         yield words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -100,6 +101,16 @@ def test_what_more_labels_buy_is_the_line_of_the_last_half() -> None:
     assert words == "1,600 more labels: 55 % of the rest at 95 %, if it goes on as it did."
     flat_at_last = [(10, 0), (20, 0), (40, 0), *[(100 * 2**n, 800) for n in range(5)]]
     assert ": 80 % of" in expected_automation(history(flat_at_last), 0.95)
+
+
+def test_a_forecast_that_may_be_nearly_anything_is_too_early() -> None:
+    points = [(225, 0), (270, 500), (315, 240), (360, 350), (405, 570)]
+    words = expected_automation(history(points), 0.95)
+    assert re.fullmatch(
+        r"Too early to tell what more labels would buy at 95 %: 405 more mean \d+ to \d+ % of the "
+        r"rest, if it goes on as it did\.",
+        words,
+    ), words
 
 
 @pytest.mark.parametrize("points", [[], [(100, 300)], [(100 + n, 300) for n in range(9)]])
