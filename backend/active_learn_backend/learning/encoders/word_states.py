@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -65,6 +66,16 @@ class WordStates:
             )
         self._module, self._tokenizer, self._lock = module, tokenizer, lock
         self._length = min(max_length or LONGEST, 4 * LONGEST)
+
+    @property
+    def length(self) -> int:
+        """Tokens of a window."""
+        return self._length
+
+    def save(self, folder: Path) -> None:
+        """Write the transformer and the tokenizer as `save_pretrained` does."""
+        self._module.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     #: Numbers behind the state of a token that are those of the first token of a word, not a mean.
     n_first: int = 0

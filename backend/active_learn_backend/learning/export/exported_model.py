@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from active_learn.heads import TrainedHead
+from active_learn.heads import TrainedHead, TrainedTagger
 from active_learn.models.onnx_files import serialize
 from onnx import helper
 
@@ -26,6 +26,7 @@ from ...state.store import Project, Store
 from ...state.tasks import read_contents, task_ids
 from ..embedding.embedder import TaskEmbedder
 from ..heads import ControlHeads
+from ..regions.embedder import RegionEmbedder
 from ..selection.project_params import learned_task
 from ..user_models.specification import Specification, specification_path
 from .comparison import Comparison, compare
@@ -34,6 +35,7 @@ from .example_code import example_code
 from .graph_part import GraphPart
 from .head_part import build_model, labels_of
 from .model_card import DataSummary, model_card
+from .span_files import write_spans
 
 __all__ = ["ExportedModel", "export_controls"]
 
@@ -94,10 +96,8 @@ def export_controls(
     # On the processor, whatever rounds use: a graph is traced and compared there.
     settings = served_settings(settings, project).model_copy(update={"device": "cpu"})
     task = learned_task(project.label_config, settings)
-    if not task.others:
-        raise SettingsError(
-            "the project labels regions only, and heads of regions are not exported"
-        )
+    if not task.others or control in {one.from_name for one in task.regions}:
+        return _export_regions(settings, store, project, task, folder, load, control)
     task = replace(task, controls=task.others)
     embedder = TaskEmbedder(settings, project_id, task, load)
     of_project = heads_folder(settings, project_id)
@@ -115,6 +115,42 @@ def export_controls(
             )
             exported.append((one.from_name, target.relative_to(draft), compared))
     return [ExportedModel(name, folder / where, compared) for name, where, compared in exported]
+
+
+def _export_regions(
+    settings: Settings,
+    store: Store,
+    project: Project,
+    task: LabelingTask,
+    folder: Path,
+    load: Callable[..., bytes],
+    control: str,
+) -> list[ExportedModel]:
+    """Export the heads of the controls that label spans, or of one of them."""
+    embedder = RegionEmbedder(settings, project.id, task, load)
+    of_project = heads_folder(settings, project.id)
+    heads = ControlHeads.current(of_project, project.head_round, task, embedder)[0].trained
+    chosen = [
+        (one, head)
+        for one in task.regions
+        if control in ("", one.from_name)
+        and isinstance(head := heads.get(one.from_name), TrainedTagger)
+    ]
+    if not chosen:
+        raise StoreError(
+            "the project has no trained head of regions that fits its labeling config and encoder "
+            "yet; label on until a round has trained one (`active-learn versions` lists them)"
+        )
+    fields = {one.name: one for one in task.fields}
+    contents = _some_contents(store, project.id)
+    exported = []
+    with _written_at_once(folder) as draft:
+        names = _folder_names([one for one, _ in chosen])
+        for (one, head), name in zip(chosen, names, strict=True):
+            field, source = fields[one.fields[0]], embedder.parts[one.from_name]
+            compared = write_spans(draft / name, one, field, head, source, contents)
+            exported.append(ExportedModel(one.from_name, folder / name, compared))
+    return exported
 
 
 def _chosen(

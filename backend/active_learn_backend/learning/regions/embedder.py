@@ -95,6 +95,11 @@ class PartsOfField:
         folder = embeddings_folder(settings, project_id) / self.fingerprint
         self.cache: PartCache = open_part_cache(folder.resolve(), self.n_features)
 
+    @property
+    def encoder(self) -> PartEncoder:
+        """What makes the parts."""
+        return self._encoder
+
     def encode(
         self, contents: Sequence[Mapping[str, Any]]
     ) -> tuple[list[TaskParts], dict[int, ContentError]]:

@@ -83,6 +83,11 @@ class WordEncoder:
         # a text has, and such texts take people long. The plain mean was better by 1 to 2 points.
         self.by_doubt = self._states is not None
 
+    @property
+    def states(self) -> Any:
+        """What makes the states of words, of a model; else None."""
+        return self._states
+
     def prepare(self, raw: Any) -> Any:
         return raw
 
