@@ -87,7 +87,7 @@ def labels_needed(case: Case, data: Data, seed: int, active: bool) -> tuple[floa
     X, names = data.X, np.array([f"class {label}" for label in data.y])
     offered = tuple(f"class {label}" for label in np.unique(data.y))
     labeled, head = np.empty(0, dtype=np.int64), None
-    counts, accuracies, began = [0], [0.0], time.perf_counter()
+    counts, accuracies, began = [0], [0.0], time.process_time()
     while accuracies[-1] < case.target and len(labeled) + case.batch <= min(case.most, len(pool)):
         left = pool[~np.isin(pool, labeled)]
         if active:
@@ -110,7 +110,7 @@ def labels_needed(case: Case, data: Data, seed: int, active: bool) -> tuple[floa
         )
         counts.append(len(labeled))
         accuracies.append(1 - head.losses(X[test], list(names[test])).mean() if head else 0.0)
-    seconds = (time.perf_counter() - began) / (len(counts) - 1)
+    seconds = (time.process_time() - began) / (len(counts) - 1)
     return first_reach(np.array(counts), np.array(accuracies), case.target), seconds
 
 
@@ -131,7 +131,7 @@ def plus_minus(values: np.ndarray) -> str:
 
 def table(results: dict[str, Result]) -> str:
     lines = [
-        "| data | accuracy | batch | active | random | random / active | s a round |",
+        "| data | accuracy | batch | active | random | random / active | CPU s a round |",
         "|---|---|---|---|---|---|---|",
     ]
     for title, result in results.items():
@@ -162,8 +162,8 @@ def main() -> None:
         print(f"{title}: {results[title]}", flush=True)
     report = (
         f"{measured_by()}: labels needed, mean "
-        f"± standard error over {arguments.seeds} paired seeds; seconds of an active round with "
-        f"everything in it, one thread.\n\n{table(results)}"
+        f"± standard error over {arguments.seeds} paired seeds; processor seconds of an active "
+        f"round with everything in it, one thread.\n\n{table(results)}"
     )
     publish("labels needed", report, arguments.report)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report import measured_by
+from report import add_report_option, measured_by, publish
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".cache" / "peers"
@@ -133,6 +133,8 @@ CONTENDERS: dict[str, tuple[Path, Prepare]] = {
     "scikit-activeml: CoreSet": (PEERS, scikit_activeml("CoreSet")),
     "ours: typiclust": (OURS, ours("typiclust")),
     "scikit-activeml: TypiClust": (PEERS, scikit_activeml("TypiClust")),
+    "ours: coverage": (OURS, ours("coverage")),
+    "scikit-activeml: MaxHerding": (PEERS, scikit_activeml("MaxHerding")),
     "ours: auto": (OURS, ours("auto")),
     "scikit-activeml: ProbCover": (PEERS, scikit_activeml("ProbCover")),
     # The published package conditions on nothing: its seeding prefers what is labeled already.
@@ -193,24 +195,39 @@ def run_apart(name: str, load: Workload) -> dict[str, float] | str:
     return result
 
 
+def versions() -> str:
+    """Return the names of the peers that are installed, with their versions."""
+    found = sorted(PEERS.glob("*.dist-info"))
+    return ", ".join(" ".join(path.stem.split("-", 1)) for path in found) or "no peers"
+
+
+def table(load: Workload, names: list[str]) -> str:
+    """Return the table of one workload."""
+    lines = [f"{load}:\n", "| selection | CPU s | MB beyond the data |", "|---|---|---|"]
+    for name in names:
+        result = run_apart(name, load)
+        if isinstance(result, str):
+            told = f"{result} | -"
+        else:
+            told = f"{result['seconds']:.4f} | {result['megabytes']:.0f}"
+        lines.append(f"| {name} | {told} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--most", type=int, default=10_000, help="leave out pools larger than that")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    add_report_option(parser)
     arguments = parser.parse_args()
     if arguments.child:
         name, *numbers = arguments.child
         print(json.dumps(measure(name, Workload(*map(int, numbers)))))
         return
-    print(f"{measured_by()}")
-    for load, names in PLAN:
-        print(f"\n{load}\n| selection | CPU s | MB beyond the data |\n|---|---|---|")
-        for name in names:
-            result = run_apart(name, load)
-            if isinstance(result, str):
-                print(f"| {name} | {result} | - |", flush=True)
-            else:
-                told = f"{result['seconds']:.3f} | {result['megabytes']:.0f}"
-                print(f"| {name} | {told} |", flush=True)
+    tables = [table(load, names) for load, names in PLAN if load.n <= arguments.most]
+    text = f"{measured_by()}, {versions()}, one thread, the fastest of up to ten calls."
+    publish("peers", "\n\n".join([text, *tables]), arguments.report)
 
 
 if __name__ == "__main__":
