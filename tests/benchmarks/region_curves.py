@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from active_learn import ActiveSampler, RaggedArray
 from active_learn.heads import TaggingHead, fit_tagging_head
 from active_learn_backend.labeling.regions import count_matches
@@ -23,8 +25,9 @@ from report import add_report_option
 from threadpoolctl import threadpool_limits
 
 BATCH, LABELED, POOL, TEST = 5, 60, 200, 100
-LOOKS = (20, 40, 60)  # labeled tasks at which the F1 is shown
+LOOKS = (10, 20, 40, 60)  # labeled tasks at which the F1 is shown
 
+Array = npt.NDArray[np.float64]
 Regions = list[list[Any]]
 #: The kind of the parts, the labels, and what draws a task and its regions.
 DrawnTasks = tuple[PartKind, tuple[str, ...], Callable[..., Any]]
@@ -50,8 +53,16 @@ def f1(head: TaggingHead | None, kind: PartKind, tasks: PartsOfTasks, truth: Any
     return 200 * right / max(both, 1)
 
 
-def curve(drawn_tasks: DrawnTasks, seed: int, by_sampler: bool) -> list[float]:
-    """Return the F1 after each round."""
+@dataclass
+class Curve:
+    """The F1 after each round, and how many regions were marked until the end."""
+
+    f1: list[float]
+    regions: int
+
+
+def curve(drawn_tasks: DrawnTasks, seed: int, by_sampler: bool) -> Curve:
+    """Label tasks in an order, round by round."""
     kind, labels, draw = drawn_tasks
     rng = np.random.default_rng(seed)
     drawn = [draw(rng) for _ in range(POOL + TEST)]
@@ -74,34 +85,52 @@ def curve(drawn_tasks: DrawnTasks, seed: int, by_sampler: bool) -> list[float]:
         labeled = np.concatenate([labeled, left[batch]])
         head = train(kind, labels, tasks.select(labeled), [truth[at] for at in labeled], head)
         found.append(f1(head, kind, tasks.select(test), truth[POOL:]))
-    return found
+    return Curve(found, sum(len(truth[at]) for at in labeled))
 
 
 def table(data: Mapping[str, DrawnTasks], seeds: int) -> str:
     """Return the F1 of both orders as a table in Markdown, and print it line by line."""
     shown = " | ".join(f"{n} labeled" for n in LOOKS)
-    lines = [f"| Tasks | Order | {shown} | Mean of the curve |", "| --- | --- |" + " --- |" * 4]
+    lines = [
+        f"| Tasks | Order | {shown} | Mean of the curve | Regions marked |",
+        "| --- | --- |" + " --- |" * (len(LOOKS) + 2),
+    ]
     for name, drawn in data.items():
+        chance = np.empty((seeds, 0))
         for order in ("random", "of the queue"):
-            curves = np.array([curve(drawn, seed, order != "random") for seed in range(seeds)])
-            means = curves.mean(axis=1)
-            error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
-            at = [f"{curves[:, n // BATCH - 1].mean():.0f}" for n in LOOKS]
-            lines.append(
-                f"| {name} | {order} | {' | '.join(at)} | {means.mean():.1f} ± {error:.1f} |"
-            )
+            curves = [curve(drawn, seed, order != "random") for seed in range(seeds)]
+            f1s = np.array([one.f1 for one in curves])
+            at = f1s[:, [n // BATCH - 1 for n in LOOKS]]
+            values = np.hstack([at, f1s.mean(axis=1, keepdims=True)])
+            if order == "random":
+                chance = values
+                cells = [f"{one:.0f}" for one in values.mean(axis=0)]
+            else:
+                cells = [against(*pair) for pair in zip(values.T, chance.T, strict=True)]
+            marked = np.mean([one.regions for one in curves])
+            lines.append(f"| {name} | {order} | {' | '.join(cells)} | {marked:.0f} |")
             print(lines[-1], flush=True)
     return "\n".join(lines)
+
+
+def against(values: Array, chance: Array) -> str:
+    """Return a mean, and its paired difference from random order."""
+    pairs = values - chance
+    error = pairs.std(ddof=1) / len(pairs) ** 0.5 if len(pairs) > 1 else np.nan
+    return f"{values.mean():.0f} ({pairs.mean():+.1f} \u00b1 {error:.1f})"
 
 
 def measure(description: str, data: Mapping[str, DrawnTasks]) -> tuple[argparse.Namespace, str]:
     """Measure what the command line names; return the command line, and how and what was found."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--data", nargs="+", default=list(data), choices=list(data))
     add_report_option(parser)
     arguments = parser.parse_args()
     with threadpool_limits(1):
         found = table({one: data[one] for one in arguments.data}, arguments.seeds)
-    how = f"in percent, {BATCH} tasks a round, {arguments.seeds} seeds, \u00b1 one standard error"
+    how = (
+        f"in percent, {BATCH} tasks a round, {arguments.seeds} seeds, beside it the paired "
+        "difference from random \u00b1 one standard error"
+    )
     return arguments, f"{how}.\n\n{found}"
