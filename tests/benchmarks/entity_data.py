@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from active_learn.ragged import RaggedArray
+from active_learn_backend.learning.regions.words import word_features
 from real_data import CACHE, Missing, shared_file
 
 __all__ = ["DATASETS", "ENCODERS", "Entities", "load"]
@@ -17,7 +18,6 @@ DATASETS = tuple(FILES)
 SHORTEST, LONGEST = 3, 60  # words of a text
 LAYER = 5  # hidden states of MiniLM; those of the last of its six layers serve sentences
 SCALE = 5.0
-BUCKETS = {"word": 192, "neighbor": 96, "affix": 128}
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,9 @@ def word_states(texts: list[list[str]], batch_size: int = 32) -> np.ndarray:
     return np.vstack(found)
 
 
-def embedded(texts: list[list[str]]) -> np.ndarray:
-    """Hashed words, neighbors and affixes beside shapes: no model is needed."""
-    rows = []
-    for words in texts:
-        own = hashed([[w.lower()] for w in words], BUCKETS["word"])
-        near = around(hashed([[w.lower()] for w in words], BUCKETS["neighbor"]))
-        ends = 0.5 * hashed([affixes(w, 4) for w in words], BUCKETS["affix"])
-        shape = shapes(words)
-        rows.append(np.hstack([own, 0.5 * near, ends, shape, 0.7 * around(shape)]))
-    return (SCALE * np.vstack(rows)).astype(np.float32)
+def hashed_words(texts: list[list[str]]) -> np.ndarray:
+    """What the backend has without a model."""
+    return word_features(texts, embedded=True)
 
 
-ENCODERS = {"MiniLM": minilm, "embedded": embedded}
+ENCODERS = {"MiniLM": minilm, "hashed words": hashed_words}

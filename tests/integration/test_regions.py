@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from active_learn import ActiveSampler, PooledTasks
 from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.exact_text import exact_text
 from active_learn_backend.labelstudio.content_loader import ContentLoader
@@ -99,6 +100,32 @@ def test_spans_are_learned_and_proposed_where_they_stand(
         for row in proposed
     )
     assert right >= 3
+
+
+def test_the_first_texts_are_drawn_by_chance_until_there_is_a_head(
+    backend: Backend, studio: FakeLabelStudio
+) -> None:
+    """Means of hashed words would put short texts first, which teach little."""
+    few = [f"short {n}" for n in range(15)]
+    project = studio.add_project([*few, *texts(45)], CONFIG)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+
+    def queue(**options: Any) -> list[int]:
+        backend.turn(project, audit=0.0, budget=15, **options)
+        return [row.task_id for row in read_queue(backend.store, project)]
+
+    tasks = sorted(studio.tasks)
+    at_random = ActiveSampler("tagging", None, 15, strategy="random", random_state=0)
+    order = at_random.rank(PooledTasks(np.ones((60, 2)), np.ones(60), np.ones(60))).indices
+    first = queue()
+    assert first == [tasks[at] for at in order[: len(first)]]
+    for task in first[:15]:
+        annotate(studio, task)
+    left = [task for task in tasks if task not in first[:15]]
+    later = queue()
+    again = at_random.rank(PooledTasks(np.ones((45, 2)), np.ones(45), np.ones(45))).indices
+    assert later != [left[at] for at in again[: len(later)]]
 
 
 def test_audit_tasks_measure_the_f1_of_entities(

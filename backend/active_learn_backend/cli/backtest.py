@@ -140,7 +140,8 @@ def replay(
         "progress": True,
     }
     if isinstance(data, LabeledRegions):
-        of_regions = backtest_regions(data, region_candidates(names), **given)
+        candidates = region_candidates(names, auto=data.begins_at_random)
+        of_regions = backtest_regions(data, candidates, **given)
         yield of_regions.report()
         # The page counts labels, which are tasks; what was read is said in words.
         verdicts = [of_regions.by_tasks.verdict[0], of_regions.by_parts.verdict[0]]

@@ -268,6 +268,18 @@ class ControlHeads:
             return pooled[0]
         return side_by_side(pooled, tasks.vectors[np.arange(len(tasks))])
 
+    @property
+    def begin_at_random(self) -> bool:
+        """Whether the first tasks are drawn by chance: nothing known tells which stand for others.
+
+        Means of hashed words differ most in short texts, half of which have no region. Chosen by
+        them, the first texts taught less than any.
+        """
+        if self.heads or self.task.others or not isinstance(self.embedder, RegionEmbedder):
+            return False
+        parts = self.embedder.parts
+        return not any(parts[control.from_name].by_doubt for control in self.task.regions)
+
     def find_regions(self, control: RegionTag, tasks: PartsOfTasks) -> list[FoundRegions]:
         """Return the regions that the head of a control finds in each task; none without a head."""
         head = self.region_head(control)

@@ -42,8 +42,18 @@ def chooses_strategy(settings: Settings) -> bool:
     return settings.strategy == "auto" and isinstance(settings.budget, int)
 
 
-def with_chosen_strategy(settings: Settings, last: RoundReport | None) -> Settings:
-    """Return the settings with the strategy that `auto` stands for, by the last round's report."""
+def with_chosen_strategy(
+    settings: Settings, last: RoundReport | None, *, at_random: bool = False
+) -> Settings:
+    """Return the settings with the strategy that `auto` stands for, by the last round's report.
+
+    Parameters
+    ----------
+    at_random : bool
+        Whether tasks are drawn by chance for now, see `ControlHeads.begin_at_random`.
+    """
+    if at_random and chooses_strategy(settings):
+        return settings.model_copy(update={"strategy": "random"})
     if last is None or last.strategy is None or not chooses_strategy(settings):
         return settings
     return settings.model_copy(update={"strategy": last.strategy.name})

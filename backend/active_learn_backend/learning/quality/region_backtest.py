@@ -123,6 +123,11 @@ class LabeledRegions:
         return replace(self, parts=drawn, regions=[self.regions[at] for at in chosen])
 
     @property
+    def begins_at_random(self) -> bool:
+        """Whether `auto` draws tasks by chance until there is a head; else it is `aopt`."""
+        return not self.source.by_doubt
+
+    @property
     def has_region(self) -> Positions:
         """Whether each task has a region, as 0 or 1."""
         return np.array([len(one) > 0 for one in self.regions], np.int64)
@@ -163,17 +168,21 @@ class RegionBacktest:
         return "\n\n".join([self.by_parts.table, self.by_tasks.table, self.by_tasks.note])
 
 
-def region_candidates(names: Sequence[str] = ()) -> list[Candidate]:
+def region_candidates(names: Sequence[str] = (), *, auto: bool = False) -> list[Candidate]:
     """Return the named strategies, or all that order tasks of parts; random is always one.
 
-    Without names there is no 'auto', which is 'aopt' for tasks of parts.
+    Parameters
+    ----------
+    auto : bool
+        Whether 'auto' is one without names: where it is not the same as 'aopt'.
 
     Raises
     ------
     ParameterError
         When a name is unknown, or does not fit.
     """
-    return [one for one in candidates_for("tagging", names) if names or one.strategy != "auto"]
+    found = candidates_for("tagging", names)
+    return [one for one in found if names or auto or one.strategy != "auto"]
 
 
 def backtest_regions(
@@ -286,7 +295,10 @@ class _Run:
         self, candidate: Candidate, labeled: Positions, left: Positions, batch: int
     ) -> Positions:
         """Return the positions in ``left`` that a round would queue."""
-        if candidate.strategy == "random":  # the pool is in random order
+        at_random = (
+            candidate.strategy == "auto" and self.head is None and self.data.begins_at_random
+        )
+        if candidate.strategy == "random" or at_random:  # the pool is in random order
             return np.arange(batch)
         heads = [] if self.head is None else [self.head]
         tasks = self.data.parts.select(self.pool)

@@ -165,6 +165,21 @@ def test_the_first_tasks_of_a_replay_are_those_of_the_queue(tmp_path: Path) -> N
     assert first.tolist() == ranking.indices.tolist()
 
 
+def test_without_a_model_auto_begins_as_random_does(tmp_path: Path) -> None:
+    data = embedded(tmp_path, 60)
+    assert data.begins_at_random
+    at = np.arange(60)
+    run = _Run.of(data, (at[:45], at[45:]), 0)
+    first = {
+        name: run._choose(Candidate(name), at[:0], at[:45], 8).tolist()
+        for name in ("auto", "aopt", "random")
+    }
+    assert first["auto"] == first["random"] != first["aopt"]
+    run._train(at[:8])
+    later = [run._choose(Candidate(name), at[:8], at[8:45], 8) for name in ("auto", "aopt")]
+    assert later[0].tolist() == later[1].tolist()
+
+
 def test_too_few_regions_are_refused(tmp_path: Path) -> None:
     told = command(tmp_path, 20)
     assert told.exit_code == 1
@@ -177,6 +192,7 @@ def test_too_few_regions_are_refused(tmp_path: Path) -> None:
 def test_strategies_that_know_no_parts_are_refused() -> None:
     assert {one.strategy for one in region_candidates()} >= {"aopt", "margin", "random"}
     assert "auto" not in {one.strategy for one in region_candidates()}
+    assert "auto" in {one.strategy for one in region_candidates(auto=True)}
     with pytest.raises(ParameterError, match="tagging"):
         region_candidates(["badge"])
 

@@ -58,6 +58,9 @@ def test_only_auto_stands_for_something_else() -> None:
     assert with_chosen_strategy(load_settings(), RoundReport(1, labeled=0)).strategy == "auto"
     assert with_chosen_strategy(load_settings(strategy="margin"), report).strategy == "margin"
     assert with_chosen_strategy(load_settings(budget=0.1), report).strategy == "auto"
+    first = {"strategy": "aopt"}, {"budget": 0.1}, {}
+    found = [with_chosen_strategy(load_settings(**one), None, at_random=True) for one in first]
+    assert [one.strategy for one in found] == ["aopt", "auto", "random"]
 
 
 def test_a_comparison_chooses_a_strategy_and_says_why(
