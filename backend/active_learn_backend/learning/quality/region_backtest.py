@@ -295,10 +295,9 @@ class _Run:
         self, candidate: Candidate, labeled: Positions, left: Positions, batch: int
     ) -> Positions:
         """Return the positions in ``left`` that a round would queue."""
-        at_random = (
-            candidate.strategy == "auto" and self.head is None and self.data.begins_at_random
-        )
-        if candidate.strategy == "random" or at_random:  # the pool is in random order
+        begins = self.head is None and self.data.begins_at_random
+        if candidate.strategy == "random" or (begins and candidate.strategy == "auto"):
+            # The pool is in random order.
             return np.arange(batch)
         heads = [] if self.head is None else [self.head]
         tasks = self.data.parts.select(self.pool)
