@@ -82,7 +82,10 @@ def snapshot_of(labels: list[Any], parts: list[TaskParts]) -> ControlSnapshot:
             for at, label in enumerate(labels)
         ]
     )
-    return ControlSnapshot(rows, in_memory(parts, 8), np.zeros(len(rows), bool), 1, "mark")
+    none = np.zeros(len(rows), bool)
+    return ControlSnapshot(
+        rows, in_memory(parts, 8), audit=none, outside=none, project_id=1, from_name="mark"
+    )
 
 
 def head_of(kind: PartKind, snapshot: ControlSnapshot) -> TaggingHead:
