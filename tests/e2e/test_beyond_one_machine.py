@@ -174,8 +174,8 @@ def test_a_cluster_that_is_away_leaves_the_old_queue(
     tmp_path: Path,
 ) -> None:
     """And with a cluster that is there, images are loaded by its workers."""
-    project, _ = make_text_project(some_texts(1100))
-    settings = environment(tmp_path, MODEL="", RAY_WORKERS="1")
+    project, _ = make_text_project(some_texts())
+    settings = environment(tmp_path, MODEL="")
 
     def worker(**changes: str) -> ServerProcess:
         server = backend(model_dir=folder, start=False, **{**settings, **changes})
