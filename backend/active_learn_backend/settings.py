@@ -164,7 +164,8 @@ class Settings(BaseSettings):
         "",
         description="The team's own model: a Hugging Face folder, an ONNX, TorchScript or "
         "torch.export file, or a Python factory `module:function`; where regions are labeled a "
-        "token classifier or a detector. Empty: our head learns.",
+        "token classifier or a detector (with `MODEL_USE=encoder` a vision model, too). Empty: our "
+        "head learns.",
     )
     model_use: Literal["as-is", "encoder"] = Field(
         "as-is",
