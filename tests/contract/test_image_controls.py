@@ -149,29 +149,20 @@ class TestKeyPointLabels(RegionContract):
     unwritten = [[], [[[0, 0], [0, 0], "gone"]]]
 
 
-class TestBrushLabels(RegionContract):
-    tag = '<BrushLabels name="c" toName="t"><Label value="A"/><Label value="B"/></BrushLabels>'
+SQUARE = np.zeros((64, 64), bool)
+SQUARE[16:48, 16:32] = True
+MASK: Any = [[25.0, 25.0], [50.0, 75.0, "ff" * 64, 640, 320], "B"]
+
+
+class MaskContract(RegionContract):
+    """What holds for masks, however they are stored."""
+
     objects = '<Image name="t" value="$text"/>'
-    name = "BrushLabels"
     labels = ("A", "B")
     size = {"original_width": 640, "original_height": 320}
-    square = np.zeros((64, 64), bool)
-    square[16:48, 16:32] = True
-    drawn = {"format": "rle", "rle": write_brush(square, 640, 320)}
-    mask = [[25.0, 25.0], [50.0, 75.0, "ff" * 64, 640, 320], "B"]
-    read = [(drawn | {"brushlabels": ["B"]}, [mask])]
-    unread = [
-        drawn | {"brushlabels": ["gone"]},
-        drawn | {"format": "png", "brushlabels": ["B"]},
-        drawn | {"rle": drawn["rle"][:-3], "brushlabels": ["B"]},
-        drawn | {"rle": write_brush(square, 320, 640)[:9], "brushlabels": ["B"]},
-        drawn | {"rle": write_brush(square & False, 640, 320), "brushlabels": ["B"]},
-        {"format": "rle", "brushlabels": ["B"]},
-    ]
-    written = [([mask], drawn | {"brushlabels": ["B"]})]
     unwritten = [
         [],
-        [[*mask[:2], "gone"]],
+        [[*MASK[:2], "gone"]],
         [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 30_000, 30_000], "B"]],
         [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 0, 0], "B"]],
     ]
@@ -179,6 +170,22 @@ class TestBrushLabels(RegionContract):
     def result(self, value: Any) -> list[dict[str, Any]]:
         (item,) = super().result(value)
         return [item | self.size]
+
+
+class TestBrushLabels(MaskContract):
+    tag = '<BrushLabels name="c" toName="t"><Label value="A"/><Label value="B"/></BrushLabels>'
+    name = "BrushLabels"
+    drawn = {"format": "rle", "rle": write_brush(SQUARE, 640, 320)}
+    read = [(drawn | {"brushlabels": ["B"]}, [MASK])]
+    unread = [
+        drawn | {"brushlabels": ["gone"]},
+        drawn | {"format": "png", "brushlabels": ["B"]},
+        drawn | {"rle": drawn["rle"][:-3], "brushlabels": ["B"]},
+        drawn | {"rle": write_brush(SQUARE, 320, 640)[:9], "brushlabels": ["B"]},
+        drawn | {"rle": write_brush(SQUARE & False, 640, 320), "brushlabels": ["B"]},
+        {"format": "rle", "brushlabels": ["B"]},
+    ]
+    written = [([MASK], drawn | {"brushlabels": ["B"]})]
 
     def test_a_mask_without_the_size_of_its_image_is_not_read(self) -> None:
         (item,) = self.result(self.read[0][0])
@@ -194,38 +201,22 @@ class TestBrushLabels(RegionContract):
         assert self.control.read([*readable, *long * (MOST_WORK // 900_000 + 1)]) is None
 
 
-class TestBitmaskLabels(RegionContract):
+class TestBitmaskLabels(MaskContract):
     tag = '<BitmaskLabels name="c" toName="t"><Label value="A"/><Label value="B"/></BitmaskLabels>'
-    objects = '<Image name="t" value="$text"/>'
     name = "BitmaskLabels"
-    labels = ("A", "B")
-    size = {"original_width": 640, "original_height": 320}
-    square = np.zeros((64, 64), bool)
-    square[16:48, 16:32] = True
-    drawn = {"imageDataURL": write_bitmask(square, 640, 320)}
-    mask = [[25.0, 25.0], [50.0, 75.0, "ff" * 64, 640, 320], "B"]
-    read = [(drawn | {"bitmasklabels": ["B"]}, [mask])]
+    drawn = {"imageDataURL": write_bitmask(SQUARE, 640, 320)}
+    read = [(drawn | {"bitmasklabels": ["B"]}, [MASK])]
     unread = [
         drawn | {"bitmasklabels": ["gone"]},
         {"imageDataURL": drawn["imageDataURL"][:-60], "bitmasklabels": ["B"]},
-        {"imageDataURL": write_bitmask(square & False, 640, 320), "bitmasklabels": ["B"]},
+        {"imageDataURL": write_bitmask(SQUARE & False, 640, 320), "bitmasklabels": ["B"]},
         {"imageDataURL": ["data:image/png;base64,"], "bitmasklabels": ["B"]},
         {"bitmasklabels": ["B"]},
     ]
-    written = [([mask], drawn | {"bitmasklabels": ["B"]})]
-    unwritten = [
-        [],
-        [[*mask[:2], "gone"]],
-        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 30_000, 30_000], "B"]],
-        [[[25.0, 25.0], [50.0, 75.0, "ff" * 64, 0, 0], "B"]],
-    ]
-
-    def result(self, value: Any) -> list[dict[str, Any]]:
-        (item,) = super().result(value)
-        return [item | self.size]
+    written = [([MASK], drawn | {"bitmasklabels": ["B"]})]
 
     def test_of_an_annotation_only_so_many_pixels_are_read(self) -> None:
         readable = self.result(self.read[0][0])
-        large = write_bitmask(self.square, 9_000, 9_000)
+        large = write_bitmask(SQUARE, 9_000, 9_000)
         items = self.result({"imageDataURL": large, "bitmasklabels": ["B"]})
         assert self.control.read([*readable, *items * 5]) is None

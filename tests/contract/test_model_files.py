@@ -11,24 +11,9 @@ import numpy as np
 import pytest
 import torch
 from active_learn.models import adapt
+from compiled_models import Classifier, export
 from model_contract import N_SAMPLES, Contract
 from torch import nn
-
-
-class Classifier(nn.Module):
-    """Two layers over every token, of which the last token counts."""
-
-    def __init__(self, n_outputs: int = 3, bias: bool = True) -> None:
-        super().__init__()
-        self.body = nn.Linear(4, 8)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(8, n_outputs, bias=bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.head(self.drop(torch.relu(self.body(x))))[:, -1], dim=-1)
-
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(torch.relu(self.body(x)))[:, -1]
 
 
 class FileContract(Contract):
@@ -118,12 +103,6 @@ class TestTorchScriptFile(FileContract):
     def compile(self, module):
         torch.jit.save(torch.jit.script(module), self.folder / "model.pt")
         return self.folder / "model.pt"
-
-
-def export(module: nn.Module) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch")
-    inputs = (torch.zeros(2, 3, 4),)
-    return torch.export.export(module.eval(), inputs, dynamic_shapes=({0: batch},))
 
 
 class TestExportedFile(FileContract):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +21,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-CONFIG = (
-    '<View><Text name="t" value="$text"/><Choices name="c" toName="t">'
-    '<Choice value="A"/><Choice value="B"/></Choices></View>'
-)
-UID = "9.1795327219"
-
+from protocol_requests import predict_body, secret_of, setup_body
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-
-
-@pytest.fixture
-def store(app: Flask) -> Iterator[Store]:
-    return app.extensions["active_learn"].store
-
-
-@pytest.fixture
-def connected(store: Store) -> Store:
-    """The store with project 9 connected, as the worker leaves it."""
-    store.register(9, CONFIG)
-    return store
-
-
-def secret_of(store: Store, number: int = 9) -> dict[str, str]:
-    return {SECRET_HEADER: store.known_project(number).webhook_secret}
-
-
-def setup_body(config: str = CONFIG, **fields: Any) -> dict[str, Any]:
-    return {
-        "project": UID,
-        "schema": config,
-        "hostname": "http://127.0.0.1:8080",
-        "access_token": "0123",
-        "extra_params": None,
-    } | fields
-
-
-def predict_body(*texts: Any) -> dict[str, Any]:
-    tasks = [{"id": n, "data": {"text": text}, "annotations": []} for n, text in enumerate(texts)]
-    params = {"login": None, "password": None, "context": None}
-    return {"tasks": tasks, "project": UID, "label_config": CONFIG, "params": params}
 
 
 # What a web page can make the browser of an operator send, and what programs of this machine send.

@@ -14,24 +14,10 @@ from active_learn_backend.settings import load_settings
 from active_learn_backend.web.app import create_app
 from flask import Flask
 from flask.testing import FlaskClient
+from page_requests import html
 from PIL import Image
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-
-
 pytestmark = pytest.mark.usefixtures("clean_environment")
-
-
-@pytest.fixture
-def runtime(app: Flask) -> Any:
-    return app.extensions["active_learn"]
-
-
-def html(client: FlaskClient, path: str) -> str:
-    answer = client.get(path, headers=BROWSER)
-    assert answer.status_code == 200, answer.data
-    assert answer.content_type == "text/html; charset=utf-8"
-    return answer.get_data(as_text=True)
 
 
 # -- thumbnails ---------------------------------------------------------------------------------

@@ -20,27 +20,13 @@ from active_learn_backend.state.round_report import ControlReport, Evaluation, L
 from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.schema import rounds
 from active_learn_backend.state.tasks import apply_changes, read_tasks
-from flask import Flask
 from flask.testing import FlaskClient
+from page_requests import BROWSER, OURS, html
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-OURS = {**BROWSER, "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-
-
-@pytest.fixture
-def runtime(app: Flask) -> Any:
-    return app.extensions["active_learn"]
-
-
-def html(client: FlaskClient, path: str) -> str:
-    answer = client.get(path, headers=BROWSER)
-    assert answer.status_code == 200, answer.data
-    assert answer.content_type == "text/html; charset=utf-8"
-    return answer.get_data(as_text=True)
 
 
 # -- who gets what ------------------------------------------------------------------------------
