@@ -10,7 +10,6 @@ minus that probability: it is calibrated.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -28,7 +27,7 @@ from active_learn_backend.learning.selection.snapshot import ControlSnapshot, Sn
 from active_learn_backend.settings import Settings, load_settings
 from active_learn_backend.state.round_report import RoundReport
 from active_learn_backend.state.store import Project, TaskRow
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 N = 1000
@@ -217,11 +216,7 @@ CASES: dict[str, Callable[[Simulation], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=400)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, runs=400)
     rows = [
         "| what happens | audit labels | covered | width, points | all audit labels: covered "
         "| with the score as control variate: covered | width, points "

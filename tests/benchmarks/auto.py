@@ -9,7 +9,6 @@ is one), and by every candidate, which tells what the best choice would have bee
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from active_learn.evaluation.replay import Candidate, Run
 from active_learn.evaluation.tuning import Tuning, tune
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 CURRENT = Candidate("auto")
@@ -97,11 +96,7 @@ def line(title: str, results: list[tuple[str, dict[str, float], float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=5)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, seeds=5)
     torch.set_num_threads(1)
     threadpool_limits(1)
     lines = [

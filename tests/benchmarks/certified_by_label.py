@@ -10,7 +10,6 @@ that are certified with all labels.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from active_learn_backend.learning.quality.certified_decisions import CertifiedD
 from active_learn_backend.learning.quality.decisions import Decision, Decisions
 from certified_labels import ACCURACIES, CONFIDENCE, NOISE, POOL
 from real_data import DATASETS, rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 
 DIGITS = {
     "even": {0, 2, 4, 6, 8},
@@ -45,11 +44,7 @@ CASES = {"digits": Case(300, 400, DIGITS), "mnist": Case(300, 400, DIGITS)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, runs=500)
     rows = [
         "| data | wrong labels | accuracy | granted of a label | granted with all labels "
         "| a bound broken | by task: granted | broken |",

@@ -8,7 +8,6 @@ another share. After each a head is trained. The audit labels of both certify wh
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +21,7 @@ from active_learn_backend.settings import load_settings
 from active_learn_backend.state.store import Project, TaskRow
 from certified_labels import ACCURACIES, CONFIDENCE, NOISE
 from real_data import digits
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 PROJECT = Project(1, "secret", connected_at=0.0)
@@ -43,11 +42,7 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, runs=500)
     rows = [
         "| share | wrong labels | audit labels | 90%: granted, broken | 95%: granted, broken "
         "| 98%: granted, broken |",

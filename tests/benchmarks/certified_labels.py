@@ -9,7 +9,6 @@ granted. The naive rule grants all answers whose calibrated score is at least th
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from active_learn import ActiveSampler, LinearHead
 from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.learning.quality.certification import certify
 from real_data import DATASETS, rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 
 POOL = 2000
 CONFIDENCE = 0.95
@@ -38,11 +37,7 @@ CASES = {"digits": Case(150, 300), "mnist": Case(200, 400), "banking77": Case(40
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, runs=500)
     rows = [
         "| data | wrong labels | accuracy | granted | bound broken | score ≥ accuracy: granted "
         "| bound broken |",

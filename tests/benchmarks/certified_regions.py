@@ -11,7 +11,6 @@ probabilities of all parts, by which answers are granted.
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 
 import numpy as np
@@ -24,7 +23,7 @@ from active_learn_backend.learning.regions.parts import TaskParts, in_memory
 from active_learn_backend.learning.regions.words import word_features
 from entity_data import DATASETS, read_texts
 from real_data import rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from sklearn.metrics import roc_auc_score
 
 LABELS, AUDIT = 300, 300
@@ -33,11 +32,7 @@ ACCURACIES = (0.7, 0.8, 0.9)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--cases", nargs="+", default=list(DATASETS), choices=DATASETS)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, DATASETS, runs=100)
     rows = [
         "| data | texts | of all | of them right | mean score | AUC | AUC of the score of "
         "predictions | " + " | ".join(f"{one:.0%}: granted, broken" for one in ACCURACIES) + " |",

@@ -9,7 +9,6 @@ nothing can be learned is ordered. Only after that is a head trained on the labe
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from active_learn import ActiveSampler, LinearHead
 from active_learn.heads import fit_head
 from labels_needed import split
 from real_data import DATASETS, Data, rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 
 STRATEGIES = ("coverage", "aopt", "medoids", "kcenter", "random")
 FOUND_AFTER = 50  # tasks
@@ -117,11 +116,7 @@ def measure(name: str, case: Case, seeds: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=5)
-    add_report_option(parser)
-    options = parser.parse_args()
+    options = parse_options(__doc__, CASES, seeds=5)
     rows = rows_of(options.cases, lambda name: measure(name, CASES[name], options.seeds))
     aims = ", ".join(f"{100 * CASES[name].score:.0f} % on {name}" for name in options.cases)
     text = (

@@ -8,7 +8,6 @@ is asked by the same out-of-fold probabilities.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 
 import numpy as np
@@ -16,7 +15,7 @@ from active_learn.heads import TrainedHead, fit_head
 from active_learn_backend.learning.quality import label_errors
 from active_learn_backend.learning.quality.cross_validation import HeldOut, cross_validate
 from real_data import DATASETS, Missing
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 FLIPPED = 0.05
@@ -79,11 +78,7 @@ def one_seed(title: str, seed: int) -> dict[str, tuple[float, float, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(LABELS), default=list(LABELS))
-    parser.add_argument("--seeds", type=int, default=3)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, LABELS, seeds=3)
     threadpool_limits(1)
     lines = [
         f"{measured_by()}: one label "

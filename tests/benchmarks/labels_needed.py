@@ -10,7 +10,6 @@ pool of its own, and both start from no label at all.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from active_learn.evaluation.learning_curves import first_reach
 from active_learn.heads import fit_head
 from active_learn_backend.learning.encoders import TextEncoder
 from real_data import DATASETS, Data, Missing, kept, read_rows
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 POOL_SHARE = 0.8  # of the training rows, in each replicate
@@ -145,11 +144,7 @@ def table(results: dict[str, Result]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="paired replicates")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, seeds=5)
     torch.set_num_threads(1)
     threadpool_limits(1)  # for the rest of the process
     results: dict[str, Result] = {}

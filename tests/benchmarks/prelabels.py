@@ -11,13 +11,11 @@ times the share of wrong answers that people leave, is below 1.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 from active_learn import ActiveSampler, LinearHead
 from active_learn.heads import fit_head
 from real_data import DATASETS, rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 
 POOL = 2000
 BATCH = 20
@@ -31,11 +29,7 @@ CASES = {  # labels after which the next batch is looked at
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, seeds=8)
     shown = " | ".join("all" if t == 0 else f"score ≥ {t:g}" for t in THRESHOLDS)
     rows = [
         f"| data | labels | {shown} |",

@@ -9,9 +9,30 @@ import argparse
 import datetime
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["add_report_option", "measured_by", "publish"]
+__all__ = ["add_report_option", "measured_by", "parse_options", "publish"]
+
+
+def parse_options(description: str, cases: Iterable[str], **number: int) -> argparse.Namespace:
+    """Return the options of a benchmark of several cases: which, how often, and ``--report``.
+
+    Parameters
+    ----------
+    description : str
+        Docstring of the benchmark, whose first line is shown.
+    cases : iterable of str
+        What ``--cases`` chooses from; all when omitted.
+    **number : int
+        Name and default of an option that takes a number, such as ``runs=500``.
+    """
+    parser, names = argparse.ArgumentParser(description=description.splitlines()[0]), list(cases)
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    for name, default in number.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help="%(default)s when omitted")
+    add_report_option(parser)
+    return parser.parse_args()
 
 
 def add_report_option(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ its slant (a number), the intent of a question and how long it is.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from active_learn.evaluation.replayed_head import ReplayedHead
 from active_learn.posterior import fisher
 from active_learn.strategies import two_stage
 from real_data import DATASETS, Data, mnist_images, read_rows, rows_of
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 
 POOL, TEST = 2000, 1000
 Combine = Callable[[torch.Tensor, list[int]], torch.Tensor]
@@ -162,11 +161,7 @@ def measure(name: str, case: Case, seeds: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=5)
-    add_report_option(parser)
-    options = parser.parse_args()
+    options = parse_options(__doc__, CASES, seeds=5)
     rows = rows_of(options.cases, lambda name: measure(name, CASES[name], options.seeds))
     text = (
         f"{measured_by()}, {options.seeds} paired seeds, ± one standard error. Gain over random in "

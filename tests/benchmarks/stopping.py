@@ -9,7 +9,6 @@ from the former one, heads kept on disk and compared. The held-out tasks are for
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from active_learn_backend.state.schema import TaskRow
 from active_learn_backend.state.task_table import TaskTable
 from labels_needed import split
 from real_data import DATASETS, Data, Missing
-from report import add_report_option, measured_by, publish
+from report import measured_by, parse_options, publish
 from threadpoolctl import threadpool_limits
 
 CONTROL = "c"
@@ -169,11 +168,7 @@ def line(title: str, criterion: str, runs: list[list[Any]], numbers: bool) -> st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=3)
-    add_report_option(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(__doc__, CASES, seeds=3)
     torch.set_num_threads(1)
     threadpool_limits(1)
     lines = [
