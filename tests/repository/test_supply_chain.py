@@ -27,7 +27,7 @@ NEEDED: dict[str, str] = script.needed()
 
 #: Whoever passes the package on has to name its authors, and nothing more.
 PERMISSIVE = {
-    "0bsd", "2-clause bsd", "3-clause bsd license", "apache 2.0", "apache 2.0 license",
+    "0bsd", "2-clause bsd", "3-clause bsd license", "bsd", "apache 2.0", "apache 2.0 license",
     "apache license 2.0",
     "apache software license", "apache-2.0", "bsd license", "bsd-2-clause", "bsd-3-clause",
     "bsl-1.0", "cnri-python", "hpnd", "isc", "isc license (iscl)", "llvm-exception", "mit",

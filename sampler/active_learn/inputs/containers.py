@@ -28,6 +28,7 @@ EXPECTED = (
     "table of numbers"
 )
 NUMBERS = "fiub"
+TABLE_FORMATS = ("arrow", "pandas", "polars")  # of Hugging Face; their rows are tables of one row
 
 
 def is_pool(samples: Any) -> bool:
@@ -54,6 +55,8 @@ def refusal(samples: Any, what: str) -> DataError:
     kind = type(samples).__name__
     if has_names(samples):
         names = ", ".join(repr(str(name)) for name in list(samples.keys())[:5])
+        if not names:
+            return DataError(f"{what} are of type {kind} with no parts; {EXPECTED}")
         return DataError(f"{what} are of type {kind} with parts {names}; give one of its parts")
     lazy = next((name for name in ("collect", "compute") if hasattr(samples, name)), None)
     remedy = f"; run its {lazy}() first" if lazy else ""
@@ -160,6 +163,10 @@ class SparseRows(Container):
 class Items(Container):
     """What gives one sample for each position; items that are tuples are (input, target, ...)."""
 
+    def __init__(self, samples: Any) -> None:
+        super().__init__(samples)
+        self._read_from = plain_rows(samples)
+
     def rows(self, at: slice | np.ndarray) -> Any:
         numbers = range(*at.indices(len(self))) if isinstance(at, slice) else at.tolist()
         if isinstance(self.samples, list):
@@ -178,11 +185,11 @@ class Items(Container):
 
     def _items(self, at: list[int]) -> Any:
         """Read the items at some positions, together where the container can do that."""
-        if hasattr(self.samples, "__getitems__"):
-            return self.samples.__getitems__(at)
-        if hasattr(self.samples, "column_name"):  # a column of Hugging Face: 0.1 ms for each read
-            return self.samples[at]
-        return [self.samples[i] for i in at]
+        if hasattr(self._read_from, "__getitems__"):
+            return self._read_from.__getitems__(at)
+        if hasattr(self._read_from, "column_name"):  # of Hugging Face: 0.1 ms for each read
+            return self._read_from[at]
+        return [self._read_from[i] for i in at]
 
 
 class Parted(Container):
@@ -249,7 +256,10 @@ def open_container(samples: Any, what: str) -> Container:
         return Tables(samples, what)
     if shape is not None and hasattr(samples, "dtype"):
         if not isinstance(shape[0], int | np.integer):
-            raise DataError(f"{what} have an unknown length; compute it first")
+            raise DataError(
+                f"{what} have an unknown number of rows; run their compute_chunk_sizes() or "
+                "compute() first"
+            )
         return StoredArrays(samples)
     return Items(samples)
 
@@ -297,6 +307,14 @@ def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value
+
+
+def plain_rows(samples: Any) -> Any:
+    """Return a Dataset of Hugging Face in tables' format with mappings as rows; others as are."""
+    form = getattr(samples, "format", None)
+    if isinstance(form, Mapping) and form.get("type") in TABLE_FORMATS:
+        return samples.with_format(None, columns=form["columns"])
+    return samples
 
 
 def to_batch(inputs: Sequence[Any]) -> Any:

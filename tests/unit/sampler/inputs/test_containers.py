@@ -1,7 +1,7 @@
 """Candidates in containers of other libraries: read where that is clear, refused by name elsewhere.
 
-h5py, zarr, dask, polars and Hugging Face's datasets are not installed for the tests; what matters
-of each is in a class of a few lines here.
+Libraries that are installed for the tests have test_container_libraries.py. TensorFlow and xarray
+are too large for that; what matters of each is in a class of a few lines here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Stored:
 
 
 class Unsized(Stored):
-    """An array of zarr, which has a shape and no length."""
+    """An array that has a shape and no length, as those of zarr 2."""
 
     __len__ = None  # type: ignore[assignment]
 
@@ -86,27 +86,6 @@ class Labelled(Stored):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.array
-
-
-class Hub:
-    """A Dataset of Hugging Face: rows are mappings; columns of their own kind."""
-
-    column_names = ["text", "label"]
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __getitem__(self, at: int | str) -> Any:
-        return self.texts if at == "text" else self.__getitems__([at])[0]
-
-    def __getitems__(self, at: list[int]) -> list[dict[str, Any]]:
-        return [{"text": self.texts[i], "label": 0} for i in at]
-
-    def select(self, at: list[int]) -> Hub:
-        return Hub([self.texts[i] for i in at])
 
 
 # Embeddings
@@ -237,15 +216,6 @@ def test_a_fraction_of_a_column_of_a_table() -> None:
     assert set(chosen) <= set(TEXTS)
 
 
-def test_rows_that_are_mappings_reach_the_model() -> None:
-    def on_rows(batch: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        return on_texts([row["text"] for row in batch])
-
-    chosen = sampler(on_rows).select(Hub(TEXTS))
-    assert isinstance(chosen, Hub)
-    assert chosen.texts == [TEXTS[i] for i in EXPECTED_TEXTS]
-
-
 def test_a_range_is_a_pool() -> None:
     def on_numbers(batch: list[int]) -> tuple[np.ndarray, np.ndarray]:
         return HEAD(X[batch]).logits, X[batch]
@@ -325,14 +295,6 @@ class LazyTable:
 def test_what_is_not_clear_is_refused(samples: Any, message: str, budget: float) -> None:
     with pytest.raises(DataError, match=message):
         ActiveSampler("classification", HEAD, budget).select(samples)
-
-
-def test_an_array_of_unknown_length_is_refused() -> None:
-    """dask does not know how many rows a filter leaves, and says NaN."""
-    unknown = Unsized(X)
-    unknown.shape = (float("nan"), 4)
-    with pytest.raises(DataError, match="unknown length; compute it first"):
-        sampler().select(unknown)
 
 
 # Models
