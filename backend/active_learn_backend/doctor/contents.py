@@ -45,6 +45,12 @@ def check_contents(client: LabelStudioClient, settings: Settings, project_id: in
         if isinstance(error, ContentError)
     )
     if not failed:
-        return ok(f"the first {len(items)} tasks can be read" if items else "it has no tasks yet")
+        return ok(_readable(len(items)))
     report = wrong if sum(one.n for one in failed) == len(items) else warning
     return report(describe_unreadable(failed, f"the first {len(items)}"), RETRIED)
+
+
+def _readable(looked_at: int) -> str:
+    if not looked_at:
+        return "it has no tasks yet"
+    return f"the first {looked_at} tasks can be read" if looked_at > 1 else "its task can be read"

@@ -144,7 +144,7 @@ def _why_no_queue(store: Store, project: Project) -> str:
         return "the first round is not done"
     if unreadable_tasks(store, project.id):
         return "no task that can be read is left to label"
-    return "all is labeled"
+    return "all is labeled" if count_tasks(store, project.id).total else "there are no tasks yet"
 
 
 def _contents(store: Store, project: Project) -> Iterator[Finding]:

@@ -62,11 +62,11 @@ def round_is_due(
     if retiring:
         return ""
     if project.pending_tasks and isinstance(settings.budget, float):
-        return f"{project.pending_tasks} tasks to decide on"
+        return f"there are {project.pending_tasks} tasks to decide on"
     if project.pending_labels >= settings.retrain_every:
-        return f"{project.pending_labels} new labels"
+        return f"there are {project.pending_labels} new labels"
     if project.pending_tasks >= settings.retrain_every:
-        return f"{project.pending_tasks} changed tasks"
+        return f"{project.pending_tasks} tasks changed"
     return ""
 
 
@@ -242,7 +242,7 @@ class Turn:
         counts = count_open(self._store, project.id)
         self.pace.labels_needed = labels_until_round(self._project(), *counts, settings)
         log.info(
-            "round done because of %s: %d labeled, %d unlabeled, serving %s (%s)",
+            "round done, as %s: %d labeled, %d unlabeled, serving %s (%s)",
             reason,
             report.labeled,
             report.unlabeled,

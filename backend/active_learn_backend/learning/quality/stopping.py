@@ -107,7 +107,9 @@ def _stabilizing(reports: Sequence[ControlReport]) -> Advice:
     steps = _disjoint_steps(reports)
     if len(steps) < WINDOW:
         return say(
-            None, f"{len(steps)} of the {WINDOW} comparisons of successive heads are there so far"
+            None,
+            f"it compares successive heads {WINDOW} times, and {len(steps)} of these comparisons "
+            "were made so far",
         )
     mean = float(np.mean([step.agreement for step in steps]))
     labels = sum(step.step for step in steps)

@@ -10,6 +10,7 @@ from ...errors import SettingsError
 from ...project_settings import project_settings
 from ...settings import LOW_WATER, Settings
 from ...state.queue import count_open
+from ...state.rounds import last_round
 from ...state.status_queries import count_tasks
 from ...state.store import Project, Store
 from ...state.unreadable import unreadable_tasks
@@ -74,7 +75,8 @@ def _stage(activity: str) -> Activity:
 def _wait(settings: Settings, store: Store, project: Project) -> str:
     """Write how many more labels start a round, slightly less exact than the worker's own rule."""
     left, batch = count_open(store, project.id)
-    if not batch:
+    last = last_round(store, project.id)
+    if not batch or (last and not last.queue_version):
         return _nothing_queued(store, project)
     try:
         settings = project_settings(settings, project.params)

@@ -17,6 +17,7 @@ from active_learn_backend.state.counters import record_error
 from active_learn_backend.state.labeling_runs import describe_runs
 from active_learn_backend.state.lease import Lease
 from active_learn_backend.state.queue import set_queue
+from active_learn_backend.state.rounds import finish_round
 from active_learn_backend.state.schema import BEING_CONNECTED
 from active_learn_backend.state.status_queries import count_labels, count_tasks
 from active_learn_backend.state.store import QueueRow, Store, TaskRow
@@ -215,6 +216,17 @@ def test_the_stage_of_the_round_is_told(runtime: Runtime) -> None:
     assert words(runtime) == "Some new stage"
     lease.release()
     assert words(runtime).startswith("Waiting for labels")
+
+
+def test_where_a_round_queued_nothing_no_label_starts_the_next(runtime: Runtime) -> None:
+    """The former queue stays: Label Studio goes on to serve it."""
+    store = page_state.fill(runtime, labeled=60)
+    done = replace(page_state.report(60, None, 3), queue_version="")
+    finish_round(store, 3, done, labels=99, tasks=99)
+    assert words(runtime) == "Waiting for new tasks: all that could be queued is labeled."
+    keys = [f"{n:032x}" for n in range(60)]
+    record_loads(store, 3, keys, dict.fromkeys(keys, ContentError("it is not there")))
+    assert words(runtime) == "Nothing can be queued: none of the 60 tasks can be read."
 
 
 def test_a_dead_workers_stage_is_not_believed(runtime: Runtime) -> None:

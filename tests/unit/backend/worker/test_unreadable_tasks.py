@@ -87,6 +87,15 @@ def test_where_nothing_can_be_read_nothing_is_said_to_be_ordered_or_labeled(
     project.close()
 
 
+def test_a_project_without_tasks_is_not_said_to_be_labeled(tmp_path: Path) -> None:
+    project = Project(tmp_path, [])
+    assert "it has no tasks yet" in project.connect(project.settings)
+    project.turn()
+    found = "\n".join(project.doctor())
+    assert "no queue is published: there are no tasks yet" in found
+    project.close()
+
+
 def test_files_that_load_and_cannot_be_decoded_are_named_when_connecting(tmp_path: Path) -> None:
     photo = "data:image/heic;base64," + base64.b64encode(b"\0\0\0\x18ftypheic" * 9).decode()
     project = Project(tmp_path, [good(1), photo, good(2)])
