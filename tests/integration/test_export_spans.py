@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from active_learn_backend.cli.main import main
 from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.learning.export.span_files import check_spans
+from active_learn_backend.learning.export.exported_model import region_files
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.web.app import create_app
-from click.testing import CliRunner, Result
-from fake_server import KEY
+from exported_folders import export, run_example
 from tiny_models import WORDS, save_bert
 from worker_backend import Backend
 
@@ -40,33 +34,6 @@ def written(*, nested: bool) -> dict[str, list[list[Any]]]:
         names = [(group, "group"), (person, "person")] + [(city, "city")] * nested
         found[text] = sorted([text.index(a), text.index(a) + len(a), b] for a, b in names)
     return found
-
-
-def export(backend: Backend, project: int, folder: Path, *options: str) -> Result:
-    environment = {
-        "LABEL_STUDIO_URL": backend.studio.url, "MODEL_DIR": str(backend.folder),
-        "LABEL_STUDIO_API_KEY": KEY,
-    }  # fmt: skip
-    command = ["export-model", "--project", str(project), str(folder), *options]
-    return CliRunner().invoke(main, command, env=environment)
-
-
-def run_example(folder: Path, *arguments: str, given: Any = None) -> Any:
-    """Run the example where our packages cannot be imported."""
-    blocked = folder.parent / "blocked"
-    for name in ("active_learn", "active_learn_backend"):
-        (blocked / name).mkdir(parents=True, exist_ok=True)
-        (blocked / name / "__init__.py").write_text("raise ImportError('not without us')")
-    command = [sys.executable, str(folder / "example.py"), *arguments]
-    done = subprocess.run(
-        command,
-        input=json.dumps(given),
-        text=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(blocked)},
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(("nested", "encoder"), [(False, False), (True, False), (False, True)])
@@ -122,9 +89,9 @@ def test_the_folder_finds_what_the_backend_proposes(
     assert run_example(tmp_path / "out", first) == found[0]
 
 
-def test_spans_of_html_are_refused(tmp_path: Path) -> None:
+def test_spans_of_html_are_refused() -> None:
     config = CONFIG.replace("<Text", "<HyperText").replace("Labels", "HyperTextLabels")
     task = parse_label_config(config)
-    source: Any = None
-    with pytest.raises(SettingsError, match="only those of <Labels> on <Text> are"):
-        check_spans(task.regions[0], task.fields[0], source)
+    unused: Any = None
+    with pytest.raises(SettingsError, match="those of <Labels> on <Text> and those of <Image> are"):
+        region_files(task.regions[0], task.fields[0], unused, unused)

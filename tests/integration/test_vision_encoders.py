@@ -14,6 +14,7 @@ from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.masks import rasterise, shape_of
 from active_learn_backend.labeling.regions import count_matches
 from active_learn_backend.state.queue import read_queue
+from exported_folders import export
 from fake_label_studio import FakeLabelStudio
 from onnx_detectors import COLORS, picture_with_colors
 from tiny_models import save_vit
@@ -76,6 +77,10 @@ def test_regions_are_learned_from_its_patches(
                 right += 2 * count_matches(truth, found)
                 both += len(truth) + len(found)
         assert right / both > 0.7
+    if setting == "encoder":  # the command compares what the folder finds
+        options = ["--control", "BrushLabels", "--encoder", str(folder)]
+        done = export(backend, project, tmp_path / "out", *options)
+        assert "on 40 tasks it answers as the backend does" in done.output
     client = backend.client(backend.settings())
     said = str(check_usable(client, backend.settings(**settings), parse_label_config(CONFIG), {}))
     assert "loads" in said

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ...errors import ContentError, SettingsError
+from ...errors import SettingsError
 from ...wording import shortened
 
-__all__ = ["load_model", "load_processor", "pixels_of", "told_shortly", "unit_vectors"]
+__all__ = ["load_model", "load_processor", "told_shortly", "unit_vectors"]
 
 
 def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module, set[str]]:
@@ -102,21 +101,6 @@ def unit_vectors(
         if pooled is None or not trained_pooler:
             pooled = mean(output.last_hidden_state)
     return torch.nn.functional.normalize(pooled.flatten(1).float(), dim=1).cpu()
-
-
-def pixels_of(processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
-    """Bring an image to a model's size at once, so that no large image is held.
-
-    Raises
-    ------
-    ContentError
-        When it is refused by the processor.
-    """
-    try:
-        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
-    except (ValueError, TypeError) as error:
-        raise ContentError(f"the image processor refuses an image: {error}") from error
-    return {"pixel_values": pixels[0]}
 
 
 @contextmanager

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import ContentError
 
-__all__ = ["MAX_MEGAPIXELS", "PROBE", "image_suffix", "open_image"]
+if TYPE_CHECKING:
+    import torch  # takes seconds to import
+
+__all__ = ["MAX_MEGAPIXELS", "PROBE", "image_suffix", "open_image", "pixels_of"]
 
 # Millions of pixels: 300 MB when decoded, more than any camera of today takes. A small file can
 # claim far more (a decompression bomb), so the size is checked before.
@@ -86,6 +90,21 @@ def image_suffix(data: bytes) -> str:
             return f".{image.format}".lower()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ContentError(f"a file is {_name_of(data)}; expected {', '.join(FORMATS)}") from error
+
+
+def pixels_of(processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
+    """Bring an image to a model's size at once, so that no large image is held.
+
+    Raises
+    ------
+    ContentError
+        When it is refused by the processor.
+    """
+    try:
+        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    except (ValueError, TypeError) as error:
+        raise ContentError(f"the image processor refuses an image: {error}") from error
+    return {"pixel_values": pixels[0]}
 
 
 def _name_of(data: bytes) -> str:

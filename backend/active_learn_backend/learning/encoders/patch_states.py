@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +16,7 @@ from PIL import Image
 
 from ...errors import SettingsError
 from .base import FloatArray
-from .hugging_face import pixels_of
-from .images import PROBE, open_image
+from .images import PROBE, open_image, pixels_of
 
 __all__ = ["PatchStates", "Patches"]
 
@@ -61,6 +61,7 @@ class PatchStates:
     """
 
     def __init__(self, module: Any, processor: Any, lock: threading.Lock) -> None:
+        self._model, self._whole_processor = module, processor
         self._module = getattr(module, "vision_model", module)
         self._lock = lock
         probe = open_image(PROBE)
@@ -71,6 +72,11 @@ class PatchStates:
             if hasattr(self._processor, step):
                 setattr(self._processor, step, False)
         self.n_features = self([self.prepare(probe)])[0].states.shape[1]
+
+    def save(self, folder: Path) -> None:
+        """Write the model and the image processor as `save_pretrained` does."""
+        self._model.save_pretrained(folder)
+        self._whole_processor.save_pretrained(folder)
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """Bring an RGB image into the form that the model takes; called by several threads.

@@ -16,8 +16,8 @@ from transformers import AutoModel
 
 from .base import FloatArray, VisionEncoder
 from .folders import content_digest
-from .hugging_face import load_model, load_processor, pixels_of, unit_vectors
-from .images import PROBE
+from .hugging_face import load_model, load_processor, unit_vectors
+from .images import PROBE, pixels_of
 from .patch_states import PatchStates
 
 __all__ = ["TransformerImageEncoder"]

@@ -17,8 +17,8 @@ from active_learn.models.onnx_files import serialize
 from onnx import helper
 
 from ...errors import SettingsError, StoreError
-from ...labeling.config import LabelingTask
-from ...labeling.controls import ControlTag
+from ...labeling.config import Field, LabelingTask
+from ...labeling.controls import ControlTag, RegionTag
 from ...settings import RANDOM_STATE, Settings
 from ...state.folders import heads_folder
 from ...state.model_versions import served_settings
@@ -26,18 +26,20 @@ from ...state.store import Project, Store
 from ...state.tasks import read_contents, task_ids
 from ..embedding.embedder import TaskEmbedder
 from ..heads import ControlHeads
-from ..regions.embedder import RegionEmbedder
+from ..regions.embedder import PartsOfField, RegionEmbedder
 from ..selection.project_params import learned_task
 from ..user_models.specification import Specification, specification_path
+from .cell_files import cell_files
 from .comparison import Comparison, compare
 from .encoder_parts import encoder_parts
 from .example_code import example_code
 from .graph_part import GraphPart
 from .head_part import build_model, labels_of
 from .model_card import DataSummary, model_card
-from .span_files import write_spans
+from .region_files import RegionFiles, write_regions
+from .span_files import span_files
 
-__all__ = ["ExportedModel", "export_controls"]
+__all__ = ["ExportedModel", "export_controls", "region_files"]
 
 COMPARED = 64  # tasks on which the answers are compared
 MODEL = "model.onnx"
@@ -126,7 +128,7 @@ def _export_regions(
     load: Callable[..., bytes],
     control: str,
 ) -> list[ExportedModel]:
-    """Export the heads of the controls that label spans, or of one of them."""
+    """Export the heads of the controls that label regions, or of one of them."""
     embedder = RegionEmbedder(settings, project.id, task, load)
     of_project = heads_folder(settings, project.id)
     heads = ControlHeads.current(of_project, project.head_round, task, embedder)[0].trained
@@ -148,9 +150,30 @@ def _export_regions(
         names = _folder_names([one for one, _ in chosen])
         for (one, head), name in zip(chosen, names, strict=True):
             field, source = fields[one.fields[0]], embedder.parts[one.from_name]
-            compared = write_spans(draft / name, one, field, head, source, contents)
+            files = region_files(one, field, source, load)
+            compared = write_regions(draft / name, files, one, head, source, contents)
             exported.append(ExportedModel(one.from_name, folder / name, compared))
     return exported
+
+
+def region_files(
+    control: RegionTag, field: Field, source: PartsOfField, load: Callable[..., bytes]
+) -> RegionFiles:
+    """Return what the folder of a control that labels regions is made of.
+
+    Raises
+    ------
+    SettingsError
+        When its head cannot be exported.
+    """
+    if field.kind == "image":
+        return cell_files(control, field, source, load)
+    if control.tag == "Labels" and field.kind == "text":
+        return span_files(control, field, source)
+    raise SettingsError(
+        f"the head of '{control.from_name}' is not exported: of regions those of <Labels> on "
+        "<Text> and those of <Image> are"
+    )
 
 
 def _chosen(

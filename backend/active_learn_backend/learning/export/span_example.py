@@ -1,23 +1,14 @@
 """The example beside an exported head of spans, as the text of a Python file."""
 
-__all__ = ["CARD", "EMBEDDED", "EXAMPLE", "OF_MODEL"]
+from .region_example import example_of
 
-CARD = """# Spans of '{control}'
+__all__ = ["USAGE", "span_example"]
 
-| | |
-| --- | --- |
-| Labels | {labels} |
-| Head | {version} |
-| Words are known by | {encoder} |
-| Compared | on {tasks} tasks: the spans that the backend finds, scores differ by {difference:.1g} |
-
-`python example.py "a text"` prints the spans. `find_spans` in `example.py` is what to call from
-another program. `words.py`, `transitions.py` and `word_states.py` are those of
-label-studio-active-sampler, under its licence. `head.safetensors` and `head.json` are the trained
-head, and `encoder/`, if it is there, is the Hugging Face encoder.
+USAGE = """`python example.py "a text"` prints the spans. `find_spans` in `example.py` is what to
+call from another program.
 """
 
-EXAMPLE = '''"""Find the spans of a text: python example.py TEXT
+BEGINNING = '''"""Find the spans of a text: python example.py TEXT
 
 It needs: pip install numpy safetensors (and torch transformers, if there is a folder "encoder").
 With - it reads a JSON list of texts from its standard input.
@@ -25,62 +16,38 @@ With - it reads a JSON list of texts from its standard input.
 
 import json
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 from transitions import Counts, best_tags, runs_of
 from words import find_words, word_features
+'''
 
-folder = Path(__file__).parent
-head = json.loads((folder / "head.json").read_text())
-weights = load_file(folder / "head.safetensors")
-labels = head["labels"]
-
-
-#FEATURES#
-
-def runs_in(features, name):
-    """Return (first word, word behind the last, label, score) of what one head finds."""
-    logits = features @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    described, offsets = head[name], np.array([0, len(shares)])
-    counts = Counts(np.array(described["starts"]), np.array(described["pairs"]))
-    best = best_tags(shares, offsets, counts.transitions(), described["strength"])
-    classes = described["classes"]
-    number = np.array([labels.index(one) + 1 if one else 0 for one in classes])
-    column = {labels.index(one): at for at, one in enumerate(classes) if one}
-    return [
-        (start, stop, labels[tag - 1], float(shares[start:stop, column[tag - 1]].mean()))
-        for start, stop, tag in runs_of(number[best], offsets).tolist()
-    ]
-
-
-def find_spans(text):
+FIND = '''def find_spans(text):
     """Return the spans of a text, counted in characters (code points)."""
     readable = text.encode("utf-8", "replace").decode()
     places = find_words(readable)[: head["most_words"]]
     if not len(places):
         return []
-    features = features_of(readable, places).astype(np.float16).astype(np.float32)
-    found = runs_in(features, "spans")
+    features = features_of(readable, places)
+    found = runs_in(features, "parts")
     if "within" in head:  # spans that lie within longer ones of another label
         found += [
             run
             for run in runs_in(features, "within")
             if any(
-                one[0] <= run[0] and run[1] <= one[1] and one[2] != run[2]
-                and one[1] - one[0] > run[1] - run[0]
+                one.start <= run.start and run.stop <= one.stop and one.tag != run.tag
+                and one.stop - one.start > run.stop - run.start
                 for one in found
             )
         ]
-    order = {label: at for at, label in enumerate(labels)}
     spans = []
-    for start, stop, label, score in sorted(found, key=lambda one: (*one[:2], order[one[2]])):
+    for start, stop, tag, score in sorted(found):
         first, behind = int(places[start, 0]), int(places[stop - 1, 1])
         spans.append({"start": first, "end": behind, "text": text[first:behind],
-                      "label": label, "score": score})
+                      "label": labels[tag - 1], "score": score})
     return spans
 
 
@@ -111,3 +78,8 @@ def features_of(text, places):
     shapes = word_features([[text[a:b] for a, b in places.tolist()]], embedded=False)
     return np.concatenate([states([text], [places])[0], shapes], axis=1)
 '''
+
+
+def span_example(*, of_model: bool) -> str:
+    """Return the example for words that are known by a model, or by hashed features."""
+    return example_of(BEGINNING, OF_MODEL if of_model else EMBEDDED, FIND)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects, label
 
-from ...labeling.controls import RegionTag
 from ...labeling.masks import GRID, mask_of, shape_of
 from ...labeling.regions import ScoredRegion
 from ..encoders.images import open_image
 from .cell_features import N_FEATURES, cell_features, grid_of
 from .part_kind import PartKind, Tags
 from .parts import Places, TaskParts
+
+if TYPE_CHECKING:
+    from ...labeling.controls import RegionTag
 
 __all__ = ["CellEncoder", "Cells", "Size", "cell_places"]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ...labeling.controls import RegionTag
-from ...labeling.regions import ScoredRegion
-from .parts import Parts, Places, TaskParts
+if TYPE_CHECKING:  # this file and those of the kinds are copied into folders of exported heads
+    from ...labeling.controls import RegionTag
+    from ...labeling.regions import ScoredRegion
+    from .parts import Parts, Places, TaskParts
 
 __all__ = ["PartEncoder", "PartKind", "Tags"]
 
@@ -74,4 +75,4 @@ class PartKind(ABC):
     def regions(
         self, runs: Iterable[Any], labels: Sequence[str], places: Places
     ) -> list[ScoredRegion]:
-        """Return the regions that runs of tags stand for, see `active_learn.heads.Run`."""
+        """Return the regions that runs of tags stand for, see `Run` of the heads."""

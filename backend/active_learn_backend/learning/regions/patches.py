@@ -30,6 +30,11 @@ class PatchEncoder:
         self.fingerprint = f"patches1-{fingerprint}"
         self.n_features = states.n_features
 
+    @property
+    def states(self) -> PatchStates:
+        """What makes the states of patches."""
+        return self._states
+
     def prepare(self, raw: bytes) -> tuple[Any, Size]:
         image = open_image(raw)
         return self._states.prepare(image), image.size

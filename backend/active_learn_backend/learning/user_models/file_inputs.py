@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...errors import SettingsError
 from ...labeling.config import Field
-from ..encoders.images import open_image
+from ..encoders.images import open_image, pixels_of
 from ..encoders.ngrams import count_ngrams
 from .base import Inputs
 from .specification import (
@@ -123,8 +123,6 @@ class FileInputs(Inputs):
     def _pixels(self, spec: ImageInput | ProcessorInput, image: Image.Image) -> Array:
         if isinstance(spec, ImageInput):
             return pixels(image, spec)
-        from ..encoders.hugging_face import pixels_of
-
         found: Array = pixels_of(self._processors[spec.processor], image)["pixel_values"].numpy()
         return found
 

@@ -15,7 +15,7 @@ from active_learn.models import adapt
 from ...errors import SettingsError
 from ...labeling.config import Field
 from ..encoders.folders import content_digest, kind_of, read_json
-from ..encoders.images import open_image
+from ..encoders.images import open_image, pixels_of
 from .base import Inputs, LoadedModel
 
 __all__ = ["load_folder"]
@@ -89,7 +89,5 @@ class Pixels(Inputs):
         return images[:1]
 
     def prepare(self, fields: Sequence[Field], raws: Sequence[str | bytes]) -> Any:
-        from ..encoders.hugging_face import pixels_of
-
         assert isinstance(raws[0], bytes)
         return pixels_of(self._processor, open_image(raws[0]))
