@@ -28,6 +28,8 @@ PIP_INSTALL := -m pip --disable-pip-version-check install -qq
 
 # Read when torch is loaded: threads that wait by spinning are ten times slower on a busy machine.
 export OMP_WAIT_POLICY ?= PASSIVE
+# The tests start hundreds of Python processes: what one compiled, the next ones read.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

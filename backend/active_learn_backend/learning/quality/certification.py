@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # scipy.stats is loaded when it is first used: it takes most of a second
 
 __all__ = [
     "Certificate",
@@ -214,7 +214,7 @@ def _least_sample(
     sample = int(np.ceil(np.log(significance) / np.log(accuracy)) / 2)
     while sample < min(tasks, MOST_SAMPLED):
         allowed = most_wrong(sample, tasks - sample, accuracy, significance)
-        if allowed >= 0 and stats.binom.cdf(allowed, sample, expected) >= POWER:
+        if allowed >= 0 and scipy.stats.binom.cdf(allowed, sample, expected) >= POWER:
             return SamplePlan(threshold, tasks, sample, allowed)
         sample += max(sample // 10, 1)
     return None
@@ -237,7 +237,7 @@ def _sequence(
         allowed = most_wrong(n, rest, accuracy, significance) if rest else -1
         if allowed >= 0:
             sets.append((threshold, n, rest, allowed))
-            power.append(stats.binom.cdf(allowed, n, min(expected[rest - 1] / rest, 1.0)))
+            power.append(scipy.stats.binom.cdf(allowed, n, min(expected[rest - 1] / rest, 1.0)))
     yield from sets[int(np.argmax(power)) :] if sets else ()
 
 
@@ -257,5 +257,5 @@ def _passing(most: int, n: int, rest: int, remaining: int) -> Array:
     At worst over all sets in which at least `remaining` wrong answers are left in the rest.
     """
     wrong = np.arange(most + 1)
-    passes: Array = stats.hypergeom.cdf(wrong, n + rest, wrong + remaining, n)
+    passes: Array = scipy.stats.hypergeom.cdf(wrong, n + rest, wrong + remaining, n)
     return np.maximum.accumulate(passes)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy  # scipy.stats is loaded when it is first used: it takes most of a second
 from active_learn.heads import ProblemType
-from scipy import stats
 
 __all__ = ["binomial_interval", "hypergeometric_interval", "mean_interval"]
 
@@ -30,7 +30,7 @@ def mean_interval(
         Labels that it is computed from, possibly an effective number.
     """
     if problem_type == "regression":
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, max(n - 1, 1)) * np.sqrt(variance)
+        half = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, max(n - 1, 1)) * np.sqrt(variance)
         factor = float(np.exp(half / loss)) if loss > 0 else 1.0
         return (loss / factor, loss * factor), n
     return _share_interval(loss, variance, n)
@@ -46,7 +46,7 @@ def _share_interval(share: float, variance: float, n: float) -> tuple[tuple[floa
     effective = n
     if variance > 0 and n > 1:
         upper = (1 + CONFIDENCE) / 2
-        degrees = float((stats.norm.ppf(upper) / stats.t.ppf(upper, n - 1)) ** 2)
+        degrees = float((scipy.stats.norm.ppf(upper) / scipy.stats.t.ppf(upper, n - 1)) ** 2)
         effective = min(share * (1 - share) / variance * degrees, MOST_EFFECTIVE * n)
     return binomial_interval(share * effective, effective), effective
 
@@ -54,8 +54,8 @@ def _share_interval(share: float, variance: float, n: float) -> tuple[tuple[floa
 def binomial_interval(wrong: float, n: float) -> tuple[float, float]:
     """Compute the exact interval of a share (Clopper & Pearson, Biometrika 1934)."""
     tail = (1 - CONFIDENCE) / 2
-    low = stats.beta.ppf(tail, wrong, n - wrong + 1) if wrong > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, wrong + 1, n - wrong) if wrong < n else 1.0
+    low = scipy.stats.beta.ppf(tail, wrong, n - wrong + 1) if wrong > 0 else 0.0
+    high = scipy.stats.beta.ppf(1 - tail, wrong + 1, n - wrong) if wrong < n else 1.0
     return float(low), float(high)
 
 
@@ -64,10 +64,10 @@ def hypergeometric_interval(wrong: int, n: int, population: int) -> tuple[float,
     tail = (1 - CONFIDENCE) / 2 * (1 - 1e-9)  # a tie, as computed, belongs to the interval
 
     def enough(total: int) -> bool:  # with fewer, the sample would hardly hold so many
-        return bool(stats.hypergeom.sf(wrong - 1, population, total, n) >= tail)
+        return bool(scipy.stats.hypergeom.sf(wrong - 1, population, total, n) >= tail)
 
     def too_many(total: int) -> bool:  # the sample would hardly hold so few
-        return bool(stats.hypergeom.cdf(wrong, population, total, n) < tail)
+        return bool(scipy.stats.hypergeom.cdf(wrong, population, total, n) < tail)
 
     most = population - (n - wrong)
     low = _first(enough, wrong, most)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+import scipy  # scipy.stats is loaded when it is first used: it takes most of a second
 
 from ...state.round_report import RoundReport
 
@@ -148,7 +148,7 @@ def line_of(x: Any, y: Any) -> tuple[float, float]:
     slope = float(centered @ y / (centered @ centered))
     residuals = y - y.mean() - slope * centered
     variance = residuals @ residuals / (len(x) - 2) / (centered @ centered)
-    return slope, float(student.ppf(0.975, len(x) - 2) * math.sqrt(variance))
+    return slope, float(scipy.stats.t.ppf(0.975, len(x) - 2) * math.sqrt(variance))
 
 
 def _error(point: Point) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # scipy.stats is loaded when it is first used: it takes most of a second
 
 from ...settings import RANDOM_STATE
 
@@ -32,7 +32,7 @@ def p_worse(new: npt.NDArray[np.float64], former: npt.NDArray[np.float64]) -> fl
     sizes = np.abs(difference)
     if np.ptp(sizes) == 0:
         worse = int((difference > 0).sum())
-        return float(stats.binomtest(worse, len(sizes), alternative="greater").pvalue)
+        return float(scipy.stats.binomtest(worse, len(sizes), alternative="greater").pvalue)
     signs = np.random.default_rng(RANDOM_STATE).choice([-1.0, 1.0], (DRAWS, len(sizes)))
     as_much = signs @ sizes >= difference.sum() - 1e-9 * sizes.sum()
     return float((1 + as_much.sum()) / (1 + DRAWS))
