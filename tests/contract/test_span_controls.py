@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.labeling.exact_text import PARAGRAPH
 from control_contract import OBJECT, RegionContract, check_not_learned
 
@@ -42,6 +43,17 @@ class TestLabels(RegionContract):
         items = self.control.write_regions(regions, "\U0001f600 abc def")  # type: ignore[attr-defined]
         assert [item["value"]["text"] for item in items] == ["abc", "def"]
         assert [item["score"] for item in items] == [0.5, 0.25]
+
+    def test_two_labels_of_one_place_are_one_region_where_it_may_have_several(self) -> None:
+        regions = [(0, 3, "B", 0.5), (0, 3, "al", 0.25), (0, 4, "al", 0.75)]
+        tag = self.tag.replace("<Labels ", '<Labels choice="multiple" ')
+        (control,) = parse_label_config(f"<View>{OBJECT}{tag}</View>").regions
+        items = control.write_regions(regions, "abc def")
+        assert [item["value"]["labels"] for item in items] == [["B", "al"], ["al"]]
+        assert [item["score"] for item in items] == [0.25, 0.75]
+        assert control.read(items) == [list(one[:3]) for one in regions]
+        apart = self.control.write_regions(regions, "abc def")  # type: ignore[attr-defined]
+        assert [item["value"]["labels"] for item in apart] == [["B"], ["al"], ["al"]]
 
     @pytest.mark.parametrize(
         ("config", "reason"),

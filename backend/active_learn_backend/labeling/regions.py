@@ -20,9 +20,7 @@ __all__ = [
     "ScoredRegion",
     "agreement",
     "count_matches",
-    "is_nested",
     "merge_regions",
-    "outermost_of",
     "overlap",
     "sorted_regions",
     "touch",
@@ -163,30 +161,6 @@ def touch(first: Region, second: Region) -> bool:
     if not min(own):  # a moment
         return bool(max(first.start, second.start) <= min(first.end, second.end))
     return both > ROUGH * min(own)
-
-
-def is_nested(regions: Sequence[Sequence[Any]]) -> bool:
-    """Return whether an interval lies within one of another label."""
-    return any(around and around[2] != one[2] for one, around in _with_container(regions))
-
-
-def outermost_of(regions: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Return those intervals that lie within no other."""
-    return [one for one, around in _with_container(regions) if around is None]
-
-
-def _with_container(
-    regions: Sequence[Sequence[Any]],
-) -> list[tuple[Sequence[Any], Sequence[Any] | None]]:
-    """Return each interval with that around it which reaches farthest; None without."""
-    farthest: Sequence[Any] | None = None
-    found = []
-    for one in sorted(regions, key=lambda one: (one[0], -one[1])):
-        within = farthest is not None and one[1] <= farthest[1] and one[:2] != farthest[:2]
-        found.append((one, farthest if within else None))
-        if farthest is None or one[1] > farthest[1]:
-            farthest = one
-    return found
 
 
 def _same(region: Region, others: Sequence[Region]) -> Region | None:

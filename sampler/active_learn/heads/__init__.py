@@ -10,6 +10,7 @@ from .metadata import ClassWeight, HeadConfig
 from .multinomial import MultinomialHead
 from .nested import NestedTaggingHead, TrainedTagger
 from .one_vs_rest import OneVsRestHead
+from .overlaps import Relation, relation_between
 from .ridge import RidgeHead
 from .saved import SavedHead, load_head, load_heads, save_heads
 from .tagging import OUTSIDE, PartTagger, Run, Tagging, TaggingHead, taggings
@@ -27,6 +28,7 @@ __all__ = [
     "OneVsRestHead",
     "PartTagger",
     "ProblemType",
+    "Relation",
     "RidgeHead",
     "Run",
     "SavedHead",
@@ -40,6 +42,7 @@ __all__ = [
     "load_head",
     "load_heads",
     "prune_heads",
+    "relation_between",
     "round_of_head",
     "save_heads",
     "saved_heads",

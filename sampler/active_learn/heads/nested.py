@@ -1,36 +1,47 @@
-"""Tagging of regions within others: a head for the outermost regions, and one for the innermost.
+"""Tagging of regions that overlap: a head for the outer layer of them, and one for the inner.
 
 Both are trained on all parts, so that labels exclude one another in each. What the inner head finds
-counts within a longer run of another label only; elsewhere both were taught the same, and the outer
-head decides.
+counts where it lies to a run of another label of the outer head as it was seen in the labels:
+within a longer one, on the same parts, or across its border. Elsewhere both were taught the same,
+and the outer head decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
 from ..ragged import RaggedArray
 from .base import FloatArray
 from .files import head_name
 from .metadata import HeadConfig
-from .tagging import PartTagger, Run, Tagging, TaggingHead, TaggingMetadata
+from .overlaps import Relation, join_runs
+from .tagging import PartTagger, Tagging, TaggingHead, TaggingMetadata
 
 __all__ = ["NestedMetadata", "NestedTaggingHead", "TrainedTagger"]
 
 
 class NestedMetadata(BaseModel):
-    """What describes a nested head beside its weights; saved as JSON with them."""
+    """What describes a nested head beside its weights; saved as JSON with them.
+
+    Attributes
+    ----------
+    problem_type : 'nested-tagging'
+    outer, inner : TaggingMetadata
+    relations : tuple of Relation
+        How runs of the inner head may lie to those of the outer one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     problem_type: Literal["nested-tagging"] = "nested-tagging"
     outer: TaggingMetadata
     inner: TaggingMetadata
+    relations: Annotated[tuple[Relation, ...], Field(min_length=1)] = ("within",)
 
     @property
     def config(self) -> HeadConfig:
@@ -39,7 +50,7 @@ class NestedMetadata(BaseModel):
 
 
 class NestedTaggingHead(PartTagger):
-    """Two tagging heads: of the outermost and of the innermost regions.
+    """Two tagging heads: of the outer and of the inner layer of regions.
 
     Parameters
     ----------
@@ -74,10 +85,18 @@ class NestedTaggingHead(PartTagger):
         self.n_features = self.outer.n_features
 
     @classmethod
-    def of(cls, outer: TaggingHead, inner: TaggingHead) -> NestedTaggingHead:
-        """Return two heads of one round, of the same labels and parts, as one."""
+    def of(
+        cls, outer: TaggingHead, inner: TaggingHead, relations: Iterable[Relation] = ("within",)
+    ) -> NestedTaggingHead:
+        """Return two heads of one round, of the same labels and parts, as one.
+
+        Parameters
+        ----------
+        relations : iterable of {'within', 'same', 'crossing'}
+            How what the inner head finds may lie to what the outer one finds, to count.
+        """
         return cls(
-            NestedMetadata(outer=outer.metadata, inner=inner.metadata),
+            NestedMetadata(outer=outer.metadata, inner=inner.metadata, relations=tuple(relations)),
             np.concatenate([outer.weight, inner.weight]),
             np.concatenate([outer.bias, inner.bias]),
             outer.round,
@@ -94,7 +113,8 @@ class NestedTaggingHead(PartTagger):
 
     def without_weights(self) -> NestedTaggingHead:
         """Return the head with weights of zero: how it is trained, and nothing of what it knows."""
-        return NestedTaggingHead.of(self.outer.without_weights(), self.inner.without_weights())
+        both = self.outer.without_weights(), self.inner.without_weights()
+        return NestedTaggingHead.of(*both, self.metadata.relations)
 
     def flat_probabilities(self, ragged: RaggedArray) -> FloatArray:
         """Return of each part the probabilities of that head which is less sure, (P, L + 1)."""
@@ -103,12 +123,12 @@ class NestedTaggingHead(PartTagger):
     def tag_parts(self, ragged: RaggedArray) -> tuple[FloatArray, list[Tagging]]:
         """Return the probabilities (P, L + 1), and the answer for each task.
 
-        The tags are those of the outer head. Runs of the inner one lie within runs of it.
+        The tags are those of the outer head.
         """
         outer, answers = self.outer.tag_parts(ragged)
         inner, further = self.inner.tag_parts(ragged)
         found = [
-            Tagging(one.tags, sorted([*one.runs, *_within(one.runs, other.runs)]))
+            Tagging(one.tags, join_runs(one.runs, other.runs, self.metadata.relations))
             for one, other in zip(answers, further, strict=True)
         ]
         return _less_sure(outer, inner), found
@@ -116,21 +136,6 @@ class NestedTaggingHead(PartTagger):
 
 #: What a round trains of parts.
 TrainedTagger = TaggingHead | NestedTaggingHead
-
-
-def _within(outer: Sequence[Run], inner: Sequence[Run]) -> list[Run]:
-    """Return the runs that lie within a longer run of another tag."""
-    return [
-        run
-        for run in inner
-        if any(
-            one.start <= run.start
-            and run.stop <= one.stop
-            and one.tag != run.tag
-            and one.stop - one.start > run.stop - run.start
-            for one in outer
-        )
-    ]
 
 
 def _less_sure(first: FloatArray, second: FloatArray) -> FloatArray:

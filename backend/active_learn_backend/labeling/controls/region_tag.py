@@ -105,16 +105,25 @@ class RegionTag(ControlTag):
     ) -> list[dict[str, Any]]:
         """Write regions as a prediction's result, an item each.
 
+        Intervals of one place are one item with several labels where a region may have several
+        (``choice="multiple"``), with the lowest of their scores.
+
         Parameters
         ----------
         content : any
             See `payload`.
         """
-        items = []
-        for start, end, label, score in regions:
+        together = self.shape == "interval" and self.attribute("choice") == "multiple"
+        places: dict[Any, list[tuple[str, float | None]]] = {}
+        for at, (start, end, label, score) in enumerate(regions):
             if label in self.labels:
-                value = {**self.payload(start, end, content), self.value_key: [label]}
-                items += self.item(value, score)
+                place = (start, end) if together else (start, end, at)
+                places.setdefault(place, []).append((label, score))
+        items = []
+        for (start, end, *_), found in places.items():
+            labels = [label for label, _ in found]
+            score = min((one for _, one in found if one is not None), default=None)
+            items += self.item({**self.payload(start, end, content), self.value_key: labels}, score)
         return items
 
     def merge(self, votes: Sequence[Any]) -> list[list[Any]]:

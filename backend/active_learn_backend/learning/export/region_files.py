@@ -114,9 +114,10 @@ def write_regions(
     """
     folder.mkdir(parents=True, exist_ok=True)
     layers = {"parts": head}
-    if isinstance(head, NestedTaggingHead):
-        layers = {"parts": head.outer, "within": head.inner}
     described: dict[str, Any] = {"labels": head.labels_offered, **files.described}
+    if isinstance(head, NestedTaggingHead):
+        layers = {"parts": head.outer, "overlapping": head.inner}
+        described["relations"] = head.metadata.relations
     tensors: dict[str, Any] = {}
     for name, one in layers.items():
         assert isinstance(one, TaggingHead)

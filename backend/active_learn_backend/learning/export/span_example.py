@@ -20,6 +20,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
+from overlaps import join_runs
 from safetensors.numpy import load_file
 from transitions import Counts, best_tags, runs_of
 from words import find_words, word_features
@@ -33,16 +34,8 @@ FIND = '''def find_spans(text):
         return []
     features = features_of(readable, places)
     found = runs_in(features, "parts")
-    if "within" in head:  # spans that lie within longer ones of another label
-        found += [
-            run
-            for run in runs_in(features, "within")
-            if any(
-                one.start <= run.start and run.stop <= one.stop and one.tag != run.tag
-                and one.stop - one.start > run.stop - run.start
-                for one in found
-            )
-        ]
+    if "overlapping" in head:  # spans that overlap others of another label
+        found = join_runs(found, runs_in(features, "overlapping"), head["relations"])
     spans = []
     for start, stop, tag, score in sorted(found):
         first, behind = int(places[start, 0]), int(places[stop - 1, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,15 @@ from active_learn.heads import (
 from active_learn.ragged import RaggedArray
 
 from ...labeling.controls import RegionTag
-from ...labeling.regions import ScoredRegion, is_nested, outermost_of
+from ...labeling.regions import ScoredRegion
 from ...settings import RANDOM_STATE
 from ..regions.embedder import PartsOfField
-from ..regions.part_kind import PartKind
+from ..regions.part_kind import PartKind, Tags
 from ..regions.parts import Parts, PartsOfTasks
 from ..selection.snapshot import ControlSnapshot
+from .overlapping_regions import layered_tags, learned_relations
 
 __all__ = ["FoundRegions", "doubts", "find_regions", "fit_region_head", "train_region_head"]
-
-LEAST_NESTED = 2  # tasks with a region within another: one may be a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def fit_region_head(
     former: TrainedTagger | None,
     encoder: str,
 ) -> TrainedTagger | None:
-    """Train a head on the regions of tasks; where some lie within others, on both.
+    """Train a head on the regions of tasks; where they overlap, one for each of two layers.
 
     Parameters
     ----------
@@ -123,11 +122,11 @@ def fit_region_head(
         From which training starts.
     """
 
-    def fit(regions: Iterable[Sequence[Sequence[Any]]], start: Any) -> TaggingHead | None:
+    def fit(tags: Sequence[Tags], start: Any) -> TaggingHead | None:
         return fit_tagging_head(
             names,
             RaggedArray(parts.rows, parts.offsets),
-            [kind.tags(one, names, parts.places_of(at)) for at, one in enumerate(regions)],
+            tags,
             round=round,
             former=start,
             sequential=kind.sequential,
@@ -135,16 +134,20 @@ def fit_region_head(
             random_state=RANDOM_STATE,
         )
 
+    places = [parts.places_of(at) for at in range(len(labels))]
     outer, inner = former, former
     if isinstance(former, NestedTaggingHead):
         outer, inner = former.outer, former.inner
-    innermost = fit(labels, inner)  # of regions that overlap the shorter one counts
-    if not kind.sequential or sum(map(is_nested, labels)) < LEAST_NESTED:
-        return innermost
-    outermost = fit(map(outermost_of, labels), outer)
-    if innermost is None or outermost is None:
-        return innermost
-    return NestedTaggingHead.of(outermost, innermost)
+    relations = learned_relations(labels) if kind.sequential else ()
+    if not relations:
+        tags = [kind.tags(one, names, at) for one, at in zip(labels, places, strict=True)]
+        return fit(tags, inner)
+    layers = [layered_tags(kind, one, names, at) for one, at in zip(labels, places, strict=True)]
+    lower = fit([tags for _, tags in layers], inner)
+    upper = fit([tags for tags, _ in layers], outer)
+    if lower is None or upper is None:
+        return lower
+    return NestedTaggingHead.of(upper, lower, relations)
 
 
 def find_regions(head: PartTagger, kind: PartKind, tasks: PartsOfTasks) -> list[FoundRegions]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from active_learn import ActiveSampler, RaggedArray
+from active_learn import ActiveSampler
 from active_learn.errors import DataError
 from active_learn.evaluation.learning_curves import Curves
 from active_learn.evaluation.replay import Candidate
-from active_learn.heads import TaggingHead, fit_tagging_head
+from active_learn.heads import TrainedTagger
 from active_learn.heads.folds import Split, folds
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from ...labeling.controls import RegionTag
 from ...settings import Settings
 from ...state.store import TaskRow
 from ..heads.pooling import pool_tasks
-from ..heads.region_heads import find_regions
+from ..heads.region_heads import find_regions, fit_region_head
 from ..regions.embedder import PartsOfField, RegionEmbedder
 from ..regions.part_kind import PartKind
 from ..regions.parts import PartsOfTasks, TaskParts, in_memory
@@ -256,8 +256,7 @@ class _Run:
     pool: Positions
     test: Positions
     seed: int
-    tags: list[Any]
-    head: TaggingHead | None = None
+    head: TrainedTagger | None = None
     tasks: list[int] = field(default_factory=lambda: [0])
     parts: list[int] = field(default_factory=lambda: [0])
     f1: list[float] = field(default_factory=lambda: [0.0])
@@ -266,12 +265,7 @@ class _Run:
     def of(cls, data: LabeledRegions, split: Split, seed: int) -> _Run:
         pool, test = split
         pool = np.random.default_rng(seed).permutation(pool)
-        found = data.parts[pool]
-        tags = [
-            data.kind.tags(data.regions[at], data.control.labels, found.places_of(place))
-            for place, at in enumerate(pool.tolist())
-        ]
-        return cls(data, pool, test, seed, tags)
+        return cls(data, pool, test, seed)
 
     @property
     def parts_of_half(self) -> int:
@@ -318,14 +312,14 @@ class _Run:
         return chosen
 
     def _train(self, labeled: Positions) -> None:
-        found = self.data.parts[self.pool[labeled]]
-        self.head = fit_tagging_head(
+        at = self.pool[labeled]
+        self.head = fit_region_head(
             self.data.control.labels,
-            RaggedArray(found.rows, found.offsets),
-            [self.tags[at] for at in labeled.tolist()],
+            self.data.kind,
+            self.data.parts[at],
+            [self.data.regions[one] for one in at.tolist()],
             round=len(self.f1),
             former=self.head,
-            sequential=self.data.kind.sequential,
             encoder=self.data.source.fingerprint,
         )
 

@@ -166,14 +166,18 @@ def _train(
 
 def _contradicted(task: Answered, missed: Mapping[str, float]) -> list[tuple[Region, str, float]]:
     """Return regions, what a head suggests in their place, and how sure it is."""
-    # What lies over several regions speaks of the one that it overlaps most with.
-    shares = [[overlap(one, region) for region in task.given] for _, one in task.found]
+    # What lies over several regions speaks of the one that it overlaps most with, of those of one
+    # place of that of its own label.
+    shares = [
+        [(overlap(one, region), one.label == region.label) for region in task.given]
+        for _, one in task.found
+    ]
     errors: list[tuple[Region, str, float]] = []
     for at, (region, sure) in enumerate(zip(task.given, task.sure, strict=True)):
         over = [
             (score, one.label)
             for (score, one), share in zip(task.found, shares, strict=True)
-            if share[at] == max(share) > 0
+            if share[at] == max(share) > (0, True)
         ]
         if not any(touch(region, one) for _, one in task.found):
             errors.append((region, NOTHING, sure * (1 - missed[region.label])))

@@ -22,7 +22,7 @@ def interval_tags(
 
     An interval is in a region if half of it or more is; a region in which no interval is that far
     has the one that it covers most of, and a moment the one in which it lies. Of regions that
-    overlap the shorter one counts.
+    overlap the shorter one counts, of those of one place the first label.
 
     Parameters
     ----------
@@ -35,7 +35,10 @@ def interval_tags(
     starts, ends = intervals[:, 0], intervals[:, 1]
     lengths = ends - starts
     known = [one for one in regions if one[2] in labels]
-    for start, end, label in sorted(known, key=lambda one: (one[0] - one[1], -one[0])):
+    order = {label: -at for at, label in enumerate(labels)}
+    for start, end, label in sorted(
+        known, key=lambda one: (one[0] - one[1], -one[0], order[one[2]])
+    ):
         if start == end:
             inside = _at(start, starts, ends)
         else:

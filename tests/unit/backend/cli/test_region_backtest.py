@@ -15,6 +15,7 @@ import pytest
 from active_learn import ActiveSampler
 from active_learn.errors import DataError, ParameterError
 from active_learn.evaluation.replay import Candidate
+from active_learn.heads import NestedTaggingHead
 from active_learn_backend.cli.backtest import Source, replay
 from active_learn_backend.cli.main import main
 from active_learn_backend.labeling.config import parse_label_config
@@ -178,6 +179,19 @@ def test_without_a_model_auto_begins_as_random_does(tmp_path: Path) -> None:
     run._train(at[:8])
     later = [run._choose(Candidate(name), at[:8], at[8:45], 8) for name in ("auto", "aopt")]
     assert later[0].tolist() == later[1].tolist()
+
+
+def test_spans_that_overlap_are_replayed_with_the_heads_of_both(tmp_path: Path) -> None:
+    data = embedded(tmp_path, 60)
+    around = [[*one, [one[0][0], one[-1][1], "city"]] if one else [] for one in data.regions]
+    data = replace(data, regions=[one[:1] + one[2:] for one in around])  # a person within a city
+    at = np.arange(60)
+    run = _Run.of(data, (at[:45], at[45:]), 0)
+    run._train(at[:30])
+    assert isinstance(run.head, NestedTaggingHead)
+    assert run._score() > 0.9
+    run._train(at[:40])  # from the head of the round before
+    assert run._score() > 0.9
 
 
 def test_too_few_regions_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from active_learn_backend.labeling.regions import Region, sorted_regions, touch
 from active_learn_backend.learning.quality.region_errors import (
     NOT_MARKED,
     NOTHING,
+    Answered,
+    _contradicted,
     find_region_errors,
     unchanged_region_errors,
 )
@@ -134,6 +136,16 @@ def test_few_labels_contradict_nothing() -> None:
     snapshot = snapshot_of(truth[:19], parts[:19])
     head = head_of(CELLS["box"], snapshot)
     assert find_region_errors(head, CELLS["box"], snapshot, lambda some: []) == []
+
+
+def test_a_region_that_is_found_with_one_of_its_labels_does_not_contradict_the_other() -> None:
+    """Of three labels in one place, heads learn two."""
+    given = [Region(0, 4, label) for label in ("person", "place", "group")]
+    found = [(0.99, Region(0, 4, "person")), (0.97, Region(0, 4, "place"))]
+    task = Answered(1, given, [1.0] * 3, found)
+    assert _contradicted(task, dict.fromkeys(("person", "place", "group"), 0.0)) == []
+    wrong = Answered(1, given[:1], [1.0], found[1:])
+    assert _contradicted(wrong, {"person": 0.0}) == [(given[0], "place", 0.97)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Regions within regions: both are learned where their labels differ, and flat ones as before."""
+"""Regions that overlap: both are learned where their labels differ, and flat ones as before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from active_learn.errors import StateError
 from active_learn.heads import NestedTaggingHead, TaggingHead, load_head, save_heads
+from active_learn.heads.overlaps import join_runs
 from active_learn.ragged import RaggedArray
 from active_learn_backend.labeling.exact_text import ExactText
-from active_learn_backend.labeling.regions import ScoredRegion, is_nested, outermost_of
+from active_learn_backend.labeling.regions import ScoredRegion
 from active_learn_backend.learning.encoders.ngrams import TextEncoder
+from active_learn_backend.learning.heads.overlapping_regions import layered_tags, relations_in
 from active_learn_backend.learning.heads.region_heads import find_regions, fit_region_head
 from active_learn_backend.learning.quality.region_proposals import _pieces
 from active_learn_backend.learning.regions.kinds import WordEncoder, Words
@@ -25,21 +27,32 @@ KIND = Words()
 Regions = list[list[Any]]
 
 
-def sentences(count: int, seed: int, *, nested: bool = True) -> tuple[list[str], list[Regions]]:
-    """Texts with a group that bears the name of a city, a city alone, and a person."""
+def sentences(
+    count: int, seed: int, relation: str | None = "within"
+) -> tuple[list[str], list[Regions]]:
+    """Texts with a group that bears the name of a city, a city alone, and a person.
+
+    Labeled is also, ``within`` the group, the city; or the group that is named after a city
+    altogether as a place, which is the ``same`` span; or, ``crossing`` its end, where it meets.
+    """
     rng, texts, truth = np.random.default_rng(seed), [], []
     for at in range(count):
         home, other = rng.choice(CITIES, 2, replace=False)
         group = f"University of {home}" if at % 2 else f"{home} Chess Club"
         person = rng.choice(PEOPLE)
-        text = f"the {group} met {person} in {other} today"
+        text = f"the {group} Hall met {person} in {other} today"
         regions = [[text.index(one), text.index(one) + len(one), name]
                    for one, name in ((group, "group"), (person, "person"), (f"in {other}", "place"))
                    ]  # fmt: skip
         regions[2][0] += 3
-        if nested:
-            start = text.index(home)
-            regions.append([start, start + len(home), "place"])
+        start, end = regions[0][:2]
+        last = text.rindex(" ", 0, end) + 1  # word of the group
+        further = {
+            "within": [text.index(home), text.index(home) + len(home), "place"],
+            "same": [start, end, "place"] if at % 2 else None,
+            "crossing": [last, end + len(" Hall"), "place"],
+        }.get(relation or "")
+        regions += [further] if further else []
         texts.append(text)
         truth.append(sorted(regions))
     return texts, truth
@@ -60,28 +73,30 @@ def found_by(head: Any, tasks: PartsOfTasks) -> list[Regions]:
     return [[list(one[:3]) for one in each.regions] for each in find_regions(head, KIND, tasks)]
 
 
-def test_both_regions_are_found_where_one_lies_within_the_other() -> None:
-    texts, truth = sentences(60, 1)
+@pytest.mark.parametrize("relation", ["within", "same", "crossing"])
+def test_both_regions_that_overlap_are_found(relation: str) -> None:
+    texts, truth = sentences(60, 1, relation)
     head = fit(parts_of(texts), truth)
     assert isinstance(head, NestedTaggingHead)
-    others, expected = sentences(40, 2)
+    assert head.metadata.relations == (relation,)
+    others, expected = sentences(40, 2, relation)
     found = found_by(head, parts_of(others))
     assert np.mean([one == other for one, other in zip(found, expected, strict=True)]) > 0.9
 
 
 def test_flat_regions_are_learned_as_before() -> None:
-    texts, truth = sentences(40, 1, nested=False)
+    texts, truth = sentences(40, 1, None)
     tasks = parts_of(texts)
     head = fit(tasks, truth)
     assert isinstance(head, TaggingHead)
     once = [sentences(40, 1)[1][0], *truth[1:]]  # may be a slip of the hand
-    assert is_nested(once[0])
+    assert relations_in(once[0]) == {"within"}
     assert isinstance(fit(tasks, once), TaggingHead)
 
 
 def test_training_starts_from_the_head_of_the_last_round_whichever_it_was() -> None:
     texts, truth = sentences(40, 1)
-    flat = sentences(40, 1, nested=False)[1]
+    flat = sentences(40, 1, None)[1]
     tasks = parts_of(texts)
     cold = fit(tasks, truth)
     for former in (cold, fit(tasks, flat)):
@@ -129,22 +144,48 @@ def test_a_nested_head_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("regions", "outermost", "nested"),
+    ("regions", "relations", "outer", "inner"),
     [
-        ([], [], False),
-        ([[0, 5, "a"], [5, 9, "b"]], [[0, 5, "a"], [5, 9, "b"]], False),
-        ([[0, 9, "a"], [4, 9, "b"]], [[0, 9, "a"]], True),
-        ([[0, 9, "a"], [0, 4, "b"], [1, 3, "c"]], [[0, 9, "a"]], True),
-        ([[0, 9, "a"], [0, 4, "a"]], [[0, 9, "a"]], False),  # of one label
-        ([[0, 9, "a"], [0, 9, "b"]], [[0, 9, "a"], [0, 9, "b"]], False),  # the same one
-        ([[0, 6, "a"], [4, 9, "b"]], [[0, 6, "a"], [4, 9, "b"]], False),  # they cross
+        ([], set(), "....", "...."),
+        ([[0, 5, "b"], [5, 9, "a"]], set(), "bba.", "bba."),
+        ([[2, 9, "a"], [5, 9, "b"]], {"within"}, ".aa.", ".ab."),
+        ([[0, 9, "a"], [0, 5, "b"], [2, 5, "c"]], {"within"}, "aaa.", "bca."),
+        ([[0, 9, "a"], [0, 5, "a"]], set(), "aaa.", "aaa."),  # of one label
+        ([[0, 5, "b"], [0, 5, "a"]], {"same"}, "aa..", "bb.."),
+        ([[0, 5, "b"], [2, 9, "a"]], {"crossing"}, "bba.", "baa."),
+        ([[0, 5, "a"], [2, 9, "a"]], set(), "aaa.", "aaa."),
+        ([[0, 5, "a"], [0, 5, "?"]], {"same"}, "aa..", "aa.."),  # of no label of the config
     ],
 )
-def test_which_regions_lie_within_others(
-    regions: Regions, outermost: Regions, nested: bool
+def test_regions_that_overlap_are_two_layers(
+    regions: Regions, relations: set[str], outer: str, inner: str
 ) -> None:
-    assert outermost_of(regions) == outermost
-    assert is_nested(regions) is nested
+    assert relations_in(regions) == relations
+    places = np.array([[0, 1], [2, 4], [5, 9], [10, 12]])
+    both = layered_tags(KIND, regions, ("a", "b", "c"), places)
+    assert ["".join(".abc"[tag] for tag in tags) for tags in both] == [outer, inner]
+
+
+def test_borders_of_segments_that_cross_a_little_are_rough() -> None:
+    assert relations_in([[0.0, 5.1, "a"], [5.0, 9.0, "b"]]) == set()
+    assert relations_in([[0.0, 5.0, "a"], [4.0, 9.0, "b"]]) == {"crossing"}
+
+
+def test_what_is_unlike_all_that_was_labeled_is_not_proposed() -> None:
+    """The inner head counts only where it lies to a run of the outer one as regions were seen."""
+    outer = [(0, 3, 1, 0.9), (6, 8, 2, 0.5)]
+    within, same, crossing, apart = (1, 2, 2, 0.8), (0, 3, 2, 0.8), (2, 7, 2, 0.8), (4, 5, 2, 0.8)
+    inner = [same, within, crossing, apart]
+    assert join_runs(outer, inner, ["within"]) == [outer[0], within, outer[1]]
+    assert join_runs(outer, inner, ["same"]) == [outer[0], same, outer[1]]
+    # The rest of what crosses is not proposed beside it.
+    assert join_runs(outer, inner, ["crossing"]) == [outer[0], crossing]
+
+
+def test_of_two_labels_of_a_span_the_first_of_the_config_counts_for_one_head() -> None:
+    places = np.array([[0, 3]])
+    for names in (("a", "b"), ("b", "a")):
+        assert KIND.tags([[0, 3, "a"], [0, 3, "b"]], names, places).tolist() == [1]
 
 
 def test_the_page_shows_a_word_in_two_regions_with_both_labels() -> None:
