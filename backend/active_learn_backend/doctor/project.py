@@ -90,7 +90,7 @@ def _stream(
     client: LabelStudioClient, store: Store, project: Project, remote: Mapping[str, Any]
 ) -> Iterator[Finding]:
     if project.status == "paused":
-        yield ok("paused by `active-learn pause`; `active-learn resume` goes on")
+        yield ok(f"paused {project.reason}; `active-learn resume` goes on")
         return
     if remote["sampling"] != UNCERTAINTY_SAMPLING:
         yield wrong(

@@ -99,7 +99,8 @@ def _webhook(registration: Registration, settings: Settings, project: Project) -
     for extra in [*ours[1:], *(w for w in webhooks if w not in ours)]:
         if registration.is_our_webhook(extra):
             yield warning(
-                f"webhook {extra['id']} to {extra['url']} is left over from an earlier connection",
+                f"webhook {extra['id']} to {extra['url']} is left over from an earlier connection, "
+                "or of another backend",
                 "delete it under Settings, Webhooks",
                 repairable=True,
             )

@@ -165,8 +165,7 @@ class Turn:
             connection.order_stream(changes.project)
         if project.mode == "push" and not self._check_model(connection, project):
             return False
-        self._repair(project, str(changes.project["model_version"] or ""))
-        return True
+        return self._repair(project, str(changes.project["model_version"] or ""))
 
     def _check_model(self, connection: Connection, project: Project) -> bool:
         """See now and then to our model and webhook; return False when the model was deleted."""
@@ -184,15 +183,30 @@ class Turn:
         if self._store.change_status(self.project_id, "active", "paused_by_user", reason):
             log.warning("paused, because %s; set it back or run `active-learn resume`", reason)
 
-    def _repair(self, project: Project, served: str) -> None:
-        """Serve our queue again after the version was reset in Label Studio."""
+    def _pause_for_other(self, served: str) -> None:
+        """Leave the project to another backend, instead of taking turns with it for ever."""
+        reason = (
+            f"because another backend serves its queue {served} in this project; to order it by "
+            "this one, disconnect it there and resume it here"
+        )
+        if self._store.change_status(self.project_id, "active", "paused", reason):
+            log.warning("paused %s", reason)
+
+    def _repair(self, project: Project, served: str) -> bool:
+        """Serve our queue again after the version was reset; return False when another is served.
+
+        A round stores its number before it publishes. So a later one is of another project state.
+        """
         if served == project.queue_version or not project.queue_version:
-            return
+            return True
         number = round_of(served)
+        if number is not None and number > project.round and not project.round_requested:
+            self._pause_for_other(served)
+            return False
         if number is not None and number > (round_of(project.queue_version) or 0):
             log.info("a worker died after the flip to %s", served)
             self._update(queue_version=served, round_requested=True)
-            return
+            return True
         log.warning(
             "model_version was reset to %r in Label Studio; serving %s again",
             served,
@@ -205,6 +219,7 @@ class Turn:
                 raise
             log.warning("the rows of %s are gone", project.queue_version)
             self._update(queue_version="", round_requested=True)
+        return True
 
     # -- rounds -------------------------------------------------------------------------------
 
