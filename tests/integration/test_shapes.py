@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from active_learn import ActiveSampler, PooledTasks
 from active_learn_backend.labeling.bitmask_png import write_bitmask
 from active_learn_backend.labeling.brush_rle import write_brush
 from active_learn_backend.labeling.config import parse_label_config
@@ -95,8 +96,47 @@ def test_a_backtest_replays_points(tmp_path: Path) -> None:
     settings = load_settings(model_dir=tmp_path, controls="middle")
     data = LabeledRegions.embed(settings, 0, task, rows, bytes_of)
     assert data.kind.metric == "F1 of points within 6.25 %"
-    found = backtest_regions(data, region_candidates(["random"]), batch=10, seeds=1)
-    assert max(row["score"] for row in found.rows) > 0.3
+    found = backtest_regions(data, region_candidates(["random", "auto"]), batch=10, seeds=1)
+    scores = {
+        name: [row["score"] for row in found.rows if row["strategy"] == name]
+        for name in ("random", "auto")
+    }
+    assert max(scores["random"]) > 0.3
+    assert scores["auto"] == scores["random"]
+
+
+def test_points_are_marked_in_random_order(backend: Backend, studio: FakeLabelStudio) -> None:
+    """Each order that was tried taught less; a strategy that the settings name still counts."""
+    names = f'<Image name="image" value="$text"/><KeyPointLabels name="p" toName="image">{NAMES}'
+    config = f"<View>{names}</KeyPointLabels></View>"
+    project = studio.add_project(drawn_pictures(16), config)
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+
+    def queue(**options: Any) -> list[int]:
+        backend.turn(project, audit=0.0, budget=8, **options)
+        return [row.task_id for row in read_queue(backend.store, project)]
+
+    def by_chance(tasks: list[int]) -> list[int]:
+        n = len(tasks)
+        sampler = ActiveSampler("tagging", None, 8, strategy="random", random_state=0)
+        order = sampler.rank(PooledTasks(np.ones((n, 2)), np.ones(n), np.ones(n)), n).indices
+        return [tasks[at] for at in order]
+
+    tasks = sorted(studio.tasks)
+    first = queue()
+    assert first == by_chance(tasks)[: len(first)]
+    (control,) = parse_label_config(config).controls
+    for at, task in enumerate(first[:8]):
+        point = [10.0 * (at + 1), 50.0]
+        studio.submit(task, control.write([[point, point, "disk"]]))
+    left = [task for task in tasks if task not in first[:8]]
+    later = queue()
+    assert backend.store.known_project(project).head_round == 2
+    assert later == by_chance(left)[: len(later)]
+    studio.submit(later[0], control.write([[point, point, "stripes"]]))
+    left.remove(later[0])
+    assert queue(strategy="aopt") != by_chance(left)
 
 
 def test_shapes_and_points_are_learned_proposed_and_measured(

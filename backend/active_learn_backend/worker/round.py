@@ -131,7 +131,7 @@ class Round:
         last = last_round(self.store, self.project.id)
         with self._timed("rank"):
             compared = compared or self._compared(snapshot, heads)
-            settings = with_chosen_strategy(self.settings, last, at_random=heads.begin_at_random)
+            settings = with_chosen_strategy(self.settings, last, at_random=heads.at_random)
             names = [control.from_name for control in self.task.controls]
             order, rows = choose(
                 compared, problem, model, settings, self.engine.rank, self.size, names, self.sample

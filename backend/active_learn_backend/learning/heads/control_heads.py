@@ -269,16 +269,20 @@ class ControlHeads:
         return side_by_side(pooled, tasks.vectors[np.arange(len(tasks))])
 
     @property
-    def begin_at_random(self) -> bool:
-        """Whether the first tasks are drawn by chance: nothing known tells which stand for others.
+    def at_random(self) -> bool:
+        """Whether tasks are drawn by chance for now: nothing known tells which teach more.
 
-        Means of hashed words differ most in short texts, half of which have no region. Chosen by
-        them, the first texts taught less than any.
+        Means of hashed words differ most in short texts, half of which have no region: chosen by
+        them, the first texts taught less than any. Of key points each order that was tried taught
+        less than chance.
         """
-        if self.heads or self.task.others or not isinstance(self.embedder, RegionEmbedder):
+        if self.task.others or not isinstance(self.embedder, RegionEmbedder):
             return False
+        if all(control.shape == "point" for control in self.task.regions):
+            return True
         parts = self.embedder.parts
-        return not any(parts[control.from_name].by_doubt for control in self.task.regions)
+        by_doubt = any(parts[control.from_name].by_doubt for control in self.task.regions)
+        return not (self.heads or by_doubt)
 
     def find_regions(self, control: RegionTag, tasks: PartsOfTasks) -> list[FoundRegions]:
         """Return the regions that the head of a control finds in each task; none without a head."""

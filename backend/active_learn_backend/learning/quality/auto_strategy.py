@@ -50,7 +50,7 @@ def with_chosen_strategy(
     Parameters
     ----------
     at_random : bool
-        Whether tasks are drawn by chance for now, see `ControlHeads.begin_at_random`.
+        Whether tasks are drawn by chance for now, see `ControlHeads.at_random`.
     """
     if at_random and chooses_strategy(settings):
         return settings.model_copy(update={"strategy": "random"})

@@ -124,7 +124,7 @@ class LabeledRegions:
 
     @property
     def begins_at_random(self) -> bool:
-        """Whether `auto` draws tasks by chance until there is a head; else it is `aopt`."""
+        """Whether `auto` draws tasks by chance until there is a head; of points it always does."""
         return not self.source.by_doubt
 
     @property
@@ -289,10 +289,10 @@ class _Run:
         self, candidate: Candidate, labeled: Positions, left: Positions, batch: int
     ) -> Positions:
         """Return the positions in ``left`` that a round would queue."""
-        begins = self.head is None and self.data.begins_at_random
-        if candidate.strategy == "random" or (begins and candidate.strategy == "auto"):
-            # The pool is in random order.
-            return np.arange(batch)
+        points = self.data.control.shape == "point"
+        at_random = points or (self.head is None and self.data.begins_at_random)
+        if candidate.strategy == "random" or (at_random and candidate.strategy == "auto"):
+            return np.arange(batch)  # the pool is in random order
         heads = [] if self.head is None else [self.head]
         tasks = self.data.parts.select(self.pool)
         pooled = pool_tasks(
