@@ -194,7 +194,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", nargs="+", type=int, default=[200, 400, 800, 1600, 3200])
     parser.add_argument("--frozen-labels", type=int, default=6000, help="most labels of the head")
-    parser.add_argument("--methods", nargs="+", default=["lora", "full"])
+    methods = ["lora", "full"]
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--test", type=int, default=3080, help="test texts")
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,10 +1,10 @@
 """How much faster a selection is than at an earlier commit: both sides in turns, in one run.
 
-    python tests/benchmarks/speed_change.py --before COMMIT [--only NAME] [--report FILE]
+    python tests/benchmarks/speed_change.py [--before COMMIT] [--only NAME] [--report FILE]
 
-The library at COMMIT is written to a temporary folder. Each turn runs a case in a process of its
-own per side, on one thread, and counts processor seconds, which other work on the machine changes
-little. The table holds the medians and their ratio.
+The library at COMMIT (that of the published table when omitted) is written to a temporary folder.
+Each turn runs a case in a process of its own per side, on one thread, and counts processor seconds,
+which other work on the machine changes little. The table holds the medians and their ratio.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ def lines(before: Path, only: str | None, turns: int) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--before", metavar="COMMIT", help="the commit to compare with")
+    parser.add_argument(
+        "--before", metavar="COMMIT", default="97d84d5", help="what is compared with: %(default)s"
+    )
     parser.add_argument("--only", help="run the cases whose name contains this")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--case", choices=ROWS, help=argparse.SUPPRESS)
@@ -178,8 +180,6 @@ def main() -> None:
     if arguments.case:
         print(json.dumps(seconds(arguments.case)))
         return
-    if not arguments.before:
-        parser.error("--before COMMIT is required")
     with tempfile.TemporaryDirectory() as folder:
         before = earlier(arguments.before, Path(folder))
         table = list(lines(before, arguments.only, arguments.turns))
