@@ -173,15 +173,40 @@ def save_token_classifier(folder: Path) -> Path:
 
 def save_onnx_token_classifier(folder: Path, source: Path) -> Path:
     """Save a token classifier in PyTorch as optimum exports it to ONNX."""
-    model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    return save_onnx(folder, source, transformers.AutoModelForTokenClassification)
+
+
+class LogitsOnly(torch.nn.Module):
+    """A model of images without what else it returns, which cannot be exported."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(pixel_values).logits
+        return logits
+
+
+def save_onnx(folder: Path, source: Path, auto: Any) -> Path:
+    """Save a classifier of texts or images in PyTorch as optimum exports it to ONNX."""
+    model = auto.from_pretrained(source).eval()
     model.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    given = tokenizer("my card is lost", return_tensors="pt")
-    names = ("input_ids", "attention_mask", "token_type_ids")  # in the order of its arguments
-    inputs = {name: given[name] for name in names}
-    model.config.return_dict = False
-    free = {0: "batch", 1: "tokens"}
+    batch = {0: "batch_size"}
+    if hasattr(model.config, "image_size"):
+        transformers.AutoImageProcessor.from_pretrained(source).save_pretrained(folder)
+        size = (2, 3, model.config.image_size, model.config.image_size)
+        inputs = {"pixel_values": torch.zeros(size)}
+        free, model = batch, LogitsOnly(model)
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        tokenizer.save_pretrained(folder)
+        given = tokenizer(["my card is lost", "my card is lost"], return_tensors="pt")
+        names = ("input_ids", "attention_mask", "token_type_ids")  # in the order of its arguments
+        inputs = {name: given[name] for name in names if name in given}
+        free = {**batch, 1: "sequence_length"}
+        model.config.return_dict = False
+    of_tokens = "Token" in auto.__name__
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -190,7 +215,7 @@ def save_onnx_token_classifier(folder: Path, source: Path) -> Path:
             str(folder / "model.onnx"),
             input_names=list(inputs),
             output_names=["logits"],
-            dynamic_axes=dict.fromkeys([*inputs, "logits"], free),
+            dynamic_axes=dict.fromkeys(inputs, free) | {"logits": free if of_tokens else batch},
             opset_version=17,
             dynamo=False,
         )

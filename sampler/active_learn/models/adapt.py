@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ModelError, ParameterError
 from .base import Adapter
 from .batched import BatchedAdapter
 from .callable_model import CallableModel
@@ -34,9 +34,10 @@ def adapt(
     ----------
     model : object
         A PyTorch module, TorchScript or exported program, or the path of a file of the latter two
-        (.pt, .ts, .torchscript; .pt2); ``(model, tokenizer)`` or ``(model, image processor)`` of
-        Hugging Face; an ONNX model as path, bytes or ModelProto; a callable that returns
-        ``(logits, embedding)``; or a `LinearHead`, which passes through.
+        (.pt, .ts, .torchscript; .pt2); an ONNX model as path, bytes or ModelProto; the module or
+        the ONNX model of a Hugging Face classifier with its processor, ``(model, tokenizer)`` or
+        ``(model, image processor)``; a callable that returns ``(logits, embedding)``; or a
+        `LinearHead`, which passes through.
     layer : str or nn.Module, optional
         The linear layer that gives the logits, where it cannot be found (PyTorch only).
     device : str or torch.device, optional
@@ -53,6 +54,8 @@ def adapt(
     ------
     ModelError
         When the model is of no known kind.
+    ParameterError
+        When ``layer`` is given for a model that is no PyTorch module.
     """
     if isinstance(model, (EmbeddingHead, BatchedAdapter)):
         return model
@@ -64,7 +67,13 @@ def adapt(
         return TorchModule(model, layer=layer, device=device, batch_size=batch_size)
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], nn.Module):
         return adapt_transformer(*model, layer=layer, device=device, batch_size=batch_size)
-    if isinstance(model, (str, os.PathLike, bytes)) or is_onnx(model):
+    if layer is not None:
+        raise ParameterError(
+            "layer= names a linear layer of a PyTorch module; leave it out for other models"
+        )
+    if isinstance(model, tuple) and len(model) == 2 and is_onnx(model[0]):
+        return adapt_onnx(*model, device=device, batch_size=batch_size)
+    if is_onnx(model):
         from .onnx_model import OnnxModel
 
         return OnnxModel(model, device=device, batch_size=batch_size)
@@ -87,22 +96,46 @@ def read_torch_file(path: Path) -> nn.Module | None:
 
 
 def is_onnx(model: Any) -> bool:
-    """Return whether a model is a ModelProto, without an import of onnx."""
+    """Return whether a model is a file, its bytes or a ModelProto, without an import of onnx."""
+    if isinstance(model, (str, os.PathLike, bytes)):
+        return True
     return type(model).__name__ == "ModelProto" and type(model).__module__.startswith("onnx")
 
 
 def adapt_transformer(model: nn.Module, processor: Any, **options: Any) -> Adapter:
     """Return the adapter of a model with its tokenizer or its image processor."""
+    from .transformers_model import ImageTransformer, TextTransformer
+
+    if reads_texts(processor):
+        return TextTransformer(model, processor, **options)
+    return ImageTransformer(model, processor, **options)
+
+
+def adapt_onnx(source: Any, processor: Any, **options: Any) -> Adapter:
+    """Return the adapter of an ONNX file with the tokenizer or image processor of its model."""
+    from .onnx_transformers import ImageOnnx, TextOnnx
+
+    if reads_texts(processor):
+        return TextOnnx(source, processor, **options)
+    return ImageOnnx(source, processor, **options)
+
+
+def reads_texts(processor: Any) -> bool:
+    """Return whether a processor is a tokenizer; if not, it is an image processor.
+
+    Raises
+    ------
+    ModelError
+        When it is neither.
+    """
     # transformers takes seconds to import: only for those who use it, who have it loaded already.
     from transformers.image_processing_base import ImageProcessingMixin
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-    from .transformers_model import ImageTransformer, TextTransformer
-
     if isinstance(processor, PreTrainedTokenizerBase):
-        return TextTransformer(model, processor, **options)
+        return True
     if isinstance(processor, ImageProcessingMixin):
-        return ImageTransformer(model, processor, **options)
+        return False
     raise ModelError(
         f"the model comes with a {type(processor).__name__}; expected its tokenizer or its "
         "image processor"

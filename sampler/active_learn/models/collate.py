@@ -11,7 +11,7 @@ import torch
 from ..errors import DataError
 from . import tensors
 
-__all__ = ["as_tensor", "collate", "describe"]
+__all__ = ["as_tensor", "collate", "describe", "described"]
 
 # What tokenizers return.
 TOKENS = ("input_ids", "attention_mask", "token_type_ids")
@@ -67,3 +67,11 @@ def describe(inputs: Any) -> str:
     if isinstance(inputs, tuple):
         return ", ".join(describe(column) for column in inputs)
     return f"{tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
+
+
+def described(row: Any) -> str:
+    """Return what a sample of no known kind is, for a message."""
+    if not isinstance(row, Mapping):
+        return type(row).__name__
+    names = ", ".join(repr(str(name)) for name in list(row)[:5])
+    return f"a row with {names} (give one column)"

@@ -23,6 +23,7 @@ from .onnx_layers import LinearNodes
 
 __all__ = ["OnnxModel"]
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of an adapter, by position and by name
 NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -63,6 +64,9 @@ class OnnxModel(BatchedAdapter):
     ----------
     input_names : tuple of str
         The model's inputs, in its order.
+    scales_by_batch : bool
+        Whether it is quantized by the range of a batch, so that its results depend on what else is
+        in it.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class OnnxModel(BatchedAdapter):
         batch_size: int | str = "auto",
     ) -> None:
         super().__init__(batch_size)
-        self._made_from = source, device, batch_size
+        self._made_from: Arguments = (source,), {"device": device, "batch_size": batch_size}
         model, folder = load_model(source)
         self._nodes = find_last_linear(model.graph)
         self.layer_name = self._nodes.node
@@ -87,14 +91,15 @@ class OnnxModel(BatchedAdapter):
         self._inputs = read_inputs(self._session)
         self.input_names = tuple(node.name for node in self._inputs)
         self._fixed_size = fixed_batch_size(self._inputs)
+        operators = {node.op_type for node in model.graph.node}
+        self.scales_by_batch = "DynamicQuantizeLinear" in operators
         if self._fixed_size is not None:
             self._batch_size.fix(self._fixed_size, halves=False)
-        elif any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node):
-            # Its scale is that of the batch: results would depend on how fast the machine is.
+        elif self.scales_by_batch:  # results would depend on how fast the machine is
             self._batch_size.fix(self.batch_size, halves=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_again, self._made_from  # a session cannot be pickled
+        return _open_again, (type(self), *self._made_from)  # a session cannot be pickled
 
     def _forward(self, samples: Any) -> ModelOutput:
         feed = self._feed(samples)
@@ -164,6 +169,7 @@ class OnnxModel(BatchedAdapter):
             raise DataError(
                 f"the ONNX model takes {len(names)} inputs ({', '.join(names)}); "
                 f"samples have {len(columns)}"
+                + ("; for texts give (file, tokenizer)" if "input_ids" in names else "")
             )
         return {
             node.name: to_numpy(column, node)
@@ -171,8 +177,8 @@ class OnnxModel(BatchedAdapter):
         }
 
 
-def _open_again(source: Any, device: Any, batch_size: int | str) -> OnnxModel:
-    return OnnxModel(source, device=device, batch_size=batch_size)
+def _open_again(kind: type[OnnxModel], given: Any, options: dict[str, Any]) -> OnnxModel:
+    return kind(*given, **options)
 
 
 def read_inputs(session: ort.InferenceSession) -> list[Input]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..errors import DataError, ModelError
-from .base import ModelOutput
+from .pixel_batches import pixels_of
+from .token_batches import TokenBatches
 from .torch_module import TorchModule
 from .transformers_config import accepted_inputs, max_length, padding_agrees, text_config
 
@@ -21,27 +19,15 @@ __all__ = ["ImageTransformer", "TextTransformer"]
 
 # Families whose head reads the last position of the batch, and so must be padded on the left.
 PADDED_LEFT = frozenset({"xlnet"})
-# Relative difference of float32 results between batches that is none.
-ROUNDING = 1e-4
 
 
-class TextTransformer(TorchModule):
+class TextTransformer(TokenBatches, TorchModule):
     """A sequence classifier or regressor with its tokenizer, encoder or decoder.
 
     The model may also be a module of one's own around an encoder, whose ``forward`` calls its
-    inputs as the tokenizer does, or a wrapper (PEFT).
+    inputs as the tokenizer does, or a wrapper (PEFT). For its samples see `TokenBatches`.
 
-    Samples are texts, pairs (tuples of two texts), lists of words, or what a tokenizer returns:
-    a mapping with ``input_ids``, one a sample or one for all; or rows of a dataset (mappings) in
-    which one value is a text. Padding in ready-tokenized samples
-    is removed, by their attention mask, and set anew on the right whatever the tokenizer's
-    ``padding_side`` is: absolute positions then count from the first real token, so that results
-    do not depend on which samples share a batch.
-
-    Without a pad token that tokenizer and model config agree on, samples run one at a time. Some
-    models mix padding into their results (FNet, YOSO, ConvBERT, ...): of the first batch of
-    different lengths three samples run alone too, and where they differ, samples of one length run
-    together from then on.
+    Without a pad token that tokenizer and model config agree on, samples run one at a time.
 
     Parameters
     ----------
@@ -53,18 +39,16 @@ class TextTransformer(TorchModule):
 
     def __init__(self, model: nn.Module, tokenizer: Any, **options: Any) -> None:
         super().__init__(model, **options)
-        self.tokenizer = tokenizer
-        self._accepted = accepted_inputs(self.module, tokenizer)
         config = text_config(self.module)
-        self._pads_left = getattr(config, "model_type", None) in PADDED_LEFT
-        self._max_length = max_length(self.module, tokenizer)
-        self._pad_values = {
-            "input_ids": tokenizer.pad_token_id,
-            "token_type_ids": tokenizer.pad_token_type_id,
-        }
-        # Whether padding changes results; None until two lengths meet in a batch.
+        self._read_by(
+            tokenizer,
+            accepted_inputs(self.module, tokenizer),
+            max_length(self.module, tokenizer),
+            pads_left=getattr(config, "model_type", None) in PADDED_LEFT,
+        )
         masked = "attention_mask" in self._accepted and tokenizer.pad_token_id is not None
-        self._mixes_padding = None if masked or config is not None else True
+        if config is None and not masked:
+            self._mixes_padding = True
         if config is not None and not padding_agrees(config, tokenizer):
             expected = getattr(config, "pad_token_id", None)
             warnings.warn(
@@ -76,135 +60,20 @@ class TextTransformer(TorchModule):
             self._batch_size.fix(1, halves=True)
 
     @property
-    def max_length(self) -> int | None:
-        """Tokens after which texts are cut; None without a limit."""
-        return self._max_length
+    def model_name(self) -> str:
+        return type(self.module).__name__
 
     def inputs(self, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Return what the model takes for samples, as one batch."""
         columns: dict[str, torch.Tensor] = self._inputs(self._encode(list(samples), 0))
         return columns
 
-    def _prepare(self, window: Any, offset: int) -> tuple[Any, np.ndarray]:
-        rows = [only_text(row) for row in as_rows(window)]
-        encoded = self._encode(rows, offset)
-        lengths = np.array([len(row["input_ids"]) for row in encoded])
-        if (lengths == 0).any():
-            raise DataError(f"sample {offset + int(lengths.argmin())} has no tokens")
-        # Equal lengths together, so that little is padded; the longest first, so that memory
-        # runs out at once or never.
-        order = np.argsort(-lengths, kind="stable")
-        return [encoded[i] for i in order], order
-
-    def _run_batch(self, samples: Any) -> ModelOutput:
-        if self._mixes_padding or len({len(sample["input_ids"]) for sample in samples}) == 1:
-            groups = groupby(samples, key=lambda sample: len(sample["input_ids"]))
-            return ModelOutput.cat(self._forward(list(group)) for _, group in groups)
-        output = self._forward(samples)
-        if self._mixes_padding is None:
-            self._mixes_padding = self._differs_alone(samples, output)
-            if self._mixes_padding:
-                return self._run_batch(samples)
-        return output
-
-    def _differs_alone(self, samples: Any, output: ModelOutput) -> bool:
-        """Return whether shorter samples of a batch have other results without padding."""
-        lengths = [len(sample["input_ids"]) for sample in samples]
-        shorter = [i for i, length in enumerate(lengths) if length < max(lengths)]
-        scale = float(output.embedding.abs().max()) or 1.0
-        for i in {shorter[0], shorter[len(shorter) // 2], shorter[-1]}:
-            try:
-                alone = self._forward(samples[i : i + 1]).embedding
-            except ModelError:  # some models take no sample under a number of tokens
-                continue
-            off = float((alone - output.embedding[i : i + 1]).abs().max()) / scale
-            if off > self._rounding():
-                again = self._forward(samples[i : i + 1]).embedding
-                self._warn_of_differences(off, float((alone - again).abs().max()) / scale)
-                return True
-        return False
-
-    def _warn_of_differences(self, off: float, off_again: float) -> None:
-        """Say why a sample has other results alone: it has others each time, or by padding."""
-        name = type(self.module).__name__
-        if off_again > self._rounding():
-            warnings.warn(
-                f"{name} gives other results each time it runs (off by {off_again:.1%}): it draws "
-                "random numbers, so the selection is not repeatable. Some configs have a seed for "
-                "them (hash_seed)",
-                stacklevel=3,
-            )
-            return
-        warnings.warn(
-            f"{name} gives a sample other results beside longer ones (off by {off:.1%}): it mixes "
-            "padding in. Samples of one length run together",
-            stacklevel=3,
-        )
-
-    def _rounding(self) -> float:
-        """Return by how much results may differ between batches, relative to the largest."""
+    def _eps(self) -> float:
         dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
-        eps = torch.finfo(dtype or torch.float32).eps
-        return ROUNDING if eps < ROUNDING else 4 * float(eps**0.5)
-
-    def _encode(self, rows: list[Any], offset: int) -> list[dict[str, list[int]]]:
-        """Return the tokens of texts, without padding."""
-        kinds = [kind_of(row) for row in rows]
-        for i, kind in enumerate(kinds):
-            if kind is None or kind != kinds[0]:
-                raise DataError(
-                    f"sample {offset + i} is {described(rows[i])}; expected all texts, all "
-                    "pairs (tuples of two texts), all lists of words, or all with input_ids"
-                )
-        if kinds[0] == "tokens":
-            return [self._unpadded(row, offset + i) for i, row in enumerate(rows)]
-        options: dict[str, Any] = {"truncation": True, "max_length": self._max_length}
-        if self._max_length is None:
-            options = {}
-        if kinds[0] == "pair":
-            columns = self.tokenizer(
-                [row[0] for row in rows], text_pair=[row[1] for row in rows], **options
-            )
-        else:
-            columns = self.tokenizer(
-                [list(row) if kinds[0] == "words" else str(row) for row in rows],
-                is_split_into_words=kinds[0] == "words",
-                **options,
-            )
-        names = [name for name in columns if name in self._accepted]
-        return [{name: columns[name][i] for name in names} for i in range(len(rows))]
-
-    def _unpadded(self, row: Mapping[str, Any], position: int) -> dict[str, list[int]]:
-        ids = np.asarray(row["input_ids"])
-        if ids.ndim != 1:
-            raise DataError(
-                f"input_ids of sample {position} have shape {ids.shape}; expected one sequence"
-            )
-        real = np.asarray(row.get("attention_mask", np.ones(len(ids))), dtype=bool)
-        per_token = {
-            name: np.asarray(values)
-            for name, values in row.items()
-            if name in self._accepted and np.shape(values) == ids.shape
-        }
-        return {name: values[real].tolist() for name, values in per_token.items()}
+        return torch.finfo(dtype or torch.float32).eps
 
     def _inputs(self, samples: Any) -> Any:
-        length = max(len(sample["input_ids"]) for sample in samples)
-        samples = [
-            {**sample, "attention_mask": [1] * len(sample["input_ids"])} for sample in samples
-        ]
-        columns = {}
-        for name in samples[0]:
-            value = self._pad_values.get(name) or 0
-            column = torch.full((len(samples), length), value, dtype=torch.long)
-            for row, sample in enumerate(samples):
-                n_tokens = len(sample[name])
-                start = length - n_tokens if self._pads_left else 0
-                column[row, start : start + n_tokens] = torch.tensor(sample[name])
-            columns[name] = column
-        if "attention_mask" not in self._accepted:
-            del columns["attention_mask"]
-        return super()._inputs(columns)
+        return super()._inputs(self._padded(samples))
 
 
 class ImageTransformer(TorchModule):
@@ -230,73 +99,5 @@ class ImageTransformer(TorchModule):
         self._by_name = "pixel_values" in names or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def _inputs(self, samples: Any) -> Any:
-        if isinstance(samples, list):
-            samples = [only_image(row) for row in samples]
-        ready = samples[0] if isinstance(samples, list) else samples
-        if isinstance(ready, Mapping) and "pixel_values" not in ready:
-            raise DataError(
-                f"samples are {described(ready)}; expected images, or pixel_values as the image "
-                "processor returns them"
-            )
-        if isinstance(ready, Mapping):
-            rows = samples if isinstance(samples, list) else None
-            pixels = [row["pixel_values"] for row in rows] if rows else ready["pixel_values"]
-        else:
-            try:
-                pixels = self.processor(images=list(samples), return_tensors="pt")["pixel_values"]
-            except (ValueError, TypeError) as error:
-                raise DataError(f"the image processor refuses the samples: {error}") from error
-        inputs = super()._inputs(pixels)
+        inputs = super()._inputs(pixels_of(self.processor, samples))
         return {"pixel_values": inputs} if self._by_name else inputs
-
-
-def as_rows(window: Any) -> list[Any]:
-    """Return columns (of a tokenizer, or a tuple of text columns) as one row per sample."""
-    if isinstance(window, Mapping):
-        n_rows = len(next(iter(window.values())))
-        return [{name: column[i] for name, column in window.items()} for i in range(n_rows)]
-    if isinstance(window, tuple):
-        return list(zip(*window, strict=True))
-    return list(window)
-
-
-def only_text(row: Any) -> Any:
-    """Return the text of a row (a mapping) in which one value is a text; any other row as it is.
-
-    Of a row that calls its texts as tokenizers do, text and text_pair, return the pair.
-    """
-    if not isinstance(row, Mapping) or "input_ids" in row:
-        return row
-    if "text" in row and "text_pair" in row:
-        return row["text"], row["text_pair"]
-    texts = [value for value in row.values() if isinstance(value, str)]
-    return texts[0] if len(texts) == 1 else row
-
-
-def only_image(row: Any) -> Any:
-    """Return the image of a row in which one value is an image; any other row as it is."""
-    if not isinstance(row, Mapping) or "pixel_values" in row:
-        return row
-    images = [value for value in row.values() if hasattr(value, "getbands") or np.ndim(value) > 1]
-    return images[0] if len(images) == 1 else row
-
-
-def described(row: Any) -> str:
-    """Return what a sample of no known kind is, for a message."""
-    if not isinstance(row, Mapping):
-        return type(row).__name__
-    names = ", ".join(repr(str(name)) for name in list(row)[:5])
-    return f"a row with {names} (give one column)"
-
-
-def kind_of(row: Any) -> str | None:
-    """Return the kind of a text sample; None for other samples."""
-    if isinstance(row, str):
-        return "text"
-    if isinstance(row, Mapping):
-        return "tokens" if "input_ids" in row else None
-    if isinstance(row, Sequence) and row and all(isinstance(part, str) for part in row):
-        if isinstance(row, tuple):
-            return "pair" if len(row) == 2 else None
-        return "words"
-    return None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ...errors import SettingsError
 
-__all__ = ["content_digest", "content_files", "kind_of", "read_json"]
+__all__ = ["content_digest", "content_files", "kind_of", "processor_kind", "read_json"]
 
 CONTENT = (".safetensors", ".json", ".txt", ".model")
 ONNX = (".onnx", ".onnx_data", ".data")  # of a folder without safetensors
@@ -47,6 +47,17 @@ def kind_of(folder: Path) -> Literal["image", "text", "audio"]:
             f"the model '{folder.name}' has no safetensors weights (pickled ones are never read); "
             "convert it by save_pretrained"
         )
+    return processor_kind(folder)
+
+
+def processor_kind(folder: Path) -> Literal["image", "text", "audio"]:
+    """Return what the processor in a model's folder reads.
+
+    Raises
+    ------
+    SettingsError
+        When it holds none.
+    """
     processors = [read_json(folder / name) for name in IMAGE_PROCESSORS]
     if any("image_processor_type" in p or "image_processor" in p for p in processors):
         return "image"

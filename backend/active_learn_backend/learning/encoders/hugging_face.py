@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ...errors import SettingsError
 from ...wording import shortened
 
-__all__ = ["load_model", "load_processor", "told_shortly", "unit_vectors"]
+__all__ = ["load_config", "load_model", "load_processor", "told_shortly", "unit_vectors"]
 
 
 def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module, set[str]]:
@@ -55,6 +55,18 @@ def load_model(auto: Any, folder: Path, device: torch.device) -> tuple[nn.Module
                 f"({', '.join(lost[:3]) or 'of the right shape'}); save the whole model"
             )
         return model.float().eval().to(device), missing
+
+
+def load_config(folder: Path) -> Any:
+    """Load the config of a model.
+
+    Raises
+    ------
+    SettingsError
+        When it cannot be loaded.
+    """
+    with told_shortly(folder):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_processor(folder: Path, kind: Literal["image", "text", "audio"]) -> Any:

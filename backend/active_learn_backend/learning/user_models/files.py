@@ -21,7 +21,7 @@ from .base import LoadedModel
 from .file_inputs import FileInputs
 from .specification import read_specification, specification_path
 
-__all__ = ["FILES", "digest_of_file", "files_of_model", "load_file", "onnx_device"]
+__all__ = ["FILES", "digest_of_file", "files_of_model", "load_file", "onnx_device", "onnx_file"]
 
 ONNX = (".onnx",)
 FILES = ONNX + TORCHSCRIPT + EXPORTED
@@ -65,6 +65,25 @@ def onnx_device(device: torch.device) -> str:
     """Run on the GPU where ONNX Runtime can; its usual package cannot."""
     gpu = device.type == "cuda" and "CUDAExecutionProvider" in ort.get_available_providers()
     return "cuda" if gpu else "cpu"
+
+
+def onnx_file(folder: Path) -> Path | None:
+    """Return the ONNX file of a folder; None where it holds weights of PyTorch, or no such file.
+
+    Raises
+    ------
+    SettingsError
+        When it holds several.
+    """
+    files = sorted(folder.glob("*.onnx"))
+    if not files or list(folder.glob("*.safetensors")):
+        return None
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise SettingsError(
+            f"MODEL '{folder.name}' holds several ONNX files ({names}); leave the one to be used"
+        )
+    return files[0]
 
 
 def digest_of_file(path: Path) -> str:

@@ -14,22 +14,26 @@ from active_learn.models import adapt
 
 from ...errors import SettingsError
 from ...labeling.config import Field
-from ..encoders.folders import content_digest, kind_of, read_json
+from ..encoders.folders import content_digest, kind_of, processor_kind, read_json
 from ..encoders.images import open_image, pixels_of
 from .base import Inputs, LoadedModel
+from .files import onnx_device, onnx_file
 
 __all__ = ["load_folder"]
 
 
 def load_folder(name: str, folder: Path, device: torch.device) -> LoadedModel:
-    """Load a classifier or regressor as `save_pretrained` writes it.
+    """Load a classifier or regressor as `save_pretrained` or, as an ONNX file, optimum writes it.
 
     Raises
     ------
     SettingsError
         When the folder holds none.
+    ModelError
+        When its ONNX file cannot be used.
     """
-    kind = kind_of(folder)
+    file = onnx_file(folder)
+    kind = kind_of(folder) if file is None else processor_kind(folder)
     wanted = "ForImageClassification" if kind == "image" else "ForSequenceClassification"
     if kind == "audio":
         raise SettingsError(f"MODEL '{name}' is an audio model; name it as ENCODER instead")
@@ -42,22 +46,23 @@ def load_folder(name: str, folder: Path, device: torch.device) -> LoadedModel:
     # transformers takes seconds to import: only for those who use it.
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-    from ..encoders.hugging_face import load_model, load_processor
+    from ..encoders.hugging_face import load_config, load_model, load_processor
 
-    auto = (
-        AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
-    )
-    model, _ = load_model(auto, folder, device)
     processor = load_processor(folder, kind)
-    config: Any = model.config
+    if file is not None:
+        config: Any = load_config(folder)
+        adapter = adapt((file, processor), device=onnx_device(device))
+    else:
+        auto = (
+            AutoModelForImageClassification
+            if kind == "image"
+            else AutoModelForSequenceClassification
+        )
+        model, _ = load_model(auto, folder, device)
+        config, adapter = model.config, adapt((model, processor))
     classes = tuple(str(config.id2label[index]) for index in sorted(config.id2label))
-    return LoadedModel(
-        name,
-        adapt((model, processor)),
-        Pixels(processor) if kind == "image" else Texts(),
-        classes,
-        content_digest(folder),
-    )
+    inputs = Pixels(processor) if kind == "image" else Texts()
+    return LoadedModel(name, adapter, inputs, classes, content_digest(folder))
 
 
 class Texts(Inputs):

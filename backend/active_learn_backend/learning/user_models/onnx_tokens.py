@@ -22,28 +22,9 @@ from torch import nn
 from ...errors import SettingsError
 from .files import onnx_device
 
-__all__ = ["OnnxTokens", "onnx_file"]
+__all__ = ["OnnxTokens"]
 
 TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-
-
-def onnx_file(folder: Path) -> Path | None:
-    """Return the ONNX file of a folder; None where it holds weights of PyTorch, or no such file.
-
-    Raises
-    ------
-    SettingsError
-        When it holds several.
-    """
-    files = sorted(folder.glob("*.onnx"))
-    if not files or list(folder.glob("*.safetensors")):
-        return None
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise SettingsError(
-            f"MODEL '{folder.name}' holds several ONNX files ({names}); leave the one to be used"
-        )
-    return files[0]
 
 
 class OnnxTokens(nn.Module):

@@ -20,7 +20,8 @@ from active_learn.models.transformers_config import max_length
 from ...errors import SettingsError
 from ..encoders.folders import content_digest, kind_of
 from ..encoders.word_states import WordStates
-from .onnx_tokens import OnnxTokens, onnx_file
+from .files import onnx_file
+from .onnx_tokens import OnnxTokens
 from .region_head import LEAST_LOG, SCALE
 from .region_model import RegionModel
 
@@ -80,18 +81,14 @@ class TokenClassifier(RegionModel):
         if file is None and kind_of(path) != "text":
             raise SettingsError(f"MODEL '{name}' has no tokenizer; save it into the same folder")
         # transformers takes seconds to import: only for those who use it.
-        from transformers import AutoConfig, AutoModelForTokenClassification
+        from transformers import AutoModelForTokenClassification
 
-        from ..encoders.hugging_face import load_model, load_processor, told_shortly
+        from ..encoders.hugging_face import load_config, load_model, load_processor
 
         if file is None:
             module, _ = load_model(AutoModelForTokenClassification, path, device)
         else:
-            with told_shortly(path):
-                config = AutoConfig.from_pretrained(
-                    path, local_files_only=True, trust_remote_code=False
-                )
-            module = OnnxTokens(file, config, device)
+            module = OnnxTokens(file, load_config(path), device)
         config = module.config
         classes = tuple(str(config.id2label[at]) for at in sorted(config.id2label))
         model = cls(name, classes, content_digest(path), module, load_processor(path, "text"))
