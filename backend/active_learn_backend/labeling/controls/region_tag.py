@@ -114,15 +114,16 @@ class RegionTag(ControlTag):
             See `payload`.
         """
         together = self.shape == "interval" and self.attribute("choice") == "multiple"
-        places: dict[Any, list[tuple[str, float | None]]] = {}
-        for at, (start, end, label, score) in enumerate(regions):
-            if label in self.labels:
-                place = (start, end) if together else (start, end, at)
-                places.setdefault(place, []).append((label, score))
+        places: dict[Any, list[Sequence[Any]]] = {}
+        for at, one in enumerate(regions):
+            if one[2] in self.labels:
+                place = tuple(one[:2]) if together else at  # corners may be lists
+                places.setdefault(place, []).append(one)
         items = []
-        for (start, end, *_), found in places.items():
-            labels = [label for label, _ in found]
-            score = min((one for _, one in found if one is not None), default=None)
+        for found in places.values():
+            start, end = found[0][:2]
+            labels = [one[2] for one in found]
+            score = min((one[3] for one in found if one[3] is not None), default=None)
             items += self.item({**self.payload(start, end, content), self.value_key: labels}, score)
         return items
 
