@@ -134,7 +134,7 @@ def _web_command(settings: Settings) -> list[str]:
         f"--log-level={settings.log_level.lower()}",
         "--logger-class=active_learn_backend.logs.WebLogger",
         "--no-control-socket",
-        "active_learn_backend.web.app:create_app(warm_up=True)",
+        "active_learn_backend.web.app:serving_app()",
     ]
 
 

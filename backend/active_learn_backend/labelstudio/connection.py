@@ -38,7 +38,10 @@ MODEL_DELETED = (
 )
 #: What `connect` did last.
 STREAM_IS_ORDERED = "the annotation stream is ordered"
-PROJECT_DELETED = "Label Studio has no such project any more"
+PROJECT_DELETED = (
+    "Label Studio has no such project any more, or the user of the token may not see it; if it is "
+    "there, give that user access and run `active-learn connect`"
+)
 
 #: Raises when the settings, with a project's own over them, cannot be used for what it labels.
 ParamsCheck = Callable[[Settings, LabelingTask, Mapping[str, Any]], None]

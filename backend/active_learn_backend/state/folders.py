@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ..errors import SettingsError
 from ..settings import Settings
@@ -25,18 +26,22 @@ DISK_LOW = 256 * 2**20  # bytes left below which the backend reports a problem
 
 
 def make_model_dir(settings: Settings) -> None:
-    """Create ``MODEL_DIR``, unless it is there.
+    """Create ``MODEL_DIR``, unless it is there, and check that it can be written.
 
     Raises
     ------
     SettingsError
-        When it cannot be created.
+        When it cannot be created or written.
     """
+    problem = "created"
     try:
         settings.model_dir.mkdir(parents=True, exist_ok=True)
+        problem = "written"
+        with TemporaryFile(dir=settings.model_dir):  # permissions do not tell, as a read-only disk
+            pass
     except OSError as error:
         raise SettingsError(
-            f"MODEL_DIR {settings.model_dir} cannot be created ({error.strerror}); set MODEL_DIR "
+            f"MODEL_DIR {settings.model_dir} cannot be {problem} ({error.strerror}); set MODEL_DIR "
             "to a folder that this user may write"
         ) from error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from active_learn.errors import ActiveLearnError
 from flask import Flask, Response, jsonify
+from gunicorn.arbiter import Arbiter
 from werkzeug.exceptions import HTTPException
 
 from ..heartbeat import beat_in_background
@@ -18,7 +20,7 @@ from .routes.pages import pages
 from .routes.protocol import protocol
 from .warm_up import warm_up_in_background
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "serving_app"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,22 @@ def create_app(settings: Settings | None = None, *, warm_up: bool = False) -> Fl
     if warm_up:
         warm_up_in_background(runtime)
     return app
+
+
+def serving_app() -> Flask:
+    """Build the app that gunicorn serves.
+
+    Raises
+    ------
+    SystemExit
+        When it cannot be built; the reason is logged in one line, where gunicorn would log a
+        traceback.
+    """
+    try:
+        return create_app(warm_up=True)
+    except ActiveLearnError as error:
+        log.error("the web process cannot start: %s", error)
+        raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
 
 
 def _http_error(error: HTTPException) -> Response:

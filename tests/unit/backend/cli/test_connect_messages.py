@@ -201,3 +201,15 @@ def test_a_folder_that_cannot_be_made_is_named(script: Script, tmp_path: Path) -
     line = refusal(script, connect(script.url, folder), folder)
     assert f"MODEL_DIR {folder} cannot be created" in line
     assert "set MODEL_DIR to a folder that this user may write" in line
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that root cannot write")
+def test_a_folder_that_cannot_be_written_is_named(script: Script) -> None:
+    folder = Path("/proc/self")
+    environment = {"LABEL_STUDIO_URL": script.url, "LABEL_STUDIO_API_KEY": KEY}
+    for command in (["serve"], ["worker"], ["connect", "--project", "3", "--pull"]):
+        done = CliRunner().invoke(main, command, env=environment | {"MODEL_DIR": str(folder)})
+        assert done.exit_code == 1
+        (line,) = (one for one in done.output.splitlines() if one.startswith("Error: "))
+        assert f"MODEL_DIR {folder} cannot be written" in line
+        assert "set MODEL_DIR to a folder that this user may write" in line
