@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from .onnx_advice import advice
+
 __all__ = ["Graph", "LinearNodes", "averaged", "label", "read_layer", "scaled"]
 
 # Nodes with weights of their own: what they read is no output of the last layer.
@@ -136,10 +138,10 @@ def read_layer(node: NodeProto, graph: Graph) -> LinearNodes | str:
             f"node {label(node)} is quantized in a form that hides its input; quantize in the QDQ "
             "format, or leave the last linear layer out by nodes_to_exclude"
         )
-    advice = "export the model so that it ends with its linear layer"
-    if any(one.domain == "ai.onnx.ml" for one in graph.proto.node):
-        advice = "of a linear model of scikit-learn give LinearHead(model.coef_, model.intercept_)"
-    return f"node {label(node)} stands where a Gemm or MatMul + Add was expected; {advice}"
+    return (
+        f"node {label(node)} stands where a Gemm or MatMul + Add was expected; "
+        f"{advice(graph.proto, node.op_type)}"
+    )
 
 
 def read_gemm(node: NodeProto, graph: Graph) -> LinearNodes | str:
@@ -168,7 +170,10 @@ def read_matmul(node: NodeProto, graph: Graph) -> LinearNodes | str:
         sums = [graph.before_rounding(name) for name in node.input if name not in graph.constants]
         product = graph.producer(sums[0], "MatMul", "Mul") if len(sums) == 1 else None
         if not biases or product is None:
-            return f"node {label(node)} does not add a constant bias to a MatMul"
+            return (
+                f"node {label(node)} does not add a constant bias to a MatMul; "
+                f"{advice(graph.proto, node.op_type)}"
+            )
         if sums[0] not in node.input:  # logits are to be exact, so without the rounding between
             last = helper.make_node("Add", [sums[0], biases[0]], ["active_learn.logits"])
             added = [last]

@@ -137,7 +137,8 @@ def output_factors(
     """
     if side == "gradient" and rank != 1:
         raise ParameterError(
-            f"rank={rank} with the gradient factor: it has rank 1; leave rank at 1"
+            f"rank is {rank}, and the gradient has one factor; give side='fisher', or leave rank "
+            "off"
         )
     parts = split_outputs(logits, problem)
     if all(kind == "regression" for _, kind in parts):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from active_learn.models import adapt
+from active_learn.models.transformers_config import NO_LIMIT
 
 from ...errors import SettingsError
 from ...labeling.config import Field
@@ -51,6 +52,9 @@ def load_folder(name: str, folder: Path, device: torch.device) -> LoadedModel:
     processor = load_processor(folder, kind)
     if file is not None:
         config: Any = load_config(folder)
+        if kind == "text":  # the tokenizer alone may know no limit
+            positions = getattr(config, "max_position_embeddings", None) or NO_LIMIT
+            processor.model_max_length = min(processor.model_max_length, positions)
         adapter = adapt((file, processor), device=onnx_device(device))
     else:
         auto = (

@@ -29,6 +29,9 @@ def test_a_sequence_classifier_answers_as_in_pytorch(
     (expected, told), (logits, found) = (answers(own(tmp_path, f), texts()) for f in folders)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert [answer.label for answer in found] == [answer.label for answer in told]
+    long = [{"text": "card lost is rate " * 12}]  # longer than the model takes
+    cut = [answers(own(tmp_path, folder), long)[0] for folder in folders]
+    np.testing.assert_allclose(cut[1], cut[0], atol=1e-4)
     pairs = [{"text": a, "other": b} for a, b in zip(TEXTS, TEXTS[::-1], strict=True)]
     task = choices(*named(*LABELS), objects=PAIR)
     both = [answers(own(tmp_path, folder, task), pairs)[0] for folder in folders]

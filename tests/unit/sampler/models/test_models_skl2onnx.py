@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from active_learn import ActiveSampler
+from active_learn import ActiveSampler, LinearHead
 from active_learn.errors import ModelError
 from active_learn.models import adapt
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import StringTensorType
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 X = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
 FOUR = (X[:, 0] > 0) + 2 * (X[:, 1] > 1)
@@ -86,6 +89,38 @@ def test_texts(shape: tuple[int | None, ...]) -> None:
     assert set(sampler.select(texts)) <= set(texts)
 
 
-def test_what_is_not_linear_names_the_way_out() -> None:
-    with pytest.raises(ModelError, match=r"give LinearHead\(model.coef_, model.intercept_\)"):
-        logits_of(GaussianNB(), FOUR)
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (GaussianNB(), r"'Exp' .*; of a linear model .* give LinearHead\(model.coef_, model.inter"),
+        (
+            OneVsRestClassifier(LogisticRegression()),
+            r"OneVsRestClassifier divides the probabilities .* no softmax of a linear layer; fit .*"
+            r" or stack the coef_ and intercept_ of its estimators_ to a LinearHead for 'multilab",
+        ),
+        (
+            CalibratedClassifierCV(LogisticRegression(), cv=2),
+            r"'Sum' .* one within another \(CalibratedClassifierCV\) that of its estimator",
+        ),
+        (DecisionTreeClassifier(), "a TreeEnsembleClassifier of scikit-learn has no linear layer"),
+        (SVC(kernel="linear"), "a SVMClassifier of scikit-learn has no linear layer; fit a linear"),
+    ],
+    ids=["naive Bayes", "one against the rest", "calibrated", "tree", "support vectors"],
+)
+def test_what_is_not_linear_names_the_way_out(model: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as refused:
+        logits_of(model, FOUR)
+    assert "\n" not in str(refused.value)
+
+
+def test_estimators_against_the_rest_as_labels() -> None:
+    """What the refusal advises: the probabilities before they are divided by their sum."""
+    model = OneVsRestClassifier(LogisticRegression()).fit(X, FOUR)
+    head = LinearHead(
+        np.vstack([one.coef_ for one in model.estimators_]),
+        np.concatenate([one.intercept_ for one in model.estimators_]),
+    )
+    shares = head(X).logits.sigmoid()
+    shares = shares / shares.sum(dim=1, keepdim=True)
+    np.testing.assert_allclose(shares, model.predict_proba(X), atol=1e-5)
+    assert len(ActiveSampler("multilabel", head, 3, random_state=0).select(X)) == 3

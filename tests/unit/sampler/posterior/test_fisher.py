@@ -103,7 +103,7 @@ def test_logits_that_are_not_those_of_the_outputs_are_refused() -> None:
 
 
 def test_gradients_have_rank_one() -> None:
-    with pytest.raises(ParameterError, match="rank=2"):
+    with pytest.raises(ParameterError, match="rank is 2, and the gradient has one factor"):
         output_factors(logits(), "classification", side="gradient", rank=2)
 
 

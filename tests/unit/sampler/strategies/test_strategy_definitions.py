@@ -13,6 +13,7 @@ from active_learn.models import ModelOutput
 from active_learn.posterior.kernels import FisherKernel
 from active_learn.posterior.posterior import Posterior
 from active_learn.selectors.kmeans import draw, kmeans, kmeans_medoids
+from active_learn.strategies import strategies
 from active_learn.strategies.logdet import gains_of_pool, lazy_best
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -193,8 +194,20 @@ def test_auto_is_the_design_in_regression_and_without_conditioning() -> None:
 
 
 def test_gradients_of_higher_rank_are_refused() -> None:
-    with pytest.raises(ParameterError, match="rank"):
+    with pytest.raises(ParameterError, match="one factor; give side='fisher', or leave rank off"):
         ranking("bait", rank=2)
+    assert len(ranking("bait", rank=2, side="fisher")) == len(POOL)
+
+
+@pytest.mark.parametrize("strategy", strategies())
+def test_a_rank_that_a_strategy_cannot_use_names_those_that_can(strategy: str) -> None:
+    side = {"side": "fisher"} if strategy == "bait" else {}
+    if strategy in ("bait", "logdet", "vessal"):
+        assert len(ranking(strategy, rank=2, **side)) == len(POOL)
+        return
+    message = rf"rank is 2, and strategy '{strategy}' has no .* use 'bait', 'logdet' or 'vessal'$"
+    with pytest.raises(ParameterError, match=message):
+        ActiveSampler("classification", HEAD, 5, strategy=strategy, rank=2)
 
 
 @settings(max_examples=50)
