@@ -155,6 +155,7 @@ def test_entities_are_marked_to_the_end_and_the_proposals_held_against_the_truth
     assert re.search(r"the active queue was on average [\d.]+ points (above|below)", run.text())
     assert re.search(r"(11|12) of 12 tasks came from the ordered queue", run.text())
     assert re.search(r"(The queue|No regions were) proposed", run.text()), run.text()
+    assert re.search(r"With 12 labels, no answers are granted at 55%: \S", run.text()), run.text()
     assert run.servers() == []
 
 

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
             label_studio,
             servers / "backend",
             port=options.backend_port,
-            env={"ENCODER": options.encoder},
+            env={"ENCODER": options.encoder, "AUDIT": f"{options.audit:g}"},
         )
         stack.enter_context(backend)
         say_port("the backend", options.backend_port, backend.port)
@@ -104,12 +104,11 @@ def run(options: argparse.Namespace) -> None:
             label_studio, subject, plain, "plain queue", options.plain_labels, deadline
         )
         compare(options, subject, taught, baseline)
-        if isinstance(subject, DigitImages):
-            say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
-            deadline = began + options.time_limit
-            given = len(taught)
-            rest = finish_rest(options, label_studio, backend, subject, active, given, deadline)
-            print(f"\n{rest}\n")
+        say(f"Asking what the head may label of the rest at {options.accuracy:.0%}")
+        deadline = began + options.time_limit
+        given = len(taught)
+        rest = finish_rest(options, label_studio, backend, subject, active, given, deadline)
+        print(f"\n{rest}\n")
         say(f"Done in {time.monotonic() - began:.0f} s")
         if options.keep:
             keep(label_studio, backend, active, plain)
@@ -164,7 +163,7 @@ def finish_rest(
     options: argparse.Namespace,
     label_studio: LabelStudioServer,
     backend: BackendServer,
-    subject: DigitImages,
+    subject: Subject,
     project: int,
     labels: int,
     deadline: float,
@@ -176,9 +175,7 @@ def finish_rest(
 
     answers: Path = options.out / "answers.jsonl"
     answers.unlink(missing_ok=True)
-    return finish(
-        label_studio, backend, subject.digits, project, labels, options.accuracy, check, answers
-    )
+    return finish(label_studio, backend, subject, project, labels, options.accuracy, check, answers)
 
 
 def compare(

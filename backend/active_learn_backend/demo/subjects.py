@@ -28,6 +28,9 @@ class Subject(ABC):
 
     title: ClassVar[str]
     things: ClassVar[str]  # what they are called
+    control: ClassVar[str] = "label"  # in both labeling configs
+    may_be_empty: ClassVar[bool] = False  # whether an answer may say that nothing is there
+    rule: ClassVar[str] = ""  # when an answer is right, where that isn't plain
     pool: np.ndarray
     held_out: np.ndarray
 
@@ -42,6 +45,10 @@ class Subject(ABC):
     @abstractmethod
     def answer(self, task: Task) -> list[dict[str, Any]]:
         """Return the right result of a task."""
+
+    @abstractmethod
+    def is_right(self, index: int, label: Any) -> bool:
+        """Return whether an answer of the backend is the truth about one of them."""
 
     @abstractmethod
     def learning_curve(self, labeled: Sequence[int]) -> LearningCurve:
@@ -73,6 +80,9 @@ class DigitImages(Subject):
     def answer(self, task: Task) -> list[dict[str, Any]]:
         return choice(self.digits.truth[self.index(task)])
 
+    def is_right(self, index: int, label: Any) -> bool:
+        return bool(label == self.digits.truth[index])
+
     def learning_curve(self, labeled: Sequence[int]) -> LearningCurve:
         return learning_curve(self.digits, labeled)
 
@@ -88,6 +98,8 @@ class EntityTexts(Subject):
 
     title = "Named entities"
     things = "texts"
+    may_be_empty = True
+    rule = "An answer is right if it has exactly the entities of its text."
 
     def __init__(self, pool: int, seed: int, encoder: str = "") -> None:
         self.sentences = entities.load(pool, seed)
@@ -106,6 +118,9 @@ class EntityTexts(Subject):
     def answer(self, task: Task) -> list[dict[str, Any]]:
         at = self.index(task)
         return entities.marks(self.sentences.texts[at], self.sentences.spans[at])
+
+    def is_right(self, index: int, label: Any) -> bool:
+        return {tuple(one) for one in label} == set(self.sentences.spans[index])
 
     def learning_curve(self, labeled: Sequence[int]) -> LearningCurve:
         return entity_curve(self.sentences, labeled, encoder=self.encoder)

@@ -136,7 +136,7 @@ def test_table_summary_and_files_tell_the_f1_and_the_work(tmp_path: Path) -> Non
 
 def test_the_demo_of_entities_has_defaults_of_its_own() -> None:
     options = parse(["--ner"])
-    assert (options.labels, options.pool, options.time_limit) == (150, 600, 270.0)
+    assert (options.labels, options.pool, options.accuracy, options.audit) == (150, 600, 0.55, 0.2)
     assert parse(["--images", "500"]).pool == 500
     assert parse(["--ner", "--encoder", "minilm"]).encoder == "minilm"
     assert parse(["--ner", "--texts", "400", "--labels", "20"]).labels == 20

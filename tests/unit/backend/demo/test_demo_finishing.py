@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from active_learn_backend.demo import digits, finishing
+from active_learn_backend.demo import digits, entities, finishing
 from active_learn_backend.demo.finishing import Finish, finish
 from active_learn_backend.demo.process import ServerError
+from active_learn_backend.demo.subjects import EntityTexts, Subject
+from active_learn_backend.labeling.config import parse_label_config
 from active_learn_backend.state.answer_files import Answer
 from active_learn_backend.state.verification import Verification, save
 
@@ -22,6 +24,16 @@ def test_the_end_is_told_in_one_sentence() -> None:
         "With 150 labels and 90 more that checked a sample, 1,000 of the other 1,160 tasks can be "
         "labeled at 95% (with 95 % confidence). The truth: 99.2% of these answers are right."
     )
+    spans = Finish(0.7, 150, 45, 60, 9, 360, empty=58, rule="An answer is right if it is.")
+    assert str(spans) == (
+        "With 150 labels and 45 more that checked a sample, 60 of the other 360 tasks can be "
+        "labeled at 70% (with 95 % confidence). 58 of them say that nothing is there. The truth: "
+        "85.0% of these answers are right. An answer is right if it is."
+    )
+    none = Finish(0.6, 150, 0, 0, 0, 450, "label on", rule="An answer is right if it is.")
+    assert str(none) == (
+        "With 150 labels, no answers are granted at 60%: label on. An answer is right if it is."
+    )
     refused = Finish(0.95, 12, 0, 0, 0, 98, "label on: the head is not sure enough")
     assert str(refused) == (
         "With 12 labels, no answers are granted at 95%: label on: the head is not sure enough"
@@ -31,9 +43,11 @@ def test_the_end_is_told_in_one_sentence() -> None:
 class Commands:
     """The backend's commands as the demo calls them; people label 30 of 40 tasks before."""
 
-    def __init__(self, folder: Path, said: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, said: Sequence[str], answers: Sequence[Any] = ("1", "1", "1")
+    ) -> None:
         self.model_dir, self.url, self.asked = folder, "http://backend", []
-        self._said = list(said)
+        self._said, self._answers = list(said), answers
 
     def run(self, *arguments: str) -> str:
         self.asked.append(arguments)
@@ -46,19 +60,28 @@ class Commands:
             settings: Any = SimpleNamespace(model_dir=self.model_dir)
             save(settings, 1, open_, answers)
         if "certified to be" in said:
-            rows = [{"task": task, "labels": {"label": "1"}} for task in (30, 32, 34)]
+            rows = [
+                {"task": task, "labels": {"label": answer}}
+                for task, answer in zip((30, 32, 34), self._answers, strict=True)
+            ]
             Path(arguments[-1]).write_text("".join(json.dumps(row) + "\n" for row in rows))
         return said
 
 
 @pytest.fixture
 def pool() -> Any:
-    return SimpleNamespace(truth=["1"] * 34 + ["7"] * 6)
+    return SimpleNamespace(
+        control="label",
+        may_be_empty=False,
+        rule="",
+        index=digits.digit_index,
+        is_right=lambda at, label: label == ("1" if at < 34 else "7"),
+    )
 
 
-def studio_of() -> Any:
-    tasks = [{"id": at, "data": {"image": f"/x/digit-{at:04d}.png"}} for at in range(40)]
-    return SimpleNamespace(api=lambda *_: {"total": 40, "tasks": tasks})
+def studio_of(tasks: Sequence[Any] = ()) -> Any:
+    pictures = [{"id": at, "data": {"image": f"/x/digit-{at:04d}.png"}} for at in range(40)]
+    return SimpleNamespace(api=lambda *_: {"total": 40, "tasks": tasks or pictures})
 
 
 def test_a_sample_is_labeled_and_the_answers_are_held_against_the_truth(
@@ -91,6 +114,27 @@ def test_a_sample_is_labeled_and_the_answers_are_held_against_the_truth(
     ]  # fmt: skip
 
 
+def test_answers_of_spans_are_right_if_all_of_them_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = EntityTexts(600, 0)
+    spans = texts.sentences.spans
+    without = spans.index(())
+    some = next(at for at, found in enumerate(spans) if len(found) > 1)
+    sentence = {30: some, 32: some, 34: without}
+    tasks = [{"id": at, "data": {"sentence": sentence.get(at, some)}} for at in range(40)]
+    right = [list(span) for span in spans[some]]
+    said = ["project 1: 3 tasks are certified to be 70.0% right"]
+    backend: Any = Commands(tmp_path, said, [right, right[1:], []])
+    counts = {"summary": {"counts": {"labeled": 30, "total": 40}}}
+    monkeypatch.setattr(finishing, "_status", lambda *_: counts)
+    path = tmp_path / "answers.jsonl"
+    found = finish(studio_of(tasks), backend, texts, 1, 30, 0.7, len, path)  # type: ignore[arg-type]
+    assert found == Finish(
+        0.7, 30, 0, granted=3, wrong=1, others=10, empty=1, rule=EntityTexts.rule
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -106,4 +150,9 @@ def test_where_nothing_is_granted_the_reason_is_told(
     monkeypatch.setattr(finishing, "_status", lambda *_: counts)
     found = finish(studio_of(), backend, pool, 1, 30, 0.95, len, tmp_path / "answers.jsonl")  # type: ignore[arg-type]
     assert found == Finish(0.95, 30, 0, 0, 0, 10, reason)
-    assert f'<Choices name="{finishing.CONTROL}"' in digits.LABEL_CONFIG
+
+
+def test_both_configs_have_the_control_whose_answers_are_read() -> None:
+    for config in (digits.LABEL_CONFIG, entities.LABEL_CONFIG):
+        (control,) = parse_label_config(config).controls
+        assert control.from_name == Subject.control
