@@ -11,7 +11,6 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import pytest
 from active_learn_backend.demo.annotator import Annotator
-from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer
 from active_learn_backend.demo.process import ServerError, wait_until
 from active_learn_backend.labeling.config import parse_label_config
@@ -193,44 +192,6 @@ def test_regression_of_sentence_similarity(
     read = parse_label_config(config).controls[0].read
     assert all(0 <= read(row["result"]) <= 5 for row in answers.values())
     assert harness.rounds(project)[-1].head_version.startswith("head-")
-
-
-def test_a_stream_is_decided_as_it_comes_also_after_a_restart(
-    label_studio: LabelStudioServer,
-    backend: Callable[..., BackendServer],
-    make_project: Callable[..., int],
-) -> None:
-    """A quarter is kept, of each import, and no task is decided twice."""
-    texts = [
-        f"{color} {vehicle} {number}"
-        for number in range(6)
-        for color in COLORS
-        for vehicles in VEHICLES.values()
-        for vehicle in vehicles
-    ]
-    project = make_project(choices(list(VEHICLES)), [{"text": text} for text in texts[:200]])
-    server = backend(start=False, POLL_INTERVAL="1")
-    worker = server.server("worker").start()
-    harness = Harness(label_studio, server, PARAMS)
-    harness.connect(project, "--pull", budget=0.25, audit=0)
-    first = harness.decisions(project)
-    assert len(first) == 200
-    assert 35 <= sum(word == "kept" for word in first.values()) <= 65
-    queue = harness.queue(project)
-    assert queue
-    assert all(first[task] == "kept" for task in queue)
-
-    state = harness.state(project).stream_state
-    worker.stop()
-    label_studio.api(
-        "POST", f"/api/projects/{project}/import", [{"text": text} for text in texts[200:400]]
-    )
-    worker.start()
-    wait_until(lambda: len(harness.decisions(project)) == 400, timeout=60, what="all are decided")
-    second = harness.decisions(project)
-    assert {task: second[task] for task in first} == first
-    assert 80 <= sum(word == "kept" for word in second.values()) <= 120
-    assert harness.state(project).stream_state != state
 
 
 def test_a_projects_own_settings_from_label_studio(

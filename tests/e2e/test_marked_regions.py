@@ -14,6 +14,7 @@ import pytest
 from active_learn import ActiveSampler, LabeledData, PooledTasks, RaggedArray, pool_parts
 from active_learn.heads import TaggingHead, load_heads
 from active_learn_backend.demo.annotator import Annotator
+from active_learn_backend.demo.backend import BackendServer
 from active_learn_backend.demo.label_studio import LabelStudioServer, User
 from active_learn_backend.demo.process import wait_until
 from active_learn_backend.labeling.config import parse_label_config
@@ -21,7 +22,7 @@ from active_learn_backend.labeling.exact_text import ExactText, exact_text
 from active_learn_backend.learning.encoders import TextEncoder
 from active_learn_backend.learning.regions.kinds import WordEncoder
 from active_learn_backend.state.tasks import read_tasks
-from harness import Harness
+from harness import TEXT_CONFIG, Harness
 
 CONFIG = (
     '<View><Labels name="label" toName="text"><Label value="person"/><Label value="city"/></Labels>'
@@ -166,6 +167,68 @@ def test_two_people_mark_entities_which_are_learned_and_proposed_where_they_stan
     shown = next(row for row in rows if len(row["result"]) >= 2 and "\r\n" in data[row["task"]])
     expected = [item["value"]["text"] for item in shown["result"]]
     assert sorted(highlighted(label_studio, project, shown["task"])) == sorted(expected)
+
+
+def test_streams_are_decided_as_they_come_also_after_a_restart(
+    label_studio: LabelStudioServer, backend: Callable[..., BackendServer]
+) -> None:
+    """A quarter is kept of each import, and no task is decided twice, whatever is labeled.
+
+    Where spans are, some are labeled before: what is kept shows what a head finds.
+    """
+    written = texts(440)
+    labeled = [
+        {"data": {"text": text}, "annotations": [{"result": CONTROL.write(spans(text))}]}
+        for text in written[400:]
+    ]
+    server = backend(start=False, POLL_INTERVAL="1")
+    worker = server.server("worker").start()
+    harness = Harness(label_studio, server)
+    projects = []
+    for config, before in ((TEXT_CONFIG, []), (CONFIG, labeled)):
+        body = {"title": "Stream", "label_config": config}
+        projects.append(label_studio.api("POST", "/api/projects/", body)["id"])
+        tasks = [*before, *({"text": text} for text in written[:200])]
+        label_studio.api("POST", f"/api/projects/{projects[-1]}/import", tasks)
+        harness.connect(projects[-1], "--pull", budget=0.25, audit=0, prelabel="head")
+    first = [check_decided(harness, project, 200, within=15) for project in projects]
+    states = [harness.state(project).stream_state for project in projects]
+    worker.stop()
+    for project in projects:
+        tasks = [{"text": text} for text in written[200:400]]
+        label_studio.api("POST", f"/api/projects/{project}/import", tasks)
+    worker.start()
+    for project, decided, state in zip(projects, first, states, strict=True):
+        wait_until(
+            lambda project=project: len(stream(harness, project)) == 400,
+            timeout=60,
+            what="all are decided",
+        )
+        second = check_decided(harness, project, 400, within=20)
+        assert {task: second[task] for task in decided} == decided
+        assert harness.state(project).stream_state != state
+    rows = harness.rows(projects[1], harness.version(projects[1]))
+    query = f"/api/tasks/?project={projects[1]}&page_size=500&include=id,data"
+    data = {task["id"]: task["data"]["text"] for task in harness.api("GET", query)["tasks"]}
+    right = [CONTROL.read(row["result"]) == spans(data[row["task"]]) for row in rows]
+    assert sum(right) >= 0.7 * len(right)
+
+
+def stream(harness: Harness, project: int) -> dict[int, str]:
+    """Return what is decided of the tasks that nobody had labeled before."""
+    decided = harness.decisions(project)
+    return {task: word for task, word in decided.items() if word != "known"}
+
+
+def check_decided(harness: Harness, project: int, count: int, within: int) -> dict[int, str]:
+    """Check that a quarter is kept of so many tasks, and that the queue is of these."""
+    decided = stream(harness, project)
+    assert len(decided) == count
+    assert abs(sum(word == "kept" for word in decided.values()) - count / 4) <= within
+    queue = harness.queue(project)
+    assert queue
+    assert all(decided[task] == "kept" for task in queue)
+    return decided
 
 
 PAGES = {
