@@ -191,6 +191,7 @@ def test_shapes_and_points_are_learned_proposed_and_measured(
     ]
     page = create_app(backend.settings()).test_client()
     html = page.get(f"/projects/{project}", headers={"Accept": "text/html"}).text
+    assert f"Project {project}, regions, polled" in html  # four controls, each once
     assert re.search(r'<path class="region label-[01]" d="M[\d.]+ [\d.]+L', html)
     assert re.search(r'd="M[\d.]+ [\d.]+h0"><title>(disk|stripes) \d+', html)
     assert re.search(r"cells unsure; proposed: (disk|stripes) \(\d+ %\)", html)
