@@ -83,8 +83,8 @@ class Kernel(Protocol):
         """Return the points of model outputs."""
         ...
 
-    def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Return the (len(x) * R, len(y) * R) inner products."""
+    def gram(self, x: Points, y: Points, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the (len(x) * R, len(y) * R) inner products, written to ``out`` where given."""
         ...
 
     def own(self, x: Points) -> torch.Tensor:
@@ -147,15 +147,16 @@ class FisherKernel:
         # The same products, without a copy of h.
         return Points(h, a.div_(self.scale), output.noise)
 
-    def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Return the (len(x) * R, len(y) * R) inner products."""
-        products = x.h @ y.h.T
+    def gram(self, x: Points, y: Points, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the (len(x) * R, len(y) * R) inner products, written to ``out`` where given."""
         if x.a is None or y.a is None:
-            return products
+            return torch.mm(x.h, y.h.T, out=out)
         if x.rank == y.rank == 1:
-            return products.mul_(x.a[:, 0] @ y.a[:, 0].T)
-        outputs = (x.a.flatten(0, 1) @ y.a.flatten(0, 1).T).view(len(x), x.rank, len(y), y.rank)
-        return outputs.mul_(products[:, None, :, None]).view(len(x) * x.rank, len(y) * y.rank)
+            return torch.mm(x.h, y.h.T, out=out).mul_(x.a[:, 0] @ y.a[:, 0].T)
+        outputs = torch.mm(x.a.flatten(0, 1), y.a.flatten(0, 1).T, out=out)
+        blocks = outputs.view(len(x), x.rank, len(y), y.rank)
+        blocks.mul_((x.h @ y.h.T)[:, None, :, None])
+        return outputs
 
     def own(self, x: Points) -> torch.Tensor:
         """Return each point's inner products with itself, (len(x), R, R)."""
@@ -188,9 +189,9 @@ class RadialKernel:
             norm = torch.linalg.vector_norm(h, dim=1, keepdim=True).clamp_min_(self.tiny)
         return Points(h / norm, noise=output.noise)
 
-    def gram(self, x: Points, y: Points) -> torch.Tensor:
-        """Return the (len(x), len(y)) inner products."""
-        return (x.h @ y.h.T).sub_(1).mul_(self.gamma).exp_()
+    def gram(self, x: Points, y: Points, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the (len(x), len(y)) inner products, written to ``out`` where given."""
+        return torch.mm(x.h, y.h.T, out=out).sub_(1).mul_(self.gamma).exp_()
 
     def own(self, x: Points) -> torch.Tensor:
         """Return each point's inner product with itself, (len(x), 1, 1)."""

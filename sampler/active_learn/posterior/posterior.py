@@ -258,10 +258,15 @@ class Posterior:
         return z.T
 
     def covariance(
-        self, x: Points, y: Points, z_x: torch.Tensor, z_y: torch.Tensor
+        self,
+        x: Points,
+        y: Points,
+        z_x: torch.Tensor,
+        z_y: torch.Tensor,
+        out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return ``u_iᵀ M u_j`` of each row of x with each row of y; z from `whiten`."""
-        gram = self.kernel.gram(x, y)
+        gram = self.kernel.gram(x, y, out)
         if z_x.shape[1]:
             gram.addmm_(z_x, z_y.T, alpha=-1)
         return gram.div_(self.ridge)

@@ -21,12 +21,15 @@ from ..posterior.posterior import Posterior, first_best
 
 __all__ = ["AOptimalDesign", "a_optimal_gain", "per_cost"]
 
-# Columns of C₀ᵀC₀ that one pass over C₀ fetches: seven matrix-vector products' worth of time for
-# 32 of them.
-PREFETCH = 32
+# Columns of C₀C₀ᵀ that one pass over C₀ fetches, at most and at least: few at once cost nearly as
+# much as more of them.
+PREFETCH = 128
+WORTH_A_PASS = 16
 MAX_COLUMNS = 512
+# Candidates among which the next picks are looked for, whose covariances cost a few columns.
+LOOKED_AT = 256
 # Covariances that are worked on at once: they go through several passes, which the cache serves.
-BLOCK_SIZE = 2**20
+BLOCK_SIZE = 2**22
 # A gain per cost drifts to tasks that are short and teach little, one per task to long ones; of
 # 0, 0.5 and 1, measured on entities in four corpora, the root was best.
 COST_POWER = 0.5
@@ -104,13 +107,12 @@ class AOptimalDesign:
             c = c0[rows]
             if symmetric:  # earlier blocks wrote what is left of the diagonal
                 others, z_others = references[block.start :], z_r[rows.start :]
-                covariance = self._posterior.covariance(points, others, self._z[rows], z_others)
-                c[:, rows.start :] = covariance
-                c0[rows.stop :, rows] = covariance[:, len(c) :].T
-                c.mul_(factors)
+                right = c[:, rows.start :]
+                self._posterior.covariance(points, others, self._z[rows], z_others, out=right)
+                c0[rows.stop :, rows] = right[:, len(c) :].T
             else:
-                covariance = self._posterior.covariance(points, references, self._z[rows], z_r)
-                torch.mul(covariance, factors, out=c)
+                self._posterior.covariance(points, references, self._z[rows], z_r, out=c)
+            c.mul_(factors)
             if rank == 1:
                 self._n[block, 0, 0] = torch.linalg.vector_norm(c, dim=1).square_()
             else:
@@ -143,7 +145,7 @@ class AOptimalDesign:
             picked.append(best)
             gains.append(float(scores[best]))
             if best not in self._columns:
-                self._columns.fetch(self._promising(scores, best, total - step))
+                self._columns.fetch(self._next_picks(scores, best, total - step))
             self._condition(best)
         return picked, gains
 
@@ -176,20 +178,34 @@ class AOptimalDesign:
         self._n -= cross + cross.transpose(1, 2) - f * f * norm * (c @ c.transpose(1, 2))
         self._q -= f * (c @ c.transpose(1, 2))
 
-    def _promising(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
-        """Return the candidates that are likely picked next and have no column yet, best first."""
-        scores = scores.clone()
-        scores[list(self._columns)] = -torch.inf
-        scores[best] = torch.inf
-        fetch = scores.topk(min(PREFETCH, wanted, len(scores)))
-        return fetch.indices[fetch.values > -torch.inf]
+    def _next_picks(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
+        """Return ``best`` and the candidates that are picked next and have no column yet.
+
+        The selection goes on among the best candidates alone, whose covariances are few. It is that
+        among all of them while its gains are above the others', which hardly ever rise.
+        """
+        top = scores.topk(min(LOOKED_AT, len(scores)))
+        near = top.indices[top.values > -torch.inf].sort().values
+        floor = float(top.values[-1]) if len(near) < int(self._open.sum()) else -torch.inf
+        rows, t = self._rows(near), self._steps
+        y, x, z = self._y[:t, rows], self._candidates[near], self._z[rows]
+        q = self._posterior.covariance(x, x, z, z).addmm_(y.T, y, alpha=-1)
+        c = self._c0[rows].addmm_(y.T, self._y_r[:t], alpha=-1)
+        costs = None if self._costs is None else self._costs[near]
+        ahead = CovarianceDesign(q, c @ c.T, self._rank, costs)
+        found = near[ahead.pick(min(PREFETCH, wanted), floor, WORTH_A_PASS)].tolist()
+        new = [index for index in found if index != best and index not in self._columns]
+        return near.new_tensor([best, *new])
+
+    def _rows(self, indices: torch.Tensor) -> torch.Tensor:
+        """Return the rows of some candidates."""
+        return (indices[:, None] * self._rank + torch.arange(self._rank).to(indices)).flatten()
 
     def _compute_columns(
         self, indices: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Return columns of the first covariance and of C₀C₀ᵀ, (R, N * R) for each candidate."""
-        rows = indices[:, None] * self._rank + torch.arange(self._rank).to(indices)
-        rows = rows.flatten()
+        rows = self._rows(indices)
         x, z = self._candidates, self._z
         covariance = self._posterior.covariance(x[indices], x, z[rows], z)
         products = self._c0[rows] @ self._c0.T
@@ -204,3 +220,57 @@ class AOptimalDesign:
                 torch.cat([rows, rows.new_empty(more, rows.shape[1])])
                 for rows in (self._y, self._p, self._y_r)
             )
+
+
+class CovarianceDesign:
+    """The same selection among few candidates, with the covariances of all of them in memory.
+
+    Parameters
+    ----------
+    q : Tensor of shape (n R, n R)
+        ``u_iᵀ M u_j``; changed.
+    v : Tensor of shape (n R, n R)
+        ``C_iᵀ C_j``; changed.
+    rank : int
+        R.
+    costs : Tensor of shape (n,), optional
+        What it costs to label each candidate.
+    """
+
+    def __init__(
+        self, q: torch.Tensor, v: torch.Tensor, rank: int, costs: torch.Tensor | None
+    ) -> None:
+        self._q, self._v, self._rank, self._costs = q, v, rank, costs
+        self._open = torch.ones(len(q) // rank, dtype=torch.bool, device=q.device)
+
+    def pick(self, most: int, floor: float, least: int) -> list[int]:
+        """Pick up to ``most`` candidates greedily, while their gain is above another one.
+
+        The first ``least`` and the last ``least`` are picked whatever they gain.
+        """
+        picked: list[int] = []
+        for _ in range(min(most, len(self._open))):
+            gains = per_cost(a_optimal_gain(self._own(self._q), self._own(self._v)), self._costs)
+            gains = gains.masked_fill_(~self._open, -torch.inf)
+            best = first_best(gains)
+            if least <= len(picked) <= most - least and float(gains[best]) < floor:
+                break
+            for row in range(best * self._rank, (best + 1) * self._rank):
+                self._condition(row)
+            self._open[best] = False
+            picked.append(best)
+        return picked
+
+    def _own(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the blocks of the diagonal, (n, R, R)."""
+        n = len(self._open)
+        blocks = matrix.view(n, self._rank, n, self._rank)
+        return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+
+    def _condition(self, row: int) -> None:
+        """Condition on one row."""
+        c, v = self._q[row].clone(), self._v[row].clone()
+        f = float(1 / (1 + c[row].clamp_min(0)))
+        side = f * v - (0.5 * f * f * v[row]) * c
+        self._v.addr_(c, side, alpha=-1).addr_(side, c, alpha=-1)
+        self._q.addr_(c, c, alpha=-f)

@@ -49,11 +49,11 @@ class FacilityLocation:
         self._similarities = weights.new_empty(len(candidates), len(references))
         for block, points in candidates.split(max(1, BLOCK_SIZE // len(references))):
             if references is candidates:  # earlier blocks wrote what is left of the diagonal
-                similarities = kernel.gram(points, references[block.start :])
-                self._similarities[block, block.start :] = similarities
-                self._similarities[block.stop :, block] = similarities[:, len(points) :].T
+                right = self._similarities[block, block.start :]
+                kernel.gram(points, references[block.start :], out=right)
+                self._similarities[block.stop :, block] = right[:, len(points) :].T
             else:
-                self._similarities[block] = kernel.gram(points, references)
+                kernel.gram(points, references, out=self._similarities[block])
         self._open = torch.ones(len(candidates), dtype=torch.bool, device=weights.device)
 
     @property

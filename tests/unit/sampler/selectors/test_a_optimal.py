@@ -120,3 +120,40 @@ def test_a_pool_that_is_its_own_reference_is_multiplied_by_half(
     torch.testing.assert_close(design.scores(), same.scores())
     assert design.pick(20)[0] == same.pick(20)[0]
     assert half.get_total_flops() < 0.7 * whole.get_total_flops()
+
+
+def clusters(rng: np.random.Generator, n: int) -> ModelOutput:
+    centers = 3 * rng.normal(size=(40, 16))
+    rows = centers[rng.integers(40, size=n)] + rng.normal(size=(n, 16))
+    return ModelOutput(torch.from_numpy(rng.normal(size=(n, 3))), torch.from_numpy(rows))
+
+
+def test_columns_are_computed_of_the_picks_and_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The best of one step are of a few clusters, of which most are passed over later.
+    computed, compute = [0], AOptimalDesign._compute_columns
+
+    def counted(design: AOptimalDesign, indices: torch.Tensor) -> object:
+        computed[0] += len(indices)
+        return compute(design, indices)
+
+    monkeypatch.setattr(AOptimalDesign, "_compute_columns", counted)
+    kernel = RadialKernel()
+    x = kernel.points(clusters(np.random.default_rng(4), 1000))
+    AOptimalDesign(Posterior(kernel, 0.1), x, x).pick(100)
+    assert computed[0] <= 120
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("preselected", [[], [7, 3]])
+def test_picks_do_not_depend_on_what_was_looked_ahead(
+    rank: int, preselected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    kernel = FisherKernel("classification", rank=rank)
+    x, costs = kernel.points(clusters(rng, 300)), torch.from_numpy(rng.uniform(1, 3, size=300))
+    pick = [AOptimalDesign(Posterior(kernel, 0.1), x, x, None, costs).pick(40, preselected)]
+    monkeypatch.setattr(a_optimal, "LOOKED_AT", 3)
+    monkeypatch.setattr(a_optimal, "WORTH_A_PASS", 1)
+    pick += [AOptimalDesign(Posterior(kernel, 0.1), x, x, None, costs).pick(40, preselected)]
+    assert pick[0][0] == pick[1][0]
+    assert pick[0][1] == pytest.approx(pick[1][1])
