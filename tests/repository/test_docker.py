@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def test_the_folder_for_label_studio_ml_is_sound() -> None:
     """The layout of that project's examples, and settings that exist."""
     folder = DOCKER / "ml-backend"
     assert {one.name for one in folder.iterdir() if one.is_file()} == {
-        ".dockerignore", "Dockerfile", "README.md", "_wsgi.py", "docker-compose.yml", "model.py",
-        "requirements-base.txt", "requirements-test.txt", "requirements.txt", "test_api.py",
+        "Dockerfile", "Dockerfile.dockerignore", "README.md", "_wsgi.py", "docker-compose.yml",
+        "model.py", "requirements-base.txt", "requirements-test.txt", "requirements.txt",
+        "test_api.py",
     }  # fmt: skip
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([linter, folder / "Dockerfile"], capture_output=True, text=True)
@@ -68,6 +70,31 @@ def test_the_folder_for_label_studio_ml_is_sound() -> None:
     known = {name.upper() for name in Settings.model_fields} | {"WORKERS", "THREADS"}
     for service in content["services"].values():
         assert set(service["environment"]) <= known
+        build = service["build"]
+        assert (folder / build["context"]).resolve() == PROJECT_ROOT
+        assert (PROJECT_ROOT / build["dockerfile"]).samefile(folder / "Dockerfile")
+
+
+def test_the_folder_for_label_studio_ml_installs_this_repository() -> None:
+    """It is on no package index; pip reads the path from the folder of its call."""
+    folder = DOCKER / "ml-backend"
+    (line,) = (
+        one for one in (folder / "requirements.txt").read_text().splitlines() if one[0] != "#"
+    )
+    path, _, extras = line.partition("[")
+    assert (folder / path).resolve() == PROJECT_ROOT
+    pyproject = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
+    assert set(extras.rstrip("]").split(",")) <= set(pyproject["project"]["optional-dependencies"])
+    ignored = (folder / "Dockerfile.dockerignore").read_text().splitlines()
+    let_in = {one.removeprefix("!") for one in ignored if one.startswith("!")}
+    copied = {
+        source
+        for one in (folder / "Dockerfile").read_text().splitlines()
+        if one.startswith("COPY ")
+        for source in shlex.split(one)[1:-1]
+    }
+    assert {one for one in copied if not any(map(one.startswith, let_in))} == set()
+    assert [one for one in copied if not (PROJECT_ROOT / one).exists()] == []
 
 
 def test_the_linter_finds_what_is_bad(tmp_path: Path) -> None:
