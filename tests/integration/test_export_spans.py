@@ -93,5 +93,5 @@ def test_spans_of_html_are_refused() -> None:
     config = CONFIG.replace("<Text", "<HyperText").replace("Labels", "HyperTextLabels")
     task = parse_label_config(config)
     unused: Any = None
-    with pytest.raises(SettingsError, match="those of <Labels> on <Text> and those of <Image> are"):
+    with pytest.raises(SettingsError, match="those of <Labels> on <Text> are"):
         region_files(task.regions[0], task.fields[0], unused, unused)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from active_learn_backend.state.tasks import read_tasks
 from active_learn_backend.state.unreadable import unreadable_tasks
 from active_learn_backend.web.app import create_app
 from drawn_segments import EVENTS, RATE, SOUNDS, Segments, series_with_events, sound_with_events
+from exported_folders import export
 from fake_label_studio import FakeLabelStudio
 from media_files import audio_file
 from worker_backend import Backend
@@ -59,6 +61,7 @@ def test_segments_are_learned_proposed_and_measured(
     config: str,
     draw: Callable[[np.random.Generator], Drawn],
     words: str,
+    tmp_path: Path,
 ) -> None:
     rng = np.random.default_rng(3)
     drawn = dict(draw(rng) for _ in range(45))
@@ -101,6 +104,11 @@ def test_segments_are_learned_proposed_and_measured(
     assert "windows unsure" in html
     assert "proposed: " in html
     assert words in html
+
+    exported = export(backend, project, tmp_path / "out")  # the command compares what is found
+    assert exported.exit_code == 0, exported.output
+    assert "on 45 tasks it answers as the backend does" in exported.output
+    assert not any("active_learn" in one.read_text() for one in (tmp_path / "out").glob("*.py"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ __all__ = ["export_model_command"]
 def export_model_command(project_id: int, folder: Path, control: str, **given: Any) -> None:
     """Write encoder and trained head as one ONNX model into FOLDER.
 
-    A head of spans of texts or of regions of images is written as Python code with its weights.
+    A head of spans, of regions of images or of segments is written as Python code with its weights.
     Beside it stand a model card, an example, and what prepares its inputs. Each control has a
     folder of its own where several have a head.
     """

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from cells import CELLS, CellEncoder
+from overlaps import join_runs
 from safetensors.numpy import load_file
 from transitions import Counts, best_tags, runs_of
 '''
@@ -46,7 +47,7 @@ encoder = PatchEncoder(PatchStates(model, processor, threading.Lock()), "")
 FIND = '''def find_regions(data):
     """Return the regions of an image, of the bytes of its file."""
     (cells,) = encoder.encode([encoder.prepare(data)])
-    found = CELLS[head["shape"]].regions(runs_in(cells.features, "parts"), labels, cells.places)
+    found = CELLS[head["shape"]].regions(all_runs(cells.features), labels, cells.places)
     return [
         {"label": one.label, "score": one.score, **value_of(one.start, one.end)} for one in found
     ]

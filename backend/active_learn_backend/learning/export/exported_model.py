@@ -38,6 +38,7 @@ from .head_part import build_model, labels_of
 from .model_card import DataSummary, model_card
 from .region_files import RegionFiles, write_regions
 from .span_files import span_files
+from .window_files import window_files
 
 __all__ = ["ExportedModel", "export_controls", "region_files"]
 
@@ -168,11 +169,13 @@ def region_files(
     """
     if field.kind == "image":
         return cell_files(control, field, source, load)
-    if control.tag == "Labels" and field.kind == "text":
+    if field.kind in ("audio", "time series"):
+        return window_files(control, field, load)
+    if control.tag == "Labels":
         return span_files(control, field, source)
     raise SettingsError(
-        f"the head of '{control.from_name}' is not exported: of regions those of <Labels> on "
-        "<Text> and those of <Image> are"
+        f"the head of '{control.from_name}' is not exported: of spans those of <Labels> on <Text> "
+        "are"
     )
 
 

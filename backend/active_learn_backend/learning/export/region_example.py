@@ -41,6 +41,14 @@ def runs_in(features, name):
         Run(start, stop, tag, float(shares[start:stop, column[tag]].mean()))
         for start, stop, tag in runs_of(number[best], offsets).tolist()
     ]
+
+
+def all_runs(features):
+    """Return what the head finds, of two layers where regions overlap others of another label."""
+    found = runs_in(features, "parts")
+    if "overlapping" in head:
+        found = join_runs(found, runs_in(features, "overlapping"), head["relations"])
+    return sorted(found)
 '''
 
 

@@ -19,7 +19,13 @@ from typing import Any
 
 import numpy as np
 from active_learn.errors import ModelError
-from active_learn.heads import NestedTaggingHead, TaggingHead, TrainedTagger, transitions
+from active_learn.heads import (
+    NestedTaggingHead,
+    TaggingHead,
+    TrainedTagger,
+    overlaps,
+    transitions,
+)
 from safetensors.numpy import save_file
 
 from ...errors import ContentError
@@ -57,6 +63,24 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+
+
+class Encoder:
+    """What other encoders derive from."""
+''',
+    "process": '''"""Decodes files, in this process."""
+
+AT_ONCE = 2
+
+
+def require_decoder(kind):
+    """The example says what it needs."""
+
+
+def decode(kind, data, rate, seconds):
+    from audio import decode_audio
+
+    return decode_audio(data, rate, seconds)
 ''',
 }
 
@@ -70,7 +94,7 @@ class RegionFiles:
     title, parts, usage : str
         What the model card says: what is found, in which parts, and how.
     modules : sequence of modules
-        That are copied, beside that of label transitions.
+        That are copied, beside those of label transitions and overlaps.
     example : str
     given : callable
         Gives what the example is told of a task: from its content, and the path of a file that it
@@ -129,7 +153,7 @@ def write_regions(
     (folder / "head.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     if files.encoder is not None:
         files.encoder.save(folder / "encoder")
-    _copy(folder, [transitions, *files.modules])
+    _copy(folder, [transitions, overlaps, *files.modules])
     (folder / "example.py").write_text(files.example, encoding="utf-8")
     compared = _compare(folder, files, control, head, source, contents)
     card = CARD.format(

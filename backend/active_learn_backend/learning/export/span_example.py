@@ -32,12 +32,8 @@ FIND = '''def find_spans(text):
     places = find_words(readable)[: head["most_words"]]
     if not len(places):
         return []
-    features = features_of(readable, places)
-    found = runs_in(features, "parts")
-    if "overlapping" in head:  # spans that overlap others of another label
-        found = join_runs(found, runs_in(features, "overlapping"), head["relations"])
     spans = []
-    for start, stop, tag, score in sorted(found):
+    for start, stop, tag, score in all_runs(features_of(readable, places)):
         first, behind = int(places[start, 0]), int(places[stop - 1, 1])
         spans.append({"start": first, "end": behind, "text": text[first:behind],
                       "label": labels[tag - 1], "score": score})

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from active_learn.heads import overlaps
-
 from ...errors import SettingsError
 from ...labeling.config import Field
 from ...labeling.controls import RegionTag
@@ -49,7 +47,7 @@ def span_files(control: RegionTag, field: Field, source: PartsOfField) -> Region
         title="Spans",
         parts="Words",
         usage=USAGE,
-        modules=[words, overlaps] if states is None else [words, overlaps, word_states],
+        modules=[words] if states is None else [words, word_states],
         example=span_example(of_model=states is not None),
         given=given,
         value=value,

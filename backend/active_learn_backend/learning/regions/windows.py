@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ...decoders.process import AT_ONCE, decode, require_decoder
 from ...labeling.regions import ScoredRegion
-from ...labeling.time_series import Series
 from ..encoders.log_mel import RATE
 from .intervals import interval_tags
 from .part_kind import PartKind, Tags
 from .parts import Parts, Places, TaskParts
 from .window_features import N_FEATURES, PLAIN, series_windows, sound_windows
+
+if TYPE_CHECKING:
+    from ...labeling.time_series import Series
 
 __all__ = [
     "SeriesWindowEncoder",
