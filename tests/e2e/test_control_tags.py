@@ -51,6 +51,12 @@ CASES: dict[str, tuple[str, list[Any], dict[str, Any], Any]] = {
         {"choices": ["B"]},
         "B",
     ),
+    "choices of the tasks": (
+        f'{TEXT}<Choices name="c" toName="t" value="$options" model_learn="true"/>',
+        ["al", "B"],
+        {"choices": ["al"]},
+        "al",
+    ),
     "taxonomy": (
         f'{TEXT}<Taxonomy name="c" toName="t">{TREE}</Taxonomy>',
         [["Animal / Dog"], ["Animal / cat", "Car"]],
@@ -94,7 +100,12 @@ CASES: dict[str, tuple[str, list[Any], dict[str, Any], Any]] = {
         55.0,
     ),
 }
-DATA = {"text": "one", "html": "<p>one</p>", "talk": [{"author": "Ann", "text": "one"}]}
+DATA = {
+    "text": "one",
+    "html": "<p>one</p>",
+    "talk": [{"author": "Ann", "text": "one"}],
+    "options": [{"value": "A", "alias": "al"}, {"value": "B"}],
+}
 
 
 @pytest.fixture
