@@ -234,7 +234,8 @@ def check_decided(harness: Harness, project: int, count: int, within: int) -> di
 PAGES = {
     "HyperTextLabels": (
         '<HyperText name="t" value="$t"/>',
-        "\n<div>\U0001f600 in <b>Oslo</b> &amp;<br/>Anna</div>\n <p>\U0001f600 not Bo Dahl</p>",
+        "\n<div>\n \U0001f600 in <b>Oslo</b> &amp;<br/>Anna</div>\n <table>\n<tr><td>e\u0301&nbsp;"
+        "</table><pre>\n\U0001f600 not Bo Dahl</pre>",
     ),
     "ParagraphLabels": (
         '<Paragraphs name="t" value="$t" layout="dialogue"/>',

@@ -11,6 +11,7 @@ from lxml import etree, html
 __all__ = ["TextNode", "text_nodes"]
 
 HIDDEN = ("script", "style", "template", "head", "title")
+LINED = ("pre", "listing", "textarea")  # a line end right behind their tag is dropped
 
 
 class TextNode(NamedTuple):
@@ -32,11 +33,13 @@ class TextNode(NamedTuple):
 def text_nodes(markup: str) -> list[TextNode]:
     """Return the text nodes of HTML in order; a ``<br>`` counts as one character.
 
-    A browser drops blanks before the first element or text, so they are no node.
+    A browser drops blanks before the first element or text, unless they are in it or in a body that
+    is marked, so they are no node.
     """
     lines = markup.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd").lstrip()
-    whole = lines[:200].lower()
-    if "<html" not in whole and "<body" not in whole and "<!doctype" not in whole:
+    beginning, marked = lines[:200].lower(), "<body" in lines.lower()
+    if not any(tag in beginning for tag in ("<html", "<body", "<!doctype")):
+        marked = False
         lines = f"<html><body>{lines}</body></html>"
     try:
         parser = html.HTMLParser(encoding="utf-8")
@@ -46,20 +49,25 @@ def text_nodes(markup: str) -> list[TextNode]:
         return []
     found: list[TextNode] = []
     start = 0
-    for path, text in _walk(body, "") if body is not None else ():
-        if not found and not text.strip():
-            continue
+    for path, text in _walk(body, blanks=marked) if body is not None else ():
         found.append(TextNode(path, start, text))
         start += len(text)
     return found
 
 
-def _walk(body: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield paths and texts of the nodes below the body, in order; not by recursion."""
-    paths, texts, tags = {body: path}, {body: 0}, {body: Counter[str]()}
+def _walk(body: Any, *, blanks: bool) -> Iterator[tuple[str, str]]:
+    """Yield paths and texts of the nodes below the body, in order; not by recursion.
+
+    Parameters
+    ----------
+    blanks : bool
+        Whether blanks before the first element or text of the body are a node.
+    """
+    paths, texts, tags = {body: ""}, {body: 0}, {body: Counter[str]()}
 
     def text_of(parent: Any, text: str | None) -> Iterator[tuple[str, str]]:
-        if text and parent in paths:
+        first = len(paths) == 1 and not texts[body]
+        if text and parent in paths and (blanks or not first or text.strip()):
             texts[parent] += 1
             yield f"{paths[parent]}/text()[{texts[parent]}]", text
 
@@ -72,6 +80,7 @@ def _walk(body: Any, path: str) -> Iterator[tuple[str, str]]:
         if event == "start" and node.tag == "br" and parent in paths:
             yield "", "\n"
         elif event == "start":
-            yield from text_of(node, node.text)
+            text = node.text or ""
+            yield from text_of(node, text.removeprefix("\n") if node.tag in LINED else text)
         elif node is not body:
             yield from text_of(parent, node.tail)

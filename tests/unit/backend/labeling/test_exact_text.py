@@ -37,7 +37,12 @@ def test_places_in_a_text_are_code_points() -> None:
         ("  <div>a<br/>b<BR>c</div>", "a\nb\nc"),
         (f"a\r\n<!-- x -->{SMILE}<b>b</b>", f"a\n{SMILE}b"),
         ("<style>p {}</style>a<script>b</script>", "a"),
-        ("<!doctype html><html><head><title>t</title></head><body> <p>a</p></body></html>", "a"),
+        ("<!doctype html><html><head><title>t</title></head><body> <p>a</p></body></html>", " a"),
+        ("<html><head></head> <p>a</p></html>", "a"),
+        (" <!-- x --> <p>a</p>", "a"),
+        ("\n<div>\n <p>a</p> </div>", "\n a "),
+        ("<table>\n<tr><td>a</td>\n <td>b</table>", "\na\n b"),
+        ("<pre>\r\na\nb</pre><pre>\n\nc</pre><pre><b>\nd</b></pre>", "a\nb\nc\nd"),
         ("<i>" * 2000 + "a", ""),  # deeper than is read
         ("", ""),
         (" \n", ""),
@@ -56,6 +61,8 @@ def test_html_is_the_text_of_its_nodes(markup: str, text: str) -> None:
         ("a<!-- c -->X", "/text()[2]", 0),
         ("<ul><li>a<li>X</ul>", "/ul[1]/li[2]/text()[1]", 0),
         ("a<br>X", "/text()[2]", 0),
+        ("<!-- c --> <b>b</b>X", "/text()[1]", 0),
+        ("<pre>\nX</pre>", "/pre[1]/text()[1]", 0),
     ],
 )
 def test_a_place_in_html_has_an_xpath_and_utf16_units_in_its_node(
