@@ -14,6 +14,7 @@ __all__ = [
     "ModelError",
     "ParameterError",
     "StateError",
+    "first_line",
 ]
 
 
@@ -43,3 +44,8 @@ class StateError(ActiveLearnError):
 
 class MissingOptionalDependencyError(ActiveLearnError, ImportError):
     """An optional package is needed; the message names the pip command that installs it."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, its kind where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

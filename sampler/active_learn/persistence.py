@@ -39,8 +39,15 @@ def write_state(path: str | os.PathLike[str], meta: dict[str, Any], groups: Grou
         Values that JSON can hold.
     groups : dict of dict of ndarray
         Arrays by group and name; in the file they are called ``group.name``.
+
+    Raises
+    ------
+    StateError
+        When its folder is missing.
     """
     target = Path(path)
+    if not target.parent.is_dir():
+        raise StateError(f"there is no folder {target.parent}; make it first")
     arrays = {
         f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()
     }

@@ -16,6 +16,7 @@ from .inputs.model_runner import check_output, run_batch, run_model
 from .inputs.pool import LazyPool, OutputPool, Pool, open_pool
 from .inputs.samples import Samples
 from .models import Adapter, ModelOutput, TaggingModel, adapt
+from .posterior.fisher import split_outputs
 from .ranking import Ranking
 from .reasons import explain
 from .strategies import Context, PoolSummary, Strategy, build_strategy, parameters_of
@@ -186,7 +187,8 @@ class SelectionProblem:
         return output
 
     def check_size(self, output: ModelOutput) -> None:
-        """Check that embeddings have the size of the labeled data's."""
+        """Check how many logits the outputs have, and that embeddings fit the labeled data's."""
+        split_outputs(output.logits, self.problem_type)
         if self.labeled is None:
             return
         new, old = output.embedding.shape[1], self.labeled.embedding.shape[1]

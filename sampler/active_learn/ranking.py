@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import ParameterError
 from .tables import html_table, text_table
+from .validation import check_count
 
 __all__ = ["Ranking"]
 
@@ -92,7 +93,7 @@ class Ranking:
         --------
         >>> pandas.DataFrame(ranking.records())
         """
-        rows = range(len(self) if n is None else min(n, len(self)))
+        rows = range(len(self) if n is None else min(check_count("n", n), len(self)))
         unsure, new = self._shares()
         return [dict(zip(HEADER, self._row(at, unsure, new), strict=True)) for at in rows]
 

@@ -46,7 +46,7 @@ def is_pool(samples: Any) -> bool:
 def has_names(samples: Any) -> bool:
     """Return whether parts of an object are called by names, so that they are no samples."""
     return isinstance(samples, Mapping) or (
-        hasattr(samples, "keys") and not hasattr(samples, "iloc")  # a table of pandas
+        callable(getattr(samples, "keys", None)) and not hasattr(samples, "iloc")  # of pandas
     )
 
 
@@ -235,7 +235,11 @@ def open_container(samples: Any, what: str) -> Container:
     DataError
         When they are of a kind that cannot be read by rows, or have no known length.
     """
-    if hasattr(samples, "tocsr") and len(samples.shape) == 2:
+    if isinstance(samples, memoryview):
+        samples = np.asarray(samples)
+    if hasattr(samples, "tocsr"):
+        if len(samples.shape) != 2:
+            raise DataError(f"{what} are sparse of shape {samples.shape}; expected (n, d)")
         return SparseRows(samples)
     if not is_pool(samples):
         raise refusal(samples, what)

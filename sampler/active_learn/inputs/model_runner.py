@@ -117,6 +117,9 @@ def run_batch(
 
 def as_embeddings(batch: Any) -> torch.Tensor:
     """Return embeddings as a tensor that shares their memory, so that it must not be written to."""
+    first = batch[0] if isinstance(batch, list) and batch else None
+    if isinstance(first, tuple) and np.ndim(first[0]) == 1:  # (embedding, label)
+        batch = [row[0] for row in batch]
     return as_tensor(batch, "embeddings", LINEAR_HEAD_ADVICE)
 
 

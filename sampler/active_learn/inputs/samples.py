@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from .containers import open_container
 
 __all__ = ["Samples"]
@@ -28,6 +29,11 @@ class Samples:
     """
 
     def __init__(self, samples: Any, what: str = "candidates") -> None:
+        if is_with_labels(samples):
+            raise DataError(
+                f"{what} are a tuple of samples and labels; give the samples alone, labeled data "
+                "in regression as LabeledData(samples, targets)"
+            )
         self.samples = samples
         self._container = open_container(samples, what)
 
@@ -51,3 +57,9 @@ class Samples:
     def choose(self, indices: np.ndarray) -> Any:
         """Return the samples at some indices, in the type they came in."""
         return self._container.choose(indices)
+
+
+def is_with_labels(samples: Any) -> bool:
+    """Return whether samples are a tuple (X, y)."""
+    pair = isinstance(samples, tuple) and len(samples) == 2
+    return pair and getattr(samples[0], "ndim", 0) > 1 and np.ndim(samples[1]) == 1

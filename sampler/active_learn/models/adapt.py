@@ -57,8 +57,10 @@ def adapt(
     ParameterError
         When ``layer`` is given for a model that is no PyTorch module.
     """
-    if isinstance(model, (EmbeddingHead, BatchedAdapter)):
+    if isinstance(model, BatchedAdapter) or (isinstance(model, EmbeddingHead) and layer is None):
         return model
+    if isinstance(model, type):
+        raise ModelError(f"the model is the class {model.__name__}; give an instance of it")
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()
     if isinstance(model, (str, os.PathLike)):
@@ -82,7 +84,7 @@ def adapt(
     raise ModelError(
         f"a model of type {type(model).__name__} is not known; expected a PyTorch module, "
         "(model, tokenizer), a model file, a callable that returns (logits, embedding), "
-        "or a LinearHead"
+        f"or a LinearHead{' (model.coef_, model.intercept_)' if hasattr(model, 'coef_') else ''}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..errors import DataError, ModelError
+from ..errors import DataError, ModelError, first_line
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
 from .linear_check import require_linear, require_linear_fit
@@ -47,7 +47,7 @@ class CallableModel(BatchedAdapter):
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise ModelError(f"the callable failed: {error}") from error
+            raise ModelError(f"the callable failed: {first_line(error)}") from error
         if not isinstance(returned, (tuple, list)) or len(returned) != 2:
             raise ModelError(
                 f"the callable returns {type(returned).__name__}; expected (logits, embedding)"

@@ -14,9 +14,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 
-__all__ = ["all_tensors", "first_line", "load_model", "serialize"]
+__all__ = ["all_tensors", "load_model", "serialize"]
 
 
 def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
@@ -120,7 +120,3 @@ def serialize(model: ModelProto) -> bytes:
         raise ModelError(
             "the ONNX model is over 2 GB in one piece; save it with external data and give its path"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

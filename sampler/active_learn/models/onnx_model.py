@@ -11,13 +11,13 @@ import onnxruntime as ort
 import torch
 from onnx import ModelProto
 
-from ..errors import DataError, ModelError, ParameterError
+from ..errors import DataError, ModelError, ParameterError, first_line
 from .base import ModelOutput
 from .batched import BatchedAdapter, is_out_of_memory
 from .collate import as_tensor, collate
 from .last_layer import pick_token
 from .linear_check import require_linear
-from .onnx_files import first_line, load_model
+from .onnx_files import load_model
 from .onnx_graph import constant_part, expose, find_last_linear
 from .onnx_layers import LinearNodes
 

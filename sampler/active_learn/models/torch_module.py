@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModelError, ParameterError
+from ..errors import ModelError, ParameterError, first_line
 from .base import ModelOutput
 from .batched import BatchedAdapter, count_samples, is_out_of_memory, take_samples
 from .collate import as_tensor, collate, describe
@@ -145,7 +145,7 @@ class TorchModule(BatchedAdapter):
                 if is_out_of_memory(error):
                     raise
                 raise ModelError(
-                    f"the model failed on a batch ({describe(inputs)}): {error}"
+                    f"the model failed on a batch ({describe(inputs)}): {first_line(error)}"
                 ) from error
 
     def _last_call(self, calls: list[LinearCall], output: Any, inputs: Any) -> LinearCall:

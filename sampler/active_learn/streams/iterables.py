@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from ..errors import DataError
 from ..inputs.containers import has_names, is_pool, model_input, refusal, to_batch
 from ..models import ModelOutput
 from .loader_batches import read_loader
@@ -26,6 +27,8 @@ def is_pipe(samples: Any) -> bool:
     """
     if isinstance(samples, str | bytes) or has_names(samples):
         raise refusal(samples, "candidates")
+    if isinstance(samples, Set):
+        raise DataError("candidates are a set, which has no order; give a list")
     return isinstance(samples, Iterable) and not is_pool(samples)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import onnx
 import torch
-from active_learn.models.onnx_files import first_line, load_model
+from active_learn.errors import first_line
+from active_learn.models.onnx_files import load_model
 from active_learn.models.onnx_graph import find_last_linear
 from torch import nn
 
