@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ CONFIG = (
     f'<BitmaskLabels name="pixels" toName="image">{NAMES}</BitmaskLabels></View>'
 )
 CONTROLS = {one.from_name: one for one in parse_label_config(CONFIG).controls}
-PICTURES = 40
+PICTURES = 50
 Boxes = list[list[Any]]
 
 
@@ -70,10 +71,11 @@ def annotation(boxes: Boxes, size: tuple[int, int]) -> list[dict[str, Any]]:
     return result
 
 
-def drawn_pictures(count: int) -> dict[str, list[dict[str, Any]]]:
+@lru_cache(maxsize=1)
+def drawn_pictures() -> dict[str, list[dict[str, Any]]]:
     """Return addresses of pictures, with what a person draws in them."""
     rng, pictures = np.random.default_rng(3), {}
-    for _ in range(count):
+    for _ in range(PICTURES):
         image, boxes = picture_with_boxes(rng)
         file = io.BytesIO()
         image.save(file, "PNG")
@@ -89,7 +91,7 @@ def bytes_of(address: str, *_: Any) -> bytes:
 def test_a_backtest_replays_points(tmp_path: Path) -> None:
     tasks = [
         {"data": {"text": address}, "annotations": [{"result": result}]}
-        for address, result in drawn_pictures(50).items()
+        for address, result in drawn_pictures().items()
     ]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
     task, rows = read_export(tmp_path / "export.json", CONFIG)
@@ -109,7 +111,7 @@ def test_points_are_marked_in_random_order(backend: Backend, studio: FakeLabelSt
     """Each order that was tried taught less; a strategy that the settings name still counts."""
     names = f'<Image name="image" value="$text"/><KeyPointLabels name="p" toName="image">{NAMES}'
     config = f"<View>{names}</KeyPointLabels></View>"
-    project = studio.add_project(drawn_pictures(16), config)
+    project = studio.add_project(list(drawn_pictures())[:16], config)
     backend.store.register(project)
     backend.store.update(project, mode="pull")
 
@@ -142,7 +144,7 @@ def test_points_are_marked_in_random_order(backend: Backend, studio: FakeLabelSt
 def test_shapes_and_points_are_learned_proposed_and_measured(
     backend: Backend, studio: FakeLabelStudio
 ) -> None:
-    pictures = drawn_pictures(PICTURES)
+    pictures = dict(list(drawn_pictures().items())[:40])
     project = studio.add_project(pictures, CONFIG)
     backend.store.register(project)
     backend.store.update(project, mode="pull")
