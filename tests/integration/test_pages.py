@@ -54,7 +54,7 @@ def test_a_browser_gets_the_projects(client: FlaskClient, runtime: Any) -> None:
     page = html(client, "/")
     assert "Fruit, vehicles and animals" in page
     assert 'href="/projects/3"' in page
-    assert "24 of 60 tasks labeled" in page
+    assert "Project 3: 24 of 60 tasks labeled" in page  # two projects may bear one name
 
 
 def test_a_project_as_page_and_as_json(client: FlaskClient, runtime: Any) -> None:
