@@ -92,7 +92,6 @@ class AOptimalDesign:
         self._y_r = candidates.h.new_empty(0, len(references) * self._rank)
         self._steps = 0
         self._open = torch.ones(len(candidates), dtype=torch.bool, device=candidates.h.device)
-        self._columns = ColumnCache(self._compute_columns, keep=MAX_COLUMNS)
 
     def _cross_covariance(self, references: Points, weights: torch.Tensor | None) -> torch.Tensor:
         x, rank = self._candidates, self._rank
@@ -136,22 +135,25 @@ class AOptimalDesign:
         """
         total = len(preselected) + n
         self._reserve(total * self._rank)
+        # No attribute: it refers to the design, which would then wait for the garbage collector.
+        columns = ColumnCache(self._compute_columns, keep=MAX_COLUMNS)
         if preselected:
-            self._columns.fetch(torch.tensor(preselected, device=self._open.device))
+            columns.fetch(torch.tensor(preselected, device=self._open.device))
         picked, gains = [], []
         for step in range(total):
             scores = self.scores()
             best = preselected[step] if step < len(preselected) else first_best(scores)
             picked.append(best)
             gains.append(float(scores[best]))
-            if best not in self._columns:
-                self._columns.fetch(self._next_picks(scores, best, total - step))
-            self._condition(best)
+            if best not in columns:
+                ahead = self._next_picks(scores, total - step)
+                new = [index for index in ahead if index != best and index not in columns]
+                columns.fetch(torch.tensor([best, *new], device=self._open.device))
+            self._condition(best, *columns.pop(best))
         return picked, gains
 
-    def _condition(self, index: int) -> None:
-        """Condition on one candidate, as if it were labeled."""
-        base_c, base_w = self._columns.pop(index)
+    def _condition(self, index: int, base_c: torch.Tensor, base_w: torch.Tensor) -> None:
+        """Condition on one candidate, as if it were labeled, by its columns."""
         for row in range(self._rank):
             at, t = index * self._rank + row, self._steps
             y, p, y_r = self._y[:t], self._p[:t], self._y_r[:t]
@@ -178,8 +180,8 @@ class AOptimalDesign:
         self._n -= cross + cross.transpose(1, 2) - f * f * norm * (c @ c.transpose(1, 2))
         self._q -= f * (c @ c.transpose(1, 2))
 
-    def _next_picks(self, scores: torch.Tensor, best: int, wanted: int) -> torch.Tensor:
-        """Return ``best`` and the candidates that are picked next and have no column yet.
+    def _next_picks(self, scores: torch.Tensor, wanted: int) -> list[int]:
+        """Return candidates that are picked next.
 
         The selection goes on among the best candidates alone, whose covariances are few. It is that
         among all of them while its gains are above the others', which hardly ever rise.
@@ -193,9 +195,8 @@ class AOptimalDesign:
         c = self._c0[rows].addmm_(y.T, self._y_r[:t], alpha=-1)
         costs = None if self._costs is None else self._costs[near]
         ahead = CovarianceDesign(q, c @ c.T, self._rank, costs)
-        found = near[ahead.pick(min(PREFETCH, wanted), floor, WORTH_A_PASS)].tolist()
-        new = [index for index in found if index != best and index not in self._columns]
-        return near.new_tensor([best, *new])
+        found: list[int] = near[ahead.pick(min(PREFETCH, wanted), floor, WORTH_A_PASS)].tolist()
+        return found
 
     def _rows(self, indices: torch.Tensor) -> torch.Tensor:
         """Return the rows of some candidates."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import reference
@@ -141,6 +144,21 @@ def test_columns_are_computed_of_the_picks_and_few_others(monkeypatch: pytest.Mo
     x = kernel.points(clusters(np.random.default_rng(4), 1000))
     AOptimalDesign(Posterior(kernel, 0.1), x, x).pick(100)
     assert computed[0] <= 120
+
+
+def test_a_design_is_freed_at_once() -> None:
+    # Not by the garbage collector, which comes after several selections of half a gigabyte each.
+    kernel = RadialKernel()
+    x = kernel.points(clusters(np.random.default_rng(6), 50))
+    design = AOptimalDesign(Posterior(kernel, 0.1), x, x)
+    gc.disable()
+    try:
+        design.pick(5)
+        alive = weakref.ref(design)
+        del design
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("rank", [1, 2])
