@@ -19,7 +19,7 @@ UNSURE, NEW = "the model is unsure", "unlike what is labeled"
 REPRESENTS = "stands for candidates like it"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking:
     """Candidates in the order in which they are worth labeling.
 
@@ -78,8 +78,8 @@ class Ranking:
         return (
             f"candidate {candidate} has place {at + 1} of {len(self)} (score "
             f"{self.scores[at]:.3g}): {self._reason(at, unsure, new)}; uncertainty "
-            f"{self.uncertainty[at]:.2f}, above {unsure[at]:.0%} of the ranking; novelty "
-            f"{self.novelty[at]:.2f}, above {new[at]:.0%}"
+            f"{compared(self.uncertainty, at, unsure[at])} of the ranking; novelty "
+            f"{compared(self.novelty, at, new[at])}"
         )
 
     def table(self, n: int = 10) -> str:
@@ -96,6 +96,11 @@ class Ranking:
         rows = range(len(self) if n is None else min(check_count("n", n), len(self)))
         unsure, new = self._shares()
         return [dict(zip(HEADER, self._row(at, unsure, new), strict=True)) for at in rows]
+
+    def __repr__(self) -> str:
+        first = ", ".join(map(str, self.indices[:5].tolist()))
+        more = ", ..." if len(self) > 5 else ""
+        return f"Ranking(<{len(self)} candidates: {first}{more}>)"
 
     def _repr_html_(self) -> str:
         return html_table(HEADER, self._rows(SHOWN))
@@ -123,3 +128,10 @@ class Ranking:
         reasons = [UNSURE] if unsure[at] >= 0.5 else []
         reasons += [NEW] if new[at] >= 0.5 else []
         return " and ".join(reasons) or REPRESENTS
+
+
+def compared(values: np.ndarray, at: int, below: float) -> str:
+    """Return a value, and above which share of all it is where they differ."""
+    if values.min() == values.max():
+        return f"{values[at]:.2f}, as all"
+    return f"{values[at]:.2f}, above {below:.0%}"

@@ -147,9 +147,9 @@ class Parameters:
 
     def _repr_html_(self) -> str:
         """Return all settings, and what was found out of the model, as a table."""
-        settings = [[name, self._shown(name, value)] for name, value in self._arguments.items()]
-        found = [[name, str(value)] for name, value in self.problem.facts().items()]
-        return html_table((type(self).__name__, ""), settings + found)
+        settings = {name: self._shown(name, value) for name, value in self._arguments.items()}
+        found = {name: str(value) for name, value in self.problem.facts().items()}
+        return html_table((type(self).__name__, ""), [*map(list, (settings | found).items())])
 
     def _shown(self, name: str, value: Any) -> str:
         """Return an argument in short: of what is long when printed, its type."""

@@ -134,7 +134,8 @@ class TokenBatches(BatchedAdapter):
             if kind is None or kind != kinds[0]:
                 raise DataError(
                     f"sample {offset + i} is {described(rows[i])}; expected all texts, all "
-                    "pairs (tuples of two texts), all lists of words, or all with input_ids"
+                    "pairs (tuples of two texts, rows with text and text_pair), all lists of "
+                    "words, or all with input_ids"
                 )
         if kinds[0] == "tokens":
             return [self._unpadded(row, offset + i) for i, row in enumerate(rows)]

@@ -100,6 +100,15 @@ def test_a_notebook_shows_the_start_of_a_ranking() -> None:
     assert "<th>reason</th>" in shown
     regression = ActiveSampler("regression", LinearHead(np.ones((1, 8))), 5).rank(POOL)
     assert "<td>stands for candidates like it</td>" in regression._repr_html_()
+    # What is equal for all says nothing of one of them.
+    assert "; uncertainty 1.00, as all of the ranking; " in regression.explain(3)
+
+
+def test_a_ranking_is_short_when_printed() -> None:
+    ranking = sampler().rank(POOL)
+    first = ranking.indices[:5].tolist()
+    assert repr(ranking) == f"Ranking(<{len(POOL)} candidates: {str(first)[1:-1]}, ...>)"
+    assert repr(sampler().rank(POOL, 2)) == f"Ranking(<2 candidates: {str(first[:2])[1:-1]}>)"
 
 
 def test_seeding_avoids_what_is_labeled() -> None:

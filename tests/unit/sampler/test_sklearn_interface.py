@@ -258,6 +258,7 @@ def test_a_notebook_shows_the_settings_and_what_was_found() -> None:
         "model": "&lt;Sequential: layer &#x27;2&#x27;&gt;",
     }.items():
         assert f"<tr><td>{name}</td><td>{value}</td></tr>" in shown
+    assert shown.count("<td>layer</td>") == 1
     head = LinearHead(np.ones((1, 6)))
     assert "<td>outputs</td><td>1</td>" in ActiveSampler("regression", head, 5)._repr_html_()
 
