@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from active_learn_backend.errors import SettingsError
 from active_learn_backend.labeling.config import parse_label_config
-from active_learn_backend.learning.export.exported_model import region_files
+from active_learn_backend.labeling.exact_text import exact_text
 from active_learn_backend.state.queue import read_queue
 from active_learn_backend.web.app import create_app
 from exported_folders import export, run_example
@@ -89,9 +90,38 @@ def test_the_folder_finds_what_the_backend_proposes(
     assert run_example(tmp_path / "out", first) == found[0]
 
 
-def test_spans_of_html_are_refused() -> None:
-    config = CONFIG.replace("<Text", "<HyperText").replace("Labels", "HyperTextLabels")
-    task = parse_label_config(config)
-    unused: Any = None
-    with pytest.raises(SettingsError, match="those of <Labels> on <Text> are"):
-        region_files(task.regions[0], task.fields[0], unused, unused)
+@pytest.mark.parametrize("tag", ["HyperText", "Paragraphs"])
+def test_spans_of_html_and_dialogues_are_exported(
+    backend: Backend, tmp_path: Path, tag: str
+) -> None:
+    name = {"HyperText": "HyperTextLabels", "Paragraphs": "ParagraphLabels"}[tag]
+    config = CONFIG.replace("Labels", name).replace("<Text", f"<{tag}")
+    (control,) = parse_label_config(config).regions
+    (field,) = parse_label_config(config).fields
+    project = backend.studio.add_project({}, config)
+    for text, spans in written(nested=True).items():
+        content = f"<p>\n {text}</p>"
+        if tag == "Paragraphs":
+            content = json.dumps([["a", "hi"], ["b", text]])
+        exact = exact_text(content, field.markup)
+        at = exact.text.index(text)
+        places = [
+            (*exact.places(np.array([start, end]) + at).tolist(), label)
+            for start, end, label in spans
+        ]
+        shown: Any = content
+        if tag == "Paragraphs":
+            shown = [{"author": who, "text": said} for who, said in json.loads(content)]
+        backend.studio.add_task(project, shown)
+        backend.studio.submit(max(backend.studio.tasks), control.write(places))
+    backend.store.register(project)
+    backend.store.update(project, mode="pull")
+    backend.turn(project, budget=5)
+    done = export(backend, project, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "on 36 tasks it answers as the backend does" in done.output
+    (span, *_) = run_example(tmp_path / "out", content)
+    expected = control.payload(*places[0][:2], content)
+    if tag == "HyperText":
+        expected = {**expected["globalOffsets"], "text": expected["text"]}
+    assert {key: span[key] for key in expected} == expected

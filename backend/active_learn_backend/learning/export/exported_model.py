@@ -171,12 +171,7 @@ def region_files(
         return cell_files(control, field, source, load)
     if field.kind in ("audio", "time series"):
         return window_files(control, field, load)
-    if control.tag == "Labels":
-        return span_files(control, field, source)
-    raise SettingsError(
-        f"the head of '{control.from_name}' is not exported: of spans those of <Labels> on <Text> "
-        "are"
-    )
+    return span_files(control, field, source)
 
 
 def _chosen(

@@ -4,13 +4,21 @@ from .region_example import example_of
 
 __all__ = ["USAGE", "span_example"]
 
-USAGE = """`python example.py "a text"` prints the spans. `find_spans` in `example.py` is what to
-call from another program.
+CALL = """prints the spans{how}.
+`find_spans` in `example.py` is what to call from another program.
 """
+USAGE = {
+    "plain": '`python example.py "a text"` ' + CALL.format(how=""),
+    "html": '`python example.py "<p>some HTML</p>"` '
+    + CALL.format(how=", counted in characters\nof the text of the whole page, as `globalOffsets`"),
+    "dialogue": """`python example.py '[["Anna", "hi"], ["Bo", "hello"]]'` """
+    + CALL.format(how=":\nthe number of a paragraph, and UTF-16 units in it, as Label Studio has"),
+}
 
 BEGINNING = '''"""Find the spans of a text: python example.py TEXT
 
-It needs: pip install numpy safetensors (and torch transformers, if there is a folder "encoder").
+It needs: pip install numpy safetensors (lxml, if there is a file "html_text.py", and torch
+transformers, if there is a folder "encoder").
 With - it reads a JSON list of texts from its standard input.
 """
 
@@ -26,8 +34,39 @@ from transitions import Counts, best_tags, runs_of
 from words import find_words, word_features
 '''
 
-FIND = '''def find_spans(text):
-    """Return the spans of a text, counted in characters (code points)."""
+PLAIN = '''def read(text):
+    """Return the text, and what says where in it a span is, in characters (code points)."""
+    return text, lambda start, end: {"start": start, "end": end, "text": text[start:end]}
+'''
+
+HTML = '''from exact_text import exact_text
+
+
+def read(html):
+    """Return the text of HTML, and what says where in it a span is, in characters of it."""
+    text = exact_text(html, "html").text
+    return text, lambda start, end: {"start": start, "end": end, "text": text[start:end]}
+'''
+
+DIALOGUE = '''from exact_text import PARAGRAPH, exact_text
+
+
+def read(dialogue):
+    """Return what is said in a dialogue, as JSON, and what says where in it a span is."""
+    exact = exact_text(dialogue, "dialogue")
+
+    def place(start, end):
+        start, end = exact.places(np.array([start, end])).tolist()
+        (first, at), (last, until) = divmod(start, PARAGRAPH), divmod(end, PARAGRAPH)
+        return {"start": str(first), "startOffset": at, "end": str(last), "endOffset": until,
+                "text": exact.between(start, end)}
+
+    return exact.text, place
+'''
+
+FIND = '''def find_spans(content):
+    """Return the spans of a text, HTML or dialogue."""
+    text, place = read(content)
     readable = text.encode("utf-8", "replace").decode()
     places = find_words(readable)[: head["most_words"]]
     if not len(places):
@@ -35,8 +74,7 @@ FIND = '''def find_spans(text):
     spans = []
     for start, stop, tag, score in all_runs(features_of(readable, places)):
         first, behind = int(places[start, 0]), int(places[stop - 1, 1])
-        spans.append({"start": first, "end": behind, "text": text[first:behind],
-                      "label": labels[tag - 1], "score": score})
+        spans.append({**place(first, behind), "label": labels[tag - 1], "score": score})
     return spans
 
 
@@ -69,6 +107,13 @@ def features_of(text, places):
 '''
 
 
-def span_example(*, of_model: bool) -> str:
-    """Return the example for words that are known by a model, or by hashed features."""
-    return example_of(BEGINNING, OF_MODEL if of_model else EMBEDDED, FIND)
+def span_example(markup: str, *, of_model: bool) -> str:
+    """Return the example for words that are known by a model, or by hashed features.
+
+    Parameters
+    ----------
+    markup : {'plain', 'html', 'dialogue'}
+        Of what the words are.
+    """
+    read = {"plain": PLAIN, "html": HTML, "dialogue": DIALOGUE}[markup]
+    return example_of(BEGINNING, OF_MODEL if of_model else EMBEDDED, read, FIND)

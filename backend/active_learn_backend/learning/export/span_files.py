@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import SettingsError
+from ...labeling import exact_text, html_text, plain_text
 from ...labeling.config import Field
 from ...labeling.controls import RegionTag
 from ...labeling.regions import ScoredRegion
@@ -36,19 +37,26 @@ def span_files(control: RegionTag, field: Field, source: PartsOfField) -> Region
             "model; with ENCODER, or without a model, it is"
         )
 
+    modules = [words, *([] if states is None else [word_states])]
+    if field.markup != "plain":
+        modules += [exact_text, html_text, plain_text]
+
     def given(content: Mapping[str, Any], file: Path) -> str:
         return str(content[field.name])
 
     def value(region: ScoredRegion, content: Mapping[str, Any]) -> dict[str, Any]:
         start, end = region[:2]
-        return {"start": start, "end": end, "text": content[field.name][start:end]}
+        if field.markup == "dialogue":
+            return control.payload(start, end, content[field.name])
+        text = exact_text.exact_text(content[field.name], field.markup)
+        return {"start": start, "end": end, "text": text.between(start, end)}
 
     return RegionFiles(
         title="Spans",
         parts="Words",
-        usage=USAGE,
-        modules=[words] if states is None else [words, word_states],
-        example=span_example(of_model=states is not None),
+        usage=USAGE[field.markup],
+        modules=modules,
+        example=span_example(field.markup, of_model=states is not None),
         given=given,
         value=value,
         described={"most_words": MOST_WORDS, "max_length": states.length if states else None},
