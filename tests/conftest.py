@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from active_learn_backend.collector import spare_imports
 from active_learn_backend.demo.process import free_port, wait_until
 from active_learn_backend.settings import Settings
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,8 @@ from pydantic import AliasChoices
 pytest.register_assert_rewrite(
     *(path.stem for path in (Path(__file__).parent / "support").glob("*.py"))
 )
+
+spare_imports()
 
 # How long an example takes, and how fast examples are drawn, depend on what else the machine does.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

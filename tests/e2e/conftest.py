@@ -1,6 +1,6 @@
 """Real servers for the end-to-end tests: one Label Studio and one backend per pytest process.
 
-To start a backend takes 13 s of CPU time, most of it imports, and a round less than one. So every
+To start a backend takes 10 s of CPU time, most of it imports, and a round less than one. So every
 test has projects of its own, with settings of their own (`params`), on servers that it shares
 (`harness`). A test that stops or damages its backend, or sets what a project cannot, makes one
 of its own (`backend`); a worker alone is enough where nothing asks the web process
@@ -25,6 +25,7 @@ from active_learn_backend.demo.label_studio import (
     label_studio_program,
 )
 from active_learn_backend.demo.process import ServerError
+from forked_programs import ForkedPrograms
 from harness import TEXT_CONFIG, Harness
 
 HERE = Path(__file__).parent
@@ -44,6 +45,14 @@ def label_studio_installed() -> None:
         label_studio_program()
     except ServerError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_programs() -> Iterator[None]:
+    """Fork what `BackendServer` starts from one process; the demo and the README start programs."""
+    with ForkedPrograms() as programs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BackendServer, "popen", programs.popen)
+        yield
 
 
 @pytest.fixture(scope="session")

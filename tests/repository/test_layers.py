@@ -30,7 +30,7 @@ LAYERS = {
         labelstudio
         state
         labeling decoders
-        heartbeat security_checks logs
+        heartbeat collector security_checks logs
         project_settings
         settings
         setting_types

@@ -8,6 +8,8 @@ from typing import Any
 import click
 from active_learn.errors import ActiveLearnError
 
+from ..collector import spare_imports
+
 __all__ = ["COMMANDS", "main"]
 
 #: Module and summary of each command. A command's module, and what it needs (torch takes seconds),
@@ -54,6 +56,7 @@ class _Group(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        spare_imports()
         try:
             return super().invoke(ctx)
         except ActiveLearnError as error:

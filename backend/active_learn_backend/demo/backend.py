@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import httpx
 
 from .label_studio import LabelStudioServer
-from .process import ServerError, ServerProcess, clean_environment, free_port
+from .process import Process, ServerError, ServerProcess, clean_environment, free_port
 
 __all__ = ["BackendServer"]
 
@@ -40,7 +41,11 @@ class BackendServer:
         Base URL, without a slash at the end.
     process : ServerProcess
         The running server.
+    popen : callable
+        Of the class: starts its programs, in place of `subprocess.Popen`.
     """
+
+    popen: ClassVar[Callable[..., Process]] = subprocess.Popen
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class BackendServer:
             env=self.env,
             log=self.model_dir.with_name(f"{self.model_dir.name}.{command}.log"),
             cwd=self.model_dir,
+            popen=self.popen,
         )
         self._servers.append(process)
         return process
@@ -104,25 +110,28 @@ class BackendServer:
             If it failed; the message ends with what it printed.
         """
         shown = f"active-learn {' '.join(arguments)}"
-        try:
-            done = subprocess.run(
+        with tempfile.TemporaryFile("w+") as output:
+            process = self.popen(
                 [_program(), *arguments],
                 env=self.env,
                 cwd=self.model_dir,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                text=True,
-                timeout=timeout,
-                check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise ServerError(f"{shown} did not end in {timeout:g} s") from None
-        if done.returncode != 0:
-            raise ServerError(
-                f"{shown} ended with status {done.returncode}:\n{done.stdout.strip()}"
-            )
-        return done.stdout
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                raise ServerError(f"{shown} did not end in {timeout:g} s") from None
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            output.seek(0)
+            printed = output.read()
+        if status != 0:
+            raise ServerError(f"{shown} ended with status {status}:\n{printed.strip()}")
+        return printed
 
     def _healthy(self) -> bool:
         try:

@@ -12,9 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-__all__ = ["ServerError", "ServerProcess", "clean_environment", "free_port", "wait_until"]
+__all__ = [
+    "Process",
+    "ServerError",
+    "ServerProcess",
+    "clean_environment",
+    "free_port",
+    "wait_until",
+]
 
 # Both servers read settings from bare names such as HOST, PORT, DEBUG and USERNAME. A child gets
 # these variables of the caller's and nothing else, so that no shell can change what a run does.
@@ -36,6 +43,23 @@ _PASSED_ON = (
 
 class ServerError(RuntimeError):
     """A server did not start, died, or gave an unexpected answer."""
+
+
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while the process runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once the process has ended, or raise `TimeoutExpired`."""
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
 
 
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -99,6 +123,8 @@ class ServerProcess:
         Takes the server's output, appended.
     cwd : Path
         Its working directory.
+    popen : callable, optional
+        Starts it, in place of `subprocess.Popen`.
     """
 
     def __init__(
@@ -109,13 +135,15 @@ class ServerProcess:
         env: Mapping[str, str],
         log: Path,
         cwd: Path,
+        popen: Callable[..., Process] = subprocess.Popen,
     ) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
         self._env = dict(env)
         self._cwd = cwd
-        self._process: subprocess.Popen[bytes] | None = None
+        self._popen = popen
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -136,7 +164,7 @@ class ServerProcess:
         # The last resort: a second Ctrl-C can end stop() half-way, this still runs at exit.
         atexit.register(self.kill)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 self._command,
                 env=self._env,
                 cwd=self._cwd,

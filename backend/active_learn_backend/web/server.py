@@ -20,6 +20,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from ..collector import spare_imports
 from .limits import LARGEST_BODY, largest_body
 
 __all__ = ["READ_SECONDS", "BufferedWorker"]
@@ -73,6 +74,11 @@ class _Server(TcpWSGIServer):
 
 class BufferedWorker(Worker):
     """A web process of gunicorn whose requests waitress reads."""
+
+    def load_wsgi(self) -> None:
+        """Import the app."""
+        spare_imports()
+        super().load_wsgi()
 
     def run(self) -> None:
         """Serve until the process is told to end, or gunicorn has died."""

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at what is done
 CONNECT_SECONDS = 5.0  # seconds that a head has to take a connection
 COME_UP = 90.0  # seconds that Ray has to come up
-GOODBYE = 10.0  # seconds that Ray has to end
+GOODBYE = 3.0  # seconds that Ray has to end: `serve` kills a worker that has not ended after 5
 PARENT = 1.0  # seconds between two looks whether the worker lives
 LONGEST_REASON = 300
 
