@@ -93,6 +93,8 @@ def test_adapters_on_the_head_itself_are_to_be_merged() -> None:
 
 
 # Two heads
+# timm itself is not installed: it needs torchvision, of PyTorch's own index on CPUs, and where that
+# is, transformers uses other image processors than those that the tests are to run.
 
 
 class NormLinear(torch.nn.Module):
