@@ -214,9 +214,9 @@ class EmbeddingCache:
             file = self._keys_file()
             known = len(self)
             size = os.fstat(file.fileno()).st_size // KEY_BYTES
-            if size > known:
-                file.seek(known * KEY_BYTES)
-                self._index.append(read_keys(file.read((size - known) * KEY_BYTES)))
+            if size > known:  # mapped: a million keys are read once, into the index
+                start, dtype = known * KEY_BYTES, read_keys(b"").dtype
+                self._index.append(np.memmap(file, dtype, "r", start, shape=(size - known,)))
 
     def _keys_file(self) -> BufferedReader:
         """Return the open file of keys; a new file makes the index begin anew."""

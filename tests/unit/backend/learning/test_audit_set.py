@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -246,3 +247,14 @@ def test_a_label_from_outside_measures_once_the_queue_has_passed_its_place() -> 
     labeled(in_order[62], "audit", 300.0)
     labeled(late, None, 400.0)
     assert late not in sample()
+
+
+def test_the_places_of_many_tasks_take_little_more_memory_than_themselves() -> None:
+    keys = [f"{at:032x}" for at in range(20_000)]
+    tracemalloc.start()
+    try:
+        found = places(keys, RANDOM_STATE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * found.nbytes

@@ -35,6 +35,15 @@ def test_the_index_finds_what_a_dict_finds(
     assert found.tolist() == [expected.get(key, -1) for key in asked]
 
 
+def test_keys_that_share_their_first_half_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_index, "LATELY", 0)
+    keys = [bytes(8) + bytes([at]) * 8 for at in range(9)]
+    index = KeyIndex()
+    index.append(read_keys(b"".join(keys[:5])))
+    index.append(read_keys(b"".join(keys[5:8])))
+    assert index.find(read_keys(b"".join(keys))).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, -1]
+
+
 def test_blocks_are_bounded_and_give_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
