@@ -16,6 +16,7 @@ LATELY = 2**15  # keys in the dict before they are sorted in
 AT_ONCE = 2**16  # keys that are looked up at once: what it takes beside is bounded
 
 RowArray = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint64]
 
 
 class KeyIndex:
@@ -26,7 +27,8 @@ class KeyIndex:
     """
 
     def __init__(self) -> None:
-        self._first = self._second = np.empty(0, np.uint64)
+        self._first: Numbers = np.empty(0, np.uint64)
+        self._second: Numbers = np.empty(0, np.uint64)
         self._rows: RowArray = np.empty(0, np.int64)
         self._lately: dict[bytes, int] = {}
 
@@ -77,6 +79,6 @@ class KeyIndex:
         return found
 
 
-def _numbers(keys: KeyArray) -> npt.NDArray[np.uint64]:
+def _numbers(keys: KeyArray) -> Numbers:
     """View keys as two numbers each, (n, 2)."""
     return np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 2)
