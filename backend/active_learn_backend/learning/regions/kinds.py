@@ -77,7 +77,7 @@ class WordEncoder:
     def __init__(self, encoder: TextModel) -> None:
         self._states = getattr(encoder, "word_states", None)
         of_model = encoder.fingerprint if self._states else "hashed"
-        self.fingerprint = f"words1-{of_model}"
+        self.fingerprint = f"words2-{of_model}"
         self.n_features = self._states.n_features + SHAPED if self._states else EMBEDDED
         # Of hashed words few are alike: weighted, the rare names that the head doubts are all that
         # a text has, and such texts take people long. The plain mean was better by 1 to 2 points.
