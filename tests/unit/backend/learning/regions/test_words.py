@@ -85,7 +85,7 @@ def test_features_tell_words_apart_and_know_their_neighbors() -> None:
 def test_words_are_hashed_without_a_model() -> None:
     encoder = WordEncoder(TextEncoder())
     (parts,) = encoder.encode([ExactText("Anna met Bo")])
-    assert (encoder.fingerprint, encoder.n_features) == ("words1-hashed", EMBEDDED)
+    assert (encoder.fingerprint, encoder.n_features) == ("words2-hashed", EMBEDDED)
     assert not encoder.by_doubt  # of hashed words plain means order better
     assert parts.features.shape == (3, EMBEDDED)
     assert parts.places.tolist() == [[0, 4], [5, 8], [9, 11]]
@@ -136,7 +136,7 @@ def test_word_states_stand_beside_the_shapes(encoder: TransformerTextEncoder) ->
     parts, other = words.encode([ExactText("my card"), ExactText("why")])
     assert parts.features.shape == (2, 16 + SHAPED)
     assert other.features.shape == (1, 16 + SHAPED)
-    assert words.fingerprint == f"words1-{encoder.fingerprint}"
+    assert words.fingerprint == f"words2-{encoder.fingerprint}"
     assert words.by_doubt
 
 
