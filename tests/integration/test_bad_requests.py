@@ -97,9 +97,9 @@ BAD = [
     (b'{"project": NaN}', "no JSON"),
     (b'{"project": 1e999}', "no JSON"),
     (b'{"project": "\xed\xa0\x80"}', "no JSON"),
-    (b"[]", "the body"),
-    (b"null", "the body"),
-    (b"{}", "Field required"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b"{}", " is missing"),
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..wording import first_fault
 from .task_cost import TaskCost
 
 __all__ = [
@@ -295,9 +296,7 @@ class RoundReport:
         try:
             return _adapter().validate_python(body | {"round": round, "finished_at": finished_at})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ReportFormatError(f"{place}: {first['msg']}") from error
+            raise ReportFormatError(first_fault(error, "the report")) from error
 
 
 def _with_controls(body: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...errors import SettingsError
+from ...wording import first_fault
 
 __all__ = [
     "BoxOutputs",
@@ -241,6 +242,6 @@ def read_specification(path: Path) -> Specification:
             '"image", "size": [224, 224]}]}'
         ) from error
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise SettingsError(f"'{beside.name}' is wrong at {where}: {first['msg']}") from error
+        raise SettingsError(
+            f"'{beside.name}' is wrong: {first_fault(error, 'the file')}"
+        ) from error

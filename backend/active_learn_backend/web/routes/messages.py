@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...errors import BadRequestError
+from ...wording import first_fault
 from ..limits import check_values, largest_body
 from ..ml_backend import LARGEST_ID, PROJECT_ID
 
@@ -209,9 +210,7 @@ def read_body(kind: type[Body]) -> Body:
         _check_depth(body)
         return kind.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise BadRequestError(f"{where}: {first['msg']}") from None
+        raise BadRequestError(first_fault(error, f"the body of {request.path}")) from None
     except (ValueError, RecursionError):
         raise BadRequestError(
             f"the body of {request.path} is no JSON; expected an object"

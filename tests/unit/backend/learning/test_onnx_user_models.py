@@ -203,12 +203,15 @@ def test_a_torchscript_or_exported_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ("{", r"'m.onnx.json' is wrong at the file"),
-        ('{"inputs": []}', r"wrong at inputs"),
-        ('{"inputs": [{"kind": "sound"}]}', r"wrong at inputs.0"),
-        ('{"inputs": [{"kind": "image"}]}', r"wrong at inputs.0.image.size: Field required"),
+        ("{", r"'m.onnx.json' is wrong: the file: Invalid JSON"),
+        ('{"inputs": []}', r"wrong: inputs"),
+        ('{"inputs": [{"kind": "sound"}]}', r"wrong: inputs.0"),
+        ('{"inputs": [{"kind": "image"}]}', r"inputs.0.image.size is missing"),
         ('{"inputs": [{"kind": "image", "size": [8, 0]}]}', r"inputs.0.image.size.1"),
-        ('{"inputs": [{"kind": "image", "size": [8, 6], "sise": 1}]}', r"inputs.0.image.sise"),
+        (
+            '{"inputs": [{"kind": "image", "size": [8, 6], "sise": 1}]}',
+            r"inputs.0.image.sise is no field",
+        ),
         ('{"inputs": [{"kind": "image", "size": [8, 6], "std": [0]}]}', r"inputs.0.image.std"),
         ('{"inputs": [{"kind": "image", "size": [8, 6], "mean": [1, 2]}]}', "one number, or 3"),
         ('{"inputs": [{"kind": "image", "size": [8, 6], "layout": "nhw"}]}', "set mode L"),

@@ -26,7 +26,7 @@ from state_rows import task
         ("[]", "its format is None"),
         (json.dumps({"labeled": 1}), "its format is None"),
         (json.dumps({"format": 99, "labeled": 1}), "its format is 99, this version reads"),
-        (json.dumps({"format": FORMAT_VERSION}), "labeled: Field required"),
+        (json.dumps({"format": FORMAT_VERSION}), "labeled is missing"),
     ],
 )
 def test_reports_that_cannot_be_read_are_left_out(
