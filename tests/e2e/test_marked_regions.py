@@ -130,16 +130,7 @@ def test_two_people_mark_entities_which_are_learned_and_proposed_where_they_stan
         assert task is not None
         person.submit(task, answer(task["data"]["text"]))
     labeled = [*first[:2], *(one.task["id"] for one in people[0].label(BATCH - 2))]
-
-    with closing(harness.store) as store:
-        store.mark_changed(project, round_requested=True)
-
-    def learned() -> Any:
-        rounds = harness.rounds(project)
-        return rounds[-1] if rounds and rounds[-1].labeled == BATCH else None
-
-    report = wait_until(learned, timeout=120, what="a round that knows the labels")
-    harness.wait_queue(project, after=report.round - 1)
+    report = harness.wait_round_of_all_labels(project)
     with closing(harness.store) as store:
         marked = {row.task_id: row for row in read_tasks(store, project) if row.labels}
     labels = {task_id: row.labels for task_id, row in marked.items()}

@@ -140,15 +140,7 @@ def test_segments_are_learned_and_land_where_they_belong(
 
     labeled = [one.task["id"] for one in make_annotator(project, answer).label(DONE)]
     assert labeled == first[:DONE]
-    with closing(harness.store) as store:
-        store.mark_changed(project, round_requested=True)
-
-    def learned() -> Any:
-        rounds = harness.rounds(project)
-        return rounds[-1] if rounds and rounds[-1].labeled == DONE else None
-
-    report = wait_until(learned, timeout=120, what="a round that knows the labels")
-    harness.wait_queue(project, after=report.round - 1)
+    report = harness.wait_round_of_all_labels(project)
     with closing(harness.store) as store:
         labels = {row.task_id: row.labels for row in read_tasks(store, project) if row.labels}
     answers = {one: control.read(answer({"id": one})) for one in ids}

@@ -187,6 +187,33 @@ class Harness:
         except TimeoutError as error:
             raise TimeoutError(f"{error}; the labels are {self.labels(project)}") from error
 
+    def wait_annotated(self, project: int) -> None:
+        """Wait until the backend knows of every annotated task."""
+        wait_until(
+            lambda: self.annotated(project).keys() <= self.labels(project).keys(),
+            timeout=PATIENCE,
+            what="all labels to be read",
+        )
+
+    def wait_round_of_all_labels(self, project: int) -> RoundReport:
+        """Have the backend train on all labels now; wait for that round and its queue."""
+        self.wait_annotated(project)
+        n_labels = len(self.labels(project))
+        store = self.store
+        try:
+            store.mark_changed(project, round_requested=True)
+        finally:
+            store.close()
+
+        def learned() -> RoundReport | None:
+            last = self.rounds(project)[-1]
+            return last if last.labeled == n_labels else None
+
+        report = wait_until(learned, timeout=PATIENCE, what="a round that knows the labels")
+        assert isinstance(report, RoundReport)
+        self.wait_queue(project, after=report.round - 1)
+        return report
+
     def wait_log(self, text: str, command: str = "serve") -> None:
         """Wait until the backend's log contains a text."""
         wait_until(lambda: text in self.log(command), timeout=PATIENCE, what=f"{text!r} in the log")
