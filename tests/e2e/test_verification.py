@@ -54,6 +54,7 @@ def test_three_people_verify_a_sample_and_the_rest_is_written_and_taken_back(
     wait_until(
         lambda: harness.rounds(project)[-1].labeled >= FIRST - 5, timeout=PATIENCE, what="a head"
     )
+    harness.wait_annotated(project)  # else the sample may hold what was labeled just now
 
     def label(*options: str) -> str:
         return harness.backend.run(
