@@ -151,7 +151,7 @@ def test_boxes_that_look_wrong_are_listed_until_they_are_put_right(
     for task in (missing, renamed):
         (annotation,) = studio.tasks[task]["annotations"]
         studio.edit(annotation["id"], result=CONTROL.write(truth[task]))
-    backend.store.update(project, round_requested=True)
+    backend.store.update(project, request_round=True)
     backend.turn(project, **settings)
     (control,) = page.get(f"/projects/{project}.json").get_json()["controls"]
     assert control["label_errors"] == []

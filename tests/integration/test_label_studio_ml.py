@@ -114,7 +114,7 @@ def test_2x_hosts_the_class_with_the_same_answers(
     assert [one["result"] for one in again] == [[], []]  # it is answered already
 
     secret = {SECRET_HEADER: environment.store.known_project(5).webhook_secret}
-    environment.store.update(5, round_requested=False)
+    environment.store.update(5, pending_requests=0)
     before = environment.store.known_project(5).change_seq
     assert server.post("/webhook", json=CREATED, headers=secret).status_code == 201
     assert module_2x._environment_runtime().changes.flush(timeout=10)

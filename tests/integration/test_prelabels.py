@@ -11,7 +11,7 @@ BOTH = CONFIG.replace("</View>", f"{NUMBER}</View>")
 
 def shown(backend: Backend, project: int, **settings: object) -> dict[tuple[int, str], float]:
     """Return the scores of the answers that a new round shows, by task and control; -1: none."""
-    backend.store.update(project, round_requested=True)
+    backend.store.update(project, request_round=True)
     backend.turn(project, **settings)
     version = backend.store.known_project(project).queue_version
     rows = [row for row in backend.studio.rows.values() if row["model_version"] == version]

@@ -123,7 +123,7 @@ def test_webhooks_need_the_secret_also_without_basic_auth(
     assert app.extensions["active_learn"].changes.flush(timeout=10)
     assert connected.known_project(9) == before
     # Of the model Label Studio sends the secret as the password of Basic auth.
-    connected.update(9, round_requested=False)
+    connected.update(9, pending_requests=0)
     secret = connected.known_project(9).webhook_secret
     answer = client.post(
         "/webhook",

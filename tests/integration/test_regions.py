@@ -307,7 +307,7 @@ def test_spans_that_look_wrong_are_listed_until_they_are_put_right(
     assert len(found) <= 3
     (annotation,) = studio.tasks[wrong]["annotations"]
     studio.edit(annotation["id"], result=CONTROL.write(spans(text)))
-    backend.store.update(project, round_requested=True)
+    backend.store.update(project, request_round=True)
     backend.turn(project, budget=40)
     report = last_round(backend.store, project)
     assert report is not None

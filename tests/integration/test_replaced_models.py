@@ -118,7 +118,7 @@ def test_another_model_than_before_has_its_queue_without_a_label(
     labeled = Labeled(backend, 12, model=str(models["half"]))
     with backend.worker(**labeled.values):
         labeled.wait_served(number=1)
-    backend.store.update(labeled.project, queue_version="", round_requested=True)
+    backend.store.update(labeled.project, queue_version="", request_round=True)
     labeled.values["model"] = str(models["good"])
     served: list[str] = []
     labeled.studio.after = lambda method, path, body: (
@@ -137,7 +137,7 @@ def test_a_state_that_is_lost_brings_back_no_model_that_is_named_no_more(
     labeled = Labeled(backend, 12, model=str(models["half"]))
     with backend.worker(**labeled.values):
         labeled.wait_served(number=1)
-    backend.store.update(labeled.project, served_model=0, next_model=0, round_requested=True)
+    backend.store.update(labeled.project, served_model=0, next_model=0, request_round=True)
     labeled.values["model"] = str(models["good"])
     labeled.settings = backend.settings(**labeled.values)
     labeled.turn()

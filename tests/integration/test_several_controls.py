@@ -257,7 +257,7 @@ def test_a_project_names_the_controls_that_it_learns(backend: Backend) -> None:
     assert first.what.endswith("Choices 'parity' is not in CONTROLS")
     # All labels are there already when all controls are to be learned.
     backend.store.set_params(project, {})
-    backend.store.update(project, round_requested=True)
+    backend.store.update(project, request_round=True)
     backend.turn(project)
     (answer,) = predict(backend, project)
     assert controls_of(answer["result"]) == ["parity", "size"]

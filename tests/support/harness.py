@@ -201,7 +201,7 @@ class Harness:
         n_labels = len(self.labels(project))
         store = self.store
         try:
-            store.mark_changed(project, round_requested=True)
+            store.mark_changed(project, request_round=True)
         finally:
             store.close()
 

@@ -177,7 +177,7 @@ def _close(settings: Settings, store: Store, project_id: int) -> None:
     from ..state.verification import close
 
     close(settings, project_id)
-    store.mark_changed(project_id, round_requested=True)
+    store.mark_changed(project_id, request_round=True)
 
 
 def _write(

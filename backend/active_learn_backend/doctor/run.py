@@ -180,7 +180,7 @@ def _repair(
         if not version:
             return done
         if not client.model_versions(project.id).get(version):
-            store.update(project.id, queue_version="", round_requested=True)
+            store.update(project.id, queue_version="", request_round=True)
             return [*done, f"the predictions of {version} are gone: a new round is asked for"]
         Queue(client, project.id).flip(version)
         return [*done, f"{version} is served"]

@@ -159,7 +159,7 @@ class Connection:
                 backend_id=None,
                 webhook_id=None,
                 queue_version="",
-                round_requested=True,
+                request_round=True,
                 # The next connection remembers what it finds, not what this one found.
                 sampling_set=False,
                 former_sampling=None,
@@ -181,7 +181,7 @@ class Connection:
         """Order the stream again."""
         self._store.known_project(self._project_id)
         self._client.patch_project(self._project_id, sampling=UNCERTAINTY_SAMPLING)
-        self._update(status="active", reason="", sampling_set=True, round_requested=True)
+        self._update(status="active", reason="", sampling_set=True, request_round=True)
         self._store.mark_changed(self._project_id)
         return ["resumed: a new round starts at once"]
 

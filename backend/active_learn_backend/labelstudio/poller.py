@@ -70,7 +70,7 @@ def poll(
         if project.cursor:
             log.info("the labeling config changed; reading all again")
         # The answers in the published queue may not fit the new config: a round is due at once.
-        store.update(project.id, label_config=label_config, cursor="", round_requested=True)
+        store.update(project.id, label_config=label_config, cursor="", request_round=True)
         project = store.known_project(project.id)
     if not project.cursor:
         labels, tasks = _read_all(client, store, project, task, wait)

@@ -59,7 +59,6 @@ FORMER_TABLES = ("tallies",)
 FORMER_COLUMNS = {
     "marks": "change_seq",
     "marks_seen": "processed_seq",
-    "stale": "round_requested",
     "version": "queue_version",
     "live_version": "model_version",
 }
@@ -84,6 +83,6 @@ def _carried_over(row: dict[str, Any]) -> Project:
     row["looks"] = json.loads(row.get("looks") or "[]")
     if not str(row.get("model_version", "")).startswith("model-"):  # `head-12` is no own model
         row["model_version"] = ""
-    row |= {"cursor": "", "round_requested": True, "lease_owner": None, "lease_until": 0.0}
+    row |= {"cursor": "", "pending_requests": 1, "lease_owner": None, "lease_until": 0.0}
     known = {one.name for one in fields(Project)}
     return Project(**{name: value for name, value in row.items() if name in known})

@@ -19,11 +19,23 @@ log = logging.getLogger(__name__)
 
 
 def finish_round(
-    store: Store, project_id: int, report: RoundReport, *, labels: int, tasks: int
+    store: Store,
+    project_id: int,
+    report: RoundReport,
+    *,
+    labels: int,
+    tasks: int,
+    requests: int = 1,
 ) -> None:
-    """Record a finished round, and subtract what it processed from the pending counts."""
-    pending = _projects.c.pending_labels
-    pending_tasks = _projects.c.pending_tasks
+    """Record a finished round, and subtract what it processed from the pending counts.
+
+    A request that came while it ran is left: it asks for what this round did not know.
+    """
+    seen = {"pending_requests": requests, "pending_labels": labels, "pending_tasks": tasks}
+    pending = {
+        name: sa.case((_projects.c[name] > n, _projects.c[name] - n), else_=0)
+        for name, n in seen.items()
+    }
     this = (_rounds.c.project_id == project_id) & (_rounds.c.round == report.round)
     with store.write() as connection:
         connection.execute(_rounds.delete().where(this))
@@ -38,9 +50,7 @@ def finish_round(
         update_project(
             connection,
             project_id,
-            pending_labels=sa.case((pending > labels, pending - labels), else_=0),
-            pending_tasks=sa.case((pending_tasks > tasks, pending_tasks - tasks), else_=0),
-            round_requested=False,
+            **pending,
             activity="",
             last_error="",
         )

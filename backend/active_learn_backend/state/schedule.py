@@ -52,7 +52,7 @@ def resume(store: Store, project_id: int) -> bool:
     if status not in ("paused", "paused_by_user"):
         return False
     # First, so that no worker takes the sampling of now for the choice of a person.
-    store.update(project_id, sampling_set=False, round_requested=True)
+    store.update(project_id, sampling_set=False, request_round=True)
     if not store.change_status(project_id, status, "active", ""):
         return False
     return store.mark_changed(project_id)

@@ -83,10 +83,9 @@ class Project:
         File of the stream's state after its last decisions; empty before the first.
     queue_version : str
         The published queue, ``al-<round>``; empty before the first.
-    round_requested : bool
-        A new round is due, regardless of the counts.
-    pending_labels, pending_tasks : int
-        Labels and tasks changed since the last round began.
+    pending_requests, pending_labels, pending_tasks : int
+        Requests for a new round, regardless of the counts, and labels and tasks that changed, since
+        the last round began.
     lease_owner, lease_until : str or None, float
         Who works on the project, and until when in seconds since 1970.
     lease_number : int
@@ -127,7 +126,7 @@ class Project:
     looks: Sequence[Any] = ()
     stream_state: str = ""
     queue_version: str = ""
-    round_requested: bool = True
+    pending_requests: int = 1
     pending_labels: int = 0
     pending_tasks: int = 0
     lease_owner: str | None = None
@@ -135,6 +134,11 @@ class Project:
     lease_number: int = 0
     activity: str = ""
     last_error: str = ""
+
+    @property
+    def round_requested(self) -> bool:
+        """Whether a new round is due, regardless of the counts."""
+        return self.pending_requests > 0
 
     @property
     def head_version(self) -> str:

@@ -168,10 +168,29 @@ class Store:
             done = connection.execute(insert_if_new(connection, _projects, asdict(new)))
             return bool(done.rowcount)
 
-    def update(self, project_id: int, **values: Any) -> None:
-        """Set columns of one project."""
+    def update(self, project_id: int, *, request_round: bool = False, **values: Any) -> None:
+        """Set columns of one project, and ask for a new round if that is said."""
         with self.write() as connection:
-            update_project(connection, project_id, **values)
+            update_project(
+                connection, project_id, **values, **(_request() if request_round else {})
+            )
+
+    def update_heads(self, project: Project, **values: Any) -> bool:
+        """Set what answers, unless a person pinned other heads meanwhile; return whether it is set.
+
+        Parameters
+        ----------
+        project : Project
+            As it was when the round began that made the heads.
+        """
+        with self.write() as connection:
+            done = connection.execute(
+                _projects.update()
+                .where(_projects.c.id == project.id)
+                .where(_projects.c.pinned_round.in_((project.pinned_round, 0)))
+                .values(values)
+            )
+            return bool(done.rowcount)
 
     def set_params(self, project_id: int, params: Mapping[str, Any]) -> bool:
         """Set the project's own settings, and request a round if they changed.
@@ -181,7 +200,7 @@ class Store:
         bool
             Whether they changed.
         """
-        changed = {"params": params, "round_requested": True, **_next_change(urgent=True)}
+        changed = {"params": params, **_request(), **_next_change(urgent=True)}
         with self.write() as connection:
             done = connection.execute(
                 _projects.update()
@@ -206,7 +225,7 @@ class Store:
             return bool(done.rowcount)
 
     def mark_changed(
-        self, project_id: int, *, labels: int = 0, round_requested: bool = False
+        self, project_id: int, *, labels: int = 0, request_round: bool = False
     ) -> bool:
         """Record that something changed in a project; return False when it is not known.
 
@@ -214,7 +233,7 @@ class Store:
         ----------
         labels : int
             The change is only so many labels, which may wait for more of them; 0: any other.
-        round_requested : bool
+        request_round : bool
             Ask for a new round, regardless of the counts.
         """
         values = _next_change(max(labels, 1), urgent=not labels)
@@ -222,7 +241,7 @@ class Store:
             done = connection.execute(
                 _projects.update()
                 .where(_projects.c.id == project_id)
-                .values(values | ({"round_requested": True} if round_requested else {}))
+                .values(values | (_request() if request_round else {}))
             )
             return bool(done.rowcount)
 
@@ -236,6 +255,11 @@ class Store:
                 if "project_id" in table.c:
                     connection.execute(table.delete().where(table.c.project_id == project_id))
             connection.execute(_projects.delete().where(_projects.c.id == project_id))
+
+
+def _request() -> dict[str, Any]:
+    """Return the column that records a request for a round, with its new value."""
+    return {"pending_requests": _projects.c.pending_requests + 1}
 
 
 def _next_change(count: int = 1, *, urgent: bool) -> dict[str, Any]:

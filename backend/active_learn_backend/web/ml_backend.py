@@ -100,7 +100,7 @@ class Runtime:
     def record_event(self, project_id: int, event: str | None) -> None:
         """Record for the worker that something changed; it trains, never the web process."""
         if event == START_TRAINING:  # a person asks for a round now, whatever the counts say
-            self.store.mark_changed(project_id, round_requested=True)
+            self.store.mark_changed(project_id, request_round=True)
         else:
             self.changes.add(project_id, is_label=event in LABEL_EVENTS)
 

@@ -49,19 +49,25 @@ class HeadsStage:
         """Return what answers from now on, and record it."""
         heads = self._heads(snapshot, embedder, number)
         own = heads.version if len(heads.trained) < len(heads.heads) else ""
-        if heads.round:
-            prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round])
         trained = {"head_round": heads.round} if heads.round or not own else {}
         for head in heads.heads.values():
             if isinstance(head, OwnRegionHead):  # for the status page, which loads no model
                 write_own_head(self.folder, head)
-        served = self.project.next_model
-        # If this round dies before its queue is served, another one has to follow.
-        again = {"round_requested": True} if served != self.project.served_model else {}
-        self.store.update(
-            self.project.id, model_version=own, served_model=served, **trained, **again
+        if self.requests_round:
+            self.store.update(self.project.id, request_round=True)
+        # Who goes back to other heads while a round runs is not overruled by what it trained.
+        self.store.update_heads(
+            self.project, model_version=own, served_model=self.project.next_model, **trained
         )
+        if heads.round:
+            pinned = self.store.known_project(self.project.id).pinned_round
+            prune_heads(self.folder, KEEP_VERSIONS, also=[heads.round, pinned])
         return heads
+
+    @property
+    def requests_round(self) -> bool:
+        """Whether another round has to follow if this one dies before its queue is served."""
+        return self.project.next_model != self.project.served_model
 
     def _heads(self, snapshot: Snapshot, embedder: TaskEmbedder, number: int) -> ControlHeads:
         former = self.former(embedder)

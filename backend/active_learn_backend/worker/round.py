@@ -169,6 +169,7 @@ class Round:
             report,
             labels=self.project.pending_labels,
             tasks=self.project.pending_tasks,
+            requests=self.project.pending_requests + stage.requests_round,
         )
         notify_if_changed(self.settings, self.project.id, [*self.reports, report])
         return report

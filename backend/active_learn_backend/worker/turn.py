@@ -205,7 +205,7 @@ class Turn:
             return False
         if number is not None and number > (round_of(project.queue_version) or 0):
             log.info("a worker died after the flip to %s", served)
-            self._update(queue_version=served, round_requested=True)
+            self._update(queue_version=served, request_round=True)
             return True
         log.warning(
             "model_version was reset to %r in Label Studio; serving %s again",
@@ -218,7 +218,7 @@ class Turn:
             if error.status != 400:
                 raise
             log.warning("the rows of %s are gone", project.queue_version)
-            self._update(queue_version="", round_requested=True)
+            self._update(queue_version="", request_round=True)
         return True
 
     # -- rounds -------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Turn:
             keys = keys_to_retry(self._store, self.project_id, RETRIED_AT_ONCE)
         if readable:
             log.info("%d contents that could not be read can be read now", readable)
-            self._store.mark_changed(project.id, round_requested=True)
+            self._store.mark_changed(project.id, request_round=True)
 
     def _queue_size(self, settings: Settings, remote: Mapping[str, Any]) -> QueueSize:
         if settings.reserve is not None:

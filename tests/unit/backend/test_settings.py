@@ -249,7 +249,7 @@ def test_the_variables_of_label_studio_ml_are_read(monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def project() -> Project:
-    return Project(1, "secret", round_requested=False, queue_version="al-1")
+    return Project(1, "secret", pending_requests=0, queue_version="al-1")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def project() -> Project:
     [
         ({}, 10, False),
         ({}, 0, False),  # used up, but nothing new to learn from
-        ({"round_requested": True}, 10, True),
+        ({"pending_requests": 1}, 10, True),
         ({"pending_labels": 5}, 10, True),
         ({"pending_labels": 4}, 10, False),
         ({"pending_labels": 1}, 3, False),

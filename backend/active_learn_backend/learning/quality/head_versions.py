@@ -96,7 +96,7 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
     if version.startswith("model-"):
         return _take_model(settings, store, project, version)
     if version == "latest":
-        store.update(project_id, pinned_round=0, round_requested=True)
+        store.update(project_id, pinned_round=0, request_round=True)
         store.mark_changed(project_id)
         return "every round trains a head again; a new round starts at once"
     number = round_of_head(version)
@@ -114,7 +114,7 @@ def roll_back(settings: Settings, store: Store, project_id: int, version: str) -
         head_round=number,
         pinned_round=number,
         model_version="",
-        round_requested=True,
+        request_round=True,
     )
     store.mark_changed(project_id)
     return f"{version} answers and orders from now on; `--to latest` trains again"
@@ -126,7 +126,7 @@ def _take_model(settings: Settings, store: Store, project: Project, version: str
     if found is None:
         names = ", ".join(dict.fromkeys(one.name for one in versions)) or "none"
         raise StoreError(f"{version!r} is not kept; expected one of: {names}")
-    store.update(project.id, next_model=found.number, pinned_round=0, round_requested=True)
+    store.update(project.id, next_model=found.number, pinned_round=0, request_round=True)
     store.mark_changed(project.id)
     return f"{version} answers and orders from the next round on, until another version comes"
 

@@ -74,7 +74,7 @@ def begin_verification(
         "task" if pool.decisions is None else "label",
     )
     stored.save(settings, project_id, verification, answers)
-    store.update(project_id, round_requested=True)
+    store.update(project_id, request_round=True)
     store.mark_changed(project_id)
     return verification
 

@@ -77,10 +77,21 @@ def test_a_finished_round_takes_off_only_what_it_saw(store: Store) -> None:
     assert report.labeled == 2
 
 
+def test_a_request_that_came_while_a_round_ran_is_left(store: Store) -> None:
+    store.register(1)
+    begun = store.known_project(1)
+    store.update(1, request_round=True)
+    seen = begun.pending_requests
+    finish_round(store, 1, RoundReport(1, labeled=2), labels=0, tasks=0, requests=seen)
+    assert store.known_project(1).round_requested
+    finish_round(store, 1, RoundReport(2, labeled=2), labels=0, tasks=0, requests=1)
+    assert not store.known_project(1).round_requested
+
+
 def test_start_training_asks_for_a_round(store: Store) -> None:
     store.register(1)
     finish_round(store, 1, RoundReport(1, labeled=0), labels=0, tasks=0)
-    assert store.mark_changed(1, round_requested=True)
+    assert store.mark_changed(1, request_round=True)
     project = store.project(1)
     assert project is not None
     assert project.round_requested

@@ -297,7 +297,7 @@ def test_a_project_without_tasks_is_empty_once_it_was_read(runtime: Runtime) -> 
     runtime.store.register(3, page_state.TEXT_CONFIG)
     record_heartbeat(runtime.store, "here/1/abc")
     assert status_of(runtime).summary.state == "Connected"
-    runtime.store.update(3, polled_at=time.time(), round_requested=False)
+    runtime.store.update(3, polled_at=time.time(), pending_requests=0)
     summary = status_of(runtime).summary
     assert (summary.state, summary.color) == ("Empty", "blue")
     assert summary.now.words == "Waiting for tasks: there are none yet."

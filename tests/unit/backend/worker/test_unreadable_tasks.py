@@ -57,12 +57,12 @@ def test_what_cannot_be_read_is_counted_by_cause_and_logged_once(
     assert unreadable.count_unreadable(project.store, project.id) == 7
     assert f"warning: project {project.id}: {project.sentence}; " in "\n".join(project.doctor())
     caplog.clear()
-    project.store.mark_changed(project.id, round_requested=True)
+    project.store.mark_changed(project.id, request_round=True)
     project.turn()
     assert not [one for one in caplog.records if "cannot be read" in one.getMessage()]
     for task in project.tasks[-3:]:
         project.studio.annotate(task, "even")
-    project.store.mark_changed(project.id, round_requested=True)
+    project.store.mark_changed(project.id, request_round=True)
     project.turn()
     assert project.shown == [project.sentence]
     project.close()
@@ -126,7 +126,7 @@ def test_a_silent_host_is_asked_once_and_again_later_and_is_in_nobodys_way(
     assert 1 <= asked <= 8  # as many as are loaded at once
     assert "24 of 30 tasks cannot be read" in project.sentence
     for _ in range(2):
-        project.store.mark_changed(project.id, round_requested=True)
+        project.store.mark_changed(project.id, request_round=True)
         project.turn()
     assert silent.requests == asked
     silent.speaks.set()
@@ -140,7 +140,7 @@ def test_a_silent_host_is_asked_once_and_again_later_and_is_in_nobodys_way(
     assert project._row.round_requested is False
     for task in project.tasks[24:]:
         project.studio.annotate(task, "even")
-    project.store.mark_changed(project.id, round_requested=True)
+    project.store.mark_changed(project.id, request_round=True)
     project.turn()
     assert project.queued <= set(project.tasks[:24])
     project.close()
