@@ -139,7 +139,7 @@ class TestWhatDoesNotFit:
             ({"labels": ["cat", "dog", "fox"]}, r"gives 'output0' of shape \(1, 6, 5\); expected"),
             ({"labels": []}, "names no labels"),
             ({"regions": {"name": "boxes"}}, "has no output 'boxes'; it has output0"),
-            ({"regions": {"iou": 0.5}}, "is wrong at regions.yolo.iou"),
+            ({"regions": {"iou": 0.5}}, "is wrong: regions.yolo.iou"),
             ({"inputs": [{"kind": "text"}]}, "other inputs than one of kind 'image'"),
             ({"inputs": [{**IMAGE, "name": "x"}]}, "takes image; a detector takes one image"),
             (
