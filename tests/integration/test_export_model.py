@@ -8,26 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from active_learn_backend.cli.main import main
 from active_learn_backend.learning.encoders.ngrams import count_ngrams
 from active_learn_backend.web.app import create_app
-from click.testing import CliRunner, Result
-from fake_server import KEY
+from exported_folders import export
 from worker_backend import Backend
 
 CONFIG = (
     '<View><Text name="text" value="$text"/><Choices name="fruit" toName="text">'
     '<Choice value="apple"/><Choice value="pear"/></Choices></View>'
 )
-
-
-def export(backend: Backend, project: int, folder: Path, *options: str) -> Result:
-    environment = {
-        "LABEL_STUDIO_URL": backend.studio.url, "MODEL_DIR": str(backend.folder),
-        "LABEL_STUDIO_API_KEY": KEY,
-    }  # fmt: skip
-    command = ["export-model", "--project", str(project), str(folder), *options]
-    return CliRunner().invoke(main, command, env=environment)
 
 
 def test_the_exported_model_answers_as_predict_does(backend: Backend, tmp_path: Path) -> None:
