@@ -27,7 +27,7 @@ from ..regions.kinds import PartKind
 from ..regions.parts import PartedVectors, PartsOfTasks
 from ..user_models import OwnHead, OwnRegionHead
 from .joint_model import JointModel
-from .pooling import pool_tasks, side_by_side
+from .pooling import drawn_at_random, pool_tasks, side_by_side
 from .region_heads import FoundRegions, find_regions
 
 if TYPE_CHECKING:
@@ -270,19 +270,12 @@ class ControlHeads:
 
     @property
     def at_random(self) -> bool:
-        """Whether tasks are drawn by chance for now: nothing known tells which teach more.
-
-        Means of hashed words differ most in short texts, half of which have no region: chosen by
-        them, the first texts taught less than any. Of key points each order that was tried taught
-        less than chance.
-        """
+        """Whether tasks are drawn by chance for now, see `drawn_at_random`."""
         if self.task.others or not isinstance(self.embedder, RegionEmbedder):
             return False
-        if all(control.shape == "point" for control in self.task.regions):
-            return True
-        parts = self.embedder.parts
-        by_doubt = any(parts[control.from_name].by_doubt for control in self.task.regions)
-        return not (self.heads or by_doubt)
+        regions, parts = self.task.regions, self.embedder.parts
+        by_doubt = [parts[control.from_name].by_doubt for control in regions]
+        return drawn_at_random(regions, by_doubt, has_head=bool(self.heads))
 
     def find_regions(self, control: RegionTag, tasks: PartsOfTasks) -> list[FoundRegions]:
         """Return the regions that the head of a control finds in each task; none without a head."""

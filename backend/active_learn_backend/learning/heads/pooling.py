@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from active_learn import RaggedArray
 from active_learn.heads import PartTagger
 
+from ...labeling.controls import RegionTag
 from ..regions.parts import Parts, PartsOfTasks
 from ..user_models import unit_length
 from .region_heads import doubts
@@ -18,10 +19,29 @@ from .region_heads import doubts
 if TYPE_CHECKING:
     from active_learn import PooledTasks
 
-__all__ = ["pool_tasks", "side_by_side"]
+__all__ = ["drawn_at_random", "pool_tasks", "side_by_side"]
 
 FloatArray = npt.NDArray[np.float32]
 Prior = Callable[[Parts], FloatArray | None]
+
+
+def drawn_at_random(
+    controls: Sequence[RegionTag], by_doubt: Iterable[bool], *, has_head: bool
+) -> bool:
+    """Return whether `auto` draws tasks by chance: nothing known tells which of them teach more.
+
+    Means of hashed words differ most in short texts, half of which have no region: chosen by them,
+    the first texts taught less than any. Of key points each order that was tried taught less than
+    chance.
+
+    Parameters
+    ----------
+    by_doubt : iterable of bool
+        Of the parts of each control, see `PartsOfField`.
+    """
+    if all(control.shape == "point" for control in controls):
+        return True
+    return not (has_head or any(by_doubt))
 
 
 def pool_tasks(

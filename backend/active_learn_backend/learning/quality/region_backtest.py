@@ -25,7 +25,7 @@ from ...labeling.config import LabelingTask
 from ...labeling.controls import RegionTag
 from ...settings import Settings
 from ...state.store import TaskRow
-from ..heads.pooling import pool_tasks
+from ..heads.pooling import drawn_at_random, pool_tasks
 from ..heads.region_heads import find_regions, fit_region_head
 from ..regions.embedder import PartsOfField, RegionEmbedder
 from ..regions.part_kind import PartKind
@@ -289,15 +289,13 @@ class _Run:
         self, candidate: Candidate, labeled: Positions, left: Positions, batch: int
     ) -> Positions:
         """Return the positions in ``left`` that a round would queue."""
-        points = self.data.control.shape == "point"
-        at_random = points or (self.head is None and self.data.begins_at_random)
+        by_doubt, has_head = self.data.source.by_doubt, self.head is not None
+        at_random = drawn_at_random([self.data.control], [by_doubt], has_head=has_head)
         if candidate.strategy == "random" or (at_random and candidate.strategy == "auto"):
             return np.arange(batch)  # the pool is in random order
         heads = [] if self.head is None else [self.head]
         tasks = self.data.parts.select(self.pool)
-        pooled = pool_tasks(
-            tasks, heads, by_doubt=self.data.source.by_doubt, prior=self.data.kind.prior
-        )
+        pooled = pool_tasks(tasks, heads, by_doubt=by_doubt, prior=self.data.kind.prior)
         sampler = ActiveSampler(
             "tagging",
             None,

@@ -64,7 +64,7 @@ def test_the_same_texts_are_selected(bert: Any) -> None:
 def test_it_can_be_pickled(bert: Any) -> None:
     _, path, tokenizer = bert
     adapter = adapt((path, tokenizer))
-    again = pickle.loads(pickle.dumps(adapter))
+    again = pickle.loads(pickle.dumps(adapter))  # our own bytes, as adapters go to workers
     assert torch.equal(again(TEXTS).logits, adapter(TEXTS).logits)
 
 
